@@ -1,0 +1,61 @@
+# Needs make and Python 3.11+ only; every target builds .venv first if it has to.
+#   make test PYTHON=python3.12       interpreter for a new .venv
+#   make test ARGS="-k grid" JOBS=4   arguments for pytest, and its workers
+#   make lock ARGS=--upgrade          move every pin to the newest version that fits
+
+PYTHON ?= python3
+EXTRAS ?= notebooks
+JOBS   ?= 2
+ARGS   ?=
+
+VENV  := .venv
+BIN   := $(VENV)/bin
+LOCK  := requirements/lock.txt
+# The stamp is named after the extras, so that asking for other ones installs them.
+STAMP := $(VENV)/.installed-$(EXTRAS)
+
+.DEFAULT_GOAL := help
+.PHONY: help figures test lint types notebooks lock bench clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+figures: $(STAMP) ## draw every figure into paper_figures/
+	$(BIN)/python -m retconv.figures
+
+# One thread per worker: torch would otherwise start a thread per core in each of them.
+test: $(STAMP) ## run every test, the notebooks among them
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) $(ARGS)
+
+lint: $(STAMP) ## ruff
+	$(BIN)/ruff check .
+
+types: $(STAMP) ## mypy on the package
+	$(BIN)/mypy
+
+notebooks: $(STAMP) ## run every notebook and keep its output
+	$(BIN)/jupyter execute --inplace notebooks/*.ipynb
+
+bench: $(STAMP) ## time the operators
+	$(BIN)/python -m retconv.bench
+
+lock: $(BIN)/uv ## pin what pyproject.toml declares, keeping the pins that still fit
+	$(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 --all-extras --group dev \
+		--no-header --no-annotate --quiet -o $(LOCK) $(ARGS)
+
+clean: ## remove caches and build output; .venv stays
+	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . \( -name .git -o -name $(VENV) \) -prune -o -name __pycache__ -prune -exec rm -rf {} +
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+
+# ensurepip serves a .venv that was made without pip.
+$(BIN)/uv: | $(BIN)/python
+	$(BIN)/python -m pip --version >/dev/null 2>&1 || $(BIN)/python -m ensurepip
+	$(BIN)/python -m pip install --quiet -c $(LOCK) uv
+
+# Compiled once here, the libraries need no compiling by each worker, notebook and subprocess.
+$(STAMP): pyproject.toml $(LOCK) | $(BIN)/uv
+	$(BIN)/uv pip install --python $(BIN)/python -c $(LOCK) -e ".[$(EXTRAS)]" --group dev --compile-bytecode
+	touch $@

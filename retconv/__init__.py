@@ -1,0 +1,61 @@
+"""RetNet viewed through convolution: masks, kernels and the operators between them.
+
+Tokens lie on a grid; **offset = key − query**; a mask that depends on the offset alone is a convolution kernel,
+``M[q, k] = K[k − q]``.
+"""
+
+from retconv import checks, convert, kernels, masks, operators
+from retconv.convert import (
+    NotAConvolutionError,
+    Projection,
+    bank_to_mask,
+    conv_to_kernel,
+    crop,
+    extend,
+    fit,
+    kernel_to_conv,
+    kernel_to_mask,
+    mask_to_bank,
+    mask_to_kernel,
+    project,
+    windows,
+)
+from retconv.grid import DenseLimitError, Grid, dense_limit
+from retconv.kernels import gammas
+from retconv.masks import DecayMask, ElementwiseMask, GaussianMixtureMask, KernelTableMask, Mask, RetNetMask
+from retconv.operators import MaskOperator, operator
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "DecayMask",
+    "DenseLimitError",
+    "ElementwiseMask",
+    "GaussianMixtureMask",
+    "Grid",
+    "KernelTableMask",
+    "Mask",
+    "MaskOperator",
+    "NotAConvolutionError",
+    "Projection",
+    "RetNetMask",
+    "bank_to_mask",
+    "checks",
+    "conv_to_kernel",
+    "convert",
+    "crop",
+    "dense_limit",
+    "extend",
+    "fit",
+    "gammas",
+    "kernel_to_conv",
+    "kernel_to_mask",
+    "kernels",
+    "mask_to_bank",
+    "mask_to_kernel",
+    "masks",
+    "operator",
+    "operators",
+    "project",
+    "windows",
+]

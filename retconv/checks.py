@@ -1,0 +1,117 @@
+"""Public checks: what notebooks, tests and users call to see a law hold."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from retconv.convert import kernel_to_mask, project
+from retconv.grid import Grid
+from retconv.operators import MaskOperator, operator
+
+#: Relative tolerance of a sum in each dtype, the one table of the package. A gather must be bit-exact.
+TOLERANCES: dict[torch.dtype, float] = {
+    torch.float64: 1e-12,
+    torch.float32: 1e-5,
+    torch.bfloat16: 2.0**-7,
+    torch.float16: 2.0**-10,
+}
+
+
+def tolerance(dtype: torch.dtype) -> float:
+    """The relative tolerance of sums in a dtype: 1e-12 in float64, 1e-5 in float32.
+
+    Raises:
+        ValueError: If the table has no such dtype.
+    """
+    if dtype not in TOLERANCES:
+        raise ValueError(f"no tolerance for {dtype}: the table has {', '.join(str(t) for t in TOLERANCES)}")
+    return TOLERANCES[dtype]
+
+
+def relative_error(actual: Tensor, expected: Tensor) -> float:
+    """``max |actual − expected| / max |expected|`` in float64.
+
+    Where all of ``expected`` is 0 it is the absolute error, and where an entry is not finite it is infinite.
+
+    Raises:
+        ValueError: If the shapes differ.
+    """
+    if actual.shape != expected.shape:
+        raise ValueError(f"shapes differ: {tuple(actual.shape)} and {tuple(expected.shape)}")
+    a, e = actual.detach().double(), expected.detach().double()
+    if not bool(torch.isfinite(a).all() & torch.isfinite(e).all()):
+        return float("inf")
+    scale = float(e.abs().max()) if e.numel() else 0.0
+    error = float((a - e).abs().max()) if e.numel() else 0.0
+    return error / scale if scale else error
+
+
+def shift_invariance_residual(mask: Tensor, grid: Grid | int | tuple[int, ...]) -> Tensor:
+    """Law 3: how far a mask is from a convolution, ``‖M − PM‖_F / ‖M‖_F``, ``(heads,)``; 0 iff it has a kernel.
+
+    Raises:
+        ValueError: If the mask's shape is not the grid's.
+    """
+    return project(mask, grid).residual
+
+
+def assert_equivalent(mask: Tensor, kernel: Tensor, grid: Grid | int | tuple[int, ...], columns: int = 3) -> None:
+    """Law 1: a mask and a kernel are the same operator.
+
+    Checks that ``mask`` is bit for bit the kernel's gather, and that ``mask @ x`` equals ``operator @ x``
+    by every method for a fixed random x within the dtype's tolerance.
+
+    Args:
+        mask: ``(heads, length, length)``.
+        kernel: ``(heads, 2 n_1 − 1, …, 2 n_D − 1)`` in the same dtype.
+        grid: The grid.
+        columns: Columns of x.
+
+    Raises:
+        AssertionError: If they differ, naming where and by how much.
+        ValueError: If a shape is not the grid's.
+    """
+    grid = Grid.of(grid)
+    gathered = kernel_to_mask(kernel, grid)
+    if not torch.equal(gathered, mask):
+        if gathered.shape != mask.shape:
+            raise AssertionError(f"mask has shape {tuple(mask.shape)}, the kernel's has {tuple(gathered.shape)}")
+        where = [int(i) for i in (gathered != mask).nonzero()[0]]
+        raise AssertionError(
+            f"mask is not the kernel's gather: first at [head, query, key] = {where}, "
+            f"{float(mask[tuple(where)])!r} against {float(gathered[tuple(where)])!r}"
+        )
+    plain = grid.without_prefix()
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(kernel.shape[0], plain.size, columns, generator=generator, dtype=torch.float64)
+    x = x.to(kernel.device, kernel.dtype)
+    expected = mask[:, grid.prefix :, grid.prefix :].double() @ x.double()
+    for method in operator(kernel, plain).methods:
+        error = relative_error(operator(kernel, plain, method) @ x, expected)
+        if error > tolerance(kernel.dtype):
+            raise AssertionError(
+                f"method {method!r}: relative error {error:.2e} on {grid}, above {tolerance(kernel.dtype):g}"
+            )
+
+
+def dot_test(op: MaskOperator, columns: int = 3, dtype: torch.dtype = torch.float64, seed: int = 0) -> None:
+    """The adjoint is the adjoint: ``⟨M x, y⟩ = ⟨x, Mᵀ y⟩`` for random x and y.
+
+    Args:
+        op: The operator.
+        columns: Columns of x and y.
+        dtype: In which to compute.
+        seed: Of the random x and y.
+
+    Raises:
+        AssertionError: If the two sides differ by more than the dtype's tolerance of their scale ``‖M x‖ ‖y‖``.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    x, y = torch.randn(2, op.shape[0], op.shape[1], columns, generator=generator, dtype=torch.float64)
+    x, y = x.to(op.kernel.device, dtype), y.to(op.kernel.device, dtype)
+    forward, backward = op @ x, op.adjoint() @ y
+    left, right = float((forward * y).detach().double().sum()), float((x * backward).detach().double().sum())
+    scale = float(forward.detach().double().norm() * y.double().norm()) or 1.0
+    if not abs(left - right) <= tolerance(dtype) * scale:
+        raise AssertionError(f"dot test: ⟨Mx, y⟩ = {left!r}, ⟨x, Mᵀy⟩ = {right!r}, scale {scale:.3g}, {dtype}")

@@ -1,0 +1,84 @@
+"""Kernels as depthwise ``torch.nn.Conv{1,2,3}d`` modules, and back."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from retconv.convert.resize import fit
+from retconv.convert.shapes import check_kernel
+from retconv.grid import Grid
+
+_CONVS: dict[int, Any] = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
+
+
+def kernel_to_conv(
+    kernel: Tensor, grid: Grid | int | tuple[int, ...], channels_per_head: int = 1
+) -> nn.Conv1d | nn.Conv2d | nn.Conv3d:
+    """A depthwise convolution that does what the mask does: ``conv(x)`` equals ``M @ x`` (law 1), with no flip.
+
+    Args:
+        kernel: ``(heads, 2 n_1 − 1, …, 2 n_D − 1)``.
+        grid: The grid; a convolution knows no prefix tokens.
+        channels_per_head: How many consecutive channels share each head's kernel.
+
+    Returns:
+        A module on ``(batch, heads · channels_per_head, n_1, …, n_D)`` with padding n − 1 and no bias, whose weight is
+        a trainable copy of the kernel in its dtype and on its device.
+
+    Raises:
+        ValueError: If the kernel's shape is not the grid's, or channels_per_head is not positive.
+    """
+    grid = Grid.of(grid)
+    check_kernel(kernel, grid)
+    if channels_per_head < 1:
+        raise ValueError(f"channels_per_head must be at least 1, got {channels_per_head}")
+    channels = kernel.shape[0] * channels_per_head
+    conv: nn.Conv1d | nn.Conv2d | nn.Conv3d = _CONVS[grid.ndim](
+        channels, channels, grid.kernel_shape, padding=grid.center, groups=channels, bias=False,
+        device=kernel.device, dtype=kernel.dtype,
+    )  # fmt: skip
+    with torch.no_grad():
+        conv.weight.copy_(kernel.repeat_interleave(channels_per_head, dim=0)[:, None])
+    return conv
+
+
+def conv_to_kernel(conv: nn.Module, grid: Grid | int | tuple[int, ...]) -> Tensor:
+    """The kernel of a depthwise convolution on a grid: one head per channel.
+
+    Args:
+        conv: ``nn.Conv1d``, ``2d`` or ``3d`` with one group per channel, stride 1, odd sides, zero padding of half its
+            (dilated) side, and no bias: a map that keeps the grid.
+        grid: The grid; offsets that the convolution does not reach are 0, taps beyond the grid are dropped.
+
+    Returns:
+        ``(channels, 2 n_1 − 1, …, 2 n_D − 1)``, differentiable with respect to the weight.
+
+    Raises:
+        ValueError: If the module is not such a convolution, naming what is wrong.
+    """
+    grid = Grid.of(grid)
+    if not isinstance(conv, _CONVS[grid.ndim]):
+        raise ValueError(f"conv_to_kernel: {grid} needs {_CONVS[grid.ndim].__name__}, got {type(conv).__name__}")
+    reach = tuple(d * (side - 1) // 2 for d, side in zip(conv.dilation, conv.kernel_size, strict=True))
+    faults = {
+        f"groups={conv.groups} of {conv.in_channels} → {conv.out_channels} channels (depthwise needed)": not (
+            conv.groups == conv.in_channels == conv.out_channels
+        ),
+        f"stride={conv.stride} (1 needed)": any(s != 1 for s in conv.stride),
+        f"even kernel_size={conv.kernel_size} (odd needed)": any(side % 2 == 0 for side in conv.kernel_size),
+        f"padding={conv.padding!r} (zero padding of {reach} needed)": (
+            conv.padding != "same" and tuple(conv.padding) != reach
+        )
+        or conv.padding_mode != "zeros",
+        "a bias (none has a mask)": conv.bias is not None,
+    }
+    found = [fault for fault, present in faults.items() if present]
+    if found:
+        raise ValueError(f"conv_to_kernel: the convolution has {'; '.join(found)}")
+    sides = tuple(2 * r + 1 for r in reach)
+    kernel = conv.weight.new_zeros(conv.out_channels, *sides)
+    kernel[(slice(None), *(slice(None, None, d) for d in conv.dilation))] = conv.weight[:, 0]
+    return fit(kernel, grid)

@@ -1,0 +1,214 @@
+"""Kernel → mask and back: exactly, as a projection with its residual, or as one kernel per query."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from retconv.convert.shapes import check_kernel, check_mask
+from retconv.convert.unfold import fold, unfold
+from retconv.grid import Grid
+
+
+class NotAConvolutionError(ValueError):
+    """A mask has no kernel; ``residual`` says how far it is from having one.
+
+    Attributes:
+        residual: ``(heads,)``, ``‖M − PM‖_F / ‖M‖_F`` per head (law 3), or None where it is not defined.
+    """
+
+    def __init__(self, message: str, residual: Tensor | None = None) -> None:
+        super().__init__(message)
+        self.residual = residual
+
+
+class Projection(NamedTuple):
+    """The convolution nearest to a mask.
+
+    Attributes:
+        kernel: ``(heads, 2 n_1 − 1, …, 2 n_D − 1)``, the mean of the mask over pairs of equal offset.
+        residual: ``(heads,)``, ``‖M − PM‖_F / ‖M‖_F``; 0 iff the mask is a convolution.
+    """
+
+    kernel: Tensor
+    residual: Tensor
+
+
+def windows(kernel: Tensor, grid: Grid | int | tuple[int, ...]) -> Tensor:
+    """Law 2: the windows of the kernel that are the rows of its mask, folded to the grid.
+
+    Query q reads the n-sized window of K that starts at ``n − 1 − q``; this is the paper's "element-wise convolution".
+
+    Args:
+        kernel: ``(heads, 2 n_1 − 1, …, 2 n_D − 1)``.
+        grid: The grid; prefix tokens have no window.
+
+    Returns:
+        ``(heads, N, n_1, …, n_D)``: entry ``[h, q, k_1, …, k_D]`` is the kernel at offset k − q.
+
+    Raises:
+        ValueError: If the kernel's shape is not the grid's.
+        DenseLimitError: If the result would exceed the memory limit.
+    """
+    grid = Grid.of(grid)
+    check_kernel(kernel, grid)
+    grid.require_dense(kernel.shape[0], kernel.dtype)
+    return unfold(kernel, grid.shape).reshape(kernel.shape[0], grid.size, *grid.shape)
+
+
+def kernel_to_mask(kernel: Tensor, grid: Grid | int | tuple[int, ...], neutral: float = 1.0) -> Tensor:
+    """The mask of a kernel, ``M[q, k] = K[k − q]``: a gather, so every entry is a bit-exact copy.
+
+    Args:
+        kernel: ``(heads, 2 n_1 − 1, …, 2 n_D − 1)``, any floating dtype.
+        grid: The grid. Rows and columns of its prefix tokens are ``neutral``.
+        neutral: 1 for masks that multiply, 0 for masks that add.
+
+    Returns:
+        ``(heads, length, length)``, rows are queries, in the kernel's dtype.
+
+    Raises:
+        ValueError: If the kernel's shape is not the grid's.
+        DenseLimitError: If the mask would exceed the memory limit.
+    """
+    grid = Grid.of(grid)
+    mask = windows(kernel, grid).reshape(kernel.shape[0], grid.size, grid.size)
+    return F.pad(mask, (grid.prefix, 0, grid.prefix, 0), value=neutral) if grid.prefix else mask
+
+
+def mask_to_kernel(
+    mask: Tensor, grid: Grid | int | tuple[int, ...], tolerance: float = 0.0, neutral: float = 1.0
+) -> Tensor:
+    """The kernel of a mask, or an error that states the residual (laws 3 and 4): never silently an approximation.
+
+    Args:
+        mask: ``(heads, length, length)``.
+        grid: The grid.
+        tolerance: Largest relative residual ``‖M − PM‖_F / ‖M‖_F`` to accept. At 0, the default, every entry must be
+            bit-equal to the kernel's and the kernel is read off bit-exactly; above 0 the kernel is the projection.
+        neutral: What the rows and columns of prefix tokens hold.
+
+    Returns:
+        ``(heads, 2 n_1 − 1, …, 2 n_D − 1)`` in the mask's dtype.
+
+    Raises:
+        NotAConvolutionError: If the mask has no kernel within the tolerance, or its prefix entries are not neutral.
+        ValueError: If the mask's shape is not the grid's.
+    """
+    grid = Grid.of(grid)
+    body = _body(mask, grid)
+    if grid.prefix:
+        edge = torch.cat([mask[:, : grid.prefix].flatten(1), mask[:, grid.prefix :, : grid.prefix].flatten(1)], dim=1)
+        if bool((edge != neutral).any()):
+            raise NotAConvolutionError(
+                f"mask has no kernel: entries of its {grid.prefix} prefix token(s) differ from the neutral value "
+                f"{neutral:g}: drop them, or pass the neutral value they hold"
+            )
+    kernel = _read(body, grid)
+    if torch.equal(unfold(kernel, grid.shape), body):
+        return kernel
+    projection = _project(body, grid)
+    residual = projection.residual.detach()
+    worst = float(residual.max())
+    if worst <= tolerance:
+        return projection.kernel
+    raise NotAConvolutionError(
+        f"mask has no kernel on {grid}: relative residual ‖M − PM‖/‖M‖ is {worst:.3e} (head "
+        f"{int(residual.argmax())}), tolerance {tolerance:g}: use retconv.project for the nearest "
+        "convolution, or retconv.mask_to_bank for one kernel per query",
+        residual,
+    )
+
+
+def project(mask: Tensor, grid: Grid | int | tuple[int, ...]) -> Projection:
+    """Law 3: the orthogonal projection P onto masks that have a kernel, with its residual.
+
+    ``K[δ]`` is the mean of the mask over the ``∏ (n_d − |δ_d|)`` pairs with offset δ.
+
+    Args:
+        mask: ``(heads, length, length)``; rows and columns of prefix tokens are left out.
+        grid: The grid.
+
+    Returns:
+        The kernel and its relative residual per head, both differentiable; a zero mask has residual 0.
+
+    Raises:
+        ValueError: If the mask's shape is not the grid's, or an entry is not finite.
+    """
+    grid = Grid.of(grid)
+    return _project(_body(mask, grid), grid)
+
+
+def mask_to_bank(mask: Tensor, grid: Grid | int | tuple[int, ...]) -> Tensor:
+    """Law 4: any mask as a space-varying convolution, one kernel per query.
+
+    Args:
+        mask: ``(heads, length, length)``; rows and columns of prefix tokens are left out.
+        grid: The grid.
+
+    Returns:
+        ``(heads, N, 2 n_1 − 1, …, 2 n_D − 1)``: kernel q holds ``M[q, q + δ]`` where q + δ is on the grid, else 0.
+
+    Raises:
+        ValueError: If the mask's shape is not the grid's.
+        DenseLimitError: If the bank, about 2^D times the mask, would exceed the memory limit.
+    """
+    grid = Grid.of(grid)
+    body = _body(mask, grid).reshape(mask.shape[0], grid.size, grid.size)
+    entries = int(torch.tensor(grid.kernel_shape).prod())
+    grid.without_prefix().require_dense(mask.shape[0] * -(-entries // grid.size), mask.dtype)
+    index = grid.offset_index(mask.device).expand(mask.shape[0], -1, -1)
+    bank = mask.new_zeros(mask.shape[0], grid.size, entries).scatter(2, index, body)
+    return bank.reshape(mask.shape[0], grid.size, *grid.kernel_shape)
+
+
+def bank_to_mask(bank: Tensor, grid: Grid | int | tuple[int, ...]) -> Tensor:
+    """The mask of a bank of kernels, ``M[q, k] = K_q[k − q]``; inverse of ``mask_to_bank`` on a grid without prefix.
+
+    Args:
+        bank: ``(heads, N, 2 n_1 − 1, …, 2 n_D − 1)``.
+        grid: The grid, without prefix tokens.
+
+    Returns:
+        ``(heads, N, N)``.
+
+    Raises:
+        ValueError: If the bank's shape is not the grid's, or the grid has prefix tokens.
+    """
+    grid = Grid.of(grid)
+    if grid.prefix or tuple(bank.shape[1:]) != (grid.size, *grid.kernel_shape):
+        raise ValueError(
+            f"bank must be (heads, {grid.size}, {', '.join(map(str, grid.kernel_shape))}) on a grid without prefix "
+            f"tokens, got shape {tuple(bank.shape)} on {grid}"
+        )
+    index = grid.offset_index(bank.device).expand(bank.shape[0], -1, -1)
+    return bank.flatten(2).gather(2, index)
+
+
+def _body(mask: Tensor, grid: Grid) -> Tensor:
+    check_mask(mask, grid)
+    return mask[:, grid.prefix :, grid.prefix :].reshape(mask.shape[0], *grid.shape, *grid.shape)
+
+
+def _read(body: Tensor, grid: Grid) -> Tensor:
+    """Read each kernel entry off the first pair that has its offset: query 0 for δ ≥ 0, key 0 for δ < 0."""
+    offsets = grid.offsets(body.device)
+    queries, keys = (-offsets).clamp(min=0).unbind(-1), offsets.clamp(min=0).unbind(-1)
+    heads = torch.arange(body.shape[0], device=body.device).reshape(-1, *(1,) * grid.ndim)
+    return body[(heads, *queries, *keys)]
+
+
+def _project(body: Tensor, grid: Grid) -> Projection:
+    if not bool(torch.isfinite(body).all()):
+        raise ValueError("mask must be finite to be projected: an additive mask with −inf has a mean only after exp")
+    # Averaging deviations from the first pair, not values, makes the residual of a true convolution exactly 0.
+    first = _read(body, grid)
+    deviation = body - unfold(first, grid.shape)
+    correction = fold(deviation, grid.shape) / grid.pair_count(body.device).to(body.dtype)
+    kernel = first + correction
+    error = torch.linalg.vector_norm((deviation - unfold(correction, grid.shape)).flatten(1), dim=1)
+    norm = torch.linalg.vector_norm(body.flatten(1), dim=1)
+    return Projection(kernel, error / torch.where(norm == 0, torch.ones_like(norm), norm))

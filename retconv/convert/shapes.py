@@ -1,0 +1,33 @@
+"""Boundary checks that every conversion shares."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from retconv.grid import Grid
+
+
+def check_kernel(kernel: Tensor, grid: Grid) -> None:
+    """Raise a ``ValueError`` unless ``kernel`` is a floating ``(heads, 2 n_1 − 1, …, 2 n_D − 1)`` of this grid."""
+    if tuple(kernel.shape[1:]) != grid.kernel_shape or kernel.ndim != grid.ndim + 1:
+        sides = ", ".join(str(side) for side in grid.kernel_shape)
+        raise ValueError(
+            f"kernel must be (heads, {sides}) on {grid}, got shape {tuple(kernel.shape)}: "
+            "use retconv.crop or retconv.extend to bring it to another grid"
+        )
+    _check_floating(kernel, "kernel")
+
+
+def check_mask(mask: Tensor, grid: Grid) -> None:
+    """Raise a ``ValueError`` unless ``mask`` is a floating ``(heads, length, length)`` of this grid."""
+    if mask.ndim != 3 or tuple(mask.shape[1:]) != (grid.length, grid.length):
+        raise ValueError(
+            f"mask must be (heads, {grid.length}, {grid.length}) on {grid}, got shape {tuple(mask.shape)}"
+            + (": add the head axis with mask[None]" if mask.ndim == 2 else "")
+        )
+    _check_floating(mask, "mask")
+
+
+def _check_floating(tensor: Tensor, name: str) -> None:
+    if not (tensor.is_floating_point() or tensor.is_complex()):
+        raise ValueError(f"{name} must have a floating dtype, got {tensor.dtype}: call {name}.float()")

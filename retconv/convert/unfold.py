@@ -1,0 +1,79 @@
+"""The gather and its adjoint: a kernel unfolds to the windows of a mask, a mask folds to sums over equal offsets."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor
+from torch.autograd import Function
+
+
+class Unfold(Function):
+    """``(…, 2 n_1 − 1, …) → (…, n_1, …, n_D, n_1, …, n_D)``: entry ``[q, k]`` is the kernel at offset k − q."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(kernel: Tensor, shape: tuple[int, ...]) -> Tensor:
+        """Read, for query q, the window of the kernel that starts at ``n − 1 − q`` (law 2)."""
+        ndim = len(shape)
+        lead = kernel.ndim - ndim
+        view = kernel
+        for axis, n in enumerate(shape):
+            # unfold replaces the axis by the window's start and appends the window: (…, s_1 … s_D, k_1 … k_D).
+            view = view.unfold(lead + axis, n, 1)
+        return view.flip(tuple(range(lead, lead + ndim)))
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, tuple[int, ...]], output: Tensor) -> None:
+        """Keep the grid's shape for backward."""
+        ctx.shape = inputs[1]
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        """The adjoint of the gather sums over pairs of equal offset."""
+        return Fold.apply(grad, ctx.shape), None
+
+
+class Fold(Function):
+    """``(…, n_1, …, n_D, n_1, …, n_D) → (…, 2 n_1 − 1, …)``: the sum over all pairs with each offset k − q."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(mask: Tensor, shape: tuple[int, ...]) -> Tensor:
+        """Add one axis's windows at a time, so that nothing larger than the mask is ever formed."""
+        ndim = len(shape)
+        lead = mask.ndim - 2 * ndim
+        for axis in reversed(range(ndim)):
+            n = shape[axis]
+            # Axes now: lead, q_1 … q_axis, k_1 … k_axis, folded axes.
+            key = lead + 2 * axis + 1
+            size = list(mask.shape)
+            size[key] = 2 * n - 1
+            del size[lead + axis]
+            folded = mask.new_zeros(size)
+            for q, row in enumerate(mask.unbind(lead + axis)):
+                folded.narrow(key - 1, n - 1 - q, n).add_(row)
+            mask = folded
+        return mask
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, tuple[int, ...]], output: Tensor) -> None:
+        """Keep the grid's shape for backward."""
+        ctx.shape = inputs[1]
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        """The adjoint of summing over pairs is the gather."""
+        return Unfold.apply(grad, ctx.shape), None
+
+
+def unfold(kernel: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """Gather a kernel ``(…, 2n − 1)`` into ``(…, n, n)`` (queries, then keys), without any check."""
+    return Unfold.apply(kernel, shape)
+
+
+def fold(mask: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """Sum a mask ``(…, n, n)`` over pairs of equal offset into ``(…, 2n − 1)``, without any check."""
+    return Fold.apply(mask, shape)

@@ -1,0 +1,105 @@
+"""The command ``python -m retconv.figures``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+from tqdm import tqdm
+
+from retconv.figures.registry import FIGURES, find, nearest
+from retconv.figures.runner import render
+from retconv.figures.spec import FORMATS, FiguresError
+
+
+class _Refusal(click.ClickException):
+    """One line on stderr and exit code 2."""
+
+    exit_code = 2
+
+
+class _SeveralValues(click.Command):
+    """Reads ``--only a b`` as ``--only a --only b``: every option that may be repeated takes several values."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Repeat the option's name before each of its further values."""
+        several = {name for option in self.params if getattr(option, "multiple", False) for name in option.opts}
+        expanded: list[str] = []
+        current, first = None, False
+        for arg in args:
+            if arg.startswith("-"):
+                name = arg.partition("=")[0]
+                current, first = (name if name in several else None), "=" not in arg
+                expanded.append(arg)
+            else:
+                expanded += [arg] if current is None or first else [current, arg]
+                first = False
+        return super().parse_args(ctx, expanded)
+
+
+_HELP = """Draw the figures, each from computation, and a gallery of them.
+
+Each figure NAME is saved as NAME.png, NAME.pdf and so on, with the data it shows in NAME.csv; index.html shows all
+figures of the folder with captions and links. Two runs give the same bytes.
+
+\b
+Examples:
+  python -m retconv.figures                    every figure, into paper_figures/
+  python -m retconv.figures --list             what there is
+  python -m retconv.figures --only windows     one figure
+  python -m retconv.figures --only windows underflow --format pdf svg
+  python -m retconv.figures --out draft        into another folder
+"""
+
+
+@click.command(
+    cls=_SeveralValues,
+    help=_HELP,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="Exit codes: 0 all drawn; 2 an unknown name, a folder that cannot be written to, or a missing data file.",
+)
+@click.option("--list", "listing", is_flag=True, help="List the figures and draw nothing.")
+@click.option(
+    "--only", "names", metavar="NAME...", multiple=True, help="Draw these figures; the others stay as they are."
+)
+@click.option(
+    "--format",
+    "formats",
+    metavar="FORMAT...",
+    multiple=True,
+    default=("png", "pdf"),
+    help=f"One or several of {', '.join(FORMATS)}; png and pdf if not given.",
+)
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    default=Path("paper_figures"),
+    show_default=True,
+    metavar="DIR",
+    help="Folder for the figures, made if it does not exist.",
+)
+def main(listing: bool, names: Sequence[str], formats: Sequence[str], out: Path) -> None:
+    """Draw the figures, each from computation, and a gallery of them."""
+    if listing:
+        width = max(map(len, FIGURES))
+        for spec in FIGURES.values():
+            click.echo(f"{spec.name:<{width}}  {spec.title}")
+        return
+    for form in formats:
+        if form not in FORMATS:
+            raise _Refusal(nearest("format", form, FORMATS))
+    try:
+        specs = find(names)
+        # disable=None: no bar where stderr is not a terminal.
+        with tqdm(total=len(specs), unit="figure", leave=False, disable=None) as bar:
+            for rendered in render(specs, dict.fromkeys(formats), out):
+                tqdm.write(str(rendered))
+                bar.update()
+    except FiguresError as error:
+        raise _Refusal(str(error)) from error
+    click.echo(f"{len(specs)} figure{'s' * (len(specs) != 1)} in {out}; open {out / 'index.html'}")
+
+
+if __name__ == "__main__":
+    main(prog_name="python -m retconv.figures")

@@ -1,0 +1,175 @@
+"""Figure: a wide positive and a narrow negative Gaussian make low-pass minus identity (law 10)."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import torch
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from retconv.figures.panels import array, colour_bar, draw_kernel, letter, pairs
+from retconv.figures.spec import FigureSpec
+from retconv.figures.style import BLUE, DOUBLE, ORANGE, new_figure, scale
+from retconv.grid import Grid
+from retconv.kernels import GAUSSIAN_EPSILON, gaussian_mixture
+
+_PARTS = {"locality": [(0.6, 2.0)], "extroversion": [(-0.8, 0.2)], "sum": [(0.6, 2.0), (-0.8, 0.2)]}
+_COLOURS = {"locality": BLUE, "extroversion": ORANGE, "sum": "black"}
+_LABELS = {
+    "locality": "locality: α = 0.6, σ = 2",
+    "extroversion": "extroversion: α = −0.8, σ = 0.2",
+    "sum": "their sum",
+}
+_STYLES = {"locality": "-", "extroversion": "-", "sum": "--"}
+_REACH = 16  # at this offset the wider Gaussian is 1e-14: the kernel is whole
+_SHOWN = 6
+_LEADER = {"arrowstyle": "-", "linewidth": 0.6, "color": "black", "shrinkB": 3.0}
+
+
+def _kernel(part: str, ndim: int) -> np.ndarray:
+    alpha, sigma = torch.tensor(_PARTS[part], dtype=torch.float64).T[:, None]
+    return array(gaussian_mixture(Grid((_REACH + 1,) * ndim).offsets(), sigma, alpha)[0])
+
+
+def _closed_symbol(part: str, theta: np.ndarray) -> np.ndarray:
+    """Poisson summation: ``α √(2π) s Σ_m exp(−s² (θ + 2πm)² / 2)`` with s² = σ² + ε, for each Gaussian."""
+    total = np.zeros_like(theta)
+    for alpha, sigma in _PARTS[part]:
+        variance = sigma**2 + GAUSSIAN_EPSILON
+        images = 2 * np.pi * np.arange(-30, 31)  # at σ = 0.2 the 30th image is below 1e-300
+        bumps = np.exp(-variance * (theta[:, None] + images) ** 2 / 2).sum(axis=1)
+        total += alpha * np.sqrt(2 * np.pi * variance) * bumps
+    return total
+
+
+def _sampled_symbol(kernel: np.ndarray) -> np.ndarray:
+    """The kernel's discrete Fourier transform, real since the kernel is even; zero frequency in the middle."""
+    return np.fft.fftshift(np.fft.fftn(np.fft.ifftshift(kernel))).real
+
+
+def _draw_profile(ax: Axes, table: pd.DataFrame) -> None:
+    for part in _PARTS:
+        rows = table[(table["part"] == part) & (table["offset_1"].abs() <= _SHOWN)]
+        ax.plot(
+            rows["offset_1"],
+            rows["value"],
+            marker="o",
+            linestyle=_STYLES[part],
+            color=_COLOURS[part],
+            label=_LABELS[part],
+        )
+    ax.axhline(0, color="0.6", linewidth=0.5, zorder=0)
+    ax.annotate("self-weight −0.2", (0, -0.2), (1.6, -0.45), arrowprops=_LEADER, va="center")
+    ax.set(xlabel="offset (tokens)", ylabel="weight", xticks=range(-_SHOWN, _SHOWN + 1, 2))
+    ax.set_title("kernels on a line")
+
+
+def _draw_symbol(ax: Axes, table: pd.DataFrame) -> None:
+    theta = np.linspace(-np.pi, np.pi, 401)
+    for part in _PARTS:
+        ax.plot(theta, _closed_symbol(part, theta), linestyle=_STYLES[part], color=_COLOURS[part])
+        samples = table[table["part"] == part]
+        ax.plot(samples["theta_1"], samples["value"], linestyle="", marker="o", markersize=2, color=_COLOURS[part])
+    ax.axhline(0, color="0.6", linewidth=0.5, zorder=0)
+    ax.set_xticks([-np.pi, -np.pi / 2, 0, np.pi / 2, np.pi], ["−π", "−π/2", "0", "π/2", "π"])
+    ax.set(xlabel="frequency θ (rad/token)", ylabel="symbol")
+    ax.set_yticks([-0.8, 0, 1, 2, 3], ["−0.8", "0", "1", "2", "3"])
+    ax.set_title("symbols on a line")
+
+
+def _draw_plane(figure: Figure, kernels: Axes, symbols: Axes, table: pd.DataFrame) -> None:
+    """The sum's kernel and symbol on a plane, read off the table."""
+    values = table[table["quantity"] == "kernel"].pivot(index="offset_1", columns="offset_2", values="value")
+    image = draw_kernel(kernels, values.to_numpy(float), Grid((_SHOWN + 1, _SHOWN + 1)), signed=True)
+    kernels.annotate("self-weight −0.2", (0, 0), (0, -5.3), ha="center", arrowprops=_LEADER)
+    kernels.set(xlabel="offset right (tokens)", ylabel="offset down (tokens)")
+    kernels.set_title("kernel of the sum on a plane")
+    colour_bar(figure, image, kernels, "weight")
+    values = table[table["quantity"] == "symbol"].pivot(index="theta_1", columns="theta_2", values="value")
+    theta, symbol = values.index.to_numpy(float), values.to_numpy(float)
+    edge = np.pi
+    image = symbols.imshow(symbol, extent=(-edge, edge, edge, -edge), **scale(symbol, True))
+    symbols.contour(theta, theta, symbol, levels=[0], colors="black", linewidths=0.7)
+    symbols.text(0, 1.35, "0", ha="center", va="top")
+    for set_ticks in (symbols.set_xticks, symbols.set_yticks):
+        set_ticks([-np.pi, 0, np.pi], ["−π", "0", "π"])
+    symbols.set(xlabel="θ₂ (rad/token)", ylabel="θ₁ (rad/token)")
+    symbols.set_title("symbol of the sum on a plane")
+    colour_bar(figure, image, symbols, "symbol")
+
+
+def _line_table(part: str) -> pd.DataFrame:
+    """A kernel on a line by offset, and its transform by frequency."""
+    offset = np.arange(-_REACH, _REACH + 1)
+    theta = 2 * np.pi * offset / offset.size
+    kernel = _kernel(part, 1)
+    weights = pd.DataFrame({"quantity": "kernel", "offset_1": offset, "value": kernel})
+    symbol = pd.DataFrame(
+        {
+            "quantity": "symbol",
+            "theta_1": theta,
+            "value": _sampled_symbol(kernel),
+            "closed_form": _closed_symbol(part, theta),
+        }
+    )
+    return pd.concat([weights, symbol]).assign(part=part, grid="line")
+
+
+def _plane_table() -> pd.DataFrame:
+    """The sum's kernel on a plane near offset 0, and its transform."""
+    kernel = _kernel("sum", 2)
+    weights = pairs(kernel, "offset_1", "offset_2", "value").assign(quantity="kernel")
+    weights[["offset_1", "offset_2"]] -= _REACH
+    weights = weights[weights[["offset_1", "offset_2"]].abs().max(axis=1) <= _SHOWN]
+    # Zero offsets around the kernel sample the same symbol more finely.
+    fine = np.pad(kernel, _REACH)
+    symbol = pairs(_sampled_symbol(fine), "theta_1", "theta_2", "value").assign(quantity="symbol")
+    middle, step = fine.shape[0] // 2, 2 * np.pi / fine.shape[0]
+    symbol[["theta_1", "theta_2"]] = (symbol[["theta_1", "theta_2"]] - middle) * step
+    return pd.concat([weights, symbol]).assign(part="sum", grid="plane")
+
+
+def draw() -> tuple[Figure, pd.DataFrame]:
+    """Kernels above, symbols below; on a line at the left, on a plane at the right."""
+    figure = new_figure(DOUBLE, 4.3)
+    axes = figure.subplots(2, 2, width_ratios=[1.45, 1])
+    line, plane = pd.concat([_line_table(part) for part in _PARTS]), _plane_table()
+    _draw_profile(axes[0, 0], line[line["quantity"] == "kernel"])
+    _draw_symbol(axes[1, 0], line[line["quantity"] == "symbol"])
+    _draw_plane(figure, axes[0, 1], axes[1, 1], plane)
+    for ax, text in zip(axes.flat, "abcd", strict=True):
+        letter(ax, text)
+    for ax in axes[:, 0]:
+        ax.spines[["top", "right"]].set_visible(False)
+    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=3)
+    data = pd.concat([line, plane], ignore_index=True).astype({"offset_1": "Int64", "offset_2": "Int64"})
+    columns = ["part", "grid", "quantity", "offset_1", "offset_2", "theta_1", "theta_2", "value", "closed_form"]
+    return figure, data[columns]
+
+
+def finding(data: pd.DataFrame) -> str:
+    """The self-weight, the ends of the symbol's range, and how well transform and closed form agree."""
+    total = data[(data["part"] == "sum") & (data["grid"] == "line")].set_index("quantity")
+    self_weight = float(total.loc["kernel"].set_index("offset_1").loc[0, "value"])
+    symbol = total.loc["symbol", "value"]
+    error = (data["value"] - data["closed_form"]).abs().max()
+    return (
+        f"self-weight {self_weight:.4g}; symbol {symbol.min():.3g} … {symbol.max():.3g}; "
+        f"transform against closed form {error:.1e}"
+    )
+
+
+FIGURE = FigureSpec(
+    name="locality_extroversion",
+    title="Locality and extroversion",
+    caption=(
+        "A wide positive Gaussian (locality: α = 0.6, σ = 2 tokens) plus a narrow negative one (extroversion: α = "
+        "−0.8, σ = 0.2 tokens, in effect −0.8 times the identity) is a mask whose self-weight is −0.2: kernels "
+        "(a) on a line and (b) on a plane. Their symbols, (c) on a line by Poisson summation (curves) and by "
+        "discrete Fourier transform of the kernels (dots), and (d) on a plane, show low-pass minus identity: far "
+        "from zero frequency the sum is −0.8 everywhere."
+    ),
+    draw=draw,
+    finding=finding,
+)

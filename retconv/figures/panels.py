@@ -1,0 +1,62 @@
+"""Panels that several figures share: a mask, a kernel, a colour bar, a table of pairs."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.colorbar import Colorbar
+from matplotlib.figure import Figure, SubFigure
+from matplotlib.image import AxesImage
+from torch import Tensor
+
+from retconv.figures.style import scale
+from retconv.grid import Grid
+
+
+def array(tensor: Tensor) -> np.ndarray:
+    """A tensor's values."""
+    return tensor.detach().cpu().numpy()
+
+
+def letter(ax: Axes, text: str) -> None:
+    """A bold panel letter outside the upper left corner."""
+    ax.annotate(
+        text, (0, 1), (-12, 4), xycoords="axes fraction", textcoords="offset points", ha="right", fontweight="bold"
+    )
+
+
+def draw_mask(ax: Axes, mask: np.ndarray, signed: bool = False) -> AxesImage:
+    """A mask ``(N, N)``: rows are queries, columns are keys."""
+    image = ax.imshow(mask, **scale(mask, signed))
+    last = mask.shape[0] - 1
+    ax.set(xticks=[0, last], yticks=[0, last], xlabel="key", ylabel="query")
+    ax.xaxis.labelpad = ax.yaxis.labelpad = -5
+    return image
+
+
+def draw_kernel(ax: Axes, kernel: np.ndarray, grid: Grid, signed: bool = False) -> AxesImage:
+    """A kernel ``(2 n_1 − 1, 2 n_2 − 1)`` over its offsets, which are the axes' data coordinates."""
+    down, right = grid.center
+    extent = (-right - 0.5, right + 0.5, down + 0.5, -down - 0.5)
+    image = ax.imshow(kernel, extent=extent, **scale(kernel, signed))
+    ax.set(xticks=[-right, 0, right], yticks=[-down, 0, down])
+    return image
+
+
+def colour_bar(
+    figure: Figure | SubFigure, image: AxesImage, ax: Axes, label: str, below: float | None = None
+) -> Colorbar:
+    """A slim colour bar exactly as long as its panel: at its right, or ``below`` it by so many panel heights."""
+    bounds = (1.03, 0.0, 0.04, 1.0) if below is None else (0.0, -below, 1.0, 0.04)
+    orientation = "vertical" if below is None else "horizontal"
+    bar = figure.colorbar(image, cax=ax.inset_axes(bounds), orientation=orientation, label=label)
+    bar.outline.set_linewidth(0.4)
+    bar.ax.locator_params(nbins=3)
+    return bar
+
+
+def pairs(values: np.ndarray, rows: str, columns: str, value: str) -> pd.DataFrame:
+    """A matrix as a tidy table: one line for each entry."""
+    down, right = np.indices(values.shape)
+    return pd.DataFrame({rows: down.ravel(), columns: right.ravel(), value: values.ravel()})

@@ -1,0 +1,51 @@
+"""Every figure, in the order of the gallery. A new figure is one module and one line here."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Sequence
+
+from retconv.figures import (
+    convolved_photograph,
+    equivalence,
+    locality_extroversion,
+    masked_photograph,
+    masks_and_kernels,
+    underflow,
+    windows,
+)
+from retconv.figures.spec import FiguresError, FigureSpec
+
+#: The figures by name.
+FIGURES: dict[str, FigureSpec] = {
+    spec.name: spec
+    for spec in (
+        masks_and_kernels.FIGURE,
+        windows.FIGURE,
+        masked_photograph.FIGURE,
+        convolved_photograph.FIGURE,
+        locality_extroversion.FIGURE,
+        equivalence.FIGURE,
+        underflow.FIGURE,
+    )
+}
+
+
+def nearest(kind: str, name: str, known: Iterable[str]) -> str:
+    """The message for an unknown name: it names the nearest known one, or all of them where none is near."""
+    known = list(known)
+    match = difflib.get_close_matches(name.lower(), known, n=1)
+    remedy = f"did you mean '{match[0]}'?" if match else f"choose from {', '.join(known)}"
+    return f"unknown {kind} '{name}': {remedy}"
+
+
+def find(names: Sequence[str] = ()) -> list[FigureSpec]:
+    """The figures of these names, without repetition, in the order of the gallery; all if no name is given.
+
+    Raises:
+        FiguresError: If a name is unknown, naming the nearest right one.
+    """
+    for name in names:
+        if name not in FIGURES:
+            raise FiguresError(nearest("figure", name, FIGURES))
+    return [spec for spec in FIGURES.values() if not names or spec.name in names]

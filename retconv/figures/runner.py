@@ -1,0 +1,115 @@
+"""Draws figures and saves each with its data and the gallery: every file under a temporary name first."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+import torch
+
+from retconv.figures.gallery import gallery
+from retconv.figures.spec import FiguresError, FigureSpec
+from retconv.figures.style import freeze, house_style, save
+
+
+@dataclass(frozen=True)
+class Rendered:
+    """A figure that has been saved.
+
+    Attributes:
+        spec: The figure.
+        files: Its files: one for each format, then the CSV.
+        rows: Rows of its table.
+        seconds: How long drawing and saving took.
+        finding: Its one-line result.
+    """
+
+    spec: FigureSpec
+    files: tuple[Path, ...]
+    rows: int
+    seconds: float
+    finding: str
+
+    def __str__(self) -> str:
+        kinds = " ".join(path.suffix[1:] for path in self.files)
+        return f"{self.spec.name}: {self.finding} [{kinds}, {self.rows} rows, {self.seconds:.1f} s]"
+
+
+def render(specs: Sequence[FigureSpec], formats: Iterable[str], out: Path) -> Iterator[Rendered]:
+    """Draw figures one by one; after each, its files and the gallery stand in the folder.
+
+    Nothing is drawn unless every data file is there and the folder can be written to. Figures that the folder holds
+    already keep their place in the gallery.
+
+    Args:
+        specs: The figures.
+        formats: Their formats, of ``FORMATS``.
+        out: The folder, made if it does not exist.
+
+    Yields:
+        Each figure as it is saved.
+
+    Raises:
+        FiguresError: If a data file is missing or the folder cannot be written to.
+    """
+    for spec in specs:
+        spec.require_data()
+    _require_writable(out)
+    for spec in specs:
+        yield _render(spec, tuple(formats), out)
+        with _replacing(out / "index.html") as file:
+            file.write(gallery(out).encode())
+
+
+def _render(spec: FigureSpec, formats: tuple[str, ...], out: Path) -> Rendered:
+    start = time.perf_counter()
+    files = tuple(out / f"{spec.name}.{kind}" for kind in (*formats, "csv"))
+    with house_style(), _one_thread():
+        figure, data = spec.draw()
+        freeze(figure)
+        for path, form in zip(files, formats, strict=False):
+            with _replacing(path) as file:
+                save(figure, file, form)
+    with _replacing(files[-1]) as file:
+        file.write(data.to_csv(index=False, float_format="%.6g", lineterminator="\n").encode())
+    return Rendered(spec, files, len(data), time.perf_counter() - start, spec.finding(data))
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Sums are split by threads: with one, rounding errors, which some figures show, are the same on every run."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+@contextmanager
+def _replacing(path: Path) -> Iterator[BinaryIO]:
+    """Write a file under a temporary name beside ``path`` and rename it when it is complete."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            yield file
+        temporary.replace(path)
+    except OSError as error:
+        raise FiguresError(f"cannot write {path}: {error.strerror or error}") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _require_writable(out: Path) -> None:
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=out):
+            pass
+    except OSError as error:
+        reason = "it is a file" if isinstance(error, FileExistsError) else error.strerror or str(error)
+        raise FiguresError(f"cannot write to the folder {out}: {reason}; choose another with --out") from error

@@ -1,0 +1,48 @@
+"""What a figure declares."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+#: The formats a figure is saved in, in the order a gallery links them.
+FORMATS = ("png", "pdf", "svg")
+
+
+class FiguresError(Exception):
+    """Something the caller can put right; its message is one line that says how."""
+
+
+@dataclass(frozen=True)
+class FigureSpec:
+    """A figure of the gallery.
+
+    Attributes:
+        name: Its name on the command line and of its files.
+        title: What it is, in a few words.
+        caption: What is seen, in two or three sentences, with the parameter values.
+        draw: Returns the figure and the tidy table of the data it shows.
+        finding: The one-line result, read off that table.
+        data: Files of stored results that ``draw`` reads; none for a figure of theory.
+    """
+
+    name: str
+    title: str
+    caption: str
+    draw: Callable[[], tuple[Figure, pd.DataFrame]]
+    finding: Callable[[pd.DataFrame], str]
+    data: tuple[Path, ...] = ()
+
+    def require_data(self) -> None:
+        """Check that the stored results are there.
+
+        Raises:
+            FiguresError: If a data file is missing, naming it.
+        """
+        for path in self.data:
+            if not path.is_file():
+                raise FiguresError(f"figure '{self.name}' needs the data file {path}, which does not exist")

@@ -1,0 +1,204 @@
+"""Geometry: the one place that knows where tokens lie and what an offset is.
+
+Tokens lie on a grid of shape ``n = (n_1, …, n_D)`` in row-major order, ``N = ∏ n_d``. The convention of the whole
+package is fixed here: **offset = key − query**. A kernel has shape ``(heads, 2 n_1 − 1, …, 2 n_D − 1)`` and its entry
+for offset δ stands at index ``δ + n − 1``.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+
+#: Largest dense ``(heads, N, N)`` object, in bytes, that the package builds unless told otherwise: 4 GiB.
+DENSE_LIMIT_BYTES = 4 * 2**30
+
+_dense_limit: ContextVar[int] = ContextVar("dense_limit", default=DENSE_LIMIT_BYTES)
+
+
+class DenseLimitError(MemoryError):
+    """A dense ``(heads, N, N)`` object would exceed the memory limit."""
+
+
+@contextmanager
+def dense_limit(limit_bytes: int) -> Iterator[None]:
+    """Change, inside a ``with`` block, how many bytes a dense ``(heads, N, N)`` object may take.
+
+    Args:
+        limit_bytes: The limit in bytes; the default is ``DENSE_LIMIT_BYTES`` (4 GiB).
+
+    Raises:
+        ValueError: If the limit is not positive.
+    """
+    if limit_bytes <= 0:
+        raise ValueError(f"dense_limit: the limit must be a positive number of bytes, got {limit_bytes}")
+    token = _dense_limit.set(int(limit_bytes))
+    try:
+        yield
+    finally:
+        _dense_limit.reset(token)
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A 1-, 2- or 3-dimensional grid of tokens, with optional prefix tokens before it.
+
+    Prefix tokens (class token, registers) come first in the sequence, take part in no convolution, and are neutral in
+    a mask: 1 where masks multiply, 0 where they add.
+
+    Args:
+        shape: Tokens along each axis, ``(n_1, …, n_D)`` with D in {1, 2, 3}; an int is a 1-D grid.
+        prefix: Number of prefix tokens.
+
+    Raises:
+        ValueError: If the shape has no axis or more than three, an axis is not a positive integer, or the prefix is
+            negative.
+
+    Example:
+        >>> Grid((2, 3), prefix=1)
+        Grid((2, 3), prefix=1)
+        >>> Grid((2, 3)).kernel_shape
+        (3, 5)
+    """
+
+    shape: tuple[int, ...]
+    prefix: int = 0
+
+    def __init__(self, shape: int | Sequence[int], prefix: int = 0) -> None:
+        axes = (shape,) if isinstance(shape, int) else tuple(shape)
+        if not 1 <= len(axes) <= 3:
+            raise ValueError(f"Grid: a grid has 1, 2 or 3 axes, got {len(axes)} in shape {axes}")
+        if not all(isinstance(n, int) and not isinstance(n, bool) and n > 0 for n in axes):
+            raise ValueError(f"Grid: every axis must be a positive int, got shape {axes}")
+        if not isinstance(prefix, int) or isinstance(prefix, bool) or prefix < 0:
+            raise ValueError(f"Grid: prefix must be an int of at least 0, got {prefix!r}")
+        object.__setattr__(self, "shape", axes)
+        object.__setattr__(self, "prefix", prefix)
+
+    def __repr__(self) -> str:
+        suffix = f", prefix={self.prefix}" if self.prefix else ""
+        return f"Grid({self.shape}{suffix})"
+
+    @classmethod
+    def of(cls, grid: Grid | int | Sequence[int]) -> Grid:
+        """Return ``grid`` itself, or the grid of that shape: lets callers write ``(14, 14)`` for ``Grid((14, 14))``."""
+        return grid if isinstance(grid, Grid) else cls(grid)
+
+    @classmethod
+    def parse(cls, text: str) -> Grid:
+        """Read a grid as a person writes it: ``"14x14"``, ``"7"``, ``"2x3x4"``, or ``"14x14+1"`` with one prefix token.
+
+        Raises:
+            ValueError: If the text is not of that form.
+        """
+        shape, _, prefix = text.lower().replace("×", "x").partition("+")
+        try:
+            return cls([int(n) for n in shape.split("x")], prefix=int(prefix or 0))
+        except ValueError as error:
+            raise ValueError(f"Grid.parse: expected a form like '14x14' or '14x14+1', got {text!r}") from error
+
+    @property
+    def ndim(self) -> int:
+        """Number of axes, D."""
+        return len(self.shape)
+
+    @property
+    def size(self) -> int:
+        """Number of grid tokens, N = ∏ n_d, prefix tokens not counted."""
+        return math.prod(self.shape)
+
+    @property
+    def length(self) -> int:
+        """Sequence length: prefix tokens and grid tokens together."""
+        return self.prefix + self.size
+
+    @property
+    def kernel_shape(self) -> tuple[int, ...]:
+        """Shape of one head's kernel: ``2 n_d − 1`` along each axis."""
+        return tuple(2 * n - 1 for n in self.shape)
+
+    @property
+    def center(self) -> tuple[int, ...]:
+        """Index of offset 0 in a kernel: ``n_d − 1`` along each axis."""
+        return tuple(n - 1 for n in self.shape)
+
+    def without_prefix(self) -> Grid:
+        """The same grid with no prefix tokens."""
+        return Grid(self.shape)
+
+    def coordinates(self, device: torch.device | str | None = None) -> Tensor:
+        """Coordinates of the grid tokens in row-major order.
+
+        Returns:
+            int64 tensor ``(N, D)``: row i holds the grid position of token i.
+        """
+        axes = [torch.arange(n, device=device) for n in self.shape]
+        return torch.stack(torch.meshgrid(*axes, indexing="ij"), dim=-1).reshape(self.size, self.ndim)
+
+    def offsets(self, device: torch.device | str | None = None) -> Tensor:
+        """Every offset key − query that two tokens of the grid can have, laid out as a kernel.
+
+        Returns:
+            int64 tensor ``(2 n_1 − 1, …, 2 n_D − 1, D)``: the entry at index ``δ + n − 1`` is δ.
+        """
+        axes = [torch.arange(1 - n, n, device=device) for n in self.shape]
+        return torch.stack(torch.meshgrid(*axes, indexing="ij"), dim=-1)
+
+    def offset_index(self, device: torch.device | str | None = None) -> Tensor:
+        """Which kernel entry each pair of tokens reads.
+
+        Returns:
+            int64 tensor ``(N, N)``: entry ``[q, k]`` is the flat index of offset ``k − q`` in a kernel of one head.
+
+        Raises:
+            DenseLimitError: If the tensor would exceed the memory limit.
+        """
+        self.require_dense(1, torch.int64)
+        position = self.coordinates(device)
+        index = torch.zeros(self.size, self.size, dtype=torch.int64, device=device)
+        for d, n in enumerate(self.shape):
+            index *= 2 * n - 1
+            index += position[None, :, d] - position[:, None, d] + (n - 1)
+        return index
+
+    def pair_count(self, device: torch.device | str | None = None) -> Tensor:
+        """Number of token pairs that share each offset, ∏_d (n_d − |δ_d|).
+
+        Returns:
+            int64 tensor of shape ``kernel_shape``; its sum is N².
+        """
+        shape = torch.tensor(self.shape, device=device)
+        return (shape - self.offsets(device).abs()).prod(dim=-1)
+
+    def require_dense(self, heads: int = 1, dtype: torch.dtype = torch.float32) -> None:
+        """Refuse to build a dense ``(heads, length, length)`` object above the memory limit.
+
+        Args:
+            heads: Leading dimension of the object.
+            dtype: Its element type.
+
+        Raises:
+            DenseLimitError: If it would take more bytes than the limit in force (see ``dense_limit``).
+        """
+        needed = heads * self.length**2 * dtype.itemsize
+        limit = _dense_limit.get()
+        if needed > limit:
+            raise DenseLimitError(
+                f"a dense ({heads}, {self.length}, {self.length}) {dtype} object on {self} takes "
+                f"{needed / 2**30:.2f} GiB, above the limit of {limit / 2**30:.2f} GiB: use "
+                "retconv.operator(kernel, grid), which never forms it, or raise the limit with "
+                f"retconv.dense_limit({needed})"
+            )
+
+
+@lru_cache(maxsize=64)
+def cached_offsets(grid: Grid, device: torch.device, dtype: torch.dtype) -> Tensor:
+    """``grid.offsets`` in a floating dtype, kept between calls; callers must not write to it."""
+    return grid.offsets(device).to(dtype)

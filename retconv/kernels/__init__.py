@@ -1,0 +1,32 @@
+"""Closed forms: every mask of the field as a pure, differentiable function of the offset key − query.
+
+A kernel function takes offsets of shape ``(*S, D)`` and per-head parameters whose first axis is ``heads``, and returns
+``(heads, *S)``. Evaluated on ``grid.offsets()`` that is the kernel table ``(heads, 2 n_1 − 1, …, 2 n_D − 1)``;
+evaluated on any other offsets it is the same function there.
+"""
+
+from retconv.kernels.decay import causal_decay, euclidean_decay, manhattan_decay, two_sided_decay
+from retconv.kernels.gaussian import GAUSSIAN_EPSILON, gaussian, gaussian_mixture, gpsa
+from retconv.kernels.relative import alibi, kerple_log, kerple_power, relative_table, swin_table, window
+from retconv.kernels.schedules import SCHEDULES, gammas
+from retconv.kernels.separable import Separable
+
+__all__ = [
+    "GAUSSIAN_EPSILON",
+    "SCHEDULES",
+    "Separable",
+    "alibi",
+    "causal_decay",
+    "euclidean_decay",
+    "gammas",
+    "gaussian",
+    "gaussian_mixture",
+    "gpsa",
+    "kerple_log",
+    "kerple_power",
+    "manhattan_decay",
+    "relative_table",
+    "swin_table",
+    "two_sided_decay",
+    "window",
+]

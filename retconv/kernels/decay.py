@@ -1,0 +1,103 @@
+"""Decay: powers of gamma of a distance, from RetNet's causal mask to RMT's Manhattan mask."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from retconv.kernels.parameters import as_parameter, check, per_head, prepare
+
+
+def _power(offset: Tensor, distance: Tensor, gamma: Tensor | float) -> Tensor:
+    gamma = as_parameter(gamma, "gamma", device=offset.device)
+    check(gamma, "gamma", (gamma > 0) & (gamma <= 1), "must lie in (0, 1]")
+    distance, (gamma,), dtype = prepare(distance.unsqueeze(-1), gamma)
+    # γ^d = exp(d log γ): one exp of one product, so no power of a rounded power.
+    return torch.exp(distance[..., 0] * per_head(gamma.log(), offset.ndim - 1)).to(dtype)
+
+
+def _require_1d(offset: Tensor, name: str) -> None:
+    if offset.shape[-1] != 1:
+        raise ValueError(
+            f"{name} is defined on 1-D grids, got offsets with {offset.shape[-1]} axes: use manhattan_decay or "
+            "euclidean_decay"
+        )
+
+
+def causal_decay(offset: Tensor, gamma: Tensor | float) -> Tensor:
+    """RetNet's one-sided decay, ``K[δ] = γ^(−δ)`` for δ ≤ 0, else 0.
+
+    A query sees itself with weight 1 and the past with weight γ per step: ``D[n, m] = γ^(n−m), n ≥ m``.
+
+    Args:
+        offset: ``(*S, 1)``, key − query in tokens.
+        gamma: Number or ``(heads,)``, in (0, 1]; 1 is the causal mask without decay.
+
+    Returns:
+        ``(heads, *S)`` in gamma's dtype, computed in float64.
+
+    Raises:
+        ValueError: If gamma is not finite or outside (0, 1], or the offsets are not 1-D.
+
+    Source:
+        Sun et al. 2023, Retentive Network (arXiv 2307.08621), eq. (5).
+    """
+    _require_1d(offset, "causal_decay")
+    decay = _power(offset, offset[..., 0].abs(), gamma)
+    return torch.where(offset[..., 0] <= 0, decay, torch.zeros((), dtype=decay.dtype, device=decay.device))
+
+
+def two_sided_decay(offset: Tensor, gamma: Tensor | float) -> Tensor:
+    """Two-sided decay on a line, ``K[δ] = γ^|δ|``.
+
+    Args:
+        offset: ``(*S, 1)``, key − query in tokens.
+        gamma: Number or ``(heads,)``, in (0, 1].
+
+    Returns:
+        ``(heads, *S)`` in gamma's dtype, computed in float64.
+
+    Raises:
+        ValueError: If gamma is not finite or outside (0, 1], or the offsets are not 1-D.
+
+    Source:
+        The bidirectional decay ``D^Bi[n, m] = γ^|n−m|``, Fan et al. 2024, RMT (arXiv 2309.11523), eq. (3).
+    """
+    _require_1d(offset, "two_sided_decay")
+    return manhattan_decay(offset, gamma)
+
+
+def manhattan_decay(offset: Tensor, gamma: Tensor | float) -> Tensor:
+    """RMT's spatial decay, ``K[δ] = γ^(|δ_1| + … + |δ_D|)``; separates into one factor per axis (law 8).
+
+    Args:
+        offset: ``(*S, D)``, key − query in tokens.
+        gamma: Number or ``(heads,)``, in (0, 1].
+
+    Returns:
+        ``(heads, *S)`` in gamma's dtype, computed in float64.
+
+    Raises:
+        ValueError: If gamma is not finite or outside (0, 1].
+
+    Source:
+        Fan et al. 2024, RMT (arXiv 2309.11523), eq. (4).
+    """
+    return _power(offset, offset.abs().sum(dim=-1), gamma)
+
+
+def euclidean_decay(offset: Tensor, gamma: Tensor | float) -> Tensor:
+    """Decay with Euclidean distance, ``K[δ] = γ^‖δ‖₂``; isotropic, and not separable beyond one axis (law 8).
+
+    Args:
+        offset: ``(*S, D)``, key − query in tokens.
+        gamma: Number or ``(heads,)``, in (0, 1].
+
+    Returns:
+        ``(heads, *S)`` in gamma's dtype, computed in float64.
+
+    Raises:
+        ValueError: If gamma is not finite or outside (0, 1].
+    """
+    squared = offset.to(torch.float64 if offset.device.type != "mps" else torch.float32).square().sum(dim=-1)
+    return _power(offset, squared.sqrt(), gamma)

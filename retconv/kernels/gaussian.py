@@ -1,0 +1,93 @@
+"""Gaussians of the offset: the paper's mixture mask, its single component, and ConViT's positional attention."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from retconv.kernels.parameters import as_parameter, check, per_head, prepare
+
+#: ε of the reference code, in squared tokens: the variance is σ² + ε, so that σ = 0 is a delta and not a division by 0.
+GAUSSIAN_EPSILON = 1e-5
+
+
+def gaussian(offset: Tensor, sigma: Tensor | float) -> Tensor:
+    """One Gaussian per head, ``K[δ] = exp(−‖δ‖² / 2(σ² + ε))`` with ε = 1e-5.
+
+    Args:
+        offset: ``(*S, D)``, key − query in tokens.
+        sigma: Number or ``(heads,)``, in tokens; its sign is irrelevant.
+
+    Returns:
+        ``(heads, *S)`` in sigma's dtype, computed in float64.
+
+    Raises:
+        ValueError: If sigma is not finite.
+    """
+    sigma = as_parameter(sigma, "sigma", device=offset.device)
+    return gaussian_mixture(offset, sigma[:, None], torch.ones_like(sigma)[:, None])
+
+
+def gaussian_mixture(offset: Tensor, sigma: Tensor | float, alpha: Tensor | float) -> Tensor:
+    """The Gaussian mixture mask, ``K[δ] = Σ_k α_k exp(−‖δ‖² / 2(σ_k² + ε))`` with ε = 1e-5.
+
+    Args:
+        offset: ``(*S, D)``, key − query in tokens.
+        sigma: Number or ``(heads, components)``, in tokens; its sign is irrelevant.
+        alpha: Number or ``(heads, components)``, any real weight.
+
+    Returns:
+        ``(heads, *S)`` in the parameters' dtype, computed in float64.
+
+    Raises:
+        ValueError: If a parameter is not finite or the shapes disagree.
+
+    Source:
+        Li and Zhang 2023 (arXiv 2309.05375), Gaussian mixture mask. The authors' code computes
+        ``exp(−d²)^(1/2)`` in float32 and raises it to ``1 / (σ² + ε)``: every pair with d² ≥ 104 is then a wrong zero
+        whatever σ is. Here the exponents are combined before the one ``exp``.
+    """
+    sigma = as_parameter(sigma, "sigma", axes=2, device=offset.device)
+    alpha = as_parameter(alpha, "alpha", axes=2, device=offset.device)
+    if sigma.shape[1] != alpha.shape[1] and 1 not in (sigma.shape[1], alpha.shape[1]):
+        raise ValueError(
+            "sigma and alpha must have the same number of components, got "
+            f"{tuple(sigma.shape)} and {tuple(alpha.shape)}"
+        )
+    offset, (sigma, alpha), dtype = prepare(offset, sigma, alpha)
+    sites = offset.ndim - 1
+    exponent = offset.square().sum(dim=-1) * per_head(-0.5 / (sigma.square() + GAUSSIAN_EPSILON), sites)
+    # (heads, components, *S), summed over components
+    return (per_head(alpha, sites) * exponent.exp()).sum(dim=1).to(dtype)
+
+
+def gpsa(offset: Tensor, alpha: Tensor | float, center: Tensor | None = None) -> Tensor:
+    """ConViT's positional scores, ``−α (‖δ − Δ‖² − ‖Δ‖²)``: a bias on logits whose softmax is a Gaussian around Δ.
+
+    With ``α = 1 / 2σ²`` and Δ = 0 it is the logarithm of a Gaussian of width σ.
+
+    Args:
+        offset: ``(*S, D)``, key − query in tokens.
+        alpha: Number or ``(heads,)``, locality strength in tokens⁻², at least 0.
+        center: ``(heads, D)``, the offset Δ that each head attends to, in tokens; 0 if not given.
+
+    Returns:
+        ``(heads, *S)`` logits, to be added to scores.
+
+    Raises:
+        ValueError: If a parameter is not finite, alpha is negative, or center has another number of axes.
+
+    Source:
+        d'Ascoli et al. 2021, ConViT (arXiv 2103.10697), eq. (5):
+        ``v = −α (1, −2Δ_1, −2Δ_2)``, ``r_δ = (‖δ‖², δ_1, δ_2)``.
+    """
+    alpha = as_parameter(alpha, "alpha", device=offset.device)
+    check(alpha, "alpha", alpha >= 0, "must be at least 0")
+    if center is None:
+        center = torch.zeros(1, offset.shape[-1], dtype=alpha.dtype, device=offset.device)
+    center = as_parameter(center, "center", axes=2, device=offset.device)
+    if center.shape[1] != offset.shape[-1]:
+        raise ValueError(f"center must have shape (heads, {offset.shape[-1]}), got {tuple(center.shape)}")
+    offset, (alpha, center), dtype = prepare(offset, alpha, center)
+    projection = torch.tensordot(center, offset, dims=([1], [offset.ndim - 1]))  # (heads, *S): δ · Δ
+    return (per_head(-alpha, offset.ndim - 1) * (offset.square().sum(dim=-1) - 2 * projection)).to(dtype)

@@ -1,0 +1,75 @@
+"""Boundary checks and broadcasting that all closed forms share."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def compute_dtype(device: torch.device) -> torch.dtype:
+    """The dtype in which closed forms are evaluated, to be cast last: float64, or float32 where a device lacks it."""
+    return torch.float32 if device.type == "mps" else torch.float64
+
+
+def as_parameter(value: Tensor | float, name: str, axes: int = 1, device: torch.device | None = None) -> Tensor:
+    """Turn a number or tensor into a per-head parameter tensor with ``axes`` axes, the first of them heads.
+
+    Raises:
+        ValueError: If it has another number of axes or a non-finite entry.
+    """
+    parameter = torch.as_tensor(value, device=device)
+    if not parameter.is_floating_point():
+        parameter = parameter.to(torch.get_default_dtype())
+    if parameter.ndim == 0:
+        parameter = parameter.reshape((1,) * axes)
+    if parameter.ndim != axes:
+        expected = "(heads,)" if axes == 1 else "(heads, components)"
+        raise ValueError(f"{name} must be a number or of shape {expected}, got shape {tuple(parameter.shape)}")
+    check(parameter, name, torch.isfinite(parameter), "must be finite")
+    return parameter
+
+
+def check(parameter: Tensor, name: str, good: Tensor, rule: str) -> None:
+    """Raise a ``ValueError`` that names the first offending entries of a parameter, unless all are good.
+
+    While ``torch.compile`` or ``torch.export`` traces or ``torch.func`` transforms, values are unknown and not checked.
+    """
+    if torch.compiler.is_compiling() or torch._C._functorch.is_functorch_wrapped_tensor(good) or bool(good.all()):
+        return
+    bad = parameter.detach()[~good].flatten()
+    shown = ", ".join(f"{v:.6g}" for v in bad[:4].tolist())
+    more = f" and {bad.numel() - 4} more" if bad.numel() > 4 else ""
+    raise ValueError(f"{name} {rule}, got {shown}{more}")
+
+
+def prepare(offset: Tensor, *parameters: Tensor) -> tuple[Tensor, list[Tensor], torch.dtype]:
+    """Bring offsets and parameters to the computing dtype, and say which dtype the result is cast to.
+
+    Args:
+        offset: ``(*S, D)``, any real dtype.
+        *parameters: Floating tensors ``(heads, …)``.
+
+    Returns:
+        The offsets and parameters in the computing dtype, and the parameters' common dtype.
+
+    Raises:
+        ValueError: If the offsets have no last axis of length 1 to 3, or numbers of heads disagree.
+    """
+    if offset.ndim < 1 or not 1 <= offset.shape[-1] <= 3:
+        raise ValueError(
+            "offset must have a last axis of length 1, 2 or 3 (one entry per grid axis), got shape "
+            f"{tuple(offset.shape)}"
+        )
+    heads = {p.shape[0] for p in parameters} - {1}
+    if len(heads) > 1:
+        raise ValueError(f"parameters disagree on the number of heads: {[tuple(p.shape) for p in parameters]}")
+    result = parameters[0].dtype
+    for p in parameters[1:]:
+        result = torch.promote_types(result, p.dtype)
+    dtype = compute_dtype(offset.device)
+    return offset.to(dtype), [p.to(offset.device, dtype) for p in parameters], result
+
+
+def per_head(parameter: Tensor, sites: int) -> Tensor:
+    """View a parameter ``(heads, …)`` as ``(heads, …, 1, …, 1)`` with one axis of length 1 for each site axis."""
+    return parameter.reshape(*parameter.shape, *(1,) * sites)

@@ -1,0 +1,166 @@
+"""Relatives: position biases of the field, as kernels.
+
+ALiBi, KERPLE and the tables are biases: they are added to logits, and their exponential multiplies weights (law 18).
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from retconv.grid import Grid
+from retconv.kernels.parameters import as_parameter, check, per_head, prepare
+
+
+def alibi(offset: Tensor, slope: Tensor | float) -> Tensor:
+    """ALiBi's bias, ``K[δ] = −m |δ|₁``: the logarithm of a decay with ``γ = exp(−m)``.
+
+    Args:
+        offset: ``(*S, D)``, key − query in tokens; beyond one axis the Manhattan distance is used.
+        slope: Number or ``(heads,)``, m ≥ 0 in logits per token; published: ``2^(−8h/H)``, h = 1 … H.
+
+    Returns:
+        ``(heads, *S)`` logits. The paper's causal mask is not included: it is another term, −∞ for δ > 0.
+
+    Raises:
+        ValueError: If slope is not finite or negative.
+
+    Source:
+        Press et al. 2022, ALiBi (arXiv 2108.12409), section 3.
+    """
+    slope = as_parameter(slope, "slope", device=offset.device)
+    check(slope, "slope", slope >= 0, "must be at least 0")
+    offset, (slope,), dtype = prepare(offset, slope)
+    return (-per_head(slope, offset.ndim - 1) * offset.abs().sum(dim=-1)).to(dtype)
+
+
+def kerple_log(offset: Tensor, scale: Tensor | float, rate: Tensor | float) -> Tensor:
+    """KERPLE's logarithmic bias, ``K[δ] = −r_1 log(1 + r_2 |δ|₁)``.
+
+    Args:
+        offset: ``(*S, D)``, key − query in tokens.
+        scale: Number or ``(heads,)``, r_1 > 0 in logits.
+        rate: Number or ``(heads,)``, r_2 > 0 per token.
+
+    Returns:
+        ``(heads, *S)`` logits.
+
+    Raises:
+        ValueError: If a parameter is not finite or not positive.
+
+    Source:
+        Chi et al. 2022, KERPLE (arXiv 2205.09921), eq. (4), logarithmic variant.
+    """
+    distance, scale, rate, dtype = _kerple(offset, scale, rate)
+    return (-scale * torch.log1p(rate * distance)).to(dtype)
+
+
+def kerple_power(offset: Tensor, scale: Tensor | float, exponent: Tensor | float) -> Tensor:
+    """KERPLE's power bias, ``K[δ] = −r_1 |δ|₁^r_2`` with 0 < r_2 ≤ 2; r_2 = 1 is ALiBi.
+
+    Args:
+        offset: ``(*S, D)``, key − query in tokens.
+        scale: Number or ``(heads,)``, r_1 > 0.
+        exponent: Number or ``(heads,)``, r_2 in (0, 2], which keeps the kernel conditionally positive definite.
+
+    Returns:
+        ``(heads, *S)`` logits.
+
+    Raises:
+        ValueError: If a parameter is not finite or outside its range.
+
+    Source:
+        Chi et al. 2022, KERPLE (arXiv 2205.09921), eq. (3), power variant.
+    """
+    power = as_parameter(exponent, "exponent")
+    check(power, "exponent", power <= 2, "must lie in (0, 2]")
+    distance, scale, power, dtype = _kerple(offset, scale, exponent, second="exponent")
+    # 0^r is 0 but its derivative is not finite: the entry at offset 0 is taken out of the power.
+    nonzero = torch.where(distance == 0, torch.ones_like(distance), distance)
+    return torch.where(distance == 0, torch.zeros_like(distance), -scale * nonzero**power).to(dtype)
+
+
+def _kerple(
+    offset: Tensor, scale: Tensor | float, second_value: Tensor | float, second: str = "rate"
+) -> tuple[Tensor, Tensor, Tensor, torch.dtype]:
+    first = as_parameter(scale, "scale", device=offset.device)
+    other = as_parameter(second_value, second, device=offset.device)
+    check(first, "scale", first > 0, "must be positive")
+    check(other, second, other > 0, "must be positive")
+    offset, (first, other), dtype = prepare(offset, first, other)
+    sites = offset.ndim - 1
+    return offset.abs().sum(dim=-1), per_head(first, sites), per_head(other, sites), dtype
+
+
+def relative_table(offset: Tensor, table: Tensor) -> Tensor:
+    """A free table read at the offset: ``K[δ] = table[δ + c]``, 0 outside the table.
+
+    Args:
+        offset: ``(*S, D)``, key − query in tokens, integers.
+        table: ``(heads, 2 m_1 − 1, …, 2 m_D − 1)`` with offset 0 in its centre c = m − 1.
+
+    Returns:
+        ``(heads, *S)`` in the table's dtype: exact copies of its entries.
+
+    Raises:
+        ValueError: If the table has another number of axes than the offsets, or an even side.
+
+    Source:
+        Shaw et al. 2018 (arXiv 1803.02155), eq. (3), and Raffel et al. 2020 without buckets. Shaw and T5 clip far
+        offsets to the last entry; here they read 0, as a convolution kernel does beyond its support.
+    """
+    ndim = offset.shape[-1]
+    if table.ndim != ndim + 1 or any(side % 2 == 0 for side in table.shape[1:]):
+        raise ValueError(f"table must be (heads, odd, …) with {ndim} odd sides, got shape {tuple(table.shape)}")
+    sides = torch.tensor(table.shape[1:], device=offset.device)
+    index = offset.long() + (sides - 1) // 2
+    inside = ((index >= 0) & (index < sides)).all(dim=-1)
+    index = index.clamp(min=torch.zeros_like(sides), max=sides - 1)
+    heads = torch.arange(table.shape[0], device=table.device).reshape(-1, *(1,) * (offset.ndim - 1))
+    values = table[(heads, *index.unbind(dim=-1))]
+    return torch.where(inside, values, torch.zeros((), dtype=table.dtype, device=table.device))
+
+
+def swin_table(table: Tensor, window: Grid | int | tuple[int, ...]) -> Tensor:
+    """Swin's ``relative_position_bias_table`` as a kernel on one window.
+
+    Swin indexes its table by query − key and keeps heads last, so the kernel is the table transposed and flipped.
+
+    Args:
+        table: ``((2 w_1 − 1)(2 w_2 − 1), heads)``, as in a checkpoint.
+        window: The window as a grid.
+
+    Returns:
+        ``(heads, 2 w_1 − 1, 2 w_2 − 1)`` bias on logits: ``K[δ] = table[−δ]``.
+
+    Raises:
+        ValueError: If the table's length does not belong to the window.
+
+    Source:
+        Liu et al. 2021, Swin (arXiv 2103.14030), eq. (4), and its code's ``relative_position_index``.
+    """
+    grid = Grid.of(window)
+    expected = int(grid.pair_count().numel())
+    if table.ndim != 2 or table.shape[0] != expected:
+        raise ValueError(f"table must be ({expected}, heads) for window {grid.shape}, got shape {tuple(table.shape)}")
+    kernel = table.T.reshape(table.shape[1], *grid.kernel_shape)
+    return kernel.flip(tuple(range(1, kernel.ndim)))
+
+
+def window(offset: Tensor, radius: int | Tensor) -> Tensor:
+    """A hard window, ``K[δ] = 1`` where ``max_d |δ_d| ≤ radius``, else 0: local attention of side ``2·radius + 1``.
+
+    Args:
+        offset: ``(*S, D)``, key − query in tokens.
+        radius: Number or ``(heads,)``, in tokens, at least 0.
+
+    Returns:
+        ``(heads, *S)`` of ones and zeros in the default dtype; its logarithm (0 and −∞) is the bias form.
+
+    Raises:
+        ValueError: If radius is not finite or negative.
+    """
+    radius = as_parameter(radius, "radius", device=offset.device)
+    check(radius, "radius", radius >= 0, "must be at least 0")
+    distance = offset.abs().amax(dim=-1)
+    return (distance <= per_head(radius, offset.ndim - 1)).to(torch.get_default_dtype())

@@ -1,0 +1,55 @@
+"""Published gamma schedules: how fast each head forgets, by name."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+
+def retnet(heads: int) -> Tensor:
+    """``γ_h = 1 − 2^(−5−h)``, h = 0 … H − 1: Sun et al. 2023 (arXiv 2307.08621), eq. (8), and torchscale's code."""
+    return 1 - torch.exp2(-5.0 - torch.arange(heads, dtype=torch.float64))
+
+
+def retnet_linspace(heads: int) -> Tensor:
+    """``γ = 1 − exp(linspace(log 1/32, log 1/512, H))``: the setting of RetNet's language models (section 3.1)."""
+    return 1 - torch.linspace(math.log(1 / 32), math.log(1 / 512), heads, dtype=torch.float64).exp()
+
+
+def rmt(heads: int, initial: float = 2.0, span: float = 4.0) -> Tensor:
+    """``γ_h = 1 − 2^(−i − r·h/H)`` with i = ``initial`` and r = ``span``: RMT's code (arXiv 2309.11523)."""
+    return 1 - torch.exp2(-initial - span * torch.arange(heads, dtype=torch.float64) / heads)
+
+
+#: The schedules by name.
+SCHEDULES: dict[str, Callable[..., Tensor]] = {"retnet": retnet, "retnet_linspace": retnet_linspace, "rmt": rmt}
+
+
+def gammas(schedule: str, heads: int, **options: float) -> Tensor:
+    """Evaluate a published gamma schedule.
+
+    Args:
+        schedule: ``"retnet"``, ``"retnet_linspace"`` or ``"rmt"``.
+        heads: Number of heads H.
+        **options: ``initial`` and ``span`` of ``"rmt"``.
+
+    Returns:
+        float64 ``(heads,)``, each in (0, 1).
+
+    Raises:
+        ValueError: If the name is unknown, heads is not positive, or a gamma falls outside (0, 1).
+    """
+    if schedule not in SCHEDULES:
+        raise ValueError(f"unknown gamma schedule {schedule!r}: choose one of {sorted(SCHEDULES)}")
+    if heads < 1:
+        raise ValueError(f"heads must be at least 1, got {heads}")
+    gamma = SCHEDULES[schedule](heads, **options)
+    if not bool(((gamma > 0) & (gamma < 1)).all()):
+        raise ValueError(
+            f"schedule {schedule!r} with {heads} heads and {options} leaves (0, 1): "
+            f"{gamma.min():.6g} … {gamma.max():.6g}"
+        )
+    return gamma

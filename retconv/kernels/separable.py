@@ -1,0 +1,53 @@
+"""Kernels that are sums of outer products, one factor per axis."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from retconv.kernels.decay import two_sided_decay
+
+
+@dataclass(frozen=True)
+class Separable:
+    """A kernel as a sum of outer products: ``K[δ] = Σ_r f_{r,1}[δ_1] · … · f_{r,D}[δ_D]``.
+
+    The mask of such a kernel is a sum of Kronecker products of Toeplitz matrices, one per axis (law 5).
+
+    Attributes:
+        factors: One tensor per axis, ``(heads, rank, 2 n_d − 1)``: ``factors[d][h, r]`` is f_{r,d} of head h.
+        gamma: ``(heads,)`` if the kernel is the Manhattan decay γ^‖δ‖₁ itself, which recursions run in O(N); else None.
+        causal: With ``gamma``, on one axis: the decay is RetNet's, 0 for δ > 0.
+    """
+
+    factors: tuple[Tensor, ...]
+    gamma: Tensor | None = None
+    causal: bool = False
+
+    def __post_init__(self) -> None:
+        """Check that the factors belong together."""
+        shapes = [tuple(f.shape) for f in self.factors]
+        if not 1 <= len(shapes) <= 3 or any(len(s) != 3 or s[:2] != shapes[0][:2] or s[2] % 2 == 0 for s in shapes):
+            raise ValueError(f"Separable: factors must be (heads, rank, odd), one per axis, got {shapes}")
+
+    @property
+    def rank(self) -> int:
+        """Number of outer products, an upper bound of the mask's Kronecker rank."""
+        return self.factors[0].shape[1]
+
+    def kernel(self) -> Tensor:
+        """The kernel table ``(heads, 2 n_1 − 1, …, 2 n_D − 1)``."""
+        axes = "xyz"[: len(self.factors)]
+        return torch.einsum(",".join(f"hr{a}" for a in axes) + f"->h{axes}", *self.factors)
+
+    @classmethod
+    def decay(cls, gamma: Tensor, offsets: list[Tensor]) -> Separable:
+        """The Manhattan decay of per-head ``gamma`` as one outer product (law 8).
+
+        Args:
+            gamma: ``(heads,)``, in (0, 1].
+            offsets: For each axis the offsets ``(2 n_d − 1,)``.
+        """
+        return cls(tuple(two_sided_decay(o[:, None], gamma)[:, None] for o in offsets), gamma)

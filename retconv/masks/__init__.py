@@ -1,0 +1,8 @@
+"""Masks as ``torch.nn.Module``s: a differentiable ``kernel(grid)``, and ``forward(grid)``, the mask itself."""
+
+from retconv.masks.base import Mask
+from retconv.masks.decay import DecayMask, RetNetMask
+from retconv.masks.free import ElementwiseMask, KernelTableMask
+from retconv.masks.gaussian import GaussianMixtureMask
+
+__all__ = ["DecayMask", "ElementwiseMask", "GaussianMixtureMask", "KernelTableMask", "Mask", "RetNetMask"]

@@ -1,0 +1,46 @@
+"""What every mask can do."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from retconv.convert import kernel_to_mask
+from retconv.grid import Grid
+from retconv.kernels import Separable
+
+
+class Mask(nn.Module):
+    """A mask in front of attention scores: ``kernel(grid)`` is its convolution, ``forward(grid)`` the mask itself.
+
+    A mask that depends on the offset alone has a kernel on every grid and moves between grids without change.
+    Subclasses define ``kernel``; those without one override ``forward``, and ``kernel`` raises
+    ``NotAConvolutionError``.
+
+    Attributes:
+        heads: Number of heads, the first axis of kernel and mask.
+        neutral: What a prefix token's rows and columns hold: 1, since these masks multiply.
+    """
+
+    neutral = 1.0
+
+    def __init__(self, heads: int) -> None:
+        super().__init__()
+        if heads < 1:
+            raise ValueError(f"heads must be at least 1, got {heads}")
+        self.heads = heads
+
+    def kernel(self, grid: Grid | int | tuple[int, ...]) -> Tensor:
+        """The mask as a convolution kernel on a grid, differentiable with respect to its parameters.
+
+        Returns:
+            ``(heads, 2 n_1 − 1, …, 2 n_D − 1)``: the entry for offset δ = key − query is at index ``δ + n − 1``.
+        """
+        raise NotImplementedError(f"{type(self).__name__} must define kernel(grid)")
+
+    def separable(self, grid: Grid | int | tuple[int, ...]) -> Separable | None:
+        """The kernel as a sum of outer products where the mask has that form (laws 8 and 9), else None."""
+        return None
+
+    def forward(self, grid: Grid | int | tuple[int, ...]) -> Tensor:
+        """The mask ``(heads, length, length)``, rows are queries: ``M[q, k] = K[k − q]``."""
+        return kernel_to_mask(self.kernel(grid), Grid.of(grid), neutral=self.neutral)

@@ -1,0 +1,190 @@
+"""Decay masks: RetNet's causal mask and its two-sided, Manhattan and Euclidean relatives."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor, nn
+
+from retconv.convert import NotAConvolutionError, kernel_to_mask
+from retconv.grid import Grid, cached_offsets
+from retconv.kernels import Separable, causal_decay, euclidean_decay, gammas, manhattan_decay
+from retconv.kernels.parameters import as_parameter, check, compute_dtype
+from retconv.masks.base import Mask
+
+Metric = Literal["two_sided", "manhattan", "euclidean"]
+
+
+class _Decay(Mask):
+    """Holds per-head gammas as ``log_rate = log(−log γ)``.
+
+    ``γ = exp(−exp(log_rate))`` lies in (0, 1) for every real ``log_rate``, and resolves in float32 a γ as near to 1 as
+    1 − 1e-9, which float32 itself would round to 1.
+    """
+
+    log_rate: Tensor  # shape: (heads,)
+
+    def __init__(self, heads: int, gamma: str | float | Tensor, learnable: bool) -> None:
+        super().__init__(heads)
+        if isinstance(gamma, str):
+            start = gammas(gamma, heads)
+        else:
+            # A Python number stays in float64: float32 would round 1 − 1e-9 to 1.
+            dtype = None if isinstance(gamma, Tensor) else torch.float64
+            start = as_parameter(torch.as_tensor(gamma, dtype=dtype), "gamma").detach()
+        check(start, "gamma", (start > 0) & (start < 1), "must lie in (0, 1)")
+        if start.shape[0] not in (1, heads):
+            raise ValueError(f"gamma must be a number or of shape ({heads},), got shape {tuple(start.shape)}")
+        log_rate = (-start.double().log()).log().expand(heads).to(torch.get_default_dtype()).clone()
+        self.learnable = learnable
+        if learnable:
+            self.log_rate = nn.Parameter(log_rate)
+        else:
+            self.register_buffer("log_rate", log_rate)
+
+    @property
+    def gamma(self) -> Tensor:
+        """``(heads,)``, each in (0, 1), in the computing dtype, differentiable with respect to ``log_rate``."""
+        log_rate = self.log_rate.to(compute_dtype(self.log_rate.device))
+        info = torch.finfo(log_rate.dtype)
+        # Beyond these bounds exp(−exp(·)) would round to 1 or 0, and 0 · ∞ would make its gradient NaN.
+        return torch.exp(-log_rate.clamp(math.log(info.eps), math.log(-math.log(info.tiny))).exp())
+
+    def _cast(self, kernel: Tensor) -> Tensor:
+        return kernel.to(self.log_rate.dtype)
+
+    def _describe_gamma(self) -> str:
+        gamma = self.gamma.detach()
+        low, high = (f"{g:.6g}" if g < 0.9999 else f"1-{1 - g:.3g}" for g in (float(gamma.min()), float(gamma.max())))
+        shown = low if low == high else f"{low}…{high}"
+        return f"heads={self.heads}, gamma={shown}, {'learnable' if self.learnable else 'fixed'}"
+
+
+class RetNetMask(_Decay):
+    """RetNet's causal decay on a 1-D grid, ``M[q, k] = γ^(q−k)`` for k ≤ q, else 0.
+
+    Args:
+        heads: Number of heads.
+        gamma: A schedule by name (``"retnet"``: ``1 − 2^(−5−h)``; ``"retnet_linspace"``; ``"rmt"``), a number, or a
+            tensor ``(heads,)`` in (0, 1).
+        learnable: Whether gamma trains (``log_rate`` is then a parameter, else a buffer).
+        normalize: Divide each row by the square root of its sum, ``D / √Σ D``, as torchscale does. A normalised mask
+            has no kernel (law 17): only ``forward`` serves it.
+
+    Raises:
+        ValueError: If a gamma is not finite or outside (0, 1), or there is not one for each head.
+
+    Source:
+        Sun et al. 2023 (arXiv 2307.08621), eqs. (5) and (8); normalisation: section 2.3 and torchscale's
+        ``RetNetRelPos``.
+    """
+
+    def __init__(
+        self, heads: int, gamma: str | float | Tensor = "retnet", learnable: bool = False, normalize: bool = False
+    ) -> None:
+        super().__init__(heads, gamma, learnable)
+        self.normalize = normalize
+
+    def kernel(self, grid: Grid | int | tuple[int, ...]) -> Tensor:
+        """``(heads, 2n − 1)``, ``K[δ] = γ^(−δ)`` for δ ≤ 0, else 0.
+
+        Raises:
+            NotAConvolutionError: If the mask is normalised by rows.
+            ValueError: If the grid is not 1-D.
+        """
+        if self.normalize:
+            raise NotAConvolutionError(
+                "a row-normalised RetNet mask has no kernel on a finite grid (law 17): use normalize=False, or "
+                "retconv.project(mask(grid), grid) for the nearest convolution"
+            )
+        return self._cast(self._decay(self._line(grid)))
+
+    def separable(self, grid: Grid | int | tuple[int, ...]) -> Separable | None:
+        """One factor, the kernel itself, run as a one-pole recursion (law 6)."""
+        return Separable((self.kernel(grid)[:, None],), self.gamma, causal=True)
+
+    def forward(self, grid: Grid | int | tuple[int, ...]) -> Tensor:
+        """The mask ``(heads, length, length)``, row-normalised if ``normalize``."""
+        grid = self._line(grid)
+        if not self.normalize:
+            return super().forward(grid)
+        mask = kernel_to_mask(self._decay(grid), grid.without_prefix())
+        mask = self._cast(mask / mask.sum(dim=-1, keepdim=True).sqrt())
+        return nn.functional.pad(mask, (grid.prefix, 0, grid.prefix, 0), value=self.neutral)
+
+    def extra_repr(self) -> str:
+        """Heads, the range of gamma, and whether it is learnt or normalised."""
+        return self._describe_gamma() + (", normalize=True" if self.normalize else "")
+
+    def _decay(self, grid: Grid) -> Tensor:
+        offset = cached_offsets(grid.without_prefix(), self.log_rate.device, compute_dtype(self.log_rate.device))
+        return causal_decay(offset, self.gamma)
+
+    def _line(self, grid: Grid | int | tuple[int, ...]) -> Grid:
+        grid = Grid.of(grid)
+        if grid.ndim != 1:
+            raise ValueError(
+                f"RetNetMask is causal along one axis, got {grid}: use DecayMask on it, or the line Grid({grid.size}) "
+                "of its tokens in raster order"
+            )
+        return grid
+
+
+class DecayMask(_Decay):
+    """Two-sided decay ``M[q, k] = γ^‖k − q‖`` in a chosen metric.
+
+    Args:
+        heads: Number of heads.
+        metric: ``"manhattan"`` (RMT; separable, law 8), ``"euclidean"`` (isotropic), or ``"two_sided"`` (1-D grids
+            only, where all three agree).
+        gamma: A schedule by name (``"rmt"``: ``1 − 2^(−2 − 4h/H)``; ``"retnet"``; ``"retnet_linspace"``), a number, or
+            a tensor ``(heads,)`` in (0, 1).
+        learnable: Whether gamma trains (``log_rate`` is then a parameter, else a buffer).
+
+    Raises:
+        ValueError: If the metric is unknown, a gamma is not finite or outside (0, 1), or there is not one for each
+            head.
+
+    Source:
+        Fan et al. 2024, RMT (arXiv 2309.11523), eqs. (3) and (4).
+    """
+
+    def __init__(
+        self,
+        heads: int,
+        metric: Metric = "manhattan",
+        gamma: str | float | Tensor = "rmt",
+        learnable: bool = False,
+    ) -> None:
+        if metric not in get_args(Metric):
+            raise ValueError(f"unknown metric {metric!r}: choose one of {sorted(get_args(Metric))}")
+        super().__init__(heads, gamma, learnable)
+        self.metric: Metric = metric
+
+    def kernel(self, grid: Grid | int | tuple[int, ...]) -> Tensor:
+        """``(heads, 2 n_1 − 1, …, 2 n_D − 1)``, ``K[δ] = γ^‖δ‖``.
+
+        Raises:
+            ValueError: If the metric is two-sided and the grid is not 1-D.
+        """
+        grid = Grid.of(grid)
+        if self.metric == "two_sided" and grid.ndim != 1:
+            raise ValueError(f"metric 'two_sided' is for 1-D grids, got {grid}: use metric='manhattan' or 'euclidean'")
+        offset = cached_offsets(grid.without_prefix(), self.log_rate.device, compute_dtype(self.log_rate.device))
+        decay = euclidean_decay if self.metric == "euclidean" else manhattan_decay
+        return self._cast(decay(offset, self.gamma))
+
+    def separable(self, grid: Grid | int | tuple[int, ...]) -> Separable | None:
+        """One outer product of two-sided decays (law 8); None for the Euclidean metric beyond one axis."""
+        grid = Grid.of(grid)
+        if self.metric == "euclidean" and grid.ndim > 1:
+            return None
+        axes = [torch.arange(1 - n, n, device=self.log_rate.device) for n in grid.shape]
+        factors = Separable.decay(self.gamma, axes)
+        return Separable(tuple(self._cast(f) for f in factors.factors), factors.gamma)
+
+    def extra_repr(self) -> str:
+        """Heads, the range of gamma, whether it is learnt, and the metric."""
+        return f"{self._describe_gamma()}, metric={self.metric!r}"

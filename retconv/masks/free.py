@@ -1,0 +1,133 @@
+"""Free masks: the element-wise learnable mask, tied to its grid, and its convolutional twin, a free kernel table."""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from retconv.convert import fit, mask_to_kernel
+from retconv.grid import Grid
+from retconv.masks.base import Mask
+
+Start = Literal["zeros", "ones"]
+
+
+def _start_value(start: Start) -> float:
+    if start not in get_args(Start):
+        raise ValueError(f"unknown start {start!r}: choose one of {sorted(get_args(Start))}")
+    return 0.0 if start == "zeros" else 1.0
+
+
+class ElementwiseMask(Mask):
+    """ELM: a free N×N matrix, learnt entry by entry. It belongs to one grid and cannot move to another.
+
+    Args:
+        grid: The grid it is for.
+        heads: Number of heads.
+        per_head: One matrix for each head; by default, as in the reference, all heads share one.
+        start: ``"zeros"``, the reference's (in front of the softmax it starts as uniform attention), or ``"ones"``
+            (neutral: it starts as plain attention).
+
+    Raises:
+        ValueError: If the start is unknown.
+        DenseLimitError: If the matrix would exceed the memory limit.
+
+    Source:
+        Li and Zhang 2023 (arXiv 2309.05375), section 3.2 and ``Simple_Mask`` in ``models/gmm.py``.
+    """
+
+    def __init__(
+        self,
+        grid: Grid | int | tuple[int, ...],
+        heads: int,
+        per_head: bool = False,
+        start: Start = "zeros",
+    ) -> None:
+        super().__init__(heads)
+        self.grid = Grid.of(grid)
+        self.per_head = per_head
+        self.start: Start = start
+        matrices = heads if per_head else 1
+        self.grid.require_dense(matrices, torch.get_default_dtype())
+        self.weight = nn.Parameter(torch.full((matrices, self.grid.size, self.grid.size), _start_value(start)))
+
+    def kernel(self, grid: Grid | int | tuple[int, ...]) -> Tensor:
+        """The kernel, if the learnt matrix happens to have one bit-exactly.
+
+        Raises:
+            NotAConvolutionError: With the residual, if it has none; ``retconv.project(mask(grid), grid)`` gives the
+                nearest convolution.
+            ValueError: If the grid is not the mask's own.
+        """
+        return mask_to_kernel(self._own(grid), self.grid.without_prefix())
+
+    def forward(self, grid: Grid | int | tuple[int, ...]) -> Tensor:
+        """The mask ``(heads, length, length)``.
+
+        Raises:
+            ValueError: If the grid is not the mask's own.
+        """
+        prefix = Grid.of(grid).prefix
+        return F.pad(self._own(grid), (prefix, 0, prefix, 0), value=self.neutral)
+
+    def extra_repr(self) -> str:
+        """Grid, heads, sharing and start."""
+        return f"{self.grid}, heads={self.heads}, per_head={self.per_head}, start={self.start!r}"
+
+    def _own(self, grid: Grid | int | tuple[int, ...]) -> Tensor:
+        grid = Grid.of(grid)
+        if grid.shape != self.grid.shape:
+            raise ValueError(
+                f"ElementwiseMask was learnt on {self.grid} and cannot move to {grid}: its entries belong to pairs of "
+                "tokens, not to offsets. Use KernelTableMask for a free mask that moves"
+            )
+        return self.weight.expand(self.heads, -1, -1)
+
+
+class KernelTableMask(Mask):
+    """A free kernel: one learnable number for each offset and head, the convolutional twin of ELM.
+
+    Args:
+        grid: The grid whose offsets the table covers.
+        heads: Number of heads.
+        start: ``"ones"`` (neutral) or ``"zeros"``.
+
+    On a smaller grid the table is cropped; on a larger one, offsets that it never saw are 0, as for a convolution.
+
+    Raises:
+        ValueError: If the start is unknown.
+
+    Source:
+        The relative position table of Shaw et al. 2018 (arXiv 1803.02155) and Swin (arXiv 2103.14030, eq. 4), here as a
+        multiplicative mask indexed by key − query.
+    """
+
+    def __init__(self, grid: Grid | int | tuple[int, ...], heads: int, start: Start = "ones") -> None:
+        super().__init__(heads)
+        self.grid = Grid.of(grid).without_prefix()
+        self.start: Start = start
+        self.weight = nn.Parameter(torch.full((heads, *self.grid.kernel_shape), _start_value(start)))
+
+    @classmethod
+    def from_kernel(cls, kernel: Tensor) -> KernelTableMask:
+        """A mask whose table is a copy of a kernel ``(heads, odd, …)``.
+
+        Raises:
+            ValueError: If the kernel has an even side, or not one to three axes beside heads.
+        """
+        if any(side % 2 == 0 for side in kernel.shape[1:]):
+            raise ValueError(f"kernel must be (heads, odd, …), got shape {tuple(kernel.shape)}")
+        mask = cls(Grid([(side + 1) // 2 for side in kernel.shape[1:]]), kernel.shape[0])
+        mask.weight = nn.Parameter(kernel.detach().clone())
+        return mask
+
+    def kernel(self, grid: Grid | int | tuple[int, ...]) -> Tensor:
+        """``(heads, 2 n_1 − 1, …, 2 n_D − 1)``, cropped or zero-extended from the table."""
+        return fit(self.weight, grid)
+
+    def extra_repr(self) -> str:
+        """Grid, heads and start."""
+        return f"{self.grid}, heads={self.heads}, start={self.start!r}"

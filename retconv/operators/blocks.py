@@ -1,0 +1,66 @@
+"""Work on columns in blocks that stay in cache."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import torch
+from torch import Tensor
+
+#: Bytes of intermediate results that one block may take: a core's second-level cache on a CPU, plenty elsewhere.
+CPU_BLOCK_BYTES = 2**20
+ACCELERATOR_BLOCK_BYTES = 2**28
+
+
+def block_bytes(device: torch.device) -> int:
+    """How many bytes of intermediate results one block may take on a device."""
+    return CPU_BLOCK_BYTES if device.type == "cpu" else ACCELERATOR_BLOCK_BYTES
+
+
+def blocks(heads: int, columns: int, per_block: int) -> Iterator[tuple[slice, slice]]:
+    """Cut ``heads × columns`` into blocks of about ``per_block`` columns: whole heads where they are narrow."""
+    if columns >= per_block:
+        for head in range(heads):
+            for start in range(0, columns, per_block):
+                yield slice(head, head + 1), slice(start, min(start + per_block, columns))
+    else:
+        step = max(1, per_block // columns)
+        for head in range(0, heads, step):
+            yield slice(head, min(head + step, heads)), slice(0, columns)
+
+
+def map_blocks(apply: Callable[[Tensor, slice], Tensor], x: Tensor, per_block: int, differentiable: bool) -> Tensor:
+    """Apply a function to ``x`` ``(heads, N, columns)`` block by block.
+
+    Args:
+        apply: Takes a block of ``x`` and its slice of heads, returns a block of the same shape.
+        x: The input.
+        per_block: About how many columns a block has.
+        differentiable: Whether autograd must see the result: it is then concatenated, else written in place.
+    """
+    heads, _, columns = x.shape
+    parts = list(blocks(heads, columns, per_block))
+    if len(parts) == 1:
+        return apply(x, slice(0, heads))
+    if not differentiable:
+        out = torch.empty_like(x)
+        for h, c in parts:
+            out[h, :, c] = apply(x[h, :, c], h)
+        return out
+    rows: dict[int, list[Tensor]] = {}
+    for h, c in parts:
+        rows.setdefault(h.start, []).append(apply(x[h, :, c], h))
+    return torch.cat([torch.cat(row, dim=2) for row in rows.values()], dim=0)
+
+
+def left(matrix: Tensor, x: Tensor) -> Tensor:
+    """Batched ``matrix[h] @ x[h, b]``: ``(heads, s, t)`` and ``(heads, batch, t, columns)``.
+
+    ``torch.matmul`` would copy the matrix for each element of the batch.
+    """
+    heads, batch = x.shape[:2]
+    if batch == 1:
+        return torch.bmm(matrix, x[:, 0])[:, None]
+    if heads == 1:
+        return torch.bmm(matrix.expand(batch, -1, -1), x[0])[None]
+    return torch.matmul(matrix[:, None], x)

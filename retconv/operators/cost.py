@@ -1,0 +1,91 @@
+"""Which method is fastest: a cost model with measured coefficients."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+
+from retconv.grid import DenseLimitError, Grid
+from retconv.operators.blocks import block_bytes
+from retconv.operators.fft import lengths
+from retconv.operators.recursive import BLOCKS, SINGLE
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What the cost of one application depends on.
+
+    Attributes:
+        grid: The grid.
+        heads: Number of kernels.
+        columns: Columns that share each kernel: batch elements times features.
+        rank: Outer products of a separable kernel, or 0.
+        decay: Whether the kernel is a decay that recursions run.
+        dtype: Of the input.
+        device: Of the input.
+    """
+
+    grid: Grid
+    heads: int
+    columns: int
+    rank: int
+    decay: bool
+    dtype: torch.dtype
+    device: torch.device
+
+
+#: Seconds for each unit of work and for each call, by method, on two cores of a 2.8 GHz Xeon (AVX-512) in float32, read
+#: off `python -m retconv.bench operator`. Only ratios matter for the choice. Work is counted in multiplications for
+#: products, and in n log n for transforms.
+SECONDS = {
+    "dense": (9.0e-12, 1.0e-5),
+    "direct": (4.0e-10, 5.0e-5),
+    "fft": (2.6e-10, 2.5e-4),
+    "toeplitz": (1.25e-11, 5.0e-4),
+    "separable": (1.0e-11, 4.0e-5),
+    "recursive": (1.2e-11, 3.0e-5),
+}
+#: Largest size of a prepared operand, relative to the input, that a method may keep to be chosen.
+MEMORY = 2.0
+
+
+def work(method: str, p: Problem) -> float:
+    """Units of work of one application; infinite where a method does not apply or needs too much memory."""
+    n, size = p.grid.shape, p.grid.size
+    entries = p.heads * size * p.columns
+    rows = size // n[-1]
+    units, prepared = math.inf, 0.0
+    if method == "dense":
+        units, prepared = float(entries * size), float(p.heads * size**2)
+        try:
+            p.grid.require_dense(p.heads, p.dtype)
+        except DenseLimitError:
+            return math.inf
+    elif method == "direct":
+        units = float(entries * math.prod(p.grid.kernel_shape))
+    elif method == "fft":
+        padded = math.prod(lengths(p.grid))
+        units = p.heads * p.columns * padded * math.log2(2 * padded)
+    elif method == "toeplitz" and p.grid.ndim > 1:
+        # Two transforms of n² multiplications for each row and column, and three products with P × P matrices.
+        units, prepared = p.heads * p.columns * size * (2.0 * n[-1] + 3 * rows), 2.0 * p.heads * n[-1] * rows**2
+    elif method == "separable" and p.rank:
+        units = float(entries * p.rank * sum(n))
+    elif method == "recursive" and p.decay:
+        units = float(entries * sum(side if side <= SINGLE else BLOCKS[0] + 8 for side in n))
+    if prepared > MEMORY * entries and prepared * p.dtype.itemsize > block_bytes(p.device):
+        return math.inf
+    return units
+
+
+def seconds(method: str, p: Problem) -> float:
+    """Estimated seconds of one application of a method."""
+    per_unit, per_call = SECONDS[method]
+    return per_unit * work(method, p) + per_call
+
+
+def choose(p: Problem) -> str:
+    """The method with the least estimated time."""
+    return min(SECONDS, key=lambda method: seconds(method, p))

@@ -1,0 +1,105 @@
+"""The mask as a product of spectra: O(N log N) for every kernel on every grid."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from scipy.fft import next_fast_len
+from torch import Tensor
+
+from retconv.grid import Grid
+from retconv.operators.blocks import block_bytes, map_blocks
+
+#: Dtypes in which transforms exist; others are computed in float32.
+_NATIVE = (torch.float32, torch.float64)
+
+#: Columns that are brought to the front together: a cache line's worth of float32.
+GROUP = 16
+
+
+def lengths(grid: Grid) -> tuple[int, ...]:
+    """Transform length of each axis: the smallest fast one ≥ 2n − 1, where wrapping around meets no token."""
+    return tuple(next_fast_len(side, real=True) for side in grid.kernel_shape)
+
+
+class FFTProduct:
+    """``M @ x`` by real transforms of the smallest sufficient size, over blocks of columns that stay in cache.
+
+    A circular correlation of length L ≥ 2n − 1 equals the zero-padded one on the n positions that are kept. Rows that
+    are zero padding are never transformed.
+
+    Args:
+        kernel: ``(heads, 2 n_1 − 1, …, 2 n_D − 1)``, float32 or float64.
+        grid: The grid.
+    """
+
+    def __init__(self, kernel: Tensor, grid: Grid) -> None:
+        self.grid = grid
+        self.lengths = lengths(grid)
+        kernel = kernel if kernel.dtype in _NATIVE else kernel.float()
+        # Offset 0 goes to index 0 and the flip turns the FFT's convolution into the mask's correlation.
+        axes = tuple(range(1, kernel.ndim))
+        padded = F.pad(kernel.flip(axes), [p for L, s in zip(self.lengths[::-1], grid.kernel_shape[::-1], strict=True)
+                                           for p in (0, L - s)])  # fmt: skip
+        shifted = padded.roll([1 - n for n in grid.shape], axes)
+        spectrum = torch.fft.rfftn(shifted, dim=axes)
+        for _ in range(grid.ndim - 1):
+            spectrum = spectrum.movedim(1, -1)
+        # The inverse transforms' 1 / L is carried by the spectrum.
+        self.spectrum = spectrum.contiguous()[:, None] / math.prod(
+            self.lengths
+        )  # shape: (heads, 1, L_D // 2 + 1, L_1, …, L_{D−1})
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Apply to ``x`` ``(heads, N, columns)``."""
+        values = x if x.dtype in _NATIVE else x.float()
+        differentiable = torch.is_grad_enabled() and (values.requires_grad or self.spectrum.requires_grad)
+        per_block = max(1, block_bytes(x.device) // (math.prod(self.lengths) * values.itemsize))
+        buffers = None if differentiable else _Buffers()
+
+        def group(x: Tensor, heads: slice) -> Tensor:
+            images = x.transpose(1, 2).clone(memory_format=torch.contiguous_format)
+            spectrum = self.spectrum[heads]
+            parts = images.split(per_block, dim=1)
+            if differentiable:
+                return torch.cat([self._product(part, spectrum, None) for part in parts], dim=1).transpose(1, 2)
+            for part in parts:
+                part.copy_(self._product(part, spectrum, buffers))
+            return images.transpose(1, 2)
+
+        return map_blocks(group, values, max(per_block, GROUP), differentiable).to(x.dtype)
+
+    def _product(self, images: Tensor, spectrum: Tensor, buffers: _Buffers | None) -> Tensor:
+        """Transform, multiply and transform back ``(heads, columns, N)``."""
+        pad = _pad if buffers is None else buffers.pad
+        shape, ends = self.grid.shape, self.lengths
+        z = torch.fft.rfft(pad(images.unflatten(2, shape), ends[-1]))
+        # Each further axis is brought last, where a transform reads contiguous memory.
+        for length in ends[:-1]:
+            z = torch.fft.fft(pad(z.movedim(2, -1), length))
+        z = z * spectrum if buffers is None else z.mul_(spectrum)
+        for n in reversed(shape[:-1]):
+            z = torch.fft.ifft(z, norm="forward")[..., :n].movedim(-1, 2)
+        y = torch.fft.irfft(z.contiguous(), n=ends[-1], norm="forward")[..., : shape[-1]]
+        return y.flatten(2)
+
+
+def _pad(z: Tensor, length: int) -> Tensor:
+    return F.pad(z, (0, length - z.shape[-1]))
+
+
+class _Buffers:
+    """Zero-padded buffers whose zeros are written once and kept from block to block."""
+
+    def __init__(self) -> None:
+        self.kept: dict[tuple[object, ...], Tensor] = {}
+
+    def pad(self, z: Tensor, length: int) -> Tensor:
+        """Copy ``z`` into the first entries of the last axis of a buffer of ``length``."""
+        key = (z.dtype, length, *z.shape)
+        if key not in self.kept:
+            self.kept[key] = z.new_zeros(*z.shape[:-1], length)
+        self.kept[key][..., : z.shape[-1]] = z
+        return self.kept[key]

@@ -1,0 +1,199 @@
+"""A mask as a linear operator on token features."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor
+
+from retconv.convert.shapes import check_kernel
+from retconv.grid import Grid
+from retconv.kernels import Separable
+from retconv.masks import Mask
+from retconv.operators.cost import Problem, choose
+from retconv.operators.fft import FFTProduct
+from retconv.operators.recursive import RecursiveProduct
+from retconv.operators.separable import SeparableProduct
+from retconv.operators.simple import DenseProduct, DirectProduct
+from retconv.operators.toeplitz import ToeplitzProduct
+
+Method = Literal["dense", "direct", "fft", "toeplitz", "separable", "recursive"]
+
+#: The methods by name; ``"auto"`` chooses among them.
+METHODS: tuple[str, ...] = get_args(Method)
+
+_PRODUCTS: dict[str, Callable[[Tensor, Grid], Callable[[Tensor], Tensor]]] = {
+    "dense": DenseProduct,
+    "direct": DirectProduct,
+    "fft": FFTProduct,
+    "toeplitz": ToeplitzProduct,
+}
+
+Source = Tensor | Mask | Separable
+
+
+class MaskOperator:
+    """The linear operator ``x ↦ M x`` of a mask that has a kernel: ``op @ x`` equals ``kernel_to_mask(kernel) @ x``.
+
+    Only ``method="dense"`` forms the ``(heads, N, N)`` mask. All methods are differentiable in x and in the source
+    (kernel, factors, or the mask module's parameters). The operator is a snapshot: make a new one after an optimiser
+    step. Use ``retconv.operator`` to make one.
+
+    Attributes:
+        grid: The grid, without prefix tokens.
+        method: ``"auto"`` or a name in ``METHODS``.
+        kernel: ``(heads, 2 n_1 − 1, …, 2 n_D − 1)``.
+        factors: The kernel as a sum of outer products, or None.
+    """
+
+    def __init__(self, kernel: Tensor, factors: Separable | None, grid: Grid, method: str) -> None:
+        self.kernel, self.factors, self.grid, self.method = kernel, factors, grid, method
+        self._prepared: dict[tuple[str, torch.dtype], Callable[[Tensor], Tensor]] = {}
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """``(heads, N, N)``."""
+        return (self.kernel.shape[0], self.grid.size, self.grid.size)
+
+    @property
+    def methods(self) -> tuple[str, ...]:
+        """The names of the methods that apply to this kernel and grid."""
+        missing = {"toeplitz"} if self.grid.ndim == 1 else set()
+        if self.factors is None:
+            missing |= {"separable", "recursive"}
+        elif self.factors.gamma is None:
+            missing |= {"recursive"}
+        return tuple(m for m in METHODS if m not in missing)
+
+    @property
+    def T(self) -> MaskOperator:
+        """The adjoint: ``Mᵀ`` is the operator of the flipped kernel (law 5)."""
+        return self.adjoint()
+
+    def __repr__(self) -> str:
+        return f"MaskOperator{self.shape} on {self.grid}, method={self.method!r}"
+
+    def adjoint(self) -> MaskOperator:
+        """The operator of ``Mᵀ``, which is the mask of the flipped kernel."""
+        kernel = self.kernel.flip(tuple(range(1, self.kernel.ndim)))
+        factors = self.factors
+        if factors is not None:
+            gamma = None if factors.causal else factors.gamma  # an anticausal recursion has no method of its own
+            factors = Separable(tuple(f.flip(-1) for f in factors.factors), gamma)
+        method = "auto" if self.method == "recursive" and factors is not None and factors.gamma is None else self.method
+        return MaskOperator(kernel, factors, self.grid, method)
+
+    def to_dense(self) -> Tensor:
+        """The mask ``(heads, N, N)`` itself.
+
+        Raises:
+            DenseLimitError: If it would exceed the memory limit.
+        """
+        return DenseProduct(self.kernel, self.grid).mask
+
+    def choose(self, x: Tensor) -> str:
+        """The name of the method that ``op @ x`` uses."""
+        if self.method != "auto":
+            return self.method
+        heads, size, _ = self.shape
+        rank = self.factors.rank if self.factors is not None else 0
+        columns = max(1, x.numel() // (heads * size))
+        decay = self.factors is not None and self.factors.gamma is not None
+        return choose(Problem(self.grid, heads, columns, rank, decay, x.dtype, x.device))
+
+    def __matmul__(self, x: Tensor) -> Tensor:
+        """``M @ x`` along the token axis.
+
+        Args:
+            x: ``(…, heads, N, d)``, or ``(N, d)`` for all heads alike; an operator of one head applies to any number.
+
+        Returns:
+            ``(…, heads, N, d)`` in x's dtype.
+
+        Raises:
+            ValueError: If the heads or the number of tokens disagree, or x is not floating.
+        """
+        heads, size, _ = self.shape
+        if not x.is_floating_point():
+            raise ValueError(f"x must have a floating dtype, got {x.dtype}: call x.float()")
+        if x.ndim < 2 or x.shape[-2] != size:
+            raise ValueError(
+                f"x must be (…, {heads}, {size}, d) on {self.grid}, got shape {tuple(x.shape)}"
+                + (
+                    ": leave out prefix tokens, which take part in no convolution"
+                    if x.ndim > 1 and x.shape[-2] > size
+                    else ""
+                )
+            )
+        if x.ndim == 2:
+            x = x.expand(heads, -1, -1)
+        if heads not in (1, x.shape[-3]):
+            raise ValueError(f"x has {x.shape[-3]} heads in shape {tuple(x.shape)}, the operator has {heads}")
+        batched = x.reshape(
+            -1, heads, size, x.shape[-1]
+        )  # shape: (batch, heads, N, d); heads of x go to the batch if one
+        columns = batched.permute(1, 2, 0, 3).reshape(heads, size, -1)
+        y = self._product(self.choose(x), x.dtype)(columns)
+        return y.reshape(heads, size, *batched.shape[::3]).permute(2, 0, 1, 3).reshape(x.shape)
+
+    def _product(self, method: str, dtype: torch.dtype) -> Callable[[Tensor], Tensor]:
+        source = self.kernel if self.factors is None else self.factors.factors[0]
+        if torch.is_grad_enabled() and (source.requires_grad or self.kernel.requires_grad):
+            return self._prepare(method, dtype)
+        key = (method, dtype)
+        if key not in self._prepared:
+            with torch.no_grad():
+                self._prepared[key] = self._prepare(method, dtype)
+        return self._prepared[key]
+
+    def _prepare(self, method: str, dtype: torch.dtype) -> Callable[[Tensor], Tensor]:
+        if self.factors is not None and method == "separable":
+            factors = Separable(tuple(f.to(dtype) for f in self.factors.factors))
+            return SeparableProduct(factors, self.grid)
+        if self.factors is not None and self.factors.gamma is not None and method == "recursive":
+            return RecursiveProduct(self.factors.gamma, self.grid, self.factors.causal, dtype)
+        return _PRODUCTS[method](self.kernel.to(dtype), self.grid)
+
+
+def operator(source: Source, grid: Grid | int | tuple[int, ...], method: str = "auto") -> MaskOperator:
+    """The mask as a linear operator, ``operator(mask, grid) @ x``, without forming the ``(N, N)`` mask.
+
+    Args:
+        source: A kernel ``(heads, 2 n_1 − 1, …, 2 n_D − 1)``, a mask module that has a kernel, or a ``Separable``.
+        grid: The grid, without prefix tokens: they take part in no convolution.
+        method: ``"dense"`` (product with M), ``"direct"`` (``convNd``), ``"fft"`` (real FFTs of the smallest sufficient
+            size), ``"toeplitz"`` (a DFT of the last axis, Toeplitz products along the others), ``"separable"`` (one
+            pass for each axis and outer product), ``"recursive"`` (decay, O(N)), or ``"auto"``: the fastest by a
+            measured cost model.
+
+    Returns:
+        The operator.
+
+    Raises:
+        ValueError: If the method is unknown or does not apply, the kernel is not the grid's, or the grid has a prefix.
+        NotAConvolutionError: If the mask module has no kernel.
+    """
+    grid = Grid.of(grid)
+    if grid.prefix:
+        raise ValueError(
+            f"operator: prefix tokens take part in no convolution, got {grid}: use grid.without_prefix() and leave "
+            f"the first {grid.prefix} token(s) of x out"
+        )
+    if method not in ("auto", *METHODS):
+        raise ValueError(f"unknown method {method!r}: choose 'auto' or one of {', '.join(METHODS)}")
+    if isinstance(source, Separable):
+        factors: Separable | None = source
+        kernel = source.kernel()
+    elif isinstance(source, Mask):
+        kernel, factors = source.kernel(grid), source.separable(grid)
+    else:
+        kernel, factors = source, None
+    check_kernel(kernel, grid)
+    made = MaskOperator(kernel, factors, grid, method)
+    if method != "auto" and method not in made.methods:
+        raise ValueError(
+            f"method {method!r} does not apply to this kernel on {grid}: choose one of {', '.join(made.methods)}"
+        )
+    return made

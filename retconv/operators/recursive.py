@@ -1,0 +1,100 @@
+"""Decay as a recursion along each axis: O(N), forwards and backwards, in blocks."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from retconv.grid import Grid
+from retconv.operators.blocks import left
+
+Kind = Literal["two_sided", "causal", "anticausal"]
+
+#: An axis of up to this many tokens is one block: one matrix product is then faster than any recursion.
+SINGLE = 64
+#: Block lengths to choose from, best first: the first that divides the axis, else the axis is padded to the first.
+BLOCKS = (32, *range(33, 65), *range(31, 15, -1))
+
+
+class RecursiveProduct:
+    """``M @ x`` for the decay ``γ^|δ_1| ⋯ γ^|δ_D|``, or RetNet's causal decay on one axis (laws 6 to 8).
+
+    Args:
+        gamma: ``(heads,)``, in (0, 1].
+        grid: The grid.
+        causal: Whether only keys at or before the query count.
+        dtype: In which to compute.
+    """
+
+    def __init__(self, gamma: Tensor, grid: Grid, causal: bool, dtype: torch.dtype) -> None:
+        rate = -gamma.to(torch.promote_types(gamma.dtype, dtype)).log()
+        self.axes = [_Axis(rate, n, "causal" if causal else "two_sided", dtype) for n in grid.shape]
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Apply to ``x`` ``(heads, N, columns)``."""
+        y, before = x, 1
+        for axis in self.axes:
+            y = axis(y.reshape(x.shape[0], before, axis.n, -1))
+            before *= axis.n
+        return y.reshape(x.shape)
+
+
+class _Axis:
+    """Decay along one axis: within a block a matrix, between blocks one carry each way, itself a decay of γ^block.
+
+    ``f_i = x_i + γ f_{i−1}`` and ``b_i = x_i + γ b_{i+1}`` give the two-sided ``y = f + b − x``. A block hands
+    ``Σ_i γ^(s−1−i) x_i`` forwards and ``Σ_i γ^i x_i`` backwards.
+    """
+
+    def __init__(self, rate: Tensor, n: int, kind: Kind, dtype: torch.dtype) -> None:
+        self.n, self.kind = n, kind
+        self.block = n if n <= SINGLE else next((s for s in BLOCKS if n % s == 0), BLOCKS[0])
+        i = torch.arange(self.block, device=rate.device, dtype=rate.dtype)
+        distance = i[:, None] - i
+        self.matrix = _power(rate, distance.abs()).to(dtype)  # shape: (heads, block, block)
+        if kind != "two_sided":
+            self.matrix = self.matrix.tril() if kind == "causal" else self.matrix.triu()
+        self.count = -(-n // self.block)
+        if self.count == 1:
+            return
+        directions: list[tuple[Kind, Tensor, Tensor]] = [
+            ("causal", self.block - 1 - i, i + 1),
+            ("anticausal", i, self.block - i),
+        ]
+        directions = [d for d in directions if kind in ("two_sided", d[0])]
+        self.give = torch.stack([_power(rate, out) for _, out, _ in directions], dim=1).to(
+            dtype
+        )  # (heads, ways, block)
+        self.take = torch.stack([_power(rate, into) for *_, into in directions], dim=2).to(
+            dtype
+        )  # (heads, block, ways)
+        self.carries = [_Axis(rate * self.block, self.count, way, dtype) for way, *_ in directions]
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Apply along axis 2 of ``(heads, before, n, after)``."""
+        if self.count == 1:
+            return left(self.matrix, x)
+        heads, before, n, after = x.shape
+        padding = self.count * self.block - n
+        if padding:
+            x = F.pad(x, (0, 0, 0, padding))
+        blocks = x.reshape(heads, before * self.count, self.block, after)
+        given = left(self.give, blocks).reshape(heads, before, self.count, -1, after)
+        taken = []
+        for way, carry in enumerate(self.carries):
+            total = carry(given[:, :, :, way])
+            # A block takes what the blocks before it gave, not what it gave itself.
+            shifted = (0, 0, 1, -1) if carry.kind == "causal" else (0, 0, -1, 1)
+            taken.append(F.pad(total, shifted))
+        received = torch.stack(taken, dim=3).reshape(heads * before * self.count, -1, after)
+        y = left(self.matrix, blocks).reshape(heads * before * self.count, self.block, after)
+        take = self.take[:, None].expand(-1, before * self.count, -1, -1).reshape(y.shape[0], self.block, -1)
+        y = y.baddbmm_(take, received).reshape(heads, before, -1, after)
+        return y[:, :, :n] if padding else y
+
+
+def _power(rate: Tensor, exponent: Tensor) -> Tensor:
+    return torch.exp(-rate.reshape(-1, *(1,) * exponent.ndim) * exponent)

@@ -1,0 +1,226 @@
+"""The command ``python -m retconv.figures``: what it writes and what it refuses."""
+
+import importlib
+import os
+import pkgutil
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import matplotlib
+import matplotlib.pyplot as plt
+import pandas as pd
+import pytest
+import torch
+from click.testing import CliRunner, Result
+from matplotlib.figure import Figure
+from PIL import Image
+
+import retconv.figures
+from retconv.figures import FIGURES, FiguresError, FigureSpec, find, render
+from retconv.figures.__main__ import main
+from retconv.figures.style import house_style, scale
+
+
+def run(*args: object) -> Result:
+    return CliRunner().invoke(main, [str(arg) for arg in args])
+
+
+def refusal(result: Result) -> str:
+    """The one line that a refused run prints."""
+    assert result.exit_code == 2, result.output
+    (line,) = result.output.splitlines()
+    assert line.startswith("Error: ")
+    return line
+
+
+def plain(name: str = "plain", data: tuple[Path, ...] = ()) -> FigureSpec:
+    """A figure that costs nothing."""
+
+    def draw() -> tuple[Figure, pd.DataFrame]:
+        figure = Figure(figsize=(1, 1))
+        figure.subplots().plot([0, 1], [0, 1])
+        return figure, pd.DataFrame({"x": [0, 1], "y": [0.1, 1 / 3]})
+
+    return FigureSpec(name, "Plain <one>", "A line & nothing else.", draw, lambda table: f"{len(table)} points", data)
+
+
+@pytest.fixture
+def only_plain() -> Iterator[None]:
+    """Two figures that cost nothing stand in for the gallery."""
+    figures = dict(FIGURES)
+    FIGURES.clear()
+    FIGURES.update({name: plain(name) for name in ("plain", "other")})
+    yield
+    FIGURES.clear()
+    FIGURES.update(figures)
+
+
+def test_every_module_with_a_figure_is_registered_under_its_name() -> None:
+    modules = [
+        importlib.import_module(f"retconv.figures.{m.name}") for m in pkgutil.iter_modules(retconv.figures.__path__)
+    ]
+    declared = {module.__name__.rpartition(".")[2]: module.FIGURE for module in modules if hasattr(module, "FIGURE")}
+    assert declared == FIGURES
+    assert len(FIGURES) >= 7
+
+
+def test_list_names_every_figure_and_draws_nothing(tmp_path: Path) -> None:
+    result = run("--list", "--out", tmp_path / "none")
+    assert result.exit_code == 0
+    assert [line.split()[0] for line in result.output.splitlines()] == list(FIGURES)
+    assert not (tmp_path / "none").exists()
+
+
+def test_help_teaches_by_example() -> None:
+    result = run("--help")
+    assert result.exit_code == 0
+    assert "\n    python -m retconv.figures --only windows underflow --format pdf svg\n" in result.output
+    assert "Exit codes" in result.output
+
+
+@pytest.mark.usefixtures("only_plain")
+@pytest.mark.parametrize(
+    "args",
+    [
+        ["--only", "plain", "other", "--format", "pdf", "svg"],
+        ["--only", "plain", "--only", "other", "--format", "pdf", "--format", "svg"],
+        ["--format=pdf", "svg", "--only=other", "plain", "plain"],
+        ["--format", "pdf", "svg"],
+    ],
+)
+def test_options_take_several_values_at_once_or_one_by_one(tmp_path: Path, args: list[str]) -> None:
+    result = run(*args, "--out", tmp_path)
+    assert result.exit_code == 0, result.output
+    names = {f"{name}.{kind}" for name in ("plain", "other") for kind in ("pdf", "svg", "csv")}
+    assert {path.name for path in tmp_path.iterdir()} == names | {"index.html"}
+
+
+@pytest.mark.usefixtures("only_plain")
+def test_default_is_every_figure_as_png_and_pdf_in_paper_figures(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = run()
+    assert result.exit_code == 0, result.output
+    assert result.output.splitlines()[0].startswith("plain: 2 points [png pdf csv, 2 rows, ")
+    names = {f"{name}.{kind}" for name in ("plain", "other") for kind in ("png", "pdf", "csv")}
+    assert {path.name for path in Path("paper_figures").iterdir()} == names | {"index.html"}
+    assert Path("paper_figures/plain.csv").read_bytes() == b"x,y\n0,0.1\n1,0.333333\n"
+
+
+def test_unknown_figure_names_the_nearest_one(tmp_path: Path) -> None:
+    out = tmp_path / "none"
+    assert refusal(run("--only", "windows", "windw", "--out", out)) == (
+        "Error: unknown figure 'windw': did you mean 'windows'?"
+    )
+    assert "choose from masks_and_kernels, windows" in refusal(run("--only", "zzz", "--out", out))
+    assert not out.exists()
+
+
+def test_find_refuses_unknown_names() -> None:
+    with pytest.raises(FiguresError, match="unknown figure 'underflo': did you mean 'underflow'"):
+        find(["underflo"])
+    assert [spec.name for spec in find(["underflow", "windows"])] == ["windows", "underflow"]
+
+
+def test_unknown_format_names_the_nearest_one(tmp_path: Path) -> None:
+    assert "unknown format 'pgn': did you mean 'png'?" in refusal(run("--format", "pgn", "--out", tmp_path))
+
+
+@pytest.mark.usefixtures("only_plain")
+def test_unwritable_folder_is_refused_before_anything_is_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("retconv.figures.runner._render", lambda *_: pytest.fail("drew a figure"))
+    file = tmp_path / "file"
+    file.write_text("text")
+    assert f"cannot write to the folder {file}: it is a file; choose another with --out" in refusal(run("--out", file))
+    assert f"cannot write to the folder {file / 'below'}: " in refusal(run("--out", file / "below"))
+
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("tempfile.TemporaryFile", refuse)
+    assert "Permission denied" in refusal(run("--out", tmp_path))
+
+
+def test_missing_data_file_is_refused_before_anything_is_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    missing = tmp_path / "results.csv"
+    monkeypatch.setitem(FIGURES, "stored", plain("stored", data=(missing,)))
+    out = tmp_path / "out"
+    line = refusal(run("--only", "windows", "stored", "--out", out))
+    assert line == f"Error: figure 'stored' needs the data file {missing}, which does not exist"
+    assert not out.exists()
+    missing.write_text("x\n1\n")
+    assert run("--only", "stored", "--out", out).exit_code == 0
+    assert (out / "stored.png").is_file()
+
+
+def test_failure_leaves_the_earlier_file_and_no_temporary_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "plain.png").write_bytes(b"earlier")
+
+    def fail(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("retconv.figures.runner.save", fail)
+    with pytest.raises(FiguresError, match=r"cannot write .*plain\.png: No space left on device"):
+        list(render([plain()], ["png"], tmp_path))
+    assert [path.name for path in tmp_path.iterdir()] == ["plain.png"]
+    assert (tmp_path / "plain.png").read_bytes() == b"earlier"
+
+
+@pytest.mark.usefixtures("only_plain")
+def test_partial_run_keeps_the_other_figures_in_the_gallery(tmp_path: Path) -> None:
+    run("--only", "other", "--format", "svg", "--out", tmp_path)
+    run("--only", "plain", "--format", "pdf", "--out", tmp_path)
+    text = (tmp_path / "index.html").read_text(encoding="utf-8")
+    assert re.findall(r'id="(\w+)"', text) == ["plain", "other"]
+    assert re.findall(r'src="([^"]+)"', text) == ["other.svg"], "a browser shows no PDF as an image"
+    assert set(re.findall(r'href="(\w+\.\w+)"', text)) == {"plain.pdf", "plain.csv", "other.svg", "other.csv"}
+    assert "Plain &lt;one&gt;" in text
+    assert "A line &amp; nothing else." in text
+
+
+def test_two_runs_give_the_same_bytes(tmp_path: Path) -> None:
+    """Even in another process, with another hash seed and another number of threads."""
+    args = ["--only", "windows", "locality_extroversion", "--format", "png", "pdf", "svg", "--out"]
+    assert run(*args, tmp_path / "here").exit_code == 0
+    environment = os.environ | {"PYTHONHASHSEED": "7", "OMP_NUM_THREADS": "2"}
+    command = [sys.executable, "-m", "retconv.figures", *args, str(tmp_path / "there")]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == "", "no bar and no warning where stderr is not a terminal"
+    files = sorted(path.name for path in (tmp_path / "here").iterdir())
+    assert len(files) == 9
+    for file in files:
+        assert (tmp_path / "here" / file).read_bytes() == (tmp_path / "there" / file).read_bytes(), file
+
+
+def test_files_embed_type_42_fonts_and_no_date(tmp_path: Path) -> None:
+    assert run("--only", "underflow", "--format", "png", "pdf", "svg", "--out", tmp_path).exit_code == 0
+    pdf = (tmp_path / "underflow.pdf").read_bytes()
+    assert b"/FontFile2" in pdf
+    assert b"/Type3" not in pdf
+    assert b"Date" not in pdf
+    assert b"<dc:date>" not in (tmp_path / "underflow.svg").read_bytes()
+    with Image.open(tmp_path / "underflow.png") as image:
+        assert set(image.info) <= {"dpi"}
+
+
+@pytest.mark.usefixtures("only_plain")
+def test_drawing_leaves_settings_as_they_were(tmp_path: Path) -> None:
+    with matplotlib.rc_context({"font.size": 31.0}):
+        settings, threads = dict(matplotlib.rcParams), torch.get_num_threads()
+        with house_style():
+            assert matplotlib.rcParams["font.size"] == 7.0
+        assert run("--out", tmp_path).exit_code == 0
+        assert dict(matplotlib.rcParams) == settings
+        assert torch.get_num_threads() == threads
+        assert plt.get_fignums() == []
+
+
+@pytest.mark.parametrize(("signed", "low"), [(True, -3.0), (False, 0.0)])
+def test_signed_maps_are_centred_at_0(signed: bool, low: float) -> None:
+    norm = scale([-3.0, 1.0], signed)["norm"]
+    assert (norm.vmin, norm.vmax) == (low, 3.0)

@@ -1,0 +1,139 @@
+"""Geometry: where tokens lie, what an offset is, and when a dense object is refused."""
+
+import dataclasses
+import math
+from collections import Counter
+from itertools import pairwise
+
+import naive
+import pytest
+import torch
+from compare import assert_exact
+from strategies import every_grid
+
+from retconv.grid import DENSE_LIMIT_BYTES, DenseLimitError, Grid, cached_offsets, dense_limit
+
+
+@every_grid
+def test_coordinates_are_row_major(shape: tuple[int, ...], seed: int) -> None:
+    """Token i lies at the quotients and remainders of i: the last axis runs fastest."""
+    assert_exact(Grid(shape).coordinates(), naive.positions(shape))
+
+
+@every_grid
+def test_offsets_run_from_one_minus_n_to_n_minus_one(shape: tuple[int, ...], seed: int) -> None:
+    """The entry at index δ + n − 1 is δ."""
+    grid = Grid(shape)
+    offsets = grid.offsets()
+    assert_exact(offsets.reshape(-1, grid.ndim), naive.offsets(shape))
+    assert offsets[grid.center].tolist() == [0] * grid.ndim
+
+
+@every_grid
+def test_offset_index_is_key_minus_query(shape: tuple[int, ...], seed: int) -> None:
+    """Entry [q, k] is the place of offset k − q in a kernel."""
+    expected = naive.mask(lambda q, k: naive.entry(naive.difference(q, k), shape), shape)
+    assert_exact(Grid(shape).offset_index(), expected)
+
+
+@every_grid
+def test_pair_count(shape: tuple[int, ...], seed: int) -> None:
+    """∏_d (n_d − |δ_d|) pairs share offset δ, and all pairs together are N²."""
+    count = Counter(naive.difference(q, k) for q in naive.positions(shape) for k in naive.positions(shape))
+    grid = Grid(shape)
+    assert_exact(grid.pair_count().flatten(), [count[offset] for offset in naive.offsets(shape)])
+    assert int(grid.pair_count().sum()) == grid.size**2
+
+
+@every_grid
+def test_sizes(shape: tuple[int, ...], seed: int) -> None:
+    """N = ∏ n_d, the sequence is longer by the prefix, a kernel has 2n − 1 entries along each axis."""
+    grid = Grid(shape, prefix=3)
+    assert (grid.ndim, grid.size, grid.length) == (len(shape), math.prod(shape), math.prod(shape) + 3)
+    assert grid.kernel_shape == tuple(2 * n - 1 for n in shape)
+    assert grid.without_prefix() == Grid(shape)
+
+
+def test_an_int_is_a_line() -> None:
+    assert Grid(7) == Grid((7,)) == Grid([7]) == Grid.of(7)
+
+
+def test_of_keeps_a_grid() -> None:
+    grid = Grid((2, 3), prefix=1)
+    assert Grid.of(grid) is grid
+    assert Grid.of((2, 3)) == Grid((2, 3))
+
+
+@pytest.mark.parametrize(
+    ("text", "grid"),
+    [
+        ("7", Grid(7)),
+        ("14x14", Grid((14, 14))),
+        ("14×16", Grid((14, 16))),
+        ("2X3X4", Grid((2, 3, 4))),
+        ("14x14+1", Grid((14, 14), prefix=1)),
+    ],
+)
+def test_parse_reads_what_a_person_writes(text: str, grid: Grid) -> None:
+    assert Grid.parse(text) == grid
+
+
+@pytest.mark.parametrize("grid", [Grid(7), Grid((2, 3)), Grid((2, 3, 4), prefix=2)])
+def test_repr_builds_the_grid_again(grid: Grid) -> None:
+    assert eval(repr(grid)) == grid
+
+
+def test_grid_is_a_frozen_value() -> None:
+    """Grids can be dictionary keys: equal shape and prefix, equal grid."""
+    assert len({Grid((2, 3)), Grid([2, 3]), Grid((3, 2)), Grid((2, 3), prefix=1)}) == 3
+    with pytest.raises(dataclasses.FrozenInstanceError, match="shape"):
+        Grid(3).shape = (4,)  # type: ignore[misc]
+
+
+def test_dense_object_at_the_limit_is_allowed_and_one_byte_above_is_refused() -> None:
+    """The product heads · length² · bytes per entry is compared with the limit; prefix tokens count."""
+    grid = Grid((2, 3), prefix=1)
+    needed = 5 * 7**2 * 4
+    with dense_limit(needed):
+        grid.require_dense(5, torch.float32)
+    with dense_limit(needed - 1), pytest.raises(DenseLimitError, match=rf"\(5, 7, 7\).*{needed}\)"):
+        grid.require_dense(5, torch.float32)
+
+
+def test_refusal_names_the_sizes_and_the_alternative() -> None:
+    message = r"\(8, 65536, 65536\) torch.float32.*128.00 GiB, above the limit of 4.00 GiB.*retconv.operator"
+    with pytest.raises(DenseLimitError, match=message):
+        Grid((256, 256)).require_dense(8)
+
+
+def test_dense_limit_holds_inside_its_block_only() -> None:
+    grid = Grid(1000)
+    with dense_limit(DENSE_LIMIT_BYTES * 2):
+        with dense_limit(1), pytest.raises(DenseLimitError):
+            grid.require_dense()
+        grid.require_dense()
+    grid.require_dense()
+
+
+def test_dense_limit_is_restored_after_an_error() -> None:
+    with pytest.raises(KeyError), dense_limit(1):
+        raise KeyError
+    Grid(1000).require_dense()
+
+
+def test_offset_index_is_refused_above_the_limit() -> None:
+    with dense_limit(9 * 8 - 1), pytest.raises(DenseLimitError, match=r"torch\.int64"):
+        Grid(3).offset_index()
+
+
+def test_cached_offsets_are_the_offsets_and_are_kept() -> None:
+    cpu = torch.device("cpu")
+    first = cached_offsets(Grid((2, 3)), cpu, torch.float64)
+    assert_exact(first, Grid((2, 3)).offsets().double())
+    assert cached_offsets(Grid((2, 3)), cpu, torch.float64) is first
+
+
+def test_offsets_do_not_depend_on_the_prefix() -> None:
+    """Prefix tokens take part in no convolution."""
+    shapes = [Grid((2, 3), prefix=p).offsets().shape for p in (0, 1, 5)]
+    assert all(a == b for a, b in pairwise(shapes))

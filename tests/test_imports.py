@@ -1,0 +1,122 @@
+"""The shape of the package: imports point strictly down, files stay short, and ``import retconv`` is light."""
+
+import ast
+import graphlib
+import json
+import statistics
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import retconv
+
+PACKAGE = Path(retconv.__file__).parent
+ROOT = PACKAGE.parent
+MODULES = {
+    ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
+    for path in sorted(PACKAGE.rglob("*.py"))
+}
+#: A part imports only from parts of lower rank, and from itself.
+RANK = {"grid": 0, "kernels": 1, "convert": 2, "masks": 3, "operators": 4, "checks": 5, "bench": 6, "figures": 6}
+#: Optional extras that may be imported inside a function, as (module, imported package).
+OPTIONAL: set[tuple[str, str]] = set()
+#: What a notebook or plot needs is not what a mask needs.
+HEAVY = {"matplotlib", "seaborn", "pandas", "timm", "jupyter", "jupyterlab", "IPython", "ipykernel", "notebook"}
+SECONDS = 0.3
+MAX_LINES = 300
+
+every_module = pytest.mark.parametrize("name", MODULES)
+
+
+def tree(name: str) -> ast.Module:
+    return ast.parse(MODULES[name].read_text(encoding="utf-8"))
+
+
+def imports(root: ast.AST) -> Iterator[str]:
+    """Full dotted names of everything imported anywhere below a node."""
+    for node in ast.walk(root):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "imports are absolute"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def own(name: str) -> set[str]:
+    """Modules of the package that a module imports."""
+    found = set()
+    for target in imports(tree(name)):
+        if target.split(".")[0] == "retconv":
+            found.add(target if target in MODULES else target.rpartition(".")[0])
+    return found
+
+
+def part(name: str) -> str:
+    """``retconv.convert.mask`` belongs to ``convert``."""
+    return name.split(".")[1]
+
+
+def test_every_part_has_a_rank() -> None:
+    assert {part(name) for name in MODULES if name != "retconv"} == set(RANK)
+
+
+@pytest.mark.parametrize("name", [name for name in MODULES if name != "retconv"])
+def test_imports_point_strictly_down(name: str) -> None:
+    """Grid → kernels → convert → masks → operators → checks → bench, figures; nobody imports the top level."""
+    for target in own(name):
+        assert target != "retconv", f"{name} imports from the top level: import from the part that defines the name"
+        down = part(target) == part(name) or RANK[part(target)] < RANK[part(name)]
+        assert down, f"{name} imports {target}, which is not below it"
+
+
+def test_there_are_no_cycles() -> None:
+    """Not within a part either."""
+    graphlib.TopologicalSorter({name: own(name) for name in MODULES}).prepare()
+
+
+@every_module
+def test_no_import_inside_a_function(name: str) -> None:
+    """Except the optional extras named in OPTIONAL."""
+    functions = [n for n in ast.walk(tree(name)) if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)]
+    inner = {(name, target.split(".")[0]) for function in functions for target in imports(function)}
+    assert inner <= OPTIONAL, f"imports inside functions: {sorted(inner - OPTIONAL)}"
+
+
+@pytest.mark.parametrize("path", sorted(Path(__file__).parent.glob("*.py")), ids=lambda p: p.name)
+def test_no_test_file_is_too_long(path: Path) -> None:
+    """The house rule for the package, which ``test_project`` checks, holds for its tests too."""
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= MAX_LINES
+
+
+def fresh(code: str) -> object:
+    """What a new interpreter prints, as JSON."""
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    return json.loads(done.stdout)
+
+
+def test_import_pulls_in_no_plotting_or_notebook_package() -> None:
+    loaded = fresh("import retconv, sys, json; print(json.dumps(sorted({n.split('.')[0] for n in sys.modules})))")
+    assert isinstance(loaded, list)
+    assert "retconv" in loaded
+    assert HEAVY.isdisjoint(loaded), f"import retconv loads {sorted(HEAVY & set(loaded))}"
+
+
+def test_every_public_name_is_light() -> None:
+    """Neither does using what the top level offers."""
+    use_all = "[getattr(retconv, n) for n in retconv.__all__]"
+    loaded = fresh(f"import retconv, sys, json; {use_all}; print(json.dumps([*sys.modules]))")
+    assert isinstance(loaded, list)
+    assert HEAVY.isdisjoint({name.split(".")[0] for name in loaded})
+
+
+def test_import_costs_little_more_than_torch() -> None:
+    """At most 0.3 s over ``import torch``, all public names included: median of three new interpreters."""
+    code = (
+        "import json, time, torch; start = time.perf_counter(); "
+        "import retconv; [getattr(retconv, n) for n in retconv.__all__]; print(json.dumps(time.perf_counter() - start))"
+    )
+    seconds = [fresh(code) for _ in range(3)]
+    assert statistics.median(s for s in seconds if isinstance(s, float)) <= SECONDS, f"import retconv takes {seconds} s"

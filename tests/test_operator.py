@@ -1,0 +1,228 @@
+"""The fast operator: every method is the same linear map as the double loop, and so are its gradients."""
+
+from dataclasses import dataclass
+
+import naive
+import pytest
+import torch
+from compare import assert_close, assert_exact
+from strategies import DTYPES, HEADS, every_grid, kernel_of, normal, signal_of, uniform
+from torch import Tensor
+
+from retconv.convert import kernel_to_mask
+from retconv.grid import DenseLimitError, Grid, dense_limit
+from retconv.kernels import Separable, causal_decay
+from retconv.masks import DecayMask, GaussianMixtureMask, KernelTableMask, Mask, RetNetMask
+from retconv.operators import METHODS, operator
+
+Shape = tuple[int, ...]
+every_method = pytest.mark.parametrize("method", [*METHODS, "auto"])
+
+
+@dataclass(frozen=True)
+class Source:
+    """Something an operator is made of, and its kernel in loops: a flat list for each head."""
+
+    source: Tensor | Separable
+    kernels: list[list[float]]
+
+
+def sources(shape: Shape, seed: int, dtype: torch.dtype = torch.float64) -> dict[str, Source]:
+    """A free kernel, a sum of three outer products, Manhattan decay, and on a line causal decay."""
+    free = kernel_of(shape, seed, dtype)
+    factors = tuple(normal(seed + d, HEADS, 3, 2 * n - 1, dtype=dtype) for d, n in enumerate(shape))
+    gamma = uniform(seed, 0.3, 0.99, HEADS, dtype=dtype)
+    found = {
+        "free": Source(free, free.flatten(1).tolist()),
+        "separable": Source(
+            Separable(factors), [naive.outer([f[h].tolist() for f in factors], shape) for h in range(HEADS)]
+        ),
+        "decay": Source(
+            Separable.decay(gamma, [torch.arange(1 - n, n) for n in shape]),
+            [naive.kernel(lambda d, g=g: naive.manhattan_decay(d, g), shape) for g in gamma.tolist()],
+        ),
+    }
+    if len(shape) == 1:
+        found["causal"] = Source(
+            Separable((causal_decay(Grid(shape).offsets(), gamma)[:, None],), gamma, causal=True),
+            [naive.kernel(lambda d, g=g: naive.causal_decay(d, g), shape) for g in gamma.tolist()],
+        )
+    return found
+
+
+def applies(method: str, source: Tensor | Separable | Mask, shape: Shape) -> bool:
+    return method == "auto" or method in operator(source, shape).methods
+
+
+def check_against_loops(shape: Shape, seed: int, method: str, dtype: torch.dtype) -> None:
+    """``operator @ x`` against a double loop over tokens, for every kind of source that the method serves."""
+    x = signal_of(shape, seed, dtype)
+    for case in sources(shape, seed, dtype).values():
+        if applies(method, case.source, shape):
+            masks = [naive.mask_of_kernel(kernel, shape) for kernel in case.kernels]
+            expected = [naive.matvec(mask, head) for mask, head in zip(masks, x.tolist(), strict=True)]
+            y = operator(case.source, shape, method=method) @ x
+            assert y.dtype == dtype
+            assert_close(y, expected)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@every_method
+@every_grid
+def test_agrees_with_the_double_loop(shape: Shape, seed: int, method: str, dtype: torch.dtype) -> None:
+    """Y = M x on every grid, to 1e-12 in float64 and 1e-5 in float32."""
+    check_against_loops(shape, seed, method, dtype)
+
+
+@pytest.mark.parametrize(
+    ("kind", "shape", "methods"),
+    [
+        ("free", (7,), {"dense", "direct", "fft"}),
+        ("free", (3, 5), {"dense", "direct", "fft", "toeplitz"}),
+        ("free", (2, 3, 4), {"dense", "direct", "fft", "toeplitz"}),
+        ("separable", (7,), {"dense", "direct", "fft", "separable"}),
+        ("separable", (3, 5), {"dense", "direct", "fft", "toeplitz", "separable"}),
+        ("decay", (2, 3, 4), {"dense", "direct", "fft", "toeplitz", "separable", "recursive"}),
+        ("causal", (7,), {"dense", "direct", "fft", "separable", "recursive"}),
+    ],
+)
+def test_which_methods_apply(kind: str, shape: Shape, methods: set[str]) -> None:
+    """So that no test over methods passes by trying none."""
+    assert set(operator(sources(shape, 0)[kind].source, shape).methods) == methods
+
+
+def all_masks(dtype: torch.dtype) -> list[tuple[Mask, Shape]]:
+    gamma = torch.tensor([0.6, 0.93])
+    sigma, alpha = uniform(0, 0.5, 3.0, HEADS, 3, dtype=dtype), normal(1, HEADS, 3, dtype=dtype)
+    return [
+        (RetNetMask(HEADS, gamma, learnable=True).to(dtype), (9,)),
+        (DecayMask(HEADS, "manhattan", gamma, learnable=True).to(dtype), (4, 5)),
+        (DecayMask(HEADS, "euclidean", gamma, learnable=True).to(dtype), (4, 5)),
+        (GaussianMixtureMask.from_parameters(sigma, alpha), (4, 5)),
+        (KernelTableMask.from_kernel(kernel_of((4, 5), 2, dtype)), (4, 5)),
+    ]
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@every_method
+def test_masks_are_sources(method: str, dtype: torch.dtype) -> None:
+    """``operator(mask, grid) @ x`` is ``mask(grid) @ x``, and gradients reach the mask's parameters."""
+    for mask, shape in all_masks(dtype):
+        if applies(method, mask, shape):
+            x, y = signal_of(shape, 3, dtype), signal_of(shape, 4, dtype)
+            product = operator(mask, shape, method=method) @ x
+            assert_close(product, mask(shape) @ x)
+            parameters = list(mask.parameters())
+            actual = torch.autograd.grad((product * y).sum(), parameters)
+            expected = torch.autograd.grad(((mask(shape) @ x) * y).sum(), parameters)
+            for a, e in zip(actual, expected, strict=True):
+                assert_close(a, e)
+
+
+@every_method
+@pytest.mark.parametrize("shape", [(65,), (130,), (67, 3), (3, 97), (20, 30), (5, 9, 11)])
+def test_larger_grids(shape: Shape, method: str) -> None:
+    """Recursions in several blocks, blocks that do not divide the axis, and transforms of awkward lengths."""
+    x = signal_of(shape, 1)
+    for case in sources(shape, 0).values():
+        if applies(method, case.source, shape):
+            kernel = torch.tensor(case.kernels, dtype=torch.float64).reshape(HEADS, *Grid(shape).kernel_shape)
+            assert_close(operator(case.source, shape, method=method) @ x, kernel_to_mask(kernel, shape) @ x)
+
+
+@every_method
+@pytest.mark.parametrize("channels", [1, 2, 17, 101, 400])
+def test_any_number_of_channels(channels: int, method: str) -> None:
+    """Blocks of columns fit together, whatever their number."""
+    shape = (6, 5)
+    x = signal_of(shape, 1, torch.float32, channels=channels)
+    for case in sources(shape, 0, torch.float32).values():
+        if applies(method, case.source, shape):
+            kernel = torch.tensor(case.kernels, dtype=torch.float64).reshape(HEADS, *Grid(shape).kernel_shape)
+            expected = kernel_to_mask(kernel, shape) @ x.double()
+            assert_close(operator(case.source, shape, method=method) @ x, expected)
+
+
+@every_method
+def test_a_signal_without_heads_serves_all_heads(method: str) -> None:
+    """``(N, d)`` is the same signal for every head."""
+    shape = (3, 4)
+    x = normal(1, 12, 5)
+    for case in sources(shape, 0).values():
+        if applies(method, case.source, shape):
+            op = operator(case.source, shape, method=method)
+            assert_close(op @ x, op.to_dense() @ x)
+
+
+@every_method
+@pytest.mark.parametrize("lead", [(), (1,), (3,), (2, 3), (2, 1, 2)])
+def test_leading_dimensions(lead: Shape, method: str) -> None:
+    """The signal is ``(…, heads, N, d)``: each element of the batch on its own."""
+    shape = (3, 4)
+    x = normal(1, *lead, HEADS, 12, 5)
+    for case in sources(shape, 0).values():
+        if applies(method, case.source, shape):
+            op = operator(case.source, shape, method=method)
+            y = op @ x
+            assert y.shape == x.shape
+            each = torch.stack([op @ one for one in x.reshape(-1, HEADS, 12, 5)]).reshape(x.shape)
+            assert_close(y, each)
+
+
+@every_method
+def test_one_head_serves_all_heads_of_the_signal(method: str) -> None:
+    """A kernel of one head is broadcast."""
+    shape = (3, 4)
+    kernel, x = kernel_of(shape, 0, heads=1), normal(1, 2, 5, 12, 3)
+    for source in (kernel, Separable.decay(torch.tensor([0.8]).double(), [torch.arange(1 - n, n) for n in shape])):
+        if applies(method, source, shape):
+            op = operator(source, shape, method=method)
+            assert_close(op @ x, op.to_dense() @ x)
+
+
+@every_method
+def test_strides_do_not_matter(method: str) -> None:
+    """A transposed, sliced signal gives the same as its contiguous copy, and is left as it was."""
+    shape = (3, 4)
+    x = normal(1, HEADS, 10, 24).mT[:, ::2, 1:8]
+    before = x.clone()
+    for case in sources(shape, 0).values():
+        if applies(method, case.source, shape):
+            op = operator(case.source, shape, method=method)
+            assert_close(op @ x, op @ before)
+    assert_exact(x, before)
+
+
+@pytest.mark.parametrize("kind", ["free", "separable", "decay"])
+@every_grid
+def test_to_dense_is_the_mask(shape: Shape, seed: int, kind: str) -> None:
+    case = sources(shape, seed)[kind]
+    op = operator(case.source, shape)
+    assert op.shape == (HEADS, Grid(shape).size, Grid(shape).size)
+    assert_close(op.to_dense(), [naive.mask_of_kernel(kernel, shape) for kernel in case.kernels])
+
+
+@every_grid
+def test_auto_is_one_of_the_methods_that_apply(shape: Shape, seed: int) -> None:
+    """``choose`` names the method that ``auto`` takes for a signal."""
+    x = signal_of(shape, seed)
+    for case in sources(shape, seed).values():
+        op = operator(case.source, shape)
+        assert op.method == "auto"
+        assert op.choose(x) in op.methods
+
+
+@pytest.mark.parametrize("method", [m for m in (*METHODS, "auto") if m != "dense"])
+def test_only_dense_materialises_the_mask(method: str) -> None:
+    """On 16×16 tokens, where the limit forbids even one head's mask."""
+    shape = (16, 16)
+    with dense_limit(256**2 * 4 - 1):
+        for case in sources(shape, 0, torch.float32).values():
+            if applies(method, case.source, shape):
+                y = operator(case.source, shape, method=method) @ signal_of(shape, 1, torch.float32)
+                assert bool(torch.isfinite(y).all())
+
+
+def test_dense_is_refused_above_the_limit() -> None:
+    with dense_limit(1000), pytest.raises(DenseLimitError, match=r"\(2, 256, 256\)"):
+        operator(kernel_of((16, 16), 0), (16, 16), method="dense") @ signal_of((16, 16), 1)
