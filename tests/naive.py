@@ -91,12 +91,17 @@ def matvec(mask: Rows, x: Rows) -> Rows:
 
 def correlate(kernel: Sequence[float], shape: Sequence[int], x: Rows) -> Rows:
     """``y[p] = Σ_δ K[δ] x[p + δ]``, x being 0 outside the grid: no mask in sight."""
+    return correlate_bank([list(kernel)] * math.prod(shape), shape, x)
+
+
+def correlate_bank(bank: Rows, shape: Sequence[int], x: Rows) -> Rows:
+    """``y[q] = Σ_δ K_q[δ] x[q + δ]``: a kernel of its own for each query."""
     token = {p: i for i, p in enumerate(positions(shape))}
     result = []
-    for p in positions(shape):
+    for q, kernel in zip(positions(shape), bank, strict=True):
         total = [0.0] * len(x[0])
         for weight, offset in zip(kernel, offsets(shape), strict=True):
-            source = token.get(tuple(a + d for a, d in zip(p, offset, strict=True)))
+            source = token.get(tuple(a + d for a, d in zip(q, offset, strict=True)))
             if source is not None:
                 total = [t + weight * v for t, v in zip(total, x[source], strict=True)]
         result.append(total)

@@ -9,11 +9,13 @@ from compare import assert_close, assert_exact
 from strategies import DTYPES, HEADS, every_grid, kernel_of, normal, signal_of, uniform
 from torch import Tensor
 
+import retconv
 from retconv.convert import kernel_to_mask
 from retconv.grid import DenseLimitError, Grid, dense_limit
 from retconv.kernels import Separable, causal_decay
 from retconv.masks import DecayMask, GaussianMixtureMask, KernelTableMask, Mask, RetNetMask
 from retconv.operators import METHODS, operator
+from retconv.operators.fft import fast_length
 
 Shape = tuple[int, ...]
 every_method = pytest.mark.parametrize("method", [*METHODS, "auto"])
@@ -51,7 +53,7 @@ def sources(shape: Shape, seed: int, dtype: torch.dtype = torch.float64) -> dict
 
 
 def applies(method: str, source: Tensor | Separable | Mask, shape: Shape) -> bool:
-    return method == "auto" or method in operator(source, shape).methods
+    return method == "auto" or method in retconv.operator(source, shape).methods
 
 
 def check_against_loops(shape: Shape, seed: int, method: str, dtype: torch.dtype) -> None:
@@ -226,3 +228,16 @@ def test_only_dense_materialises_the_mask(method: str) -> None:
 def test_dense_is_refused_above_the_limit() -> None:
     with dense_limit(1000), pytest.raises(DenseLimitError, match=r"\(2, 256, 256\)"):
         operator(kernel_of((16, 16), 0), (16, 16), method="dense") @ signal_of((16, 16), 1)
+
+
+def test_transform_lengths_are_the_smallest_fast_ones() -> None:
+    """The smallest 2^a 3^b 5^c ≥ n, found by trying every number."""
+
+    def smooth(n: int) -> bool:
+        for p in (2, 3, 5):
+            while n % p == 0:
+                n //= p
+        return n == 1
+
+    for n in range(1, 600):
+        assert fast_length(n) == next(m for m in range(n, 2 * n + 1) if smooth(m))

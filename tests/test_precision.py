@@ -1,5 +1,6 @@
 """Float32 against float64: no wrong zero, no NaN, at every width and rate that a network can learn."""
 
+import math
 from collections.abc import Callable
 
 import pytest
@@ -143,3 +144,9 @@ def test_biases_of_small_rates_vanish_at_offset_zero_only(bias: Callable[[Tensor
     zero = bias(offset)[0] == 0
     assert int(zero.sum()) == 1
     assert bool(zero[63, 63])
+
+
+def test_kerple_log_of_a_small_rate_keeps_its_digits() -> None:
+    """log(1 + r|δ|) by ``log1p``: 1 + 1e-9 would keep seven digits of the rate, of sixteen."""
+    kernel = kernels.kerple_log(torch.arange(1, 9)[:, None], 1.0, torch.tensor([1e-9], dtype=torch.float64))
+    assert_each_close(kernel, [[-math.log1p(1e-9 * d) for d in range(1, 9)]], relative=1e-14)

@@ -67,7 +67,7 @@ def draw() -> tuple[Figure, pd.DataFrame]:
             kernel = kernel[None]
         else:
             draw_kernel(bottom, kernel, grid, signed).set_norm(image.norm)
-            bottom.set_ylabel("offset down (tokens)" if name == "Manhattan" else "", labelpad=-3)
+            bottom.set_ylabel("offset down" if name == "Manhattan" else "", labelpad=-3)
         bottom.set_title(f"{'kernel' if residual == 0 else 'projection'}, residual {residual:.2g}")
         bottom.set_xlabel("offset (tokens)" if grid.ndim == 1 else "offset right (tokens)")
         colour_bar(figure, image, bottom, "weight", below=0.42)
