@@ -133,16 +133,30 @@ def test_larger_grids(shape: Shape, method: str) -> None:
 
 
 @every_method
-@pytest.mark.parametrize("channels", [1, 2, 17, 101, 400])
-def test_any_number_of_channels(channels: int, method: str) -> None:
-    """Blocks of columns fit together, whatever their number."""
-    shape = (6, 5)
+@pytest.mark.parametrize(("shape", "channels"), [((6, 5), 1), ((6, 5), 17), ((2, 3, 4), 400), ((20, 30), 131)])
+def test_any_number_of_channels(shape: Shape, channels: int, method: str) -> None:
+    """Blocks of columns fit together, whatever their number; on 20×30 tokens there are several for each head."""
     x = signal_of(shape, 1, torch.float32, channels=channels)
     for case in sources(shape, 0, torch.float32).values():
         if applies(method, case.source, shape):
             kernel = torch.tensor(case.kernels, dtype=torch.float64).reshape(HEADS, *Grid(shape).kernel_shape)
             expected = kernel_to_mask(kernel, shape) @ x.double()
             assert_close(operator(case.source, shape, method=method) @ x, expected)
+
+
+@every_method
+def test_blocks_of_any_size(method: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if the cache held 4 KiB only: every block boundary falls somewhere else, the result does not change."""
+    monkeypatch.setattr("retconv.operators.blocks.CPU_BLOCK_BYTES", 2**12)
+    for shape, channels in (((9,), 50), ((6, 5), 37), ((2, 3, 4), 101)):
+        x, y = (signal_of(shape, seed, channels=channels) for seed in (1, 2))
+        for case in sources(shape, 0).values():
+            if applies(method, case.source, shape):
+                op = operator(case.source, shape, method=method)
+                assert_close(op @ x, op.to_dense() @ x)
+                signal = x.clone().requires_grad_()
+                (gradient,) = torch.autograd.grad(((op @ signal) * y).sum(), (signal,))
+                assert_close(gradient, op.to_dense().mT @ y)
 
 
 @every_method

@@ -8,7 +8,6 @@ from torch import Tensor
 from retconv.convert import unfold
 from retconv.grid import Grid
 from retconv.kernels import Separable
-from retconv.operators.blocks import left
 
 
 class SeparableProduct:
@@ -26,18 +25,20 @@ class SeparableProduct:
 
     def __call__(self, x: Tensor) -> Tensor:
         """Apply to ``x`` ``(heads, N, columns)``."""
-        heads, _, columns = x.shape
-        first, *others = self.matrices
-        rank, n = first.shape[1], first.shape[2]
-        # All terms of the first axis in one product: (heads, rank · n_1, n_1) @ (heads, n_1, …).
-        y = torch.bmm(first.reshape(heads, rank * n, n), x.reshape(heads, n, -1))
-        before = n
-        for axis, matrix in enumerate(others, start=1):
-            n = matrix.shape[-1]
-            if axis == self.grid.ndim - 1:
-                # The last axis sums over terms inside its product: (n_D, rank · n_D) @ (rank · n_D, columns).
-                y = y.reshape(heads, rank, before, n, columns).transpose(1, 2).reshape(heads, before, rank * n, columns)
-                return left(matrix.transpose(1, 2).reshape(heads, n, rank * n), y).reshape(x.shape)
-            y = left(matrix.flatten(0, 1), y.reshape(heads * rank, before, n, -1))
-            before *= n
-        return y.reshape(heads, rank, -1, columns).sum(dim=1)
+        if len(x) == 1:
+            return self._head(0, x[0])[None]
+        return torch.stack([self._head(h, column) for h, column in enumerate(x)])
+
+    def _head(self, head: int, x: Tensor) -> Tensor:
+        """Sum over terms in place, so that one intermediate result is held whatever the rank."""
+        y: Tensor | None = None
+        for matrices in zip(*(m[head] for m in self.matrices), strict=True):
+            z, before = x, 1
+            for matrix in matrices[:-1]:
+                z = torch.bmm(matrix.expand(before, -1, -1), z.reshape(before, len(matrix), -1))
+                before *= len(matrix)
+            last = matrices[-1].expand(before, -1, -1)
+            z = z.reshape(before, last.shape[-1], -1)
+            y = torch.bmm(last, z) if y is None else y.baddbmm_(last, z)
+        assert y is not None  # a Separable has at least one term
+        return y.reshape(x.shape)

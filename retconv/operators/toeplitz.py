@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor
@@ -14,6 +15,7 @@ from retconv.operators.blocks import block_bytes
 #: A block of rows or frequencies takes about this many times what fits a core's cache. Columns are never cut: the
 #: matrix products lose a third of their speed at half the width.
 BLOCKS_IN_CACHE = 2
+LEAST = 4
 
 
 class ToeplitzProduct:
@@ -55,26 +57,20 @@ class ToeplitzProduct:
             parts = [self._inverse(*self._filter(h, *self._forward(row))) for h, row in enumerate(grid_rows)]
             return torch.stack(parts).reshape(x.shape)
         out = torch.empty_like(grid_rows)
-        for head in range(x.shape[0]):
-            self._in_blocks(head, grid_rows[head], out[head])
+        for head, rows in enumerate(grid_rows):
+            self._in_blocks(head, rows, out[head])
         return out.reshape(x.shape)
 
-    def _in_blocks(self, head: int, rows: Tensor, out: Tensor) -> None:
-        """The three steps over blocks of rows, of frequencies, and of rows again; the spectrum is filtered in place."""
+    def _in_blocks(self, head: int, rows: Tensor, c: Tensor) -> None:
+        """Rows, frequencies and rows again, a block at a time and in place: the result ends in ``c``."""
         count, n, columns = rows.shape
-        c, s = rows.new_empty(2, count, n, columns)
-        per_block = max(1, BLOCKS_IN_CACHE * block_bytes(rows.device) // (n * columns * rows.itemsize))
-        for start in range(0, count, per_block):
-            part = slice(start, start + per_block)
+        s = torch.empty_like(rows)
+        for part in _parts(count, n * columns, rows):
             self._forward(rows[part], (c[part], s[part]))
-        per_block = max(1, BLOCKS_IN_CACHE * block_bytes(rows.device) // (count * columns * rows.itemsize))
-        for start in range(0, n, per_block):
-            part = slice(start, start + per_block)
+        for part in _parts(n, count * columns, rows):
             c[:, part], s[:, part] = self._filter(head, c[:, part], s[:, part], part)
-        per_block = max(1, BLOCKS_IN_CACHE * block_bytes(rows.device) // (n * columns * rows.itemsize))
-        for start in range(0, count, per_block):
-            part = slice(start, start + per_block)
-            out[part] = self._inverse(c[part], s[part])
+        for part in _parts(count, n * columns, rows):
+            c[part] = self._inverse(c[part], s[part])
 
     def _forward(
         self, rows: Tensor, out: tuple[Tensor, Tensor] | tuple[None, None] = (None, None)
@@ -104,3 +100,10 @@ class ToeplitzProduct:
         odd_part = torch.bmm(self.sine.T.expand(len(c), -1, -1), s)
         low = even_part[:, :odd]
         return torch.cat([low + odd_part, even_part[:, odd:], (low - odd_part).flip(1)], dim=1)
+
+
+def _parts(count: int, size: int, like: Tensor) -> Iterator[slice]:
+    """Cut ``count`` rows of ``size`` elements into blocks for the cache, at least ``LEAST`` of them to bound memory."""
+    fits = BLOCKS_IN_CACHE * block_bytes(like.device) // (size * like.itemsize)
+    step = max(1, min(fits, -(-count // LEAST)))
+    return (slice(start, start + step) for start in range(0, count, step))
