@@ -3,6 +3,6 @@
 import torch
 from hypothesis import settings
 
-settings.register_profile("retconv", derandomize=True, deadline=None, max_examples=20)
+settings.register_profile("retconv", derandomize=True, deadline=None, max_examples=40)
 settings.load_profile("retconv")
 torch.set_num_threads(1)

@@ -10,6 +10,7 @@ from strategies import DTYPES, HEADS, every_grid, kernel_of, normal, signal_of, 
 from torch import Tensor
 
 import retconv
+from retconv.checks import tolerance
 from retconv.convert import kernel_to_mask
 from retconv.grid import DenseLimitError, Grid, dense_limit
 from retconv.kernels import Separable, causal_decay
@@ -119,6 +120,37 @@ def test_masks_are_sources(method: str, dtype: torch.dtype) -> None:
             expected = torch.autograd.grad(((mask(shape) @ x) * y).sum(), parameters)
             for a, e in zip(actual, expected, strict=True):
                 assert_close(a, e)
+
+
+#: Passes of a method over D axes, each of which rounds its matrix and its result: two units of rounding. The cosine and
+#: sine sums of Toeplitz blocks can be twice as large as what they transform.
+PASSES = {
+    "dense": (1, 0),
+    "direct": (1, 0),
+    "fft": (1, 0),
+    "toeplitz": (6, 0),
+    "separable": (1, 1),
+    "recursive": (1, 1),
+}
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("method", METHODS)
+@every_grid
+def test_half_precision(shape: Shape, seed: int, method: str, dtype: torch.dtype) -> None:
+    """The result is in x's dtype, within a budget of roundings of the float64 product: ε · passes · |K| |x|."""
+    x = signal_of(shape, seed, dtype)
+    for case in sources(shape, seed, torch.float32).values():
+        if applies(method, case.source, shape):
+            op = operator(case.source, shape, method=method)
+            y = op @ x
+            magnitude = op.to_dense().abs()
+            if isinstance(case.source, Separable):
+                magnitude = operator(Separable(tuple(f.abs() for f in case.source.factors)), shape).to_dense()
+            constant, per_axis = PASSES[method]
+            budget = tolerance(dtype) * (constant + per_axis * len(shape)) * float((magnitude @ x.float().abs()).max())
+            assert y.dtype == dtype
+            assert float((y.double() - op.to_dense().double() @ x.double()).abs().max()) <= budget
 
 
 @every_method

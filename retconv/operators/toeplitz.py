@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 
 import torch
 from torch import Tensor
 
 from retconv.convert import unfold
 from retconv.grid import Grid
-from retconv.operators.blocks import block_bytes
 
-#: A block of rows or frequencies takes about this many times what fits a core's cache. Columns are never cut: the
-#: matrix products lose a third of their speed at half the width.
-BLOCKS_IN_CACHE = 2
-LEAST = 4
+#: In how many parts the frequencies are taken: temporaries then stay below three times the input. Columns are never cut:
+#: the matrix products lose a third of their speed at half the width.
+FREQUENCY_PARTS = 4
 
 
 class ToeplitzProduct:
@@ -52,58 +49,34 @@ class ToeplitzProduct:
 
     def __call__(self, x: Tensor) -> Tensor:
         """Apply to ``x`` ``(heads, N, columns)``."""
-        grid_rows = x.unflatten(1, (-1, self.grid.shape[-1]))  # shape: (heads, P, n, columns)
-        if torch.is_grad_enabled() and (x.requires_grad or self.real.requires_grad):
-            parts = [self._inverse(*self._filter(h, *self._forward(row))) for h, row in enumerate(grid_rows)]
-            return torch.stack(parts).reshape(x.shape)
-        out = torch.empty_like(grid_rows)
-        for head, rows in enumerate(grid_rows):
-            self._in_blocks(head, rows, out[head])
-        return out.reshape(x.shape)
+        rows = x.unflatten(1, (-1, self.grid.shape[-1]))  # shape: (heads, P, n, columns)
+        parts = [self._head(head, row) for head, row in enumerate(rows)]
+        return torch.stack(parts).reshape(x.shape) if len(parts) > 1 else parts[0].reshape(x.shape)
 
-    def _in_blocks(self, head: int, rows: Tensor, c: Tensor) -> None:
-        """Rows, frequencies and rows again, a block at a time and in place: the result ends in ``c``."""
-        count, n, columns = rows.shape
-        s = torch.empty_like(rows)
-        for part in _parts(count, n * columns, rows):
-            self._forward(rows[part], (c[part], s[part]))
-        for part in _parts(n, count * columns, rows):
-            c[:, part], s[:, part] = self._filter(head, c[:, part], s[:, part], part)
-        for part in _parts(count, n * columns, rows):
-            c[part] = self._inverse(c[part], s[part])
-
-    def _forward(
-        self, rows: Tensor, out: tuple[Tensor, Tensor] | tuple[None, None] = (None, None)
-    ) -> tuple[Tensor, Tensor]:
-        """Cosine and sine transform of ``(rows, n, columns)``, both ``(rows, n, columns)``."""
-        n = rows.shape[1]
+    def _head(self, head: int, x: Tensor) -> Tensor:
+        """Transform, multiply and transform back a quarter of the frequencies at a time, which bounds the memory."""
+        count, n, _ = x.shape
         odd = n // 2
-        mirrored = rows[:, n - odd :].flip(1)
-        even_part = torch.cat([rows[:, :odd] + mirrored, rows[:, odd : n - odd]], dim=1)
-        odd_part = rows[:, :odd] - mirrored
-        c = torch.bmm(self.cosine.expand(len(rows), -1, -1), even_part, out=out[0])
-        return c, torch.bmm(self.sine.expand(len(rows), -1, -1), odd_part, out=out[1])
-
-    def _filter(self, head: int, c: Tensor, s: Tensor, part: slice = slice(None)) -> tuple[Tensor, Tensor]:
-        """Apply ``A + iB`` to ``c − is`` with three real products: ``A(c + s)``, ``(B − A) s`` and ``(A + B) c``."""
-        real, imag = self.real[head, part], self.imag[head, part]
-        c, s = c.transpose(0, 1), s.transpose(0, 1)
-        both = torch.bmm(real, c + s)
-        y_c = torch.baddbmm(both, imag - real, s)
-        y_s = torch.baddbmm(both, real + imag, c, alpha=-1)
-        return y_c.transpose(0, 1), y_s.transpose(0, 1)
-
-    def _inverse(self, c: Tensor, s: Tensor) -> Tensor:
-        """Back from frequencies to the ``(rows, n, columns)`` of the grid."""
-        odd = c.shape[1] // 2
-        even_part = torch.bmm(self.cosine.T.expand(len(c), -1, -1), c)
-        odd_part = torch.bmm(self.sine.T.expand(len(c), -1, -1), s)
-        low = even_part[:, :odd]
-        return torch.cat([low + odd_part, even_part[:, odd:], (low - odd_part).flip(1)], dim=1)
-
-
-def _parts(count: int, size: int, like: Tensor) -> Iterator[slice]:
-    """Cut ``count`` rows of ``size`` elements into blocks for the cache, at least ``LEAST`` of them to bound memory."""
-    fits = BLOCKS_IN_CACHE * block_bytes(like.device) // (size * like.itemsize)
-    step = max(1, min(fits, -(-count // LEAST)))
-    return (slice(start, start + step) for start in range(0, count, step))
+        low, mirrored = x[:, :odd], x[:, n - odd :].flip(1)
+        even_part, odd_part = low + mirrored, low - mirrored
+        if n % 2:
+            even_part = torch.cat([even_part, x[:, odd : odd + 1]], dim=1)
+        y_even: Tensor | None = None
+        y_odd: Tensor | None = None
+        step = -(-n // FREQUENCY_PARTS)
+        for start in range(0, n, step):
+            part = slice(start, start + step)
+            real, imag = self.real[head, part], self.imag[head, part]
+            cosine, sine = (w[part].expand(count, -1, -1) for w in (self.cosine, self.sine))
+            # Frequencies go first, (frequencies, P, columns): strided, which the batched product reads without a copy.
+            c = torch.bmm(cosine, even_part).transpose(0, 1)
+            s = torch.bmm(sine, odd_part).transpose(0, 1)
+            # (A + iB)(c − is) = y_c − i y_s
+            y_c = torch.bmm(real, c).baddbmm_(imag, s).transpose(0, 1)
+            y_s = torch.bmm(real, s).baddbmm_(imag, c, alpha=-1).transpose(0, 1)
+            y_even = torch.bmm(cosine.mT, y_c) if y_even is None else y_even.baddbmm_(cosine.mT, y_c)
+            y_odd = torch.bmm(sine.mT, y_s) if y_odd is None else y_odd.baddbmm_(sine.mT, y_s)
+        assert y_even is not None
+        assert y_odd is not None
+        low = y_even[:, :odd]
+        return torch.cat([low + y_odd, y_even[:, odd:], (low - y_odd).flip(1)], dim=1)
