@@ -9,7 +9,7 @@ import pandas as pd
 import torch
 
 from retconv.bench import masks, operator
-from retconv.bench.timing import provenance
+from retconv.bench.timing import keep_pages, provenance
 from retconv.grid import Grid
 
 pd.set_option("display.width", 200)
@@ -22,9 +22,9 @@ def _grids(context: click.Context, parameter: click.Parameter, value: tuple[str,
         raise click.BadParameter(str(error)) from error
 
 
-def _report(table: pd.DataFrame, out: Path | None) -> None:
+def _report(table: pd.DataFrame, allocator: str, out: Path | None) -> None:
     """Print provenance and table, and write both to a CSV file if asked."""
-    origin = provenance()
+    origin = provenance(allocator)
     click.echo("\n".join(f"# {key}: {value}" for key, value in origin.items()))
     for _, part in table.groupby([c for c in ("grid", "kind") if c in table], sort=False):
         click.echo("\n" + part.to_string(index=False, float_format=lambda v: f"{v:.3g}", na_rep="-"))
@@ -39,7 +39,7 @@ def main() -> None:
     """Time what the package claims to be fast, side by side in one run.
 
     Every table gives the median time, the speed-up over a reference as the median of ratios within rounds with its
-    quartiles, and n. Commit, versions, processor and threads are printed above it.
+    quartiles, and n. Commit, versions, processor, threads and allocator setting are printed above it.
     """
 
 
@@ -58,8 +58,8 @@ def _operator(
     r"""M @ x by every method, by auto, and by scipy's fftconvolve and oaconvolve.
 
     The reference is the dense product with a mask that is already there. `best` is the time relative to the fastest
-    other contender; `memory` is what preparing and applying take beyond the input, result included, in units of the
-    input.
+    single contender. In units of the input, `operand` is what the operator holds once prepared, and `memory` what
+    applying it takes beyond input and result.
 
     \b
     Examples:
@@ -68,7 +68,8 @@ def _operator(
     """
     torch.set_num_threads(threads)
     torch.manual_seed(0)
-    _report(operator.bench(grids, kinds, heads, channels, rounds), out)
+    allocator = keep_pages()
+    _report(operator.bench(grids, kinds, heads, channels, rounds), allocator, out)
 
 
 @main.command("masks")
@@ -86,7 +87,8 @@ def _masks(grids: list[Grid], heads: int, components: int, rounds: int, threads:
       python -m retconv.bench masks --grid 32x32
     """
     torch.set_num_threads(threads)
-    _report(masks.bench(grids, heads, components, rounds), out)
+    allocator = keep_pages()
+    _report(masks.bench(grids, heads, components, rounds), allocator, out)
 
 
 if __name__ == "__main__":

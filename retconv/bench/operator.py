@@ -10,7 +10,7 @@ import torch
 from scipy.signal import fftconvolve, oaconvolve
 from torch import Tensor
 
-from retconv.bench.timing import peak_bytes, progress, race
+from retconv.bench.timing import operand_bytes, peak_bytes, progress, race
 from retconv.grid import Grid
 from retconv.masks import DecayMask, GaussianMixtureMask, Mask
 from retconv.operators import MaskOperator, operator
@@ -32,8 +32,9 @@ def bench(grids: list[Grid], kinds: tuple[str, ...], heads: int, channels: int, 
         rounds: Timed rounds.
 
     Returns:
-        The rows of ``race`` with ``grid``, ``kind``, ``auto`` (the method that auto chose), and ``memory``, the extra
-        memory of preparing and applying, result included, in units of the input.
+        The rows of ``race`` with ``grid``, ``kind``, ``chosen`` (the method that auto chose), and in units of the input
+        ``operand``, what auto's prepared operator takes, and ``memory``, what applying it takes beyond input and
+        result.
     """
     tables = []
     for grid, kind in progress([(g, k) for g in grids for k in kinds], "bench operator"):
@@ -42,11 +43,14 @@ def bench(grids: list[Grid], kinds: tuple[str, ...], heads: int, channels: int, 
         contenders, chosen = _contenders(source, grid, x)
         with torch.no_grad():
             table = race(contenders, rounds, "dense")
-            extra = peak_bytes(partial(_prepare_and_apply, source, grid, x)) / x.nbytes
+            made: list[MaskOperator] = []
+            extra = peak_bytes(partial(_prepare_and_apply, source, grid, x, made)) - x.nbytes
+            operand = operand_bytes(made)
         table.insert(0, "grid", "×".join(map(str, grid.shape)))
         table.insert(1, "kind", kind)
         table["chosen"] = chosen
-        table["memory"] = table["contender"].map({"auto": extra})
+        table["operand"] = table["contender"].map({"auto": operand / x.nbytes})
+        table["memory"] = table["contender"].map({"auto": (extra - operand) / x.nbytes})
         table["best"] = table["ms"] / table.loc[~table["contender"].isin(["auto"]), "ms"].min()
         tables.append(table)
     return pd.concat(tables, ignore_index=True)
@@ -77,8 +81,9 @@ def _contenders(source: Tensor | Mask, grid: Grid, x: Tensor) -> tuple[dict[str,
     return contenders, auto.choose(x)
 
 
-def _prepare_and_apply(source: Tensor | Mask, grid: Grid, x: Tensor) -> Tensor:
-    return operator(source, grid) @ x
+def _prepare_and_apply(source: Tensor | Mask, grid: Grid, x: Tensor, made: list[MaskOperator]) -> None:
+    made.append(operator(source, grid))
+    made[-1] @ x
 
 
 def _applied(op: MaskOperator, x: Tensor) -> Callable[[], object]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import platform
 import subprocess
 import sys
@@ -21,13 +22,18 @@ from tqdm import tqdm
 
 #: A contender whose first run takes this many times the fastest's is not run again.
 HOPELESS = 50.0
+#: How long a contender's turn lasts, in seconds.
+TURN = 0.03
 
 
 def race(contenders: Mapping[str, Callable[[], object]], rounds: int, reference: str) -> pd.DataFrame:
     """Time contenders in turn, so that a slow moment of the machine falls on all of them.
 
+    In its turn a contender runs once to warm up and then for ``TURN`` seconds or once, of which the mean counts: the
+    caches are its own, not its predecessor's.
+
     Args:
-        contenders: Functions by name; each is run once to warm up.
+        contenders: Functions by name.
         rounds: How many timed rounds.
         reference: The contender that ratios refer to.
 
@@ -35,16 +41,14 @@ def race(contenders: Mapping[str, Callable[[], object]], rounds: int, reference:
         One row for each contender: ``ms`` (median), ``ms_min``, ``ms_max``, ``speedup`` over the reference (median of
         the ratios within each round) with its quartiles ``speedup_q1`` and ``speedup_q3``, and ``n`` rounds.
     """
-    first = {name: _seconds(run) for name, run in contenders.items()}
-    first = {
-        name: min(first[name], _seconds(run)) if first[name] < 1 else first[name] for name, run in contenders.items()
-    }
-    fastest = min(first.values())
-    times = {name: [] if s < HOPELESS * fastest or name == reference else [s] for name, s in first.items()}
-    for _ in range(rounds):
-        for name, run in contenders.items():
-            if first[name] < HOPELESS * fastest or name == reference:
-                times[name].append(_seconds(run))
+    first = {name: min(_seconds(run), _seconds(run)) for name, run in contenders.items()}
+    hopeless = {name for name, s in first.items() if s > HOPELESS * min(first.values()) and name != reference}
+    times: dict[str, list[float]] = {name: [first[name]] if name in hopeless else [] for name in contenders}
+    names = [name for name in contenders if name not in hopeless]
+    for turn in range(rounds):
+        # Each round starts with another contender, so that none always follows the same one.
+        for name in names[turn % len(names) :] + names[: turn % len(names)]:
+            times[name].append(_turn(contenders[name], first[name]))
     rows = []
     for name, seconds in times.items():
         ratio = np.array(times[reference][: len(seconds)]) / np.array(seconds)
@@ -101,13 +105,41 @@ def peak_bytes(run: Callable[[], object]) -> int:
     return held.peak
 
 
+def operand_bytes(made: object) -> int:
+    """Bytes of the tensors that an object holds in its attributes, scratch buffers (``_kept``) not counted."""
+    if isinstance(made, Tensor):
+        return made.untyped_storage().nbytes()
+    if isinstance(made, list | tuple):
+        return sum(map(operand_bytes, made))
+    if isinstance(made, dict):
+        return sum(operand_bytes(value) for name, value in made.items() if name != "_kept")
+    return (
+        operand_bytes(vars(made)) if type(made).__module__.startswith("retconv.") and hasattr(made, "__dict__") else 0
+    )
+
+
 def progress(items: list, label: str) -> tqdm:
     """A progress bar over ``items``, silent when standard error is not a terminal."""
     return tqdm(items, desc=label, disable=not sys.stderr.isatty(), leave=False)
 
 
-def provenance() -> dict[str, str]:
-    """Command, commit, versions, processor and threads: what a number needs to be believed."""
+def keep_pages() -> str:
+    """Let the C library keep freed memory, as a long-running program's does, and say so.
+
+    By default glibc hands large arrays back to the system at once, and the page faults of the next call, up to several
+    times the work of a fast contender, depend on what ran before it. All contenders run under this one setting.
+    """
+    try:
+        mallopt = ctypes.CDLL("libc.so.6").mallopt
+    except OSError:
+        return "default"
+    threshold, trim = -3, -1  # M_MMAP_THRESHOLD and M_TRIM_THRESHOLD of malloc.h
+    kept = mallopt(threshold, 2**30) and mallopt(trim, 2**31 - 1)
+    return "glibc, freed pages kept" if kept else "default"
+
+
+def provenance(allocator: str) -> dict[str, str]:
+    """Command, commit, versions, processor, threads and allocator: what a number needs to be believed."""
     commit = subprocess.run(
         ["git", "describe", "--always", "--dirty"],
         capture_output=True,
@@ -122,6 +154,7 @@ def provenance() -> dict[str, str]:
         "python": platform.python_version(),
         "processor": _processor(),
         "threads": str(torch.get_num_threads()),
+        "allocator": allocator,
     }
 
 
@@ -134,6 +167,15 @@ def _processor() -> str:
         if names:
             return names[0]
     return platform.processor() or platform.machine()
+
+
+def _turn(run: Callable[[], object], expected: float) -> float:
+    repeats = max(1, min(100, round(TURN / expected)))
+    run()
+    start = time.perf_counter()
+    for _ in range(repeats):
+        run()
+    return (time.perf_counter() - start) / repeats
 
 
 def _seconds(run: Callable[[], object]) -> float:

@@ -59,6 +59,8 @@ def left(matrix: Tensor, x: Tensor) -> Tensor:
     ``torch.matmul`` would copy the matrix for each element of the batch.
     """
     heads, batch = x.shape[:2]
+    if batch == heads == 1:
+        return torch.mm(matrix[0], x[0, 0])[None, None]
     if batch == 1:
         return torch.bmm(matrix, x[:, 0])[:, None]
     if heads == 1:

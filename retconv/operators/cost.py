@@ -40,12 +40,12 @@ class Problem:
 #: off `python -m retconv.bench operator`. Only ratios matter for the choice. Work is counted in multiplications for
 #: products, and in n log n for transforms.
 SECONDS = {
-    "dense": (9.0e-12, 1.0e-5),
+    "dense": (9.5e-12, 3.0e-5),
     "direct": (4.0e-10, 5.0e-5),
-    "fft": (2.6e-10, 2.5e-4),
-    "toeplitz": (1.25e-11, 5.0e-4),
-    "separable": (1.0e-11, 4.0e-5),
-    "recursive": (1.2e-11, 3.0e-5),
+    "fft": (2.2e-10, 7.0e-4),
+    "toeplitz": (1.6e-11, 3.5e-4),
+    "separable": (1.2e-11, 9.0e-5),
+    "recursive": (1.2e-11, 8.0e-5),
 }
 #: Largest size of a prepared operand, relative to the input, that a method may keep to be chosen.
 MEMORY = 2.0
@@ -72,7 +72,8 @@ def work(method: str, p: Problem) -> float:
         # Two transforms of n² multiplications for each row and column, and three products with P × P matrices.
         units, prepared = p.heads * p.columns * size * (2.0 * n[-1] + 3 * rows), 2.0 * p.heads * n[-1] * rows**2
     elif method == "separable" and p.rank:
-        units = float(entries * p.rank * sum(n))
+        # Terms beyond the first are added to a result that is read and written again each time.
+        units = float(entries * sum(n) * (p.rank if p.rank == 1 else 2.5 * p.rank))
     elif method == "recursive" and p.decay:
         units = float(entries * sum(side if side <= SINGLE else BLOCKS[0] + 8 for side in n))
     if prepared > MEMORY * entries and prepared * p.dtype.itemsize > block_bytes(p.device):
@@ -83,7 +84,8 @@ def work(method: str, p: Problem) -> float:
 def seconds(method: str, p: Problem) -> float:
     """Estimated seconds of one application of a method."""
     per_unit, per_call = SECONDS[method]
-    return per_unit * work(method, p) + per_call
+    calls = p.rank if method == "separable" else 1
+    return per_unit * work(method, p) + per_call * calls
 
 
 def choose(p: Problem) -> str:

@@ -68,7 +68,9 @@ class FFTProduct:
         """Apply to ``x`` ``(heads, N, columns)``."""
         values = x if x.dtype in _NATIVE else x.float()
         differentiable = torch.is_grad_enabled() and (values.requires_grad or self.spectrum.requires_grad)
-        per_block = max(1, block_bytes(x.device) // (math.prod(self.lengths) * values.itemsize))
+        # Two blocks at least, so that padded temporaries stay below four times the input.
+        fits = block_bytes(x.device) // (math.prod(self.lengths) * values.itemsize)
+        per_block = max(1, min(fits, x.shape[0] * x.shape[2] // 2))
         buffers = None if differentiable else _Buffers()
 
         def group(x: Tensor, heads: slice) -> Tensor:

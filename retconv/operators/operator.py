@@ -50,6 +50,7 @@ class MaskOperator:
 
     def __init__(self, kernel: Tensor, factors: Separable | None, grid: Grid, method: str) -> None:
         self.kernel, self.factors, self.grid, self.method = kernel, factors, grid, method
+        self._chosen: dict[tuple[int, torch.dtype, torch.device], str] = {}
         self._prepared: dict[tuple[str, torch.dtype], Callable[[Tensor], Tensor]] = {}
 
     @property
@@ -97,11 +98,14 @@ class MaskOperator:
         """The name of the method that ``op @ x`` uses."""
         if self.method != "auto":
             return self.method
-        heads, size, _ = self.shape
-        rank = self.factors.rank if self.factors is not None else 0
-        columns = max(1, x.numel() // (heads * size))
-        decay = self.factors is not None and self.factors.gamma is not None
-        return choose(Problem(self.grid, heads, columns, rank, decay, x.dtype, x.device))
+        key = (x.numel(), x.dtype, x.device)
+        if key not in self._chosen:
+            heads, size, _ = self.shape
+            rank = self.factors.rank if self.factors is not None else 0
+            decay = self.factors is not None and self.factors.gamma is not None
+            problem = Problem(self.grid, heads, max(1, x.numel() // (heads * size)), rank, decay, x.dtype, x.device)
+            self._chosen[key] = choose(problem)
+        return self._chosen[key]
 
     def __matmul__(self, x: Tensor) -> Tensor:
         """``M @ x`` along the token axis.

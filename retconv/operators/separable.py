@@ -35,7 +35,8 @@ class SeparableProduct:
         for matrices in zip(*(m[head] for m in self.matrices), strict=True):
             z, before = x, 1
             for matrix in matrices[:-1]:
-                z = torch.bmm(matrix.expand(before, -1, -1), z.reshape(before, len(matrix), -1))
+                z = z.reshape(before, len(matrix), -1)
+                z = torch.mm(matrix, z[0])[None] if before == 1 else torch.bmm(matrix.expand(before, -1, -1), z)
                 before *= len(matrix)
             last = matrices[-1].expand(before, -1, -1)
             z = z.reshape(before, last.shape[-1], -1)

@@ -3,25 +3,27 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor
 
 from retconv.convert import unfold
 from retconv.grid import Grid
+from retconv.operators.blocks import block_bytes
 
-#: In how many parts the frequencies are taken: temporaries then stay below three times the input. Columns are never cut:
-#: the matrix products lose a third of their speed at half the width.
-FREQUENCY_PARTS = 4
+#: Axes from this length on are split into even and odd part: below, the additions cost more than they save.
+HALVE_FROM = 112
 
 
 class ToeplitzProduct:
     """``M @ x`` by a discrete Fourier transform of the last axis and Toeplitz blocks along the others.
 
-    Of length L = 2n − 1 (n tokens on the last axis), it needs the frequencies θ_k = 2πk/L, k = 0 … n − 1, only. With
-    positions t counted from the middle of the axis, the cosine transform sees the even part of x and the sine
-    transform the odd part, which halves both products. For each frequency, the kernel's transform ``A + iB`` is a
-    Toeplitz matrix over the other axes. Between the sizes where the dense product and the FFT win, this is the fastest.
+    Of length L = 2n − 1 (n tokens on the last axis), it needs the frequencies θ_k = 2πk/L, k = 0 … n − 1, only, and for
+    each of them the kernel's transform ``A + iB`` is a Toeplitz matrix over the other axes. With positions counted from
+    the middle of the axis, the cosine transform sees the even part of x only and the sine transform the odd part, which
+    halves both on a long axis. Matrix products run so much faster than transforms that this wins between the sizes of
+    the dense product and those of the FFT.
 
     Args:
         kernel: ``(heads, 2 n_1 − 1, …, 2 n_D − 1)`` with D ≥ 2.
@@ -29,54 +31,102 @@ class ToeplitzProduct:
     """
 
     def __init__(self, kernel: Tensor, grid: Grid) -> None:
-        self.grid = grid
-        n = grid.shape[-1]
+        *others, n = grid.shape
         length = 2 * n - 1
         index = torch.arange(n, dtype=torch.float64, device=kernel.device)
         theta = 2 * math.pi / length * index[:, None]
-        position = index - (n - 1) / 2
-        even, odd = (n + 1) // 2, n // 2
-        self.cosine = torch.cos(theta * position[:even]).to(kernel.dtype)  # shape: (n, even)
-        self.sine = torch.sin(theta * position[:odd]).to(kernel.dtype)  # shape: (n, odd)
+        wave = theta * (index - (n - 1) / 2)
+        self.halved = n >= HALVE_FROM
+        # Frequencies by positions; shape: (n, n), or (n, ⌈n/2⌉) and (n, ⌊n/2⌋) if halved.
+        self.cosine = wave.cos()[:, : (n + 1) // 2 if self.halved else n].to(kernel.dtype)
+        self.sine = wave.sin()[:, : n // 2 if self.halved else n].to(kernel.dtype)
         offset = torch.cat([index - (n - 1), index[1:]])
         # The inverse transform's weights, 1/L for θ = 0 and 2/L for conjugate pairs, are folded into the kernel's.
         weight = (2 - (index == 0).to(index.dtype))[:, None] / length
-        waves = torch.stack([weight * torch.cos(theta * offset), weight * torch.sin(theta * offset)])
-        spectrum = torch.einsum("h...o,pko->phk...", kernel, waves.to(kernel.dtype))
-        rows = grid.size // n
-        # Real and imaginary part A and B for each frequency; shape of each: (heads, n, P, P) with P = N / n.
-        self.real, self.imag = unfold(spectrum, grid.shape[:-1]).reshape(2, kernel.shape[0], n, rows, rows)
+        waves = torch.stack([weight * torch.cos(theta * offset), weight * torch.sin(theta * offset)]).to(kernel.dtype)
+        real, imag = torch.einsum("h...o,pko->phk...", kernel, waves)
+        # A, B − A and A + B for each frequency; shape of each: (heads, n, P, P) with P = N / n.
+        self.matrices = tuple(
+            unfold(part, tuple(others)).reshape(len(kernel), n, grid.size // n, -1)
+            for part in (real, imag - real, real + imag)
+        )
+        self._kept: Tensor | None = None
 
     def __call__(self, x: Tensor) -> Tensor:
         """Apply to ``x`` ``(heads, N, columns)``."""
-        rows = x.unflatten(1, (-1, self.grid.shape[-1]))  # shape: (heads, P, n, columns)
-        parts = [self._head(head, row) for head, row in enumerate(rows)]
+        _, n, count, _ = self.matrices[0].shape
+        rows = x.reshape(len(x), count, n, -1)
+        differentiable = torch.is_grad_enabled() and (x.requires_grad or self.matrices[0].requires_grad)
+        space = None if differentiable else self._space(rows)
+        parts = [self._head(head, row, space) for head, row in enumerate(rows)]
         return torch.stack(parts).reshape(x.shape) if len(parts) > 1 else parts[0].reshape(x.shape)
 
-    def _head(self, head: int, x: Tensor) -> Tensor:
-        """Transform, multiply and transform back a quarter of the frequencies at a time, which bounds the memory."""
-        count, n, _ = x.shape
-        odd = n // 2
-        low, mirrored = x[:, :odd], x[:, n - odd :].flip(1)
-        even_part, odd_part = low + mirrored, low - mirrored
-        if n % 2:
-            even_part = torch.cat([even_part, x[:, odd : odd + 1]], dim=1)
-        y_even: Tensor | None = None
-        y_odd: Tensor | None = None
-        step = -(-n // FREQUENCY_PARTS)
-        for start in range(0, n, step):
-            part = slice(start, start + step)
-            real, imag = self.real[head, part], self.imag[head, part]
-            cosine, sine = (w[part].expand(count, -1, -1) for w in (self.cosine, self.sine))
-            # Frequencies go first, (frequencies, P, columns): strided, which the batched product reads without a copy.
-            c = torch.bmm(cosine, even_part).transpose(0, 1)
-            s = torch.bmm(sine, odd_part).transpose(0, 1)
-            # (A + iB)(c − is) = y_c − i y_s
-            y_c = torch.bmm(real, c).baddbmm_(imag, s).transpose(0, 1)
-            y_s = torch.bmm(real, s).baddbmm_(imag, c, alpha=-1).transpose(0, 1)
-            y_even = torch.bmm(cosine.mT, y_c) if y_even is None else y_even.baddbmm_(cosine.mT, y_c)
-            y_odd = torch.bmm(sine.mT, y_s) if y_odd is None else y_odd.baddbmm_(sine.mT, y_s)
-        assert y_even is not None
-        assert y_odd is not None
-        low = y_even[:, :odd]
-        return torch.cat([low + y_odd, y_even[:, odd:], (low - y_odd).flip(1)], dim=1)
+    def _space(self, rows: Tensor) -> Tensor:
+        """Three buffers kept from call to call: fresh pages of memory would cost as much time as the products."""
+        shape = (3, rows[0].numel())
+        if self._kept is None or self._kept.shape != shape or self._kept.device != rows.device:
+            self._kept = rows.new_empty(shape)
+        return self._kept
+
+    def _head(self, head: int, x: Tensor, space: Tensor | None) -> Tensor:
+        """Transform ``(P, n, columns)``, multiply, and transform back, through the buffers if there are any."""
+        count, n, columns = x.shape
+        cosine, sine = self.cosine.expand(count, -1, -1), self.sine.expand(count, -1, -1)
+
+        def buffer(i: int, *shape: int, start: int = 0) -> Tensor | None:
+            return None if space is None else space[i, start : start + math.prod(shape)].view(shape)
+
+        # The result's memory holds c until it is needed.
+        y = None if space is None else torch.empty_like(x)
+        even_shape, odd_shape = (count, n - n // 2, columns), (count, n // 2, columns)
+        even_part, odd_part = x, x
+        if self.halved:
+            even_part, odd_part = _split(x, buffer(1, *even_shape), buffer(2, *odd_shape))
+        # Frequencies go first, (n, P, columns): strided, which the batched product reads without a copy.
+        c = torch.bmm(cosine, even_part, out=y).transpose(0, 1)
+        s = torch.bmm(sine, odd_part, out=buffer(0, count, n, columns)).transpose(0, 1)
+        # (A + iB)(c − is) = y_c − i y_s with three products: A(c + s), (B − A) s and (A + B) c.
+        real, difference, total = (m[head] for m in self.matrices)
+        both = torch.add(c, s, out=buffer(1, n, count, columns))
+        y_s = torch.bmm(real, both, out=buffer(2, n, count, columns))
+        y_c = torch.baddbmm(y_s, difference, s, out=buffer(1, n, count, columns)).transpose(0, 1)
+        y_s = y_s.baddbmm_(total, c, alpha=-1).transpose(0, 1)
+        if not self.halved:
+            return torch.bmm(cosine.mT, y_c, out=y).baddbmm_(sine.mT, y_s)
+        y_even = torch.bmm(cosine.mT, y_c, out=buffer(0, *even_shape))
+        return _join(y_even, torch.bmm(sine.mT, y_s, out=buffer(0, *odd_shape, start=math.prod(even_shape))), y)
+
+
+def _split(x: Tensor, even_part: Tensor | None, odd_part: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Even and odd part of each row ``(n, columns)`` about its middle; an odd row's middle ends the even part."""
+    n = x.shape[1]
+    odd = n // 2
+    if even_part is None or odd_part is None:
+        low, high = x[:, :odd], x[:, n - odd :].flip(1)
+        return torch.cat([low + high, x[:, odd : n - odd]], dim=1), low - high
+    for r in _rows(x):
+        low, high = x[r, :odd], x[r, n - odd :].flip(1)
+        torch.add(low, high, out=even_part[r, :odd])
+        torch.sub(low, high, out=odd_part[r])
+        even_part[r, odd:] = x[r, odd : n - odd]
+    return even_part, odd_part
+
+
+def _join(even_part: Tensor, odd_part: Tensor, y: Tensor | None) -> Tensor:
+    """The inverse of ``_split`` up to a factor 2: low half, middle, and mirrored high half of each row."""
+    odd = odd_part.shape[1]
+    n = odd + even_part.shape[1]
+    if y is None:
+        low, middle = even_part.split([odd, n - 2 * odd], dim=1)
+        return torch.cat([low + odd_part, middle, (low - odd_part).flip(1)], dim=1)
+    for r in _rows(y):
+        torch.add(even_part[r, :odd], odd_part[r], out=y[r, :odd])
+        y[r, odd : n - odd] = even_part[r, odd:]
+        y[r, n - odd :] = (even_part[r, :odd] - odd_part[r]).flip(1)
+    return y
+
+
+def _rows(x: Tensor) -> Iterator[slice]:
+    """Blocks of rows of ``(rows, n, columns)`` that stay in cache."""
+    step = max(1, block_bytes(x.device) // (x[0].numel() * x.itemsize))
+    return (slice(start, start + step) for start in range(0, len(x), step))
