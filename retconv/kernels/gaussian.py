@@ -78,7 +78,7 @@ def gpsa(offset: Tensor, alpha: Tensor | float, center: Tensor | None = None) ->
         ValueError: If a parameter is not finite, alpha is negative, or center has another number of axes.
 
     Source:
-        d'Ascoli et al. 2021, ConViT (arXiv 2103.10697), eq. (5):
+        d'Ascoli et al. 2021, ConViT (arXiv 2103.10697), section 2, after Cordonnier et al. 2020 (arXiv 1911.03584):
         ``v = −α (1, −2Δ_1, −2Δ_2)``, ``r_δ = (‖δ‖², δ_1, δ_2)``.
     """
     alpha = as_parameter(alpha, "alpha", device=offset.device)

@@ -49,7 +49,7 @@ def kerple_log(offset: Tensor, scale: Tensor | float, rate: Tensor | float) -> T
         ValueError: If a parameter is not finite or not positive.
 
     Source:
-        Chi et al. 2022, KERPLE (arXiv 2205.09921), eq. (4), logarithmic variant.
+        Chi et al. 2022, KERPLE (arXiv 2205.09921), section 4, logarithmic variant.
     """
     distance, scale, rate, dtype = _kerple(offset, scale, rate)
     return (-scale * torch.log1p(rate * distance)).to(dtype)
@@ -70,7 +70,7 @@ def kerple_power(offset: Tensor, scale: Tensor | float, exponent: Tensor | float
         ValueError: If a parameter is not finite or outside its range.
 
     Source:
-        Chi et al. 2022, KERPLE (arXiv 2205.09921), eq. (3), power variant.
+        Chi et al. 2022, KERPLE (arXiv 2205.09921), section 4, power variant.
     """
     power = as_parameter(exponent, "exponent")
     check(power, "exponent", power <= 2, "must lie in (0, 2]")
@@ -106,7 +106,7 @@ def relative_table(offset: Tensor, table: Tensor) -> Tensor:
         ValueError: If the table has another number of axes than the offsets, or an even side.
 
     Source:
-        Shaw et al. 2018 (arXiv 1803.02155), eq. (3), and Raffel et al. 2020 without buckets. Shaw and T5 clip far
+        Shaw et al. 2018 (arXiv 1803.02155), section 3.2, and Raffel et al. 2020 without buckets. Shaw and T5 clip far
         offsets to the last entry; here they read 0, as a convolution kernel does beyond its support.
     """
     ndim = offset.shape[-1]

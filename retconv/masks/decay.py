@@ -102,7 +102,9 @@ class RetNetMask(_Decay):
         return self._cast(self._decay(self._line(grid)))
 
     def separable(self, grid: Grid | int | tuple[int, ...]) -> Separable | None:
-        """One factor, the kernel itself, run as a one-pole recursion (law 6)."""
+        """One factor, the kernel itself, run as a one-pole recursion (law 6); None if the mask is normalised."""
+        if self.normalize:
+            return None
         return Separable((self.kernel(grid)[:, None],), self.gamma, causal=True)
 
     def forward(self, grid: Grid | int | tuple[int, ...]) -> Tensor:

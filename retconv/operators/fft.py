@@ -11,9 +11,6 @@ from torch import Tensor
 from retconv.grid import Grid
 from retconv.operators.blocks import block_bytes, map_blocks
 
-#: Dtypes in which transforms exist; others are computed in float32.
-_NATIVE = (torch.float32, torch.float64)
-
 #: Columns that are brought to the front together: a cache line's worth of float32.
 GROUP = 16
 
@@ -50,7 +47,6 @@ class FFTProduct:
     def __init__(self, kernel: Tensor, grid: Grid) -> None:
         self.grid = grid
         self.lengths = lengths(grid)
-        kernel = kernel if kernel.dtype in _NATIVE else kernel.float()
         # Offset 0 goes to index 0 and the flip turns the FFT's convolution into the mask's correlation.
         axes = tuple(range(1, kernel.ndim))
         padded = F.pad(kernel.flip(axes), [p for L, s in zip(self.lengths[::-1], grid.kernel_shape[::-1], strict=True)
@@ -66,10 +62,9 @@ class FFTProduct:
 
     def __call__(self, x: Tensor) -> Tensor:
         """Apply to ``x`` ``(heads, N, columns)``."""
-        values = x if x.dtype in _NATIVE else x.float()
-        differentiable = torch.is_grad_enabled() and (values.requires_grad or self.spectrum.requires_grad)
+        differentiable = torch.is_grad_enabled() and (x.requires_grad or self.spectrum.requires_grad)
         # Two blocks at least, so that padded temporaries stay below four times the input.
-        fits = block_bytes(x.device) // (math.prod(self.lengths) * values.itemsize)
+        fits = block_bytes(x.device) // (math.prod(self.lengths) * x.itemsize)
         per_block = max(1, min(fits, x.shape[0] * x.shape[2] // 2))
         buffers = None if differentiable else _Buffers()
 
@@ -83,7 +78,7 @@ class FFTProduct:
                 part.copy_(self._product(part, spectrum, buffers))
             return images.transpose(1, 2)
 
-        return map_blocks(group, values, max(per_block, GROUP), differentiable).to(x.dtype)
+        return map_blocks(group, x, max(per_block, GROUP), differentiable)
 
     def _product(self, images: Tensor, spectrum: Tensor, buffers: _Buffers | None) -> Tensor:
         """Transform, multiply and transform back ``(heads, columns, N)``."""

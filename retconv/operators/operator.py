@@ -139,7 +139,11 @@ class MaskOperator:
             -1, heads, size, x.shape[-1]
         )  # shape: (batch, heads, N, d); heads of x go to the batch if one
         columns = batched.permute(1, 2, 0, 3).reshape(heads, size, -1)
-        y = self._product(self.choose(x), x.dtype)(columns)
+        method = self.choose(x)
+        # Methods of several steps would round half types at each of them: they compute in float32 and are cast last.
+        half = x.dtype.itemsize < 4 and method not in ("dense", "direct")
+        dtype = torch.float32 if half else x.dtype
+        y = self._product(method, dtype)(columns.to(dtype)).to(x.dtype)
         return y.reshape(heads, size, *batched.shape[::3]).permute(2, 0, 1, 3).reshape(x.shape)
 
     def _product(self, method: str, dtype: torch.dtype) -> Callable[[Tensor], Tensor]:

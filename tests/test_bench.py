@@ -1,0 +1,67 @@
+"""The benchmark commands: what they print and how they measure, never how fast anything is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+from click.testing import CliRunner
+
+from retconv.bench.__main__ import main
+from retconv.bench.timing import operand_bytes, peak_bytes, race
+from retconv.operators import operator
+
+
+def test_operator_table_has_every_contender_and_its_provenance(tmp_path: Path) -> None:
+    out = tmp_path / "operator.csv"
+    result = CliRunner().invoke(
+        main,
+        ["operator", "--grid", "3x4", "--kind", "manhattan", "--channels", "4", "--rounds", "2", "--out", str(out)],
+    )
+    assert result.exit_code == 0, result.output
+    assert "# command: python -m retconv.bench" in result.output
+    table = pd.read_csv(out)
+    methods = ["dense", "direct", "fft", "toeplitz", "separable", "recursive"]
+    assert sorted(table["contender"]) == sorted(["auto", *methods, "scipy fftconvolve", "scipy oaconvolve"])
+    assert table["chosen"].isin(methods).all()
+    assert {"commit", "torch", "processor", "threads", "allocator"} <= set(table.columns)
+    assert (table["speedup_q1"] <= table["speedup_q3"]).all()
+    assert not list(tmp_path.glob("*.tmp"))
+
+
+def test_masks_table_compares_time_and_memory() -> None:
+    result = CliRunner().invoke(main, ["masks", "--grid", "4x4", "--heads", "2", "--components", "3", "--rounds", "1"])
+    assert result.exit_code == 0, result.output
+    assert "kernel, then gather" in result.output
+    assert "mib" in result.output
+
+
+def test_malformed_grid_is_named() -> None:
+    result = CliRunner().invoke(main, ["operator", "--grid", "3by4"])
+    assert result.exit_code == 2
+    assert "3by4" in result.output
+
+
+def test_race_gives_the_reference_a_speedup_of_one() -> None:
+    table = race({"a": lambda: None, "b": lambda: sum(range(1000))}, rounds=3, reference="b").set_index("contender")
+    assert table.loc["b", "speedup"] == 1.0
+    assert table.loc["a", "n"] == 3
+
+
+def test_peak_counts_what_is_held_at_once() -> None:
+    def run() -> torch.Tensor:
+        a = torch.zeros(1000, dtype=torch.float32)
+        b = a + 1
+        del a
+        return b.double()
+
+    assert peak_bytes(run) == 4000 + 8000
+
+
+def test_operand_counts_kernel_and_prepared_mask() -> None:
+    kernel = torch.randn(1, 5)
+    op = operator(kernel, 3, "dense")
+    op @ torch.randn(1, 3, 2)
+    assert operand_bytes(op) == pytest.approx(5 * 4 + 9 * 4)
