@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from retconv.checks import tolerance
 from torch import Tensor
+
+from retconv.checks import tolerance
 
 
 def assert_exact(actual: Tensor, expected: Tensor | Sequence[Any]) -> None:

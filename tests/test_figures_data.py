@@ -10,8 +10,8 @@ import pytest
 import torch
 from click.testing import CliRunner
 from PIL import Image
-from retconv.checks import TOLERANCES
 
+from retconv.checks import TOLERANCES
 from retconv.figures import FIGURES
 from retconv.figures.__main__ import main
 from retconv.figures.style import DOUBLE
