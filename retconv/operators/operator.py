@@ -135,16 +135,20 @@ class MaskOperator:
             x = x.expand(heads, -1, -1)
         if heads not in (1, x.shape[-3]):
             raise ValueError(f"x has {x.shape[-3]} heads in shape {tuple(x.shape)}, the operator has {heads}")
-        batched = x.reshape(
-            -1, heads, size, x.shape[-1]
-        )  # shape: (batch, heads, N, d); heads of x go to the batch if one
-        columns = batched.permute(1, 2, 0, 3).reshape(heads, size, -1)
+        if x.ndim == 3 and x.shape[0] == heads:
+            return self._apply(x, x)
+        # An operator of one head takes the heads of x as further elements of the batch.
+        batched = x.reshape(-1, heads, size, x.shape[-1])  # shape: (batch, heads, N, d)
+        y = self._apply(batched.permute(1, 2, 0, 3).reshape(heads, size, -1), x)
+        return y.reshape(heads, size, *batched.shape[::3]).permute(2, 0, 1, 3).reshape(x.shape)
+
+    def _apply(self, columns: Tensor, x: Tensor) -> Tensor:
+        """Apply to ``(heads, N, columns)``, the features of all elements of the batch of ``x`` side by side."""
         method = self.choose(x)
         # Methods of several steps would round half types at each of them: they compute in float32 and are cast last.
         half = x.dtype.itemsize < 4 and method not in ("dense", "direct")
-        dtype = torch.float32 if half else x.dtype
-        y = self._product(method, dtype)(columns.to(dtype)).to(x.dtype)
-        return y.reshape(heads, size, *batched.shape[::3]).permute(2, 0, 1, 3).reshape(x.shape)
+        y = self._product(method, torch.float32 if half else x.dtype)(columns.float() if half else columns)
+        return y.to(x.dtype) if half else y
 
     def _product(self, method: str, dtype: torch.dtype) -> Callable[[Tensor], Tensor]:
         source = self.kernel if self.factors is None else self.factors.factors[0]
