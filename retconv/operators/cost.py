@@ -70,7 +70,7 @@ def work(method: str, p: Problem) -> float:
         units = p.heads * p.columns * padded * math.log2(2 * padded)
     elif method == "toeplitz" and p.grid.ndim > 1:
         # Two transforms of n² multiplications for each row and column, and three products with P × P matrices.
-        units, prepared = p.heads * p.columns * size * (2.0 * n[-1] + 3 * rows), 2.0 * p.heads * n[-1] * rows**2
+        units, prepared = p.heads * p.columns * size * (2.0 * n[-1] + 3 * rows), 3.0 * p.heads * n[-1] * rows**2
     elif method == "separable" and p.rank:
         # Terms beyond the first are added to a result that is read and written again each time.
         units = float(entries * sum(n) * (p.rank if p.rank == 1 else 2.5 * p.rank))

@@ -56,9 +56,8 @@ class FFTProduct:
         for _ in range(grid.ndim - 1):
             spectrum = spectrum.movedim(1, -1)
         # The inverse transforms' 1 / L is carried by the spectrum.
-        self.spectrum = spectrum.contiguous()[:, None] / math.prod(
-            self.lengths
-        )  # shape: (heads, 1, L_D // 2 + 1, L_1, …, L_{D−1})
+        spectrum = spectrum / math.prod(self.lengths)
+        self.spectrum = spectrum.contiguous()[:, None]  # shape: (heads, 1, L_D // 2 + 1, L_1, …, L_{D−1})
 
     def __call__(self, x: Tensor) -> Tensor:
         """Apply to ``x`` ``(heads, N, columns)``."""
