@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Literal
 
 import torch
@@ -15,6 +16,8 @@ Kind = Literal["two_sided", "causal", "anticausal"]
 
 #: An axis of up to this many tokens is one block: one matrix product is then faster than any recursion.
 SINGLE = 64
+#: A step of at least this many entries is worth a call of its own: the recursion then runs at the speed of memory.
+STEP = 8192
 #: Block lengths to choose from, best first: the first that divides the axis, else the axis is padded to the first.
 BLOCKS = (32, *range(33, 65), *range(31, 15, -1))
 
@@ -32,14 +35,50 @@ class RecursiveProduct:
     def __init__(self, gamma: Tensor, grid: Grid, causal: bool, dtype: torch.dtype) -> None:
         rate = -gamma.to(torch.promote_types(gamma.dtype, dtype)).log()
         self.axes = [_Axis(rate, n, "causal" if causal else "two_sided", dtype) for n in grid.shape]
+        self.steps = None if causal else _Steps(rate, grid, dtype)
 
     def __call__(self, x: Tensor) -> Tensor:
         """Apply to ``x`` ``(heads, N, columns)``."""
+        if self.steps is not None and self.steps.pays(x):
+            return self.steps(x)
         y, before = x, 1
         for axis in self.axes:
             y = axis(y.reshape(x.shape[0], before, axis.n, -1))
             before *= axis.n
         return y.reshape(x.shape)
+
+
+class _Steps:
+    """Two-sided decay token by token, in place: two passes along each axis and one over the whole.
+
+    ``γ^|δ|`` is the covariance of a first-order autoregression, so a pass back and a pass forth suffice: with
+    ``b_i = x_i + γ b_{i+1}``, ``y_0 = b_0`` and ``y_i = γ y_{i−1} + (1 − γ²) b_i``. Of ``1 − γ² = (1 − γ)(1 + γ)`` the
+    first factor makes the pass forth an interpolation, and the second is applied to x beforehand, for all axes at once.
+    """
+
+    def __init__(self, rate: Tensor, grid: Grid, dtype: torch.dtype) -> None:
+        self.shape = grid.shape
+        self.gamma = torch.exp(-rate).to(dtype).reshape(-1, 1, 1)  # shape: (heads, 1, 1)
+
+    def pays(self, x: Tensor) -> bool:
+        """Whether steps are long enough, on a CPU, and autograd does not watch what would be overwritten."""
+        watched = torch.is_grad_enabled() and (x.requires_grad or self.gamma.requires_grad)
+        return not watched and x.device.type == "cpu" and x.numel() >= STEP * max(self.shape)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Apply to ``x`` ``(heads, N, columns)``."""
+        y = x * (1 + self.gamma) ** len(self.shape)
+        # A number where there is one head: torch then neither broadcasts nor reads it for each row.
+        gamma, before = (self.gamma if len(x) > 1 else self.gamma.item()), 1
+        for n in self.shape:
+            rows = y.view(len(x), before, n, -1).unbind(2)
+            for later, row in zip(rows[:0:-1], rows[-2::-1], strict=True):
+                row.addcmul_(later, gamma) if isinstance(gamma, Tensor) else row.add_(later, alpha=gamma)
+            rows[0].div_(1 + self.gamma)
+            for earlier, row in itertools.pairwise(rows):
+                row.lerp_(earlier, gamma)
+            before *= n
+        return y
 
 
 class _Axis:

@@ -13,7 +13,7 @@ from retconv.grid import Grid
 from retconv.operators.blocks import block_bytes
 
 #: Axes from this length on are split into even and odd part: below, the additions cost more than they save.
-HALVE_FROM = 112
+HALVE_FROM = 64
 
 
 class ToeplitzProduct:

@@ -1,0 +1,50 @@
+"""What every benchmark command shares: reading grids, and printing and storing a table with its provenance."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+import pandas as pd
+
+from retconv.bench.timing import provenance
+from retconv.grid import Grid
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+pd.set_option("display.width", 200)
+
+
+def _parse_grids(context: click.Context, parameter: click.Parameter, value: tuple[str, ...]) -> list[Grid]:
+    try:
+        return [Grid.parse(text) for text in value]
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from error
+
+
+def report(table: pd.DataFrame, allocator: str, out: Path | None) -> None:
+    """Print provenance and table, and write both to a CSV file if asked."""
+    origin = provenance(allocator)
+    click.echo("\n".join(f"# {key}: {value}" for key, value in origin.items()))
+    for _, part in table.groupby([c for c in ("grid", "kind") if c in table], sort=False):
+        click.echo("\n" + part.to_string(index=False, float_format=lambda v: f"{v:.3g}", na_rep="-"))
+    if out is not None:
+        temporary = out.with_suffix(".tmp")
+        table.assign(**origin).to_csv(temporary, index=False)
+        temporary.replace(out)
+
+
+def grids_option(*default: str) -> Callable[[F], F]:
+    """``--grid``, which may be repeated, as a list of grids."""
+    return click.option(
+        "--grid", "grids", multiple=True, callback=_parse_grids, default=default, help="Grid such as 64x64; repeatable."
+    )
+
+
+rounds_option = click.option("--rounds", default=9, help="Timed rounds.")
+threads_option = click.option("--threads", default=2, help="CPU threads.")
+out_option = click.option(
+    "--out", type=click.Path(dir_okay=False, path_type=Path), help="Also write the table to this CSV file."
+)

@@ -1,0 +1,73 @@
+"""1-D kernels that are sums of complex exponentials: what recurrences run in O(N)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Exponentials:
+    """A 1-D kernel as two sums of complex exponentials, one for each side of offset 0.
+
+    ``K[δ] = Re Σ_r past_weights[r] · past_poles[r]^(−δ)`` for δ ≤ 0, and
+    ``K[δ] = Re Σ_r future_weights[r] · future_poles[r]^δ`` for δ > 0, or 0 there if the kernel is causal.
+    A real pole is a RetNet head; a complex one, γ e^{iθ}, is a RetNet head with xPos rotation.
+
+    Attributes:
+        past_weights: complex ``(heads, order)``.
+        past_poles: complex ``(heads, order)``, ``|λ| ≤ 1``.
+        future_weights: complex ``(heads, order)``, or None if the kernel is causal.
+        future_poles: complex ``(heads, order)``, or None.
+
+    Raises:
+        ValueError: If the shapes disagree, or a pole is outside the unit circle.
+    """
+
+    past_weights: Tensor
+    past_poles: Tensor
+    future_weights: Tensor | None = None
+    future_poles: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        """Check that weights and poles belong together and that every pole decays."""
+        if (self.future_weights is None) != (self.future_poles is None):
+            raise ValueError("Exponentials: give both future_weights and future_poles, or neither for a causal kernel")
+        for side, weights, poles in self._sides():
+            if weights.ndim != 2 or weights.shape != poles.shape or weights.shape[0] != self.past_weights.shape[0]:
+                raise ValueError(
+                    f"Exponentials: weights and poles must be (heads, order), got {side} {tuple(weights.shape)} and "
+                    f"{tuple(poles.shape)}"
+                )
+            if bool((poles.detach().abs() > 1).any()):
+                raise ValueError(
+                    f"Exponentials: {side} poles must lie in the unit circle, got one of modulus "
+                    f"{float(poles.detach().abs().max()):.6g}"
+                )
+
+    @property
+    def causal(self) -> bool:
+        """Whether the kernel is 0 for δ > 0."""
+        return self.future_weights is None
+
+    @property
+    def order(self) -> int:
+        """Number of exponentials of the longer side."""
+        return max(weights.shape[1] for _, weights, _ in self._sides())
+
+    def kernel(self, n: int) -> Tensor:
+        """The kernel table of a line of n tokens, real ``(heads, 2n − 1)``."""
+        distance = torch.arange(n, device=self.past_weights.device)
+        sides = [
+            (weights[..., None] * poles[..., None] ** distance).real.sum(dim=1) for _, weights, poles in self._sides()
+        ]
+        past = sides[0].flip(-1)
+        return torch.cat([past, torch.zeros_like(past[:, 1:]) if self.causal else sides[1][:, 1:]], dim=1)
+
+    def _sides(self) -> list[tuple[str, Tensor, Tensor]]:
+        sides = [("past", self.past_weights, self.past_poles)]
+        if self.future_weights is not None and self.future_poles is not None:
+            sides.append(("future", self.future_weights, self.future_poles))
+        return sides

@@ -1,0 +1,37 @@
+"""Sums of complex exponentials against their definition, term by term."""
+
+import cmath
+
+import pytest
+import torch
+from compare import assert_close
+
+from retconv.kernels import Exponentials, causal_decay
+
+WEIGHTS = [[1.0 + 0.5j, -0.3], [0.2, 2.0 - 1.0j]]
+POLES = [[0.9 * cmath.exp(0.4j), 0.5], [0.99, 0.3 * cmath.exp(2j)]]
+
+
+@pytest.mark.parametrize("n", [1, 2, 7])
+@pytest.mark.parametrize("causal", [True, False])
+def test_kernel_is_the_sum_of_its_terms(n: int, causal: bool) -> None:
+    weights, poles = torch.tensor(WEIGHTS, dtype=torch.complex128), torch.tensor(POLES, dtype=torch.complex128)
+    future = (None, None) if causal else (weights.flip(1), poles.flip(0))
+    rows = []
+    for h in range(2):
+        row = []
+        for delta in range(1 - n, n):
+            w, p = (WEIGHTS[h], POLES[h]) if delta <= 0 else (WEIGHTS[h][::-1], POLES[1 - h])
+            terms = [(a * b ** abs(delta)).real for a, b in zip(w, p, strict=True)]
+            row.append(0.0 if causal and delta > 0 else sum(terms))
+        rows.append(row)
+    made = Exponentials(weights, poles, *future)
+    assert made.causal is causal
+    assert made.order == 2
+    assert_close(made.kernel(n), rows)
+
+
+def test_one_real_pole_is_retnet() -> None:
+    gamma = torch.tensor([[0.7], [0.95]], dtype=torch.complex128)
+    expected = causal_decay(torch.arange(-5, 6)[:, None], gamma.real[:, 0])
+    assert_close(Exponentials(torch.ones_like(gamma), gamma).kernel(6), expected)
