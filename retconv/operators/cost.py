@@ -38,9 +38,9 @@ class Problem:
     device: torch.device
 
 
-#: Seconds for each unit of work and for each call, by method, in float32 on two cores with AVX-512 (a 2.8 GHz Xeon and an
-#: EPYC), read off `python -m retconv.bench operator`. Only ratios matter for the choice. Work is counted in multiplications for
-#: products, and in n log n for transforms.
+#: Seconds for each unit of work and for each call, by method, on two cores with AVX-512 (a 2.8 GHz Xeon, an EPYC) in
+#: float32, read off `python -m retconv.bench operator`. Only ratios matter for the choice. Work is counted in
+#: multiplications for products, and in n log n for transforms.
 SECONDS = {
     "dense": (9.5e-12, 3.0e-5),
     "direct": (4.0e-10, 5.0e-5),
