@@ -61,6 +61,7 @@ def exponentials(
     real poles and conjugate pairs. Poles start from a Hankel singular value decomposition (balanced truncation, Kung
     1978) and are refined by least squares, the weights being solved for (variable projection). A symmetric kernel has
     the same poles and weights on both sides, a causal one has none for δ > 0; otherwise the sides are fitted apart.
+    Any kernel of n tokens is exact, up to rounding, at order ⌈n/2⌉; smooth ones are near it long before.
 
     Of a ``Separable`` every factor is approximated; the certificate is that of the product against the given factors'
     kernel. Certificates add up: those of ``separate`` and of this bound the distance from the kernel before both.
@@ -95,12 +96,14 @@ def exponentials(
             "exponentials(separate(kernel, tolerance=…).factors, …)"
         )
     factors = kernel.factors if isinstance(kernel, Separable) else (kernel[:, None],)
+    # The weights' own rounding then costs the fourth root of the kernel's eps at most.
+    cutoff = torch.finfo(table.dtype).eps ** 0.75
     heads = [[_lines(factor[h]) for factor in factors] for h in range(len(table))]
     if order is not None:
         check_count("exponentials", "order", order)
-        fits = [_fit(head, order) for head in heads]
+        fits = [_fit(head, order, cutoff) for head in heads]
     else:
-        fits = [_search(head, table[h], tolerance or 0.0, h) for h, head in enumerate(heads)]
+        fits = [_search(head, table[h], tolerance or 0.0, h, cutoff) for h, head in enumerate(heads)]
     axes = tuple(_pack([fit[d] for fit in fits], table.device) for d in range(len(factors)))
     return ExponentialApproximation(
         **certify(table, _kernel(axes, table)),
@@ -148,25 +151,25 @@ def _lines(factor: Tensor) -> list[_Line]:
     return lines
 
 
-def _fit(axes: list[list[_Line]], order: int) -> list[list[_Fitted]]:
+def _fit(axes: list[list[_Line]], order: int, cutoff: float) -> list[list[_Fitted]]:
     """Every line of one head with at most ``order`` terms on each side."""
     fitted = []
     for lines in axes:
-        pasts = [fit_sequence(line.past, 0, order) for line in lines]
+        pasts = [fit_sequence(line.past, 0, order, cutoff) for line in lines]
         fitted.append(
             [
-                _Fitted(past, past if line.future is None else fit_sequence(line.future, 1, order))
+                _Fitted(past, past if line.future is None else fit_sequence(line.future, 1, order, cutoff))
                 for line, past in zip(lines, pasts, strict=True)
             ]
         )
     return fitted
 
 
-def _search(axes: list[list[_Line]], table: Tensor, tolerance: float, head: int) -> list[list[_Fitted]]:
+def _search(axes: list[list[_Line]], table: Tensor, tolerance: float, head: int, cutoff: float) -> list[list[_Fitted]]:
     """The first order that reaches the tolerance, from the least that is possible."""
     best = float("inf")
     for order in range(_least_order(axes, table, tolerance), MAX_ORDER + 1):
-        fitted = _fit(axes, order)
+        fitted = _fit(axes, order, cutoff)
         made = _kernel(tuple(_pack([lines], table.device) for lines in fitted), table[None])
         relative = float(certify(table[None], made)["relative"])
         # Packed with other heads, sums run in another order: a rounding error must not lift them over the tolerance.
