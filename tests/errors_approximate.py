@@ -12,11 +12,13 @@ from retconv.approximate import (
     fit_decay,
     fit_gaussian_mixture,
     gaussian_effective_size,
+    semiseparable_rank,
+    separate,
     truncate,
 )
 
 LINE, BOARD = torch.ones(2, 5), torch.ones(2, 5, 3)
-NOISE = torch.randn(1, 199, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+NOISE = torch.randn(1, 399, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
 nan, inf = float("nan"), float("inf")
 
 TABLES: dict[str, dict[str, Error]] = {
@@ -24,7 +26,7 @@ TABLES: dict[str, dict[str, Error]] = {
         "kernel without heads": (
             lambda: truncate(torch.ones(5), size=3),
             ValueError,
-            r"shape \(5,\): add the head axis",
+            r"\(5,\): add the head axis",
         ),
         "even side": (lambda: effective_size(torch.ones(1, 4), 0.1), ValueError, r"odd sides, got shape \(1, 4\)"),
         "four axes": (lambda: fit_decay(torch.ones(1, 3, 3, 3, 3)), ValueError, "one to three odd sides"),
@@ -53,18 +55,31 @@ TABLES: dict[str, dict[str, Error]] = {
         "exponentials of a board": (
             lambda: exponentials(BOARD, order=2),
             ValueError,
-            r"\(2, 5, 3\): separate it first",
+            r"5, 3\): separate it first",
         ),
-        "order not enough": (
-            lambda: exponentials(NOISE, tolerance=1e-9),
+        "order ruled out": (
+            lambda: exponentials(NOISE, tolerance=1e-3),
             OrderError,
-            r"no order up to 32 reaches tolerance 1e-09 for head 0, the best has .* order=32",
+            r"no order up to 32 reaches tolerance 0\.001 for head 0, Hankel singular values rule them out: .* order=32",
+        ),
+        "order not found": (
+            lambda: exponentials(NOISE[:, :5], tolerance=0.0),
+            OrderError,
+            r"no order up to 2 reaches tolerance 0 for head 0, the best has \d.*e-1\d: give a larger tolerance",
         ),
         "exponentials of axes": (
             lambda: exponentials(kernels.Separable((LINE[:, None], LINE[:, None])), order=1).exponentials,
             ValueError,
             r"has 2 axes: use axes\[d\]",
         ),
+        "rank of 0": (lambda: separate(BOARD, rank=0), ValueError, "rank must be a positive int, got 0"),
+        "rank below rounding": (
+            lambda: separate(torch.rand(1, 5, 5, generator=torch.Generator().manual_seed(0)), tolerance=1e-12),
+            ValueError,
+            r"tolerance 1e-12 is below the rounding of torch\.float32, .* float64",
+        ),
+        "oblong mask": (lambda: semiseparable_rank(BOARD, 0.1), ValueError, r"float32 of shape \(2, 5, 3\)"),
+        "infinite mask": (lambda: semiseparable_rank(torch.ones(1, 3, 3) / 0, 0.1), ValueError, "only after exp"),
         "unknown metric": (
             lambda: fit_decay(BOARD, "chebyshev"),  # type: ignore[arg-type]
             ValueError,
@@ -73,7 +88,7 @@ TABLES: dict[str, dict[str, Error]] = {
         "causal decay of a board": (
             lambda: fit_decay(BOARD, "causal"),
             ValueError,
-            r"'causal' is for lines, got shape",
+            "'causal' is for lines, got",
         ),
         "gamma of 1": (lambda: decay_effective_size(1.0, 0.1), ValueError, r"gamma must lie in \(0, 1\), got 1"),
         "closed form at 0": (lambda: decay_effective_size(0.9, 0.0), ValueError, "no finite window"),

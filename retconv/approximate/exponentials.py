@@ -22,7 +22,7 @@ SYMMETRY = 1e3
 
 
 class OrderError(ValueError):
-    """No order up to ``MAX_ORDER`` reaches a tolerance."""
+    """No order that is tried reaches a tolerance."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ def exponentials(
     Raises:
         ValueError: If not exactly one of order and tolerance is given, either is out of range, or the kernel is not a
             real finite table on a line.
-        OrderError: If no order up to 32 reaches the tolerance; the message names the best.
+        OrderError: If no order up to 32, or ⌈n/2⌉, reaches the tolerance; the message names the best.
 
     Example:
         >>> line = torch.arange(-63, 64)[:, None]
@@ -167,8 +167,11 @@ def _fit(axes: list[list[_Line]], order: int, cutoff: float) -> list[list[_Fitte
 
 def _search(axes: list[list[_Line]], table: Tensor, tolerance: float, head: int, cutoff: float) -> list[list[_Fitted]]:
     """The first order that reaches the tolerance, from the least that is possible."""
+    # Half as many exponentials as tokens are exact.
+    last = min(MAX_ORDER, max((side // 2 + 2) // 2 for side in table.shape))
+    first = _least_order(axes, table, tolerance)
     best = float("inf")
-    for order in range(_least_order(axes, table, tolerance), MAX_ORDER + 1):
+    for order in range(first, last + 1):
         fitted = _fit(axes, order, cutoff)
         made = _kernel(tuple(_pack([lines], table.device) for lines in fitted), table[None])
         relative = float(certify(table[None], made)["relative"])
@@ -176,9 +179,10 @@ def _search(axes: list[list[_Line]], table: Tensor, tolerance: float, head: int,
         if relative <= tolerance * (1 - 1e-9):
             return fitted
         best = min(best, relative)
+    reason = "Hankel singular values rule them out" if first > last else f"the best has {best:.3g}"
     raise OrderError(
-        f"exponentials: no order up to {MAX_ORDER} reaches tolerance {tolerance:g} for head {head}, the best has "
-        f"{best:.3g}: give a larger tolerance, or order={MAX_ORDER} for the nearest"
+        f"exponentials: no order up to {last} reaches tolerance {tolerance:g} for head {head}, {reason}: give a larger "
+        f"tolerance, or order={last} for the nearest"
     )
 
 

@@ -1,8 +1,8 @@
 """Poles of a sequence from its Hankel matrix: which recursions come near it, and how near any can.
 
 ``h[m] = Σ_r w_r λ_r^m`` is the impulse response of a recursion with poles λ_r, and its Hankel matrix,
-``H[i, j] = h[i + j]``, has one unit of rank for each pole. Keeping the p largest singular values, and reading the poles off the shift of the
-kept vectors, is Kung's method (1978), the balanced truncation of the sequence.
+``H[i, j] = h[i + j]``, has one unit of rank for each pole. Keeping the p largest singular values, and reading the poles
+off the shift of the kept vectors, is Kung's method (1978), the balanced truncation of the sequence.
 """
 
 from __future__ import annotations
