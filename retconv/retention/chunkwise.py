@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -9,13 +11,16 @@ from torch import Tensor
 from retconv.convert import unfold
 from retconv.kernels import Exponentials
 
-#: Tokens of a chunk unless told otherwise: about where products within chunks and states between them cost the same.
-CHUNK = 64
+#: Least and most tokens of a chunk unless told otherwise.
+LEAST, MOST = 32, 128
 
 
-def chunkwise(
-    q: Tensor, k: Tensor, v: Tensor, line: Exponentials, chunk: int = CHUNK, memory: Tensor | None = None
-) -> Tensor:
+def chunk_length(d: int, e: int) -> int:
+    """Tokens of a chunk: the power of two next to √(4de), about where states cost as much as products within chunks."""
+    return min(MOST, max(LEAST, 1 << (2 * math.isqrt(d * e) - 1).bit_length()))
+
+
+def chunkwise(q: Tensor, k: Tensor, v: Tensor, line: Exponentials, chunk: int, memory: Tensor | None = None) -> Tensor:
     """Retention with a sum of exponentials, causal or two-sided, in O(N).
 
     A key at distance ``(C − 1 − j) + C m + (i + 1)`` before a query, j and i their places in chunks of C tokens with m
@@ -40,7 +45,9 @@ def chunkwise(
     q, k, v = ((F.pad(t, (0, 0, 0, padding)) if padding else t).unflatten(2, (-1, chunk)) for t in (q, k, v))
     # shapes now: (batch, heads, chunks, C, features)
     inner = unfold(line.kernel(chunk).to(q.dtype), (chunk,))[:, None]
-    out = (q @ k.mT * inner) @ v
+    scores = q @ k.mT
+    watched = torch.is_grad_enabled() and (scores.requires_grad or inner.requires_grad)
+    out = (scores * inner if watched else scores.mul_(inner)) @ v
     i = torch.arange(chunk, device=q.device)
     weights, poles = wide(line.past_weights, q), wide(line.past_poles, q)
     give, take = powers(poles, chunk - 1 - i), weights[..., None] * powers(poles, i + 1)
@@ -52,7 +59,7 @@ def chunkwise(
     return out.flatten(2, 3)[:, :, :size]
 
 
-def absorb(k: Tensor, v: Tensor, line: Exponentials, chunk: int = CHUNK, memory: Tensor | None = None) -> Tensor:
+def absorb(k: Tensor, v: Tensor, line: Exponentials, chunk: int, memory: Tensor | None = None) -> Tensor:
     """The state of a causal recurrence after the tokens of ``k`` and ``v``, ``(batch, heads, order, d, e)``."""
     poles = wide(line.past_poles, k)
     for part_k, part_v in zip(k.split(chunk, dim=2), v.split(chunk, dim=2), strict=True):

@@ -7,7 +7,7 @@ import math
 from torch import Tensor
 
 from retconv.operators import cost
-from retconv.retention.chunkwise import CHUNK
+from retconv.retention.chunkwise import chunk_length
 from retconv.retention.source import Forms
 
 #: ``"parallel"`` is chosen only where its scores and mask together stay below this, in bytes.
@@ -33,7 +33,7 @@ def seconds(method: str, q: Tensor, v: Tensor, source: Forms) -> float:
         return fixed + pairs * ((d + e) * PRODUCT + ENTRY) + (entries * ENTRY if method == "parallel" else 0)
     if source.line is not None and method in ("chunkwise", "scan"):
         sides = 1 if source.line.causal else 2
-        chunk = min(CHUNK, size)
+        chunk = min(chunk_length(d, e), size)
         per_token = chunk * (d + e) + 2 * sides * source.line.order * d * e
         return 3 * CALL + rows * size * (per_token * PRODUCT + chunk * ENTRY) + sides * STEP * size / chunk
     # Law 14: the outer products are written, convolved, and contracted.

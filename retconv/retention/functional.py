@@ -10,7 +10,7 @@ from torch import Tensor
 from retconv.grid import Grid
 from retconv.kernels import Exponentials
 from retconv.retention import convolution as law14
-from retconv.retention.chunkwise import CHUNK, absorb
+from retconv.retention.chunkwise import absorb, chunk_length
 from retconv.retention.chunkwise import chunkwise as in_chunks
 from retconv.retention.cost import choose
 from retconv.retention.dense import parallel, tiled
@@ -32,7 +32,7 @@ def retention(
     *,
     method: str = "auto",
     scale: float | None = None,
-    chunk: int = CHUNK,
+    chunk: int | None = None,
     budget: int | None = None,
 ) -> Tensor:
     """Retention ``(S ⊙ M) V`` with ``S = s Q Kᵀ`` and no softmax, for every mask that has a kernel.
@@ -64,7 +64,8 @@ def retention(
         grid: The grid, without prefix tokens: they take part in no convolution.
         method: ``"auto"`` or a name in ``METHODS``.
         scale: s; by default ``1 / √d``.
-        chunk: Tokens of a chunk C of ``chunkwise`` and of ``scan`` on one axis; it need not divide N.
+        chunk: Tokens of a chunk C of ``chunkwise`` and of ``scan`` on one axis; it need not divide N. By default
+            about 2√(de), from 32 to 128.
         budget: Bytes of intermediate results that law 14 may hold in one block of feature pairs (a block has at least
             one feature of k with all of v's); by default 16 MiB on a CPU and 1 GiB elsewhere.
 
@@ -136,7 +137,7 @@ def recurrent(
     Source:
         Sun et al. 2023 (arXiv 2307.08621), eq. (6).
     """
-    found, memory = _continued(q, k, v, mask, state, CHUNK)
+    found, memory = _continued(q, k, v, mask, state, None)
     scaled, keys, values = _computed(q, k, v, scale)
     out, memory = steps(scaled, keys, values, found, memory)
     return out.to(q.dtype), RetentionState(memory, _position(state) + q.shape[2])
@@ -150,7 +151,7 @@ def chunkwise(
     state: RetentionState | None = None,
     *,
     scale: float | None = None,
-    chunk: int = CHUNK,
+    chunk: int | None = None,
 ) -> tuple[Tensor, RetentionState]:
     """Causal retention in chunks, from a state and to a state: reads a prompt fast, and ``recurrent`` goes on from it.
 
@@ -161,7 +162,7 @@ def chunkwise(
         mask: As for ``recurrent``.
         state: What an earlier call returned, of ``recurrent`` or of ``chunkwise``; None before the first token.
         scale: As in ``retention``.
-        chunk: Tokens of a chunk; it need not divide N.
+        chunk: Tokens of a chunk; it need not divide N. By default as in ``retention``.
 
     Returns:
         The output ``(batch, heads, N, e)`` and the state after its last token.
@@ -174,18 +175,19 @@ def chunkwise(
     """
     found, memory = _continued(q, k, v, mask, state, chunk)
     scaled, keys, values = _computed(q, k, v, scale)
+    chunk = chunk or chunk_length(q.shape[-1], v.shape[-1])
     out = in_chunks(scaled, keys, values, found, chunk, memory)
     memory = absorb(keys, values, found, chunk, memory)
     return out.to(q.dtype), RetentionState(memory, _position(state) + q.shape[2])
 
 
-def _run(method: str, q: Tensor, k: Tensor, v: Tensor, source: Forms, chunk: int, budget: int | None) -> Tensor:
+def _run(method: str, q: Tensor, k: Tensor, v: Tensor, source: Forms, chunk: int | None, budget: int | None) -> Tensor:
     if method in ("parallel", "tiled"):
         return (parallel if method == "parallel" else tiled)(q, k, v, source.kernel.to(q.dtype), source.grid)
     if source.line is not None and method == "recurrent":
         return steps(q, k, v, source.line)[0]
     if source.line is not None and method in ("chunkwise", "scan"):
-        return in_chunks(q, k, v, source.line, chunk)
+        return in_chunks(q, k, v, source.line, chunk or chunk_length(q.shape[-1], v.shape[-1]))
     name = {"fft": "fft", "scan": "recursive", "convolution": "auto"}[method]
     return law14.convolution(q, k, v, source, name, budget or law14.budget_bytes(q.device))
 
@@ -196,13 +198,13 @@ def _computed(q: Tensor, k: Tensor, v: Tensor, scale: float | None) -> tuple[Ten
     return q_ * (q.shape[-1] ** -0.5 if scale is None else scale), k_, v_
 
 
-def _check_inputs(q: Tensor, k: Tensor, v: Tensor, chunk: int) -> None:
+def _check_inputs(q: Tensor, k: Tensor, v: Tensor, chunk: int | None) -> None:
     shapes = f"got {tuple(q.shape)}, {tuple(k.shape)} and {tuple(v.shape)}"
     if q.ndim != 4 or k.shape != q.shape or v.shape[:-1] != q.shape[:-1] or 0 in (*q.shape, *v.shape):
         raise ValueError(f"q and k must be (batch, heads, N, d) and v (batch, heads, N, e), none empty, {shapes}")
     if not q.is_floating_point() or not q.dtype == k.dtype == v.dtype:
         raise ValueError(f"q, k and v must have one floating dtype, got {q.dtype}, {k.dtype} and {v.dtype}")
-    if chunk < 1:
+    if chunk is not None and chunk < 1:
         raise ValueError(f"chunk must be a positive number of tokens, got {chunk}")
 
 
@@ -212,7 +214,7 @@ def _check_heads(heads: int, q: Tensor) -> None:
 
 
 def _continued(
-    q: Tensor, k: Tensor, v: Tensor, mask: Source, state: RetentionState | None, chunk: int
+    q: Tensor, k: Tensor, v: Tensor, mask: Source, state: RetentionState | None, chunk: int | None
 ) -> tuple[Exponentials, Tensor | None]:
     """The exponentials of a causal mask and the memory to go on from."""
     _check_inputs(q, k, v, chunk)

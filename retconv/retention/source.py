@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -22,20 +23,31 @@ class Forms:
 
     Attributes:
         grid: The grid, without prefix tokens.
-        kernel: ``(heads, 2 n_1 − 1, …, 2 n_D − 1)``.
-        factors: The kernel as a sum of outer products, or None.
+        heads: Number of kernels.
+        mask: The mask as it was given.
         line: On one axis the kernel as a sum of exponentials, or None.
     """
 
     grid: Grid
-    kernel: Tensor
-    factors: Separable | None
+    heads: int
+    mask: Source
     line: Exponentials | None
 
-    @property
-    def heads(self) -> int:
-        """Number of kernels."""
-        return self.kernel.shape[0]
+    @cached_property
+    def kernel(self) -> Tensor:
+        """``(heads, 2 n_1 − 1, …, 2 n_D − 1)``, built when a form first needs it: recurrences do not."""
+        if isinstance(self.mask, Exponentials):
+            return self.mask.kernel(self.grid.size)
+        if isinstance(self.mask, Separable):
+            return self.mask.kernel()
+        return self.mask.kernel(self.grid) if isinstance(self.mask, Mask) else self.mask
+
+    @cached_property
+    def factors(self) -> Separable | None:
+        """The kernel as a sum of outer products, or None."""
+        if isinstance(self.mask, Mask):
+            return self.mask.separable(self.grid)
+        return self.mask if isinstance(self.mask, Separable) else None
 
     @property
     def methods(self) -> tuple[str, ...]:
@@ -65,15 +77,20 @@ def forms(mask: Source, grid: Grid) -> Forms:
     if isinstance(mask, Exponentials):
         if grid.ndim != 1:
             raise ValueError(f"a sum of exponentials is a kernel on one axis, got {grid}: use Grid({grid.size})")
-        return Forms(grid, mask.kernel(grid.size), None, mask)
-    if isinstance(mask, Mask):
-        kernel, factors = mask.kernel(grid), mask.separable(grid)
-    elif isinstance(mask, Separable):
-        kernel, factors = mask.kernel(), mask
-    else:
-        kernel, factors = mask, None
-    check_kernel(kernel, grid)
-    return Forms(grid, kernel, factors, None if grid.ndim > 1 else _decay_line(factors))
+        return Forms(grid, mask.past_poles.shape[0], mask, mask)
+    if isinstance(mask, Mask) and grid.ndim == 1:
+        # On one token, which is enough to know gamma.
+        found = _decay_line(mask.separable(Grid(1)))
+        if found is not None:
+            return Forms(grid, mask.heads, mask, found)
+    found = _decay_line(mask) if isinstance(mask, Separable) and grid.ndim == 1 else None
+    made = Forms(grid, mask.heads if isinstance(mask, Mask) else _heads(mask), mask, found)
+    check_kernel(made.kernel, grid)
+    return made
+
+
+def _heads(mask: Tensor | Separable) -> int:
+    return (mask.factors[0] if isinstance(mask, Separable) else mask).shape[0]
 
 
 def line(mask: Source) -> Exponentials:
