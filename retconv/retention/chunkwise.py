@@ -29,10 +29,10 @@ def chunkwise(q: Tensor, k: Tensor, v: Tensor, line: Exponentials, chunk: int, m
     backwards. No exponent is negative, so no γ overflows at any chunk length.
 
     Args:
-        q: ``(batch, heads, N, d)``, scaled.
+        q: ``(batch, heads, N, d)``.
         k: ``(batch, heads, N, d)``.
         v: ``(batch, heads, N, e)``.
-        line: The kernel.
+        line: The kernel, times the scale of the scores.
         chunk: Tokens of a chunk C; it need not divide N.
         memory: ``(batch, heads, order, d, e)``, the state of a causal recurrence before the first token, or None.
 
@@ -51,11 +51,11 @@ def chunkwise(q: Tensor, k: Tensor, v: Tensor, line: Exponentials, chunk: int, m
     i = torch.arange(chunk, device=q.device)
     weights, poles = wide(line.past_weights, q), wide(line.past_poles, q)
     give, take = powers(poles, chunk - 1 - i), weights[..., None] * powers(poles, i + 1)
-    out = out + _between(q, k, v, give, take, poles**chunk, memory, backwards=False)
+    _add_between(out, q, k, v, give, take, poles**chunk, memory, backwards=False)
     if line.future_weights is not None and line.future_poles is not None:
         weights, poles = wide(line.future_weights, q), wide(line.future_poles, q)
         give, take = powers(poles, i), weights[..., None] * powers(poles, chunk - i)
-        out = out + _between(q, k, v, give, take, poles**chunk, None, backwards=True)
+        _add_between(out, q, k, v, give, take, poles**chunk, None, backwards=True)
     return out.flatten(2, 3)[:, :, :size]
 
 
@@ -86,10 +86,18 @@ def _cast(factor: Tensor, like: Tensor) -> Tensor:
     return factor.to(like.dtype.to_complex() if factor.is_complex() else like.dtype)
 
 
-def _between(
-    q: Tensor, k: Tensor, v: Tensor, give: Tensor, take: Tensor, step: Tensor, memory: Tensor | None, backwards: bool
-) -> Tensor:
-    """What the chunks before (or after) hand to each chunk; ``(batch, heads, chunks, C, e)``."""
+def _add_between(
+    out: Tensor,
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    give: Tensor,
+    take: Tensor,
+    step: Tensor,
+    memory: Tensor | None,
+    backwards: bool,
+) -> None:
+    """Add to ``out`` ``(batch, heads, chunks, C, e)`` what the chunks before (or after) hand to each chunk."""
     states = _states(k, v, _cast(give, q)).unbind(2)
     factor = _cast(step, q)[..., None, None]
     total = torch.zeros_like(states[0]) if memory is None else memory
@@ -97,14 +105,13 @@ def _between(
     for state in reversed(states) if backwards else states:
         received.append(total)
         total = torch.addcmul(state, total, factor)
-    carried = torch.stack(received[::-1] if backwards else received, dim=2)
+    carried = torch.stack(received[::-1] if backwards else received, dim=2).flatten(3, 4)
     weighted = _weighted(q, _cast(take, q))  # shape: (batch, heads, chunks, C, order · d)
-    if not carried.is_complex():
-        return weighted @ carried.flatten(3, 4)
-    # Re(a s) = Re a · Re s − Im a · Im s, as one real product.
-    return torch.cat([weighted.real, -weighted.imag], dim=-1) @ torch.cat(
-        [carried.real.flatten(3, 4), carried.imag.flatten(3, 4)], dim=-2
-    )
+    if carried.is_complex():
+        # Re(a s) = Re a · Re s − Im a · Im s, as one real product.
+        weighted = torch.cat([weighted.real, -weighted.imag], dim=-1)
+        carried = torch.cat([carried.real, carried.imag], dim=-2)
+    out.flatten(0, 2).baddbmm_(weighted.flatten(0, 2), carried.flatten(0, 2))
 
 
 def _weighted(x: Tensor, factor: Tensor) -> Tensor:

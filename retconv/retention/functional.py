@@ -15,7 +15,7 @@ from retconv.retention.chunkwise import chunkwise as in_chunks
 from retconv.retention.cost import choose
 from retconv.retention.dense import parallel, tiled
 from retconv.retention.recurrent import RetentionState, steps
-from retconv.retention.source import Forms, Source, forms, line
+from retconv.retention.source import Forms, Source, forms, line, scaled
 
 Method = Literal["parallel", "tiled", "recurrent", "chunkwise", "scan", "fft", "convolution"]
 
@@ -105,10 +105,9 @@ def retention(
     if source.heads == 1:
         # One mask for all heads: they are further elements of the batch.
         q, k, v = (t.flatten(0, 1)[:, None] for t in (q, k, v))
-    scaled, keys, values = _computed(q, k, v, scale)
-    out = _run(
-        method if method != "auto" else choose(scaled, values, source), scaled, keys, values, source, chunk, budget
-    )
+    q_, k_, v_ = _computed(q, k, v)
+    name = method if method != "auto" else choose(q_, v_, source)
+    out = _run(name, q_, k_, v_, source, _scale(q, scale), chunk, budget)
     return out.reshape(shape).to(q.dtype)
 
 
@@ -138,8 +137,7 @@ def recurrent(
         Sun et al. 2023 (arXiv 2307.08621), eq. (6).
     """
     found, memory = _continued(q, k, v, mask, state, None)
-    scaled, keys, values = _computed(q, k, v, scale)
-    out, memory = steps(scaled, keys, values, found, memory)
+    out, memory = steps(*_computed(q, k, v), scaled(found, _scale(q, scale)), memory)
     return out.to(q.dtype), RetentionState(memory, _position(state) + q.shape[2])
 
 
@@ -174,28 +172,34 @@ def chunkwise(
         Sun et al. 2023 (arXiv 2307.08621), eq. (7).
     """
     found, memory = _continued(q, k, v, mask, state, chunk)
-    scaled, keys, values = _computed(q, k, v, scale)
+    q_, k_, v_ = _computed(q, k, v)
     chunk = chunk or chunk_length(q.shape[-1], v.shape[-1])
-    out = in_chunks(scaled, keys, values, found, chunk, memory)
-    memory = absorb(keys, values, found, chunk, memory)
+    out = in_chunks(q_, k_, v_, scaled(found, _scale(q, scale)), chunk, memory)
+    memory = absorb(k_, v_, found, chunk, memory)
     return out.to(q.dtype), RetentionState(memory, _position(state) + q.shape[2])
 
 
-def _run(method: str, q: Tensor, k: Tensor, v: Tensor, source: Forms, chunk: int | None, budget: int | None) -> Tensor:
+def _run(
+    method: str, q: Tensor, k: Tensor, v: Tensor, source: Forms, scale: float, chunk: int | None, budget: int | None
+) -> Tensor:
+    if source.line is not None and method in ("recurrent", "chunkwise", "scan"):
+        kernel = scaled(source.line, scale)
+        if method == "recurrent":
+            return steps(q, k, v, kernel)[0]
+        return in_chunks(q, k, v, kernel, chunk or chunk_length(q.shape[-1], v.shape[-1]))
     if method in ("parallel", "tiled"):
-        return (parallel if method == "parallel" else tiled)(q, k, v, source.kernel.to(q.dtype), source.grid)
-    if source.line is not None and method == "recurrent":
-        return steps(q, k, v, source.line)[0]
-    if source.line is not None and method in ("chunkwise", "scan"):
-        return in_chunks(q, k, v, source.line, chunk or chunk_length(q.shape[-1], v.shape[-1]))
+        return (parallel if method == "parallel" else tiled)(q * scale, k, v, source.kernel.to(q.dtype), source.grid)
     name = {"fft": "fft", "scan": "recursive", "convolution": "auto"}[method]
-    return law14.convolution(q, k, v, source, name, budget or law14.budget_bytes(q.device))
+    return law14.convolution(q * scale, k, v, source, name, budget or law14.budget_bytes(q.device))
 
 
-def _computed(q: Tensor, k: Tensor, v: Tensor, scale: float | None) -> tuple[Tensor, Tensor, Tensor]:
-    """Inputs in the computing dtype, q scaled."""
-    q_, k_, v_ = (t.float() if t.dtype.itemsize < 4 else t for t in (q, k, v))
-    return q_ * (q.shape[-1] ** -0.5 if scale is None else scale), k_, v_
+def _computed(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Inputs in the computing dtype."""
+    return (q.float(), k.float(), v.float()) if q.dtype.itemsize < 4 else (q, k, v)
+
+
+def _scale(q: Tensor, scale: float | None) -> float:
+    return float(q.shape[-1] ** -0.5 if scale is None else scale)
 
 
 def _check_inputs(q: Tensor, k: Tensor, v: Tensor, chunk: int | None) -> None:

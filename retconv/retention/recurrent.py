@@ -42,10 +42,10 @@ def steps(q: Tensor, k: Tensor, v: Tensor, line: Exponentials, memory: Tensor | 
     a kept state has the bits of the uncut one.
 
     Args:
-        q: ``(batch, heads, N, d)``, scaled.
+        q: ``(batch, heads, N, d)``.
         k: ``(batch, heads, N, d)``.
         v: ``(batch, heads, N, e)``.
-        line: The kernel, causal.
+        line: The kernel, causal, times the scale of the scores.
         memory: ``(batch, heads, order, d, e)``, the state before the first token, or None.
 
     Returns:

@@ -112,6 +112,12 @@ def line(mask: Source) -> Exponentials:
     return found
 
 
+def scaled(line: Exponentials, scale: float) -> Exponentials:
+    """The kernel times a number: ``(s S) ⊙ M = S ⊙ (s M)``, so that q need not be multiplied."""
+    future = None if line.future_weights is None else scale * line.future_weights
+    return Exponentials(scale * line.past_weights, line.past_poles, future, line.future_poles)
+
+
 def _decay_line(factors: Separable | None) -> Exponentials | None:
     """A decay is one exponential with a real pole: the fields of ``Exponentials`` are then real."""
     if factors is None or factors.gamma is None:
