@@ -14,7 +14,7 @@ class Conventions:
     """What surrounds ``(S ⊙ M) V`` in a retention layer.
 
     Attributes:
-        scale: Multiplies the scores; None is ``1 / √d``. torchscale scales k (``k *= self.scaling``), which is the same.
+        scale: Multiplies the scores; None is ``1 / √d``. torchscale scales k (``k *= self.scaling``), the same thing.
         rotation: ``"none"``, or pairs of features turned by position, ``"interleaved"`` (torchscale's
             ``rotate_every_two``) or ``"half"`` (RoPE as in GPT-NeoX). Rotated retention has complex poles γ e^{iθ}.
         rotation_endpoint: Whether angles run to ``1 / base`` itself (torchscale) or stop before (RoPE).

@@ -77,7 +77,7 @@ class MultiScaleRetention(nn.Module):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """torchscale's start: Xavier with gain 2^(−2.5) for what enters retention, and 1 for the way out."""
+        """Start as torchscale does: Xavier with gain 2^(−2.5) for what enters retention, and 1 for the way out."""
         for projection in (self.q_proj, self.k_proj, self.v_proj, self.g_proj):
             if projection is not None:
                 nn.init.xavier_uniform_(projection.weight, gain=2**-2.5)
