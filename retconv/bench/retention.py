@@ -1,0 +1,171 @@
+"""``python -m retconv.bench retention``: every form of ``(S ⊙ M) V``, and the public ones, side by side by length."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import click
+import pandas as pd
+import torch
+from torch import Tensor
+
+from retconv.bench.cli import out_option, report, rounds_option, threads_option
+from retconv.bench.peers import peers
+from retconv.bench.timing import keep_pages, peak_bytes, progress, race
+from retconv.checks import relative_error
+from retconv.convert import kernel_to_mask
+from retconv.grid import DenseLimitError, Grid
+from retconv.masks import DecayMask, GaussianMixtureMask, Mask, RetNetMask
+from retconv.retention import retention
+from retconv.retention.source import forms
+
+KINDS = ("causal", "manhattan", "gmm")
+#: A contender whose first run takes more seconds than this is not run again, the references aside.
+SLOW = 0.5
+#: The mask is there before the clock starts: what a mask that never changes can gain.
+GIVEN = "parallel, mask given"
+#: Heads on which errors are measured, against ``tiled`` in float64.
+CHECKED = 2
+
+
+def bench(lengths: list[int], kinds: tuple[str, ...], heads: int, head_size: int, rounds: int) -> pd.DataFrame:
+    """Race all forms on each length and kind of mask.
+
+    Args:
+        lengths: Numbers of tokens N; the grid is a line for ``"causal"``, else the square of √N × √N.
+        kinds: Of ``KINDS``.
+        heads: Number of heads.
+        head_size: Features of q, k and v for each head.
+        rounds: Timed rounds.
+
+    Returns:
+        The rows of ``race`` with ``kind``, ``grid``, ``tokens``, ``mib`` (peak memory of tensors beyond q, k and v),
+        and ``error64`` and ``error32``, relative errors in float64 and float32. Speed-ups refer to ``"parallel"``, or
+        where that exceeds the dense limit to ``"auto"``.
+    """
+    tables = []
+    for kind, length in progress([(kind, n) for kind in kinds for n in lengths], "bench retention"):
+        grid, mask = _problem(kind, length, heads)
+        q, k, v = torch.randn(3, 1, heads, length, head_size, generator=torch.Generator().manual_seed(0))
+        with torch.no_grad():
+            contenders = _contenders(q, k, v, mask, grid)
+            once = {name: seconds for name, run in contenders.items() if (seconds := _first(run)) > SLOW}
+            again = {
+                name: run for name, run in contenders.items() if name not in once or name in ("auto", "parallel", GIVEN)
+            }
+            once = {name: seconds for name, seconds in once.items() if name not in again}
+            reference = "parallel" if "parallel" in again else "auto"
+            table = pd.concat([race(again, rounds, reference), _once(once)], ignore_index=True)
+            table["mib"] = [peak_bytes(contenders[name]) / 2**20 for name in table["contender"]]
+            errors = _errors(kind, length, head_size, [m for m in forms(mask, grid).methods if m in contenders])
+        for dtype, values in errors.items():
+            table[dtype] = table["contender"].map(values)
+        table.insert(0, "kind", kind)
+        table.insert(1, "grid", "×".join(map(str, grid.shape)))
+        table.insert(2, "tokens", length)
+        tables.append(table)
+    return pd.concat(tables, ignore_index=True)
+
+
+def _problem(kind: str, length: int, heads: int) -> tuple[Grid, Mask]:
+    if kind == "causal":
+        return Grid(length), RetNetMask(heads, "retnet_linspace")
+    side = math.isqrt(length)
+    if side**2 != length:
+        raise click.UsageError(f"{kind} is raced on a square grid: {length} is no square, for instance {side**2} is")
+    generator = torch.Generator().manual_seed(0)
+    return Grid((side, side)), DecayMask(heads) if kind == "manhattan" else GaussianMixtureMask(
+        heads, generator=generator
+    )
+
+
+def _contenders(q: Tensor, k: Tensor, v: Tensor, mask: Mask, grid: Grid) -> dict[str, Callable[[], object]]:
+    names = ["auto", *forms(mask, grid).methods]
+    made: dict[str, Callable[[], object]] = {
+        name: partial(retention, q, k, v, mask, grid, method=name) for name in names
+    }
+    try:
+        grid.require_dense(q.shape[1], q.dtype)
+    except DenseLimitError:
+        del made["parallel"]
+    else:
+        made[GIVEN] = partial(_given, q, k, v, kernel_to_mask(mask.kernel(grid), grid))
+    return made | (peers(q, k, v) if grid.ndim == 1 else {})
+
+
+def _given(q: Tensor, k: Tensor, v: Tensor, dense: Tensor) -> Tensor:
+    scores = (q * q.shape[-1] ** -0.5) @ k.mT
+    return scores.mul_(dense) @ v
+
+
+def _first(run: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    run()
+    return time.perf_counter() - start
+
+
+def _once(seconds: dict[str, float]) -> pd.DataFrame:
+    """Rows of contenders that ran once."""
+    rows = [
+        {"contender": name, "ms": 1e3 * s, "ms_min": 1e3 * s, "ms_max": 1e3 * s, "n": 1} for name, s in seconds.items()
+    ]
+    return pd.DataFrame(rows)
+
+
+def _errors(kind: str, length: int, head_size: int, methods: list[str]) -> dict[str, dict[str, float]]:
+    """Relative errors of the forms on a few heads, in both precisions, against ``tiled`` in float64."""
+    grid, mask = _problem(kind, length, CHECKED)
+    mask = mask.double()
+    generator = torch.Generator().manual_seed(1)
+    # float32 numbers, so that both precisions get the same.
+    q, k, v = torch.randn(3, 1, CHECKED, length, head_size, generator=generator).double()
+    expected = retention(q, k, v, mask, grid, method="tiled")
+    errors: dict[str, dict[str, float]] = {"error64": {}, "error32": {}}
+    for method in methods:
+        for column, dtype in (("error64", torch.float64), ("error32", torch.float32)):
+            if (method, column) != ("tiled", "error64"):
+                actual = retention(q.to(dtype), k.to(dtype), v.to(dtype), mask, grid, method=method)
+                errors[column][method] = relative_error(actual, expected)
+    return errors
+
+
+@click.command("retention")
+@click.option(
+    "--length", "lengths", multiple=True, type=int, default=(256, 1024, 4096, 16384), help="Tokens; repeatable."
+)
+@click.option("--kind", "kinds", multiple=True, type=click.Choice(KINDS), default=KINDS, help="Mask; repeatable.")
+@click.option("--heads", default=12)
+@click.option("--head-size", default=16, help="Features of q, k and v for each head.")
+@rounds_option
+@threads_option
+@out_option
+def command(
+    lengths: tuple[int, ...],
+    kinds: tuple[str, ...],
+    heads: int,
+    head_size: int,
+    rounds: int,
+    threads: int,
+    out: Path | None,
+) -> None:
+    r"""(S ⊙ M) V in every form, by length, and in the public implementations that are installed.
+
+    `causal` is RetNet's decay on a line; `manhattan` (decay) and `gmm` (five Gaussians a head) are on a square grid.
+    The reference is `parallel`, which forms mask and scores from the kernel at each call, as a mask that trains must;
+    `parallel, mask given` has the mask beforehand. Beyond 4 GiB for a dense object neither runs, and the reference is
+    `auto`. `mib` is the peak memory of tensors beyond the input, `error64` and `error32` are relative to `tiled` in
+    float64. A contender that takes more than half a second runs once.
+
+    \b
+    Examples:
+      python -m retconv.bench retention
+      python -m retconv.bench retention --kind causal --length 4096 --rounds 15
+      pip install yet-another-retnet torchscale   # peers, raced once they are installed
+    """
+    torch.set_num_threads(threads)
+    allocator = keep_pages()
+    report(bench(list(lengths), kinds, heads, head_size, rounds), allocator, out)

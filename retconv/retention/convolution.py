@@ -1,0 +1,65 @@
+"""Law 14: retention is the mask's convolution of the outer products ``k_j v_jᵀ``, contracted with the query."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import torch
+from torch import Tensor
+from torch.utils.checkpoint import checkpoint
+
+from retconv.operators import MaskOperator, operator
+from retconv.operators.blocks import blocks
+from retconv.retention.source import Forms
+
+#: Bytes of intermediate results of one block unless told otherwise, on a CPU and on an accelerator.
+CPU_BUDGET_BYTES = 2**24
+ACCELERATOR_BUDGET_BYTES = 2**30
+#: Intermediate results of a block in units of its outer products: those, their convolution, and padded transforms.
+COPIES = 4
+
+
+def budget_bytes(device: torch.device) -> int:
+    """The budget that is used unless told otherwise."""
+    return CPU_BUDGET_BYTES if device.type == "cpu" else ACCELERATOR_BUDGET_BYTES
+
+
+def convolution(q: Tensor, k: Tensor, v: Tensor, source: Forms, method: str, budget: int) -> Tensor:
+    """``o_n[b] = Σ_a q_n[a] · (M (k[·, a] v[·, b]))_n`` in blocks of feature pairs (a, b).
+
+    Args:
+        q: ``(batch, heads, N, d)``, scaled.
+        k: ``(batch, heads, N, d)``.
+        v: ``(batch, heads, N, e)``.
+        source: The mask.
+        method: Of ``retconv.operator``.
+        budget: Bytes of intermediate results of one block. A block has at least one feature of k with all of v's.
+
+    Returns:
+        ``(batch, heads, N, e)``.
+    """
+    batch, heads, size, d = k.shape
+    per_feature = COPIES * batch * size * v.shape[-1] * v.itemsize
+    watched = torch.is_grad_enabled() and any(t.requires_grad for t in (q, k, v, source.kernel))
+    rows: dict[int, Tensor] = {}
+    op, of = None, None
+    for h, a in blocks(heads, d, max(1, budget // per_feature)):
+        if op is None or of != h:
+            op, of = operator(source.part(h), source.grid, method), h
+        block = partial(_block, op)
+        inputs = q[:, h, :, a], k[:, h, :, a], v[:, h]
+        # Recomputed in the backward pass: the outer products of all blocks together take N d e numbers for each head.
+        part = checkpoint(block, *inputs, use_reentrant=False) if watched else block(*inputs)
+        if h.start not in rows:
+            rows[h.start] = part
+        else:
+            rows[h.start] = rows[h.start] + part if watched else rows[h.start].add_(part)
+    return torch.cat(list(rows.values()), dim=1)
+
+
+def _block(op: MaskOperator, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """Some features of q and k, ``(batch, heads, N, a)``, with all of v."""
+    batch, heads, size, a = k.shape
+    outer = k.permute(1, 2, 0, 3)[..., None] * v.permute(1, 2, 0, 3)[..., None, :]  # (heads, N, batch, a, e)
+    convolved = (op @ outer.reshape(heads, size, -1)).reshape(heads, size, batch, a, -1)
+    return (q.permute(1, 2, 0, 3)[..., None] * convolved).sum(dim=3).permute(2, 0, 1, 3)

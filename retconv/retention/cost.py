@@ -1,0 +1,53 @@
+"""Which form is fastest: the operators' cost model, extended by the forms of retention."""
+
+from __future__ import annotations
+
+import math
+
+from torch import Tensor
+
+from retconv.operators import cost
+from retconv.retention.chunkwise import chunk_length
+from retconv.retention.source import Forms
+
+#: ``"parallel"`` is chosen only where its scores and mask together stay below this, in bytes.
+PARALLEL_BYTES = 2**26
+#: Seconds for each multiplication of a product and for each entry of a dense object that is written or read, on one
+#: core of a 2.8 GHz Xeon in float32, read off `python -m retconv.bench retention`. Only ratios matter.
+PRODUCT, ENTRY = 3.0e-11, 2.0e-10
+#: Seconds of each call of a form, and of each step of a recursion in Python.
+CALL, STEP = 1.0e-4, 5.0e-6
+
+
+def seconds(method: str, q: Tensor, v: Tensor, source: Forms) -> float:
+    """Estimated seconds of a form; infinite where it would need too much memory."""
+    batch, heads, size, d = q.shape
+    e = v.shape[-1]
+    rows = batch * heads
+    if method in ("parallel", "tiled"):
+        pairs = float(rows * size**2)
+        entries = (batch + 2) * heads * size**2
+        if method == "parallel" and entries * q.itemsize > PARALLEL_BYTES:
+            return math.inf
+        fixed = CALL if method == "parallel" else CALL * heads
+        return fixed + pairs * ((d + e) * PRODUCT + ENTRY) + (entries * ENTRY if method == "parallel" else 0)
+    if source.line is not None and method in ("chunkwise", "scan"):
+        sides = 1 if source.line.causal else 2
+        chunk = min(chunk_length(d, e), size)
+        per_token = chunk * (d + e) + 2 * sides * source.line.order * d * e
+        return 3 * CALL + rows * size * (per_token * PRODUCT + chunk * ENTRY) + sides * STEP * size / chunk
+    # Law 14: the outer products are written, convolved, and contracted.
+    rank = source.factors.rank if source.factors is not None else 0
+    decay = source.factors is not None and source.factors.gamma is not None
+    problem = cost.Problem(source.grid, heads, batch * d * e, rank, decay, q.dtype, q.device)
+    if method == "convolution":
+        of = min(cost.seconds(name, problem) for name in cost.SECONDS)
+    else:
+        of = cost.seconds("recursive" if method == "scan" else "fft", problem)
+    return CALL * heads + of + 2 * rows * size * d * e * ENTRY
+
+
+def choose(q: Tensor, v: Tensor, source: Forms) -> str:
+    """The form with the least estimated time; token by token is never it."""
+    names = [name for name in source.methods if name != "recurrent"]
+    return min(names, key=lambda name: seconds(name, q, v, source))

@@ -1,0 +1,243 @@
+"""``retention(q, k, v, mask, grid)``: every form behind one name, and the causal forms with their state."""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor
+
+from retconv.grid import Grid
+from retconv.kernels import Exponentials
+from retconv.retention import convolution as law14
+from retconv.retention.chunkwise import absorb, chunk_length
+from retconv.retention.chunkwise import chunkwise as in_chunks
+from retconv.retention.cost import choose
+from retconv.retention.dense import parallel, tiled
+from retconv.retention.recurrent import RetentionState, steps
+from retconv.retention.source import Forms, Source, forms, line, scaled
+
+Method = Literal["parallel", "tiled", "recurrent", "chunkwise", "scan", "fft", "convolution"]
+
+#: The forms by name; ``"auto"`` chooses among them.
+METHODS: tuple[str, ...] = get_args(Method)
+
+
+def retention(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    mask: Source,
+    grid: Grid | int | tuple[int, ...],
+    *,
+    method: str = "auto",
+    scale: float | None = None,
+    chunk: int | None = None,
+    budget: int | None = None,
+) -> Tensor:
+    """Retention ``(S ⊙ M) V`` with ``S = s Q Kᵀ`` and no softmax, for every mask that has a kernel.
+
+    Retention is convolution (law 14): ``o_n = q_n · Σ_δ K[δ] k_{n+δ} v_{n+δ}ᵀ``. All forms give the same numbers up to
+    rounding, and so do their gradients in q, k, v and the mask's parameters:
+
+    ============= ================================ ============================================================
+    method        masks                            time, memory (N tokens, head size d)
+    ============= ================================ ============================================================
+    parallel      all                              O(N² d), O(N²): the reference
+    tiled         all                              O(N² d), O(N d): the same in blocks, the mask read as windows
+    fft           all                              O(N log N d²), O(N d): law 14 by FFT
+    convolution   all                              law 14 by the fastest of ``retconv.operator``'s methods
+    scan          decay on both sides, Manhattan,  O(N d²), O(N d): recursions forwards and backwards along each
+                  two-sided exponentials           axis
+    chunkwise     1-D causal decay, exponentials   O(N (C + d) d), O(N d): products in chunks of C tokens
+    recurrent     1-D causal decay, exponentials   O(N d²), O(d²) beside input and output: token by token
+    ============= ================================ ============================================================
+
+    ``"auto"`` is the fastest by a measured cost model, and never one that takes memory quadratic in N beyond 64 MiB.
+
+    Args:
+        q: Queries ``(batch, heads, N, d)``, tokens in row-major order of the grid.
+        k: Keys ``(batch, heads, N, d)``.
+        v: Values ``(batch, heads, N, e)``.
+        mask: A mask module that has a kernel, a kernel ``(heads, 2 n_1 − 1, …, 2 n_D − 1)``, a ``kernels.Separable``,
+            or on one axis a ``kernels.Exponentials``; of as many heads as q, or of one for all.
+        grid: The grid, without prefix tokens: they take part in no convolution.
+        method: ``"auto"`` or a name in ``METHODS``.
+        scale: s; by default ``1 / √d``.
+        chunk: Tokens of a chunk C of ``chunkwise`` and of ``scan`` on one axis; it need not divide N. By default
+            about 2√(de), from 32 to 128.
+        budget: Bytes of intermediate results that law 14 may hold in one block of feature pairs (a block has at least
+            one feature of k with all of v's); by default 16 MiB on a CPU and 1 GiB elsewhere.
+
+    Returns:
+        ``(batch, heads, N, e)`` in q's dtype. Half types are computed in float32 and cast last.
+
+    Raises:
+        ValueError: If shapes or dtypes disagree, the method is unknown or does not apply, chunk or budget is not
+            positive, or the grid has a prefix.
+        NotAConvolutionError: If the mask has no kernel.
+        DenseLimitError: If ``parallel`` would exceed the memory limit.
+
+    Source:
+        Sun et al. 2023, Retentive Network (arXiv 2307.08621): eq. (5) is ``parallel`` with RetNet's mask, eq. (6)
+        ``recurrent``, eq. (7) ``chunkwise``.
+    """
+    grid = Grid.of(grid)
+    if grid.prefix:
+        raise ValueError(
+            f"retention: prefix tokens take part in no convolution, got {grid}: use grid.without_prefix() and leave "
+            f"the first {grid.prefix} token(s) out"
+        )
+    if method not in ("auto", *METHODS):
+        raise ValueError(f"unknown method {method!r}: choose 'auto' or one of {', '.join(METHODS)}")
+    if budget is not None and budget < 1:
+        raise ValueError(f"budget must be a positive number of bytes, got {budget}")
+    _check_inputs(q, k, v, chunk)
+    if q.shape[2] != grid.size:
+        raise ValueError(f"q, k and v must hold the {grid.size} tokens of {grid}, got {q.shape[2]}")
+    source = forms(mask, grid)
+    _check_heads(source.heads, q)
+    if method != "auto" and method not in source.methods:
+        raise ValueError(
+            f"method {method!r} does not apply to this mask on {grid}: choose one of {', '.join(source.methods)}"
+        )
+    shape = (*q.shape[:3], v.shape[-1])
+    if source.heads == 1:
+        # One mask for all heads: they are further elements of the batch.
+        q, k, v = (t.flatten(0, 1)[:, None] for t in (q, k, v))
+    q_, k_, v_ = _computed(q, k, v)
+    name = method if method != "auto" else choose(q_, v_, source)
+    out = _run(name, q_, k_, v_, source, _scale(q, scale), chunk, budget)
+    return out.reshape(shape).to(q.dtype)
+
+
+def recurrent(
+    q: Tensor, k: Tensor, v: Tensor, mask: Source, state: RetentionState | None = None, *, scale: float | None = None
+) -> tuple[Tensor, RetentionState]:
+    """Causal retention token by token, from a state and to a state: ``S_n = γ S_{n−1} + k_n v_nᵀ``, ``o_n = q_nᵀ S_n``.
+
+    A sequence cut at any point and continued from the state has the same bits as the uncut one.
+
+    Args:
+        q: Queries ``(batch, heads, N, d)``: the next N tokens, one or many.
+        k: Keys ``(batch, heads, N, d)``.
+        v: Values ``(batch, heads, N, e)``.
+        mask: ``RetNetMask``, a causal ``kernels.Separable`` decay, or causal ``kernels.Exponentials``.
+        state: What an earlier call returned, of ``recurrent`` or of ``chunkwise``; None before the first token.
+        scale: As in ``retention``.
+
+    Returns:
+        The output ``(batch, heads, N, e)`` and the state after its last token.
+
+    Raises:
+        ValueError: If shapes or dtypes disagree, the mask is no causal sum of exponentials, or the state is not of
+            such inputs.
+
+    Source:
+        Sun et al. 2023 (arXiv 2307.08621), eq. (6).
+    """
+    found, memory = _continued(q, k, v, mask, state, None)
+    out, memory = steps(*_computed(q, k, v), scaled(found, _scale(q, scale)), memory)
+    return out.to(q.dtype), RetentionState(memory, _position(state) + q.shape[2])
+
+
+def chunkwise(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    mask: Source,
+    state: RetentionState | None = None,
+    *,
+    scale: float | None = None,
+    chunk: int | None = None,
+) -> tuple[Tensor, RetentionState]:
+    """Causal retention in chunks, from a state and to a state: reads a prompt fast, and ``recurrent`` goes on from it.
+
+    Args:
+        q: Queries ``(batch, heads, N, d)``: the next N tokens.
+        k: Keys ``(batch, heads, N, d)``.
+        v: Values ``(batch, heads, N, e)``.
+        mask: As for ``recurrent``.
+        state: What an earlier call returned, of ``recurrent`` or of ``chunkwise``; None before the first token.
+        scale: As in ``retention``.
+        chunk: Tokens of a chunk; it need not divide N. By default as in ``retention``.
+
+    Returns:
+        The output ``(batch, heads, N, e)`` and the state after its last token.
+
+    Raises:
+        ValueError: As ``recurrent``, and if chunk is not positive.
+
+    Source:
+        Sun et al. 2023 (arXiv 2307.08621), eq. (7).
+    """
+    found, memory = _continued(q, k, v, mask, state, chunk)
+    q_, k_, v_ = _computed(q, k, v)
+    chunk = chunk or chunk_length(q.shape[-1], v.shape[-1])
+    out = in_chunks(q_, k_, v_, scaled(found, _scale(q, scale)), chunk, memory)
+    memory = absorb(k_, v_, found, chunk, memory)
+    return out.to(q.dtype), RetentionState(memory, _position(state) + q.shape[2])
+
+
+def _run(
+    method: str, q: Tensor, k: Tensor, v: Tensor, source: Forms, scale: float, chunk: int | None, budget: int | None
+) -> Tensor:
+    if source.line is not None and method in ("recurrent", "chunkwise", "scan"):
+        kernel = scaled(source.line, scale)
+        if method == "recurrent":
+            return steps(q, k, v, kernel)[0]
+        return in_chunks(q, k, v, kernel, chunk or chunk_length(q.shape[-1], v.shape[-1]))
+    if method in ("parallel", "tiled"):
+        return (parallel if method == "parallel" else tiled)(q * scale, k, v, source.kernel.to(q.dtype), source.grid)
+    name = {"fft": "fft", "scan": "recursive", "convolution": "auto"}[method]
+    return law14.convolution(q * scale, k, v, source, name, budget or law14.budget_bytes(q.device))
+
+
+def _computed(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Inputs in the computing dtype."""
+    return (q.float(), k.float(), v.float()) if q.dtype.itemsize < 4 else (q, k, v)
+
+
+def _scale(q: Tensor, scale: float | None) -> float:
+    return float(q.shape[-1] ** -0.5 if scale is None else scale)
+
+
+def _check_inputs(q: Tensor, k: Tensor, v: Tensor, chunk: int | None) -> None:
+    shapes = f"got {tuple(q.shape)}, {tuple(k.shape)} and {tuple(v.shape)}"
+    if q.ndim != 4 or k.shape != q.shape or v.shape[:-1] != q.shape[:-1] or 0 in (*q.shape, *v.shape):
+        raise ValueError(f"q and k must be (batch, heads, N, d) and v (batch, heads, N, e), none empty, {shapes}")
+    if not q.is_floating_point() or not q.dtype == k.dtype == v.dtype:
+        raise ValueError(f"q, k and v must have one floating dtype, got {q.dtype}, {k.dtype} and {v.dtype}")
+    if chunk is not None and chunk < 1:
+        raise ValueError(f"chunk must be a positive number of tokens, got {chunk}")
+
+
+def _check_heads(heads: int, q: Tensor) -> None:
+    if heads not in (1, q.shape[1]):
+        raise ValueError(f"the mask has {heads} heads, q has {q.shape[1]} in shape {tuple(q.shape)}")
+
+
+def _continued(
+    q: Tensor, k: Tensor, v: Tensor, mask: Source, state: RetentionState | None, chunk: int | None
+) -> tuple[Exponentials, Tensor | None]:
+    """The exponentials of a causal mask and the memory to go on from."""
+    _check_inputs(q, k, v, chunk)
+    found = line(mask)
+    if not found.causal:
+        raise ValueError("a recurrence with a state needs a causal mask, got a two-sided one: use retention(…)")
+    _check_heads(found.past_poles.shape[0], q)
+    if state is None:
+        return found, None
+    expected = (*q.shape[:2], found.order, q.shape[3], v.shape[3])
+    real = torch.float64 if q.dtype == torch.float64 else torch.float32
+    kind = real.to_complex() if found.past_poles.is_complex() else real
+    if tuple(state.memory.shape) != expected or state.memory.dtype != kind:
+        raise ValueError(
+            f"state must be of memory {expected} in {kind} for these inputs, got {tuple(state.memory.shape)} in "
+            f"{state.memory.dtype}"
+        )
+    return found, state.memory
+
+
+def _position(state: RetentionState | None) -> int:
+    return 0 if state is None else state.position

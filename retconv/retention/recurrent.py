@@ -1,0 +1,68 @@
+"""Retention token by token, with a state that can be kept, stored and continued (law 15)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from retconv.kernels import Exponentials
+from retconv.retention.chunkwise import wide
+
+
+@dataclass(frozen=True)
+class RetentionState:
+    """What a causal retention remembers: all it needs to go on.
+
+    Attributes:
+        memory: ``(batch, heads, order, d, e)``, for each exponential ``Σ_m λ^(n−m) k_m v_mᵀ`` after n tokens, real or
+            complex as the poles are, in float64 for float64 inputs and else in float32.
+        position: Number of tokens seen.
+    """
+
+    memory: Tensor
+    position: int
+
+    def state_dict(self) -> dict[str, Any]:
+        """A plain dictionary, which ``torch.save`` writes and ``torch.load`` reads with ``weights_only=True``."""
+        return {"memory": self.memory, "position": self.position}
+
+    @classmethod
+    def from_state_dict(cls, state: dict[str, Any]) -> RetentionState:
+        """The inverse of ``state_dict``."""
+        return cls(state["memory"], int(state["position"]))
+
+
+def steps(q: Tensor, k: Tensor, v: Tensor, line: Exponentials, memory: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """``S_n = λ S_{n−1} + k_n v_nᵀ`` and ``o_n = Re Σ_r w_r q_nᵀ S_n``, one token after the other.
+
+    Each step does the same operations on the same layout wherever a sequence is cut, so that a sequence continued from
+    a kept state has the bits of the uncut one.
+
+    Args:
+        q: ``(batch, heads, N, d)``.
+        k: ``(batch, heads, N, d)``.
+        v: ``(batch, heads, N, e)``.
+        line: The kernel, causal, times the scale of the scores.
+        memory: ``(batch, heads, order, d, e)``, the state before the first token, or None.
+
+    Returns:
+        The output ``(batch, heads, N, e)`` and the state after the last token.
+    """
+    batch, heads, _, d = q.shape
+    kind = q.dtype.to_complex() if line.past_poles.is_complex() else q.dtype
+    decay = wide(line.past_poles, q).to(kind)[..., None, None]  # shape: (heads, order, 1, 1)
+    weight = wide(line.past_weights, q).to(kind)[..., None, None]
+    if memory is None:
+        memory = torch.zeros(batch, heads, decay.shape[1], d, v.shape[-1], dtype=kind, device=q.device)
+    memory = memory.contiguous()
+    # Tokens go first and each is made contiguous: strides must not tell how long the sequence is.
+    q, k, v = (t.to(kind).movedim(2, 0).contiguous() for t in (q, k, v))
+    out = []
+    for q_n, k_n, v_n in zip(q.unbind(0), k.unbind(0), v.unbind(0), strict=True):
+        memory = torch.addcmul(memory * decay, k_n[:, :, None, :, None], v_n[:, :, None, None])
+        read = (memory * (weight * q_n[:, :, None, :, None])).sum(dim=(2, 3))
+        out.append(read.real if read.is_complex() else read)
+    return torch.stack(out, dim=2), memory
