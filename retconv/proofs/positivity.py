@@ -52,8 +52,8 @@ def schur_product() -> Proof:
         square = claim["feature"] * claim["feature"].subs(place, k)
         yield Equation(
             r"The form of $M \odot A$ with $M_{qk} = \sum_t f_{q,t} f_{k,t}$ and $A_{qk} = \sum_r g_{q,r} g_{k,r}$, "
-            "for each pair of features $t$ and $r$, is a square: a double sum of products of a function of $q$ with the "
-            "same function of $k$.",
+            "for each pair of features $t$ and $r$, is a square: a double sum of products of a function of $q$ "
+            "with the same function of $k$.",
             Sum(x[place] * first[place] * first[k] * second[place] * second[k] * x[k], *pairs),
             Sum(square, *pairs),
         )

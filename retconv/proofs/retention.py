@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from sympy import Expr, I, IndexedBase, S, Sum, Symbol, exp
 
 from retconv.proofs.proof import Claim, Equation, Proof, Step
-from retconv.proofs.tools import gamma, i, j, m, n, peel, theta
+from retconv.proofs.tools import gamma, i, j, m, n, peel, split, theta
 
 #: λ = γ e^{iθ}: any nonzero complex number.
 pole = Symbol("lambda", nonzero=True)
@@ -54,40 +54,41 @@ def recurrent() -> Proof:
 def chunkwise() -> Proof:
     """Splitting the sum at chunk borders changes nothing, inside a chunk and from chunk to chunk."""
     first = _chunk * _length
-    carried = Sum(pole ** (first - 1 - _token) * _outer[_token], (_token, 0, first - 1))
-    own = Sum(_outer[first + j] * pole ** (_length - 1 - j), (j, 0, _length - 1))
-    inside = Sum(_outer[first + j] * pole ** (i - j), (j, 0, i))
+    carried = state(first - 1)
+    own = _outer[first + j]
 
     def argue(claim: Claim) -> Iterator[Step]:
-        yield Equation("Base case: the first chunk carries an empty sum.", carried.subs(_chunk, 0), S.Zero)
         yield Equation(
-            r"Token $i$ of chunk $c$ is token $cB + i$ of the sequence. Its state, the sum up to there, is split at "
-            r"the chunk's first token $cB$: the terms before it are those of the carried state.",
-            Sum(pole ** (first + i - _token) * _outer[_token], (_token, 0, first - 1)),
-            claim["cross"] * carried,
+            "Base case: the first chunk, $c = 0$, is carried an empty sum, 0.", carried.subs(_chunk, 0), S.Zero
         )
         yield Equation(
-            r"The terms from $cB$ on, counted from there by $t = cB + j$, are the state of the chunk alone.",
-            Sum((pole ** (first + i - _token) * _outer[_token]).subs(_token, first + j), (j, 0, i)),
-            inside,
+            r"Token $i$ of chunk $c$ is token $cB + i$ of the sequence. Split its state at the chunk's first token: "
+            r"the terms before it are the carried state $R_c = S_{cB-1}$, decayed.",
+            split(state(first + i), first),
+            Sum(claim["inner"] * own, (j, 0, i)) + claim["cross"] * carried,
         )
         yield Equation(
-            r"The state carried on is that of the chunk's last token, $i = B - 1$: its old part decays by",
-            claim["cross"].subs(i, _length - 1),
-            claim["carry"],
+            r"Step from $c$ to $c + 1$: the state carried on is that of the chunk's last token, $R_{c+1} = "
+            "S_{cB+B-1}$, split in the same way.",
+            split(state(first + _length - 1), first),
+            Sum(claim["new"] * own, (j, 0, _length - 1)) + claim["carry"] * carried,
         )
-        yield Equation("and its new part is the chunk's own state at its end.", inside.subs(i, _length - 1), own)
 
     return Proof(
         name="chunkwise",
         law=15,
         title="parallel retention is chunkwise retention",
-        assumptions=_WHERE + r",\ R_c \text{ the state after chunk } c - 1,\ 0 \le i < B,\ B \ge 1",
+        assumptions=_WHERE + r",\ B \ge 1,\ 0 \le i < B,\ R_0 = 0",
         template=(
-            r"S_{cB+i} = \sum_{j=0}^{i} \lambda^{i-j} w_{cB+j} + $cross R_c,\quad "
-            r"R_{c+1} = \sum_{j=0}^{B-1} \lambda^{B-1-j} w_{cB+j} + $carry R_c"
+            r"S_{cB+i} = \sum_{j=0}^{i} $inner w_{cB+j} + $cross R_c,\quad "
+            r"R_{c+1} = \sum_{j=0}^{B-1} $new w_{cB+j} + $carry R_c"
         ),
-        claim={"cross": pole ** (i + 1), "carry": pole**_length},
+        claim={
+            "inner": pole ** (i - j),
+            "cross": pole ** (i + 1),
+            "new": pole ** (_length - 1 - j),
+            "carry": pole**_length,
+        },
         argue=argue,
     )
 

@@ -56,3 +56,10 @@ def peel(total: Sum) -> Expr:
     """Split the last term off a sum: ``Σ_{j≤n} f(j) = Σ_{j≤n−1} f(j) + f(n)``."""
     ((index, lower, upper),) = total.limits
     return Sum(total.function, (index, lower, upper - 1)) + total.function.subs(index, upper)
+
+
+def split(total: Sum, first: Expr) -> Expr:
+    """Split a sum at a term: ``Σ_{t≤n} f(t) = Σ_{t<first} f(t) + Σ_{j≤n−first} f(first + j)``."""
+    ((index, lower, upper),) = total.limits
+    own = total.function.subs(index, first + j)
+    return Sum(total.function, (index, lower, first - 1)) + Sum(own, (j, 0, upper - first))
