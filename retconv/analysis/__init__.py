@@ -1,0 +1,1 @@
+"""What a mask does, measured: its spectrum, its locality, and the kernel that attention amounts to."""
