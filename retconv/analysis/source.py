@@ -18,6 +18,9 @@ from retconv.operators import operator
 #: A mask module, a sum of outer products, a kernel ``(heads, 2 n_1 − 1, …)``, or a mask ``(heads, length, length)``.
 Source = Tensor | Mask | Separable
 
+#: Largest difference of a weight and its mirror image, relative to the largest weight: a few roundings of a sum.
+_SYMMETRIC = 1e-14
+
 
 @dataclass(frozen=True)
 class Subject:
@@ -45,10 +48,11 @@ class Subject:
 
     @property
     def symmetric(self) -> Tensor:
-        """Bool ``(heads,)``: whether ``M = Mᵀ``, bit for bit; for a kernel, whether ``K[−δ] = K[δ]``."""
+        """Bool ``(heads,)``: whether ``M = Mᵀ`` up to the rounding of float64; for a kernel, whether ``K[−δ] = K[δ]``."""
         stored = self._stored
         transposed = stored.flip(tuple(range(1, stored.ndim))) if self.kernel is not None else stored.mT
-        return (stored == transposed).flatten(1).all(dim=1)
+        difference = (stored - transposed).abs().flatten(1).amax(dim=1)
+        return difference <= _SYMMETRIC * stored.abs().flatten(1).amax(dim=1)
 
     def mask(self) -> Tensor:
         """The mask ``(heads, N, N)``.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from typing import TypeGuard
 
 import torch
 from torch import Tensor
@@ -26,8 +27,9 @@ class Locality:
     Attributes:
         self_weight: ``(heads,)``, the weight of a query for itself, signed, mean over queries.
         neighbour_weight: ``(heads,)``, the signed weight of a nearest neighbour, mean over those that there are.
-        extroversion: ``(heads,)`` in [−1, 1], (neighbours − self) / (|neighbours| + |self|): −1 for the identity, 0 where
-            both weigh the same, 1 where only neighbours count; above 0 a query listens to others more than to itself.
+        extroversion: ``(heads,)`` in [−1, 1], (neighbour − self) / (|neighbour| + |self|): −1 for the identity, 0
+            where both weigh the same, 1 where only neighbours count, or the self-weight is negative beside a positive
+            neighbour's (law 10).
         mean_distance: ``(heads,)``, the mean attended distance.
         radius_half: ``(heads,)``, the smallest radius that holds half of the mass.
         radius_95: ``(heads,)``, the smallest radius that holds 95 % of it.
@@ -66,7 +68,7 @@ def locality(source: Source, grid: Grid | int | tuple[int, ...], border: bool = 
         ValueError: If the source is no kernel or mask of the grid, or border is False for one that has no kernel.
     """
     grid = Grid.of(grid)
-    if isinstance(source, Tensor) and source.ndim == 4 and tuple(source.shape[2:]) == (grid.length, grid.length):
+    if _is_batch(source, grid):
         batch = [locality(weights, grid, border) for weights in source]
         means = {f.name: torch.stack([getattr(b, f.name) for b in batch]).mean(dim=0) for f in fields(Locality)}
         return Locality(**means)
@@ -83,7 +85,7 @@ def locality(source: Source, grid: Grid | int | tuple[int, ...], border: bool = 
     near = rows.sums(beside, magnitude=False) / count.clamp(min=1)
     self_weight, neighbour_weight = own.mean(dim=1), near.mean(dim=1)
     scale = self_weight.abs() + neighbour_weight.abs()
-    means = [_mean_share(rows.sums(offset[None, ..., d]), mass) for d in range(subject.grid.ndim)]
+    center = [_mean_share(rows.sums(offset[None, ..., d]), mass) for d in range(subject.grid.ndim)]
     entropy = mass.log() - rows.information() / mass
     return Locality(
         self_weight=self_weight,
@@ -93,7 +95,7 @@ def locality(source: Source, grid: Grid | int | tuple[int, ...], border: bool = 
         radius_half=_mass_radius(rows, distance, mass, 0.5),
         radius_95=_mass_radius(rows, distance, mass, 0.95),
         entropy=torch.where(mass > 0, entropy, torch.nan).nanmean(dim=1),
-        center=torch.stack(means, dim=1),
+        center=torch.stack(center, dim=1),
         anisotropy=_anisotropy(subject),
     )
 
@@ -124,6 +126,13 @@ def mass_within(
     return torch.stack(shares, dim=1).reshape(subject.heads, *radii.shape)
 
 
+def _is_batch(source: Source, grid: Grid) -> TypeGuard[Tensor]:
+    """Whether these are masks ``(batch, heads, length, length)``, and no kernel of a grid of three axes."""
+    if not isinstance(source, Tensor) or source.ndim != 4 or tuple(source.shape[1:]) == grid.kernel_shape:
+        return False
+    return tuple(source.shape[2:]) == (grid.length, grid.length)
+
+
 def _rows(subject: Subject, border: bool) -> Rows:
     if subject.kernel is None and not border:
         raise ValueError("weights without a kernel have rows only with their border: use border=True, or project them")
@@ -136,7 +145,7 @@ def _mean_share(part: Tensor, mass: Tensor) -> Tensor:
 
 
 def _mass_radius(rows: Rows, distance: Tensor, mass: Tensor, share: float) -> Tensor:
-    """The smallest distance within which the mean share reaches ``share``, by bisection over the distances there are."""
+    """The smallest distance within which the mean share reaches ``share``, by bisection over all distances."""
     distances = distance.unique()
     heads = mass.shape[0]
     low = torch.zeros(heads, dtype=torch.int64, device=mass.device)
@@ -159,10 +168,7 @@ def _anisotropy(subject: Subject) -> Tensor:
     fewer pairs.
     """
     grid = subject.grid
-    if subject.kernel is not None:
-        mass = subject.kernel.abs()
-    else:
-        mass = project(subject.mask().abs(), grid).kernel
+    mass = subject.kernel.abs() if subject.kernel is not None else project(subject.mask().abs(), grid).kernel
     reach = min(grid.shape) - 1
     for axis, n in enumerate(grid.shape, start=1):
         mass = mass.narrow(axis, n - 1 - reach, 2 * reach + 1)

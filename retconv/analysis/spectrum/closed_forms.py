@@ -76,7 +76,7 @@ def gaussian_symbol(theta: Tensor, sigma: Tensor | float) -> Tensor:
     Raises:
         ValueError: If sigma is not finite.
     """
-    sigma = as_parameter(sigma, "sigma", device=theta.device)
+    sigma = _parameter(sigma, "sigma", device=theta.device)
     return gaussian_mixture_symbol(theta, sigma[:, None], torch.ones_like(sigma)[:, None])
 
 
@@ -94,8 +94,8 @@ def gaussian_mixture_symbol(theta: Tensor, sigma: Tensor | float, alpha: Tensor 
     Raises:
         ValueError: If a parameter is not finite or numbers of heads disagree.
     """
-    sigma = as_parameter(sigma, "sigma", axes=2, device=theta.device)
-    alpha = as_parameter(alpha, "alpha", axes=2, device=theta.device)
+    sigma = _parameter(sigma, "sigma", axes=2, device=theta.device)
+    alpha = _parameter(alpha, "alpha", axes=2, device=theta.device)
     theta, (sigma, alpha), _ = prepare(theta, sigma, alpha)
     variance = per_head(sigma.square() + GAUSSIAN_EPSILON, theta.ndim)  # (heads, components, 1, …, 1): sites and axes
     axes = _images(theta, variance, torch.zeros_like(theta)).real
@@ -119,11 +119,11 @@ def gpsa_symbol(theta: Tensor, alpha: Tensor | float, center: Tensor | None = No
     Raises:
         ValueError: If alpha is not positive or center has another number of axes.
     """
-    alpha = as_parameter(alpha, "alpha", device=theta.device)
+    alpha = _parameter(alpha, "alpha", device=theta.device)
     check(alpha, "alpha", alpha > 0, "must be positive for a symbol")
     if center is None:
         center = torch.zeros(1, theta.shape[-1], dtype=alpha.dtype, device=theta.device)
-    center = as_parameter(center, "center", axes=2, device=theta.device)
+    center = _parameter(center, "center", axes=2, device=theta.device)
     if center.shape[1] != theta.shape[-1]:
         raise ValueError(f"center must have shape (heads, {theta.shape[-1]}), got {tuple(center.shape)}")
     theta, (alpha, center), _ = prepare(theta, alpha, center)
@@ -133,8 +133,14 @@ def gpsa_symbol(theta: Tensor, alpha: Tensor | float, center: Tensor | None = No
     return (_images(theta, variance, shift) / _images(zero, variance, shift)).prod(dim=-1)
 
 
+def _parameter(value: Tensor | float, name: str, axes: int = 1, device: torch.device | None = None) -> Tensor:
+    """As in ``kernels``, except that a Python number keeps its 53 bits: symbols are computed in float64."""
+    exact = value if isinstance(value, Tensor) else torch.tensor(value, dtype=torch.float64)
+    return as_parameter(exact, name, axes, device)
+
+
 def _decay(theta: Tensor, gamma: Tensor | float) -> tuple[Tensor, Tensor]:
-    gamma = as_parameter(gamma, "gamma", device=theta.device)
+    gamma = _parameter(gamma, "gamma", device=theta.device)
     check(gamma, "gamma", (gamma > 0) & (gamma < 1), "must lie in (0, 1) for a symbol")
     theta, (gamma,), _ = prepare(theta, gamma)
     return theta, per_head(gamma, theta.ndim - 1)

@@ -87,7 +87,7 @@ def _two_tokens(kernel: Tensor) -> str | None:
     own, largest = float(flat[center]), int(flat.abs().argmax())
     if abs(float(flat[largest])) <= abs(own):
         return None
-    offset, rest = [], largest
+    rest, offset = largest, list[int]()
     for side in reversed(kernel.shape):
         rest, index = divmod(rest, side)
         offset.insert(0, index - side // 2)

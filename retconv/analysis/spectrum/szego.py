@@ -36,8 +36,8 @@ class Szego(NamedTuple):
 def szego(source: Source, grid: Grid | int | tuple[int, ...], limit: Callable[[Tensor], Tensor] | None = None) -> Szego:
     """Compare the eigenvalue distribution of a mask with the distribution of its symbol.
 
-    Where the mask is symmetric its eigenvalues follow the symbol (Szegő's theorem, and for grids of several axes that of
-    Tyrtyshnikov); where it is not, its singular values follow the modulus of the symbol (Avram–Parter).
+    Where the mask is symmetric its eigenvalues follow the symbol (Szegő's theorem, which holds on
+    grids of several axes too); where it is not, its singular values follow the modulus of the symbol (Avram–Parter).
 
     Args:
         source: A mask module, a kernel or a mask that has a kernel.
