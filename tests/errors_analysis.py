@@ -3,6 +3,7 @@
 import torch
 from error_table import Error
 
+from retconv.analysis.effective import EffectiveKernel, compose, effective_kernel, gradient_field
 from retconv.analysis.locality import locality
 from retconv.analysis.source import resolve
 from retconv.analysis.spectrum import (
@@ -53,4 +54,31 @@ LOCALITY: dict[str, Error] = {
     "no rows without border": (lambda: locality(FREE, 3, border=False), ValueError, "use border=True, or project them"),
 }
 
-TABLES = {"spectrum": SPECTRUM, "locality": LOCALITY}
+EFFECTIVE: dict[str, Error] = {
+    "shape": (
+        lambda: effective_kernel(ones(2, 3, 3), 3),
+        ValueError,
+        r"\(batch, heads, 3, 3\) on Grid\(\(3,\)\), got torch.float32 of shape \(2, 3, 3\)",
+    ),
+    "heads": (
+        lambda: effective_kernel([ones(1, 2, 3, 3), ones(1, 4, 3, 3)], 3),
+        ValueError,
+        "had 2 heads before, now 4",
+    ),
+    "logits": (lambda: effective_kernel(-ones(1, 2, 3, 3) / 0, 3), ValueError, "finite: give them after the softmax"),
+    "nothing": (lambda: EffectiveKernel(3).result(), ValueError, "no attention weights: call update first"),
+    "axes": (
+        lambda: compose([ones(1, 3), ones(1, 3, 3)]),
+        ValueError,
+        r"one number of axes, got shapes \[\(1, 3\), \(1, 3, 3\)\]",
+    ),
+    "query": (lambda: gradient_field(abs, ones(1, 4, 2), 4, (4,)), ValueError, r"on Grid\(\(4,\)\), got \(4,\)"),
+    "tokens": (lambda: gradient_field(abs, ones(1, 5, 2), 4), ValueError, r"\(batch, 4, channels\).*\(1, 5, 2\)"),
+    "function": (
+        lambda: gradient_field(lambda x: x[:, :1], ones(1, 4, 2), 4),
+        ValueError,
+        r"keep batch and tokens \(1, 4\), got shape \(1, 1, 2\)",
+    ),
+}
+
+TABLES = {"spectrum": SPECTRUM, "locality": LOCALITY, "effective": EFFECTIVE}

@@ -48,7 +48,7 @@ class Subject:
 
     @property
     def symmetric(self) -> Tensor:
-        """Bool ``(heads,)``: whether ``M = Mᵀ`` up to the rounding of float64; for a kernel, whether ``K[−δ] = K[δ]``."""
+        """Bool ``(heads,)``: whether ``M = Mᵀ``, or ``K[−δ] = K[δ]``, up to the rounding of float64."""
         stored = self._stored
         transposed = stored.flip(tuple(range(1, stored.ndim))) if self.kernel is not None else stored.mT
         difference = (stored - transposed).abs().flatten(1).amax(dim=1)
