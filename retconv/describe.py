@@ -12,7 +12,7 @@ from torch import Tensor
 
 from retconv.analysis.description import describe
 from retconv.grid import Grid
-from retconv.kernels import SCHEDULES, gaussian, gpsa, window
+from retconv.kernels import SCHEDULES, gpsa, window
 from retconv.masks import DecayMask, GaussianMixtureMask, Mask, RetNetMask
 
 _HELP = """Describe a mask on a grid: locality, spectrum, bounds and definiteness of each head.
@@ -109,7 +109,7 @@ def main(
             source: Mask | Tensor = _decay(mask, _gammas(gamma), heads, normalize)
         else:
             numbers = {"gaussian": sigma, "gmm": sigma, "gpsa": alpha, "window": radius}.get(mask, ())
-            source = _tensor_source(mask, grid.without_prefix(), numbers, alpha, path)
+            source = _other(mask, grid, numbers, alpha, path)
         description = describe(source, grid, None if isinstance(source, Mask) else mask)
     except ValueError as error:
         raise click.UsageError(str(error)) from error
@@ -137,14 +137,15 @@ def _decay(mask: str, gamma: str | Tensor, heads: int, normalize: bool) -> Mask:
     return DecayMask(count, metrics.get(mask, mask), gamma).double()  # type: ignore[arg-type]
 
 
-def _tensor_source(
+def _other(
     mask: str, grid: Grid, numbers: tuple[float, ...], alpha: tuple[float, ...], path: Path | None
 ) -> Mask | Tensor:
     if mask == "file":
         if path is None:
             raise ValueError("give --file: a .npy file of a kernel or mask")
         loaded = torch.from_numpy(np.load(path, allow_pickle=False)).double()
-        return loaded[None] if loaded.ndim == 2 and grid.ndim != 1 or loaded.ndim == 1 else loaded
+        # A single head may be stored without its axis.
+        return loaded[None] if tuple(loaded.shape) in (grid.kernel_shape, (grid.length, grid.length)) else loaded
     values = torch.tensor(numbers, dtype=torch.float64)
     if not numbers:
         option = {"gpsa": "alpha", "window": "radius"}.get(mask, "sigma")
@@ -152,7 +153,11 @@ def _tensor_source(
     if mask == "gmm":
         return GaussianMixtureMask.from_parameters(values[None], torch.tensor(alpha, dtype=torch.float64)[None])
     if mask == "gaussian":
-        return gaussian(grid.offsets(), values)
+        return GaussianMixtureMask.from_parameters(values[:, None], torch.ones_like(values)[:, None])
     if mask == "gpsa":
         return gpsa(grid.offsets(), values).exp()
     return window(grid.offsets(), values)
+
+
+if __name__ == "__main__":
+    main(prog_name="python -m retconv.describe")

@@ -40,7 +40,12 @@ PARTS = (
 )
 RANK = {name: rank for rank, names in enumerate(PARTS) for name in names}
 #: Optional extras that may be imported inside a function, as (module, imported package).
-OPTIONAL: set[tuple[str, str]] = {("retconv.analysis.spectrum.lanczos", "scipy")}
+OPTIONAL: set[tuple[str, str]] = {
+    ("retconv.analysis.description", "matplotlib"),
+    ("retconv.analysis.description", "pandas"),
+    ("retconv.analysis.description", "retconv"),
+    ("retconv.analysis.spectrum.lanczos", "scipy"),
+}
 #: What a notebook or plot needs is not what a mask needs.
 HEAVY = {"matplotlib", "seaborn", "pandas", "timm", "jupyter", "jupyterlab", "IPython", "ipykernel", "notebook"}
 SECONDS = 0.3
