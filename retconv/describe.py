@@ -123,7 +123,7 @@ def main(
 def _gammas(values: tuple[str, ...]) -> str | Tensor:
     """A schedule's name, or numbers."""
     if not values:
-        raise ValueError(f"give --gamma: numbers in (0, 1), or one of {', '.join(sorted(SCHEDULES))}")
+        raise click.UsageError(f"give --gamma: numbers in (0, 1), or one of {', '.join(sorted(SCHEDULES))}")
     if len(values) == 1 and not _is_number(values[0]):
         return values[0]
     return torch.tensor([float(v) for v in values], dtype=torch.float64)
@@ -142,14 +142,14 @@ def _other(
 ) -> Mask | Tensor:
     if mask == "file":
         if path is None:
-            raise ValueError("give --file: a .npy file of a kernel or mask")
+            raise click.UsageError("give --file: a .npy file of a kernel or mask")
         loaded = torch.from_numpy(np.load(path, allow_pickle=False)).double()
         # A single head may be stored without its axis.
         return loaded[None] if tuple(loaded.shape) in (grid.kernel_shape, (grid.length, grid.length)) else loaded
     values = torch.tensor(numbers, dtype=torch.float64)
     if not numbers:
         option = {"gpsa": "alpha", "window": "radius"}.get(mask, "sigma")
-        raise ValueError(f"give --{option}: one or several numbers")
+        raise click.UsageError(f"give --{option}: one or several numbers")
     if mask == "gmm":
         return GaussianMixtureMask.from_parameters(values[None], torch.tensor(alpha, dtype=torch.float64)[None])
     if mask == "gaussian":

@@ -1,5 +1,6 @@
 """Errors of the analysis."""
 
+import click
 import torch
 from error_table import Error
 
@@ -17,9 +18,14 @@ from retconv.analysis.spectrum import (
     symbol,
     szego,
 )
+from retconv.describe import main
 
 LINE, PLANE = torch.zeros(4, 1), torch.zeros(4, 2)
 FREE = torch.eye(3)[None].cumsum(1).cumsum(2)
+
+
+def terminal(text: str) -> None:
+    main(text.split(), standalone_mode=False)
 
 
 def ones(*shape: int) -> torch.Tensor:
@@ -81,4 +87,11 @@ EFFECTIVE: dict[str, Error] = {
     ),
 }
 
-TABLES = {"spectrum": SPECTRUM, "locality": LOCALITY, "effective": EFFECTIVE}
+DESCRIBE: dict[str, Error] = {
+    "grid": (lambda: terminal("gmm --grid 3by4"), click.BadParameter, "expected a form like '14x14'.*'3by4'"),
+    "nothing given": (lambda: terminal("gmm --grid 3x4"), click.UsageError, "give --sigma: one or several numbers"),
+    "no gamma": (lambda: terminal("retnet --grid 3"), click.UsageError, "give --gamma: numbers.*one of retnet"),
+    "no file": (lambda: terminal("file --grid 3"), click.UsageError, "give --file: a .npy file"),
+}
+
+TABLES = {"spectrum": SPECTRUM, "locality": LOCALITY, "effective": EFFECTIVE, "describe": DESCRIBE}

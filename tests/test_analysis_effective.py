@@ -222,3 +222,16 @@ def test_law_19_depth_reaches_as_its_root() -> None:
     assert reach[2] / reach[0] == pytest.approx(4, rel=1e-9)
     mixed = gaussian_mixture(Grid(30).offsets(), f64([[0.5, 2.0]]), f64([[1.0, 0.5]]))
     assert float(spread(compose([mixed] * 9), 1)) == pytest.approx(3 * float(spread(mixed, 1)))
+
+
+def test_planted_mixture_and_decay_are_fitted() -> None:
+    """Attention that is a mixture on average: its σ and α come back, and a decay's γ likewise."""
+    grid = Grid((7, 7))
+    noise = 1e-6 * normal(0, 8, 1, 49, 49)
+    mixed = kernel_to_mask(gaussian_mixture(grid.offsets(), f64([[2.0, 0.5]]), f64([[0.6, -0.4]])), grid)
+    fit_ = effective_kernel(mixed + noise, grid).gaussian_mixture(2)
+    assert fit_.mask.sigma.abs().sort().values.flatten().tolist() == pytest.approx([0.5, 2.0], rel=1e-3)
+    assert float(fit_.relative) < 1e-4
+    decay = kernel_to_mask(0.1 * manhattan_decay(grid.offsets(), f64([0.8])), grid)
+    fitted = effective_kernel(decay + noise, grid).decay()
+    assert (float(fitted.gamma), float(fitted.scale)) == (pytest.approx(0.8, rel=1e-4), pytest.approx(0.1, rel=1e-4))

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from retconv.approximate import DecayFit, GaussianMixtureFit, fit_decay, fit_gaussian_mixture
+from retconv.approximate.decay import DecayMetric
 from retconv.grid import Grid
 
 
@@ -38,3 +40,25 @@ class Effective:
     position: Tensor
     content: Tensor
     residual: Tensor
+
+    def gaussian_mixture(self, components: int) -> GaussianMixtureFit:
+        """The Gaussian mixture mask nearest to the effective kernel, with its residual and certificate (law 12).
+
+        Args:
+            components: Gaussians per head.
+
+        Returns:
+            The fit of ``retconv.approximate.fit_gaussian_mixture``; ``.mask`` is the module.
+        """
+        return fit_gaussian_mixture(self.kernel, components)
+
+    def decay(self, metric: DecayMetric = "manhattan") -> DecayFit:
+        """The decay, up to a factor, nearest to the effective kernel, with its residual and certificate.
+
+        Args:
+            metric: ``"manhattan"``, ``"euclidean"``, or on a line ``"two_sided"`` or ``"causal"``.
+
+        Returns:
+            The fit of ``retconv.approximate.fit_decay``; ``.gamma`` and ``.scale`` are its numbers.
+        """
+        return fit_decay(self.kernel, metric)
