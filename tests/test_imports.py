@@ -45,6 +45,7 @@ OPTIONAL: set[tuple[str, str]] = {
     ("retconv.analysis.description", "pandas"),
     ("retconv.analysis.description", "retconv"),
     ("retconv.analysis.spectrum.lanczos", "scipy"),
+    ("retconv.approximate.variable_projection", "scipy"),
 }
 #: What a notebook or plot needs is not what a mask needs.
 HEAVY = {"matplotlib", "seaborn", "pandas", "timm", "jupyter", "jupyterlab", "IPython", "ipykernel", "notebook"}

@@ -93,7 +93,9 @@ class EffectiveKernel:
         flat = total <= (8 * self._epsilon) ** 2 * power.sum(dim=1)
         shares = torch.where(flat, torch.nan, parts / torch.where(flat, 1.0, total))
         missed = (self._within + position) / torch.where(power == 0, 1.0, power)
-        return Effective(grid, count, kernel, mean.clone(), *shares.unbind(), missed.sqrt().reshape(heads, *grid.shape))
+        explained, beyond, content = shares.unbind()
+        residual = missed.sqrt().reshape(heads, *grid.shape)
+        return Effective(grid, count, kernel, mean.clone(), explained, beyond, content, residual)
 
     def _merge(self, weights: Tensor) -> None:
         new = weights.shape[0]
