@@ -90,6 +90,11 @@ EFFECTIVE: dict[str, Error] = {
 DESCRIBE: dict[str, Error] = {
     "grid": (lambda: terminal("gmm --grid 3by4"), click.BadParameter, "expected a form like '14x14'.*'3by4'"),
     "nothing given": (lambda: terminal("gmm --grid 3x4"), click.UsageError, "give --sigma: one or several numbers"),
+    "schedule": (
+        lambda: terminal("manhattan --grid 3 --gamma fast"),
+        click.UsageError,
+        "unknown gamma schedule 'fast'",
+    ),
     "no gamma": (lambda: terminal("retnet --grid 3"), click.UsageError, "give --gamma: numbers.*one of retnet"),
     "no file": (lambda: terminal("file --grid 3"), click.UsageError, "give --file: a .npy file"),
 }

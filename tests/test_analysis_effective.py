@@ -171,7 +171,7 @@ class Stack(nn.Module):
 
     def __init__(self, kernels: list[Tensor], grid: Grid) -> None:
         super().__init__()
-        self.operators = [operator(kernel, grid) for kernel in kernels]
+        self.operators = [operator(kernel, grid, method="fft") for kernel in kernels]
 
     def forward(self, x: Tensor) -> Tensor:
         for op in self.operators:

@@ -19,7 +19,6 @@ GATHER: dict[str, Check] = {
 OFFSETS: dict[str, Check] = {
     "locality: masks": lambda: test_analysis_locality.check_locality_of_masks((3, 4), 0),
     "symbol: causal": lambda: test_analysis_symbol.test_law_6_causal_decay_is_one_pole.hypothesis.inner_test(gamma=0.5),
-    "locality: centre": test_analysis_locality.test_mean_distance_of_causal_decay_away_from_the_border,
 }
 checks = {**GATHER, **OFFSETS, "symbol: loops": lambda: test_analysis_symbol.check_symbol((3, 4), 0)}
 
