@@ -13,8 +13,8 @@ from retconv.analysis.source import Subject
 
 #: Lanczos vectors that are kept between restarts: enough that flat symbols converge in about 2,000 products.
 VECTORS = 40
-#: Relative residual at which an eigenvector is accepted; 0 is the machine's. A narrow Gaussian's largest values lie within
-#: 1e-5 of each other: at 1e-9 the iteration accepted vectors of the cluster whose values were 2e-8 below the largest.
+#: Relative residual at which an eigenvector is accepted; 0 is the machine's. A narrow Gaussian's largest values are
+#: within 1e-5 of each other: at 1e-9, vectors whose values are 2e-8 below the largest were accepted.
 ACCURACY = 0.0
 
 
