@@ -89,6 +89,7 @@ def _parse_grid(context: click.Context, parameter: click.Parameter, value: str) 
 @click.option("--file", "path", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="A .npy file.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.option("--plot", "picture", type=click.Path(dir_okay=False, path_type=Path), help="Save a figure of head 0.")
+@torch.no_grad()
 def main(
     mask: str,
     grid: Grid,
@@ -103,7 +104,6 @@ def main(
     picture: Path | None,
 ) -> None:
     """Describe a mask on a grid."""
-    torch.set_grad_enabled(False)
     try:
         if mask in ("retnet", "two-sided", "manhattan", "euclidean"):
             source: Mask | Tensor = _decay(mask, _gammas(gamma), heads, normalize)

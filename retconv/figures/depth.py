@@ -167,8 +167,8 @@ def finding(data: pd.DataFrame) -> str:
         for a, b in pairwise((1, 2, 4))
     ]
     return (
-        f"linear stacks reach σ √L within {error:.1%} up to 4 layers; with mixing and GELU like L^{np.mean(steps):.2f}; "
-        f"at 32 layers {reach.loc[(name, 32), 'gradient']:.1f} of {_SIGMA * 32**0.5:.1f} tokens, for the border"
+        f"linear stacks reach σ √L within {error:.1%} up to 4 layers; with mixing and GELU like "
+        f"L^{np.mean(steps):.2f}; at 32 layers {reach.loc[(name, 32), 'gradient']:.1f} of {_SIGMA * 32**0.5:.1f} tokens, for the border"
     )
 
 
