@@ -125,7 +125,7 @@ def test_law_15_a_continued_sequence_has_the_same_bits(
 @settings(max_examples=15)
 @given(size=st.integers(2, 60), cut=st.floats(0.01, 0.99), chunk=st.integers(1, 20), seed=seeds)
 def test_law_15_a_prompt_read_in_chunks_is_continued_by_steps(size: int, cut: float, chunk: int, seed: int) -> None:
-    """chunkwise → recurrent and chunkwise → chunkwise: states are the same up to rounding."""
+    """Chunkwise → recurrent and chunkwise → chunkwise: states are the same up to rounding."""
     at = max(1, int(cut * size))
     q, k, v = inputs(size, seed)
     for mask in causal_masks().values():
@@ -217,7 +217,7 @@ def test_lengths_from_one_to_65536(size: int) -> None:
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("method", ["recurrent", "chunkwise", "fft", "tiled", "parallel"])
 def test_precision_budget_from_a_float64_reference(dtype: torch.dtype, method: str) -> None:
-    """Half types: inputs are theirs, sums are float32's, and only the result is rounded: half a unit of its last place."""
+    """Half types: inputs are theirs, sums are those of float32, and the result is rounded once."""
     q, k, v = (t.to(dtype) for t in inputs(300, 0, d=8, e=8))
     mask = RetNetMask(HEADS)
     exact = retention(q.double(), k.double(), v.double(), RetNetMask(HEADS).double(), 300, method="parallel")
