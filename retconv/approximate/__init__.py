@@ -1,0 +1,41 @@
+"""Simpler kernels in place of a given one, each with a certificate of what that costs (law 12).
+
+Cut to a window, split into outer products, written as a few exponentials (law 16), or fitted by a mask of the field.
+Every function returns the new kernel K' and ``‖K − K'‖₁``, which bounds the operator-norm error, never too small.
+
+It needs scipy, and so is imported by name: ``from retconv import approximate``.
+"""
+
+from retconv.approximate.certificate import Approximation
+from retconv.approximate.decay import DecayFit, fit_decay
+from retconv.approximate.exponentials import ExponentialApproximation, OrderError, exponentials
+from retconv.approximate.gaussians import GaussianMixtureFit, fit_gaussian_mixture
+from retconv.approximate.semiseparable import SemiseparableRank, semiseparable_rank
+from retconv.approximate.separate import Separation, separate
+from retconv.approximate.size import (
+    Truncation,
+    decay_effective_size,
+    effective_size,
+    gaussian_effective_size,
+    truncate,
+)
+
+__all__ = [
+    "Approximation",
+    "DecayFit",
+    "ExponentialApproximation",
+    "GaussianMixtureFit",
+    "OrderError",
+    "SemiseparableRank",
+    "Separation",
+    "Truncation",
+    "decay_effective_size",
+    "effective_size",
+    "exponentials",
+    "fit_decay",
+    "fit_gaussian_mixture",
+    "gaussian_effective_size",
+    "semiseparable_rank",
+    "separate",
+    "truncate",
+]
