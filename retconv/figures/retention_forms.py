@@ -16,14 +16,15 @@ from retconv.figures.panels import letter
 from retconv.figures.spec import FigureSpec
 from retconv.figures.style import BLUE, DOUBLE, GREEN, GREY, ORANGE, PINK, RED, new_figure
 
-#: Written by ``python -m retconv.bench retention --out paper_figures/data/retention_forms.csv``.
-STORED = Path(__file__).parents[2] / "paper_figures" / "data" / "retention_forms.csv"
-
 _KINDS = {
     "causal": "RetNet decay on a line",
     "manhattan": "Manhattan decay on a square",
     "gmm": "Gaussian mixture on a square",
 }
+_FOLDER = Path(__file__).parents[2] / "paper_figures" / "data"
+#: Written by ``python -m retconv.bench retention --kind KIND --out paper_figures/data/retention_KIND.csv``.
+STORED = tuple(_FOLDER / f"retention_{kind}.csv" for kind in _KINDS)
+
 _LOOK = {
     "parallel": ("black", "o"),
     "tiled": (GREY, "s"),
@@ -80,7 +81,7 @@ def _draw_errors(ax: Axes, data: pd.DataFrame) -> None:
 
 def draw() -> tuple[Figure, pd.DataFrame]:
     """Times above, errors below, one column for each kind of mask."""
-    stored = pd.read_csv(STORED)
+    stored = pd.concat([pd.read_csv(path) for path in STORED], ignore_index=True)
     data = stored[stored["contender"].isin(_LOOK)].rename(columns={"contender": "form"})
     slopes = exponents(data)
     data = data.merge(slopes, how="left", on=["kind", "form"])
@@ -134,5 +135,5 @@ FIGURE = FigureSpec(
     ),
     draw=draw,
     finding=finding,
-    data=(STORED,),
+    data=STORED,
 )
