@@ -49,7 +49,7 @@ def convolution(q: Tensor, k: Tensor, v: Tensor, source: Forms, method: str, bud
         block = partial(_block, op)
         inputs = q[:, h, :, a], k[:, h, :, a], v[:, h]
         # Recomputed in the backward pass: the outer products of all blocks together take N d e numbers for each head.
-        part = checkpoint(block, *inputs, use_reentrant=False) if watched else block(*inputs)
+        part = checkpoint(block, *inputs, use_reentrant=False, preserve_rng_state=False) if watched else block(*inputs)
         if h.start not in rows:
             rows[h.start] = part
         else:

@@ -42,7 +42,9 @@ def tiled(q: Tensor, k: Tensor, v: Tensor, kernel: Tensor, grid: Grid) -> Tensor
         for start in range(0, grid.shape[0], step):
             rows = reversed_q[:, h, start : start + step], k[:, h], v[:, h], view[h, start : start + step]
             # Recomputed in the backward pass: the scores of all blocks together would be the dense scores.
-            out.append(checkpoint(_tile, *rows, use_reentrant=False) if watched else _tile(*rows))
+            out.append(
+                checkpoint(_tile, *rows, use_reentrant=False, preserve_rng_state=False) if watched else _tile(*rows)
+            )
     count = math.ceil(grid.shape[0] / step)
     per_head = [torch.cat(out[i : i + count], dim=1) for i in range(0, len(out), count)]
     return torch.stack(per_head, dim=1).flip(axes).reshape(batch, heads, size, -1)
