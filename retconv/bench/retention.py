@@ -53,14 +53,13 @@ def bench(lengths: list[int], kinds: tuple[str, ...], heads: int, head_size: int
         q, k, v = torch.randn(3, 1, heads, length, head_size, generator=torch.Generator().manual_seed(0))
         with torch.no_grad():
             contenders = _contenders(q, k, v, mask, grid)
-            once = {name: seconds for name, run in contenders.items() if (seconds := _first(run)) > SLOW}
-            again = {
-                name: run for name, run in contenders.items() if name not in once or name in ("auto", "parallel", GIVEN)
-            }
-            once = {name: seconds for name, seconds in once.items() if name not in again}
+            seconds, peaks = _first(contenders)
+            kept = ("auto", "parallel", GIVEN)
+            once = {name: s for name, s in seconds.items() if s > SLOW and name not in kept}
+            again = {name: run for name, run in contenders.items() if name not in once}
             reference = "parallel" if "parallel" in again else "auto"
             table = pd.concat([race(again, rounds, reference), _once(once)], ignore_index=True)
-            table["mib"] = [peak_bytes(contenders[name]) / 2**20 for name in table["contender"]]
+            table["mib"] = table["contender"].map(peaks)
             errors = _errors(kind, length, head_size, [m for m in forms(mask, grid).methods if m in contenders])
         for dtype, values in errors.items():
             table[dtype] = table["contender"].map(values)
@@ -102,10 +101,14 @@ def _given(q: Tensor, k: Tensor, v: Tensor, dense: Tensor) -> Tensor:
     return scores.mul_(dense) @ v
 
 
-def _first(run: Callable[[], object]) -> float:
-    start = time.perf_counter()
-    run()
-    return time.perf_counter() - start
+def _first(contenders: dict[str, Callable[[], object]]) -> tuple[dict[str, float], dict[str, float]]:
+    """Seconds and peak MiB of a first run of each."""
+    seconds, peaks = {}, {}
+    for name, run in contenders.items():
+        start = time.perf_counter()
+        peaks[name] = peak_bytes(run) / 2**20
+        seconds[name] = time.perf_counter() - start
+    return seconds, peaks
 
 
 def _once(seconds: dict[str, float]) -> pd.DataFrame:

@@ -11,6 +11,7 @@ from retconv.figures import (
     locality_extroversion,
     masked_photograph,
     masks_and_kernels,
+    retention_forms,
     underflow,
     windows,
 )
@@ -27,6 +28,7 @@ FIGURES: dict[str, FigureSpec] = {
         locality_extroversion.FIGURE,
         equivalence.FIGURE,
         underflow.FIGURE,
+        retention_forms.FIGURE,
     )
 }
 

@@ -13,10 +13,10 @@ from retconv.operators.blocks import blocks
 from retconv.retention.source import Forms
 
 #: Bytes of intermediate results of one block unless told otherwise, on a CPU and on an accelerator.
-CPU_BUDGET_BYTES = 2**24
+CPU_BUDGET_BYTES = 3 * 2**24
 ACCELERATOR_BUDGET_BYTES = 2**30
-#: Intermediate results of a block in units of its outer products: those, their convolution, and padded transforms.
-COPIES = 4
+#: Intermediate results of a block in units of its outer products: those, and the padded complex transforms.
+COPIES = 10
 
 
 def budget_bytes(device: torch.device) -> int:
@@ -49,7 +49,7 @@ def convolution(q: Tensor, k: Tensor, v: Tensor, source: Forms, method: str, bud
         block = partial(_block, op)
         inputs = q[:, h, :, a], k[:, h, :, a], v[:, h]
         # Recomputed in the backward pass: the outer products of all blocks together take N d e numbers for each head.
-        part = checkpoint(block, *inputs, use_reentrant=False) if watched else block(*inputs)
+        part = checkpoint(block, *inputs, use_reentrant=False, preserve_rng_state=False) if watched else block(*inputs)
         if h.start not in rows:
             rows[h.start] = part
         else:

@@ -16,7 +16,9 @@ from retconv.operators.blocks import block_bytes
 def parallel(q: Tensor, k: Tensor, v: Tensor, kernel: Tensor, grid: Grid) -> Tensor:
     """The reference: scores and mask are formed, O(N²) in time and memory."""
     grid.require_dense(q.shape[0] * q.shape[1], q.dtype)
-    return (q @ k.mT * kernel_to_mask(kernel, grid)) @ v
+    scores, mask = q @ k.mT, kernel_to_mask(kernel, grid)
+    watched = torch.is_grad_enabled() and (scores.requires_grad or mask.requires_grad)
+    return (scores * mask if watched else scores.mul_(mask)) @ v
 
 
 def tiled(q: Tensor, k: Tensor, v: Tensor, kernel: Tensor, grid: Grid) -> Tensor:
@@ -40,7 +42,9 @@ def tiled(q: Tensor, k: Tensor, v: Tensor, kernel: Tensor, grid: Grid) -> Tensor
         for start in range(0, grid.shape[0], step):
             rows = reversed_q[:, h, start : start + step], k[:, h], v[:, h], view[h, start : start + step]
             # Recomputed in the backward pass: the scores of all blocks together would be the dense scores.
-            out.append(checkpoint(_tile, *rows, use_reentrant=False) if watched else _tile(*rows))
+            out.append(
+                checkpoint(_tile, *rows, use_reentrant=False, preserve_rng_state=False) if watched else _tile(*rows)
+            )
     count = math.ceil(grid.shape[0] / step)
     per_head = [torch.cat(out[i : i + count], dim=1) for i in range(0, len(out), count)]
     return torch.stack(per_head, dim=1).flip(axes).reshape(batch, heads, size, -1)

@@ -67,7 +67,7 @@ def retention(
         chunk: Tokens of a chunk C of ``chunkwise`` and of ``scan`` on one axis; it need not divide N. By default
             about 2√(de), from 32 to 128.
         budget: Bytes of intermediate results that law 14 may hold in one block of feature pairs (a block has at least
-            one feature of k with all of v's); by default 16 MiB on a CPU and 1 GiB elsewhere.
+            one feature of k with all of v's); by default 48 MiB on a CPU and 1 GiB elsewhere.
 
     Returns:
         ``(batch, heads, N, e)`` in q's dtype. Half types are computed in float32 and cast last.
