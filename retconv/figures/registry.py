@@ -7,10 +7,13 @@ from collections.abc import Iterable, Sequence
 
 from retconv.figures import (
     convolved_photograph,
+    effective_size,
     equivalence,
+    gaussian_as_retention,
     locality_extroversion,
     masked_photograph,
     masks_and_kernels,
+    truncation_certificate,
     underflow,
     windows,
 )
@@ -27,6 +30,9 @@ FIGURES: dict[str, FigureSpec] = {
         locality_extroversion.FIGURE,
         equivalence.FIGURE,
         underflow.FIGURE,
+        effective_size.FIGURE,
+        truncation_certificate.FIGURE,
+        gaussian_as_retention.FIGURE,
     )
 }
 
