@@ -54,9 +54,11 @@ def hankel_poles(sequence: Array, order: int) -> list[NDArray[np.complex128]]:
         vectors = _dominant(coefficients, rows, most)[1]
         for p in range(1, most + 1):
             kept = vectors[:, :p]
-            shift: Array = kept[:-1].T @ kept[1:]
-            if not extended and rows > 1:
-                shift = np.linalg.lstsq(kept[:-1], kept[1:], rcond=None)[0].astype(np.float64)
+            shift: NDArray[np.floating]
+            if extended or rows == 1:
+                shift = kept[:-1].T @ kept[1:]
+            else:
+                shift = np.linalg.lstsq(kept[:-1], kept[1:], rcond=None)[0]
             poles = np.linalg.eigvals(shift).astype(np.complex128)
             upper = poles[poles.imag >= 0]
             if len(upper) <= order:

@@ -7,11 +7,14 @@ from collections.abc import Iterable, Sequence
 
 from retconv.figures import (
     convolved_photograph,
+    effective_size,
     equivalence,
+    gaussian_as_retention,
     locality_extroversion,
     masked_photograph,
     masks_and_kernels,
     retention_forms,
+    truncation_certificate,
     underflow,
     windows,
 )
@@ -29,6 +32,9 @@ FIGURES: dict[str, FigureSpec] = {
         equivalence.FIGURE,
         underflow.FIGURE,
         retention_forms.FIGURE,
+        effective_size.FIGURE,
+        truncation_certificate.FIGURE,
+        gaussian_as_retention.FIGURE,
     )
 }
 
