@@ -7,10 +7,15 @@ from collections.abc import Iterable, Sequence
 
 from retconv.figures import (
     convolved_photograph,
+    depth,
     equivalence,
     locality_extroversion,
+    mask_atlas,
     masked_photograph,
     masks_and_kernels,
+    normalisation_breaks_it,
+    symbols,
+    szego,
     underflow,
     windows,
 )
@@ -21,10 +26,15 @@ FIGURES: dict[str, FigureSpec] = {
     spec.name: spec
     for spec in (
         masks_and_kernels.FIGURE,
+        mask_atlas.FIGURE,
         windows.FIGURE,
         masked_photograph.FIGURE,
         convolved_photograph.FIGURE,
         locality_extroversion.FIGURE,
+        symbols.FIGURE,
+        szego.FIGURE,
+        depth.FIGURE,
+        normalisation_breaks_it.FIGURE,
         equivalence.FIGURE,
         underflow.FIGURE,
     )
