@@ -26,8 +26,8 @@ FIGURES: dict[str, FigureSpec] = {
     spec.name: spec
     for spec in (
         masks_and_kernels.FIGURE,
-        mask_atlas.FIGURE,
         windows.FIGURE,
+        mask_atlas.FIGURE,
         masked_photograph.FIGURE,
         convolved_photograph.FIGURE,
         locality_extroversion.FIGURE,
