@@ -20,9 +20,7 @@ def effective_size(kernel: dict[Position, float], tolerance: float) -> int:
     total = sum((abs(Fraction(v)) for v in kernel.values()), Fraction(0))
     k = 1
     while True:
-        outside = sum(
-            (abs(Fraction(v)) for d, v in kernel.items() if any(2 * abs(a) > k - 1 for a in d)), Fraction(0)
-        )
+        outside = sum((abs(Fraction(v)) for d, v in kernel.items() if any(2 * abs(a) > k - 1 for a in d)), Fraction(0))
         if outside <= Fraction(tolerance) * total:
             return k
         k += 2

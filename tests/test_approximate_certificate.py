@@ -9,14 +9,15 @@ import torch
 from strategies import DTYPES, every_grid, kernel_of, normal
 from torch import Tensor
 
-from retconv.approximate import Approximation, exponentials, fit_decay, fit_gaussian_mixture, truncate
+from retconv.approximate import Approximation, exponentials, fit_decay, fit_gaussian_mixture, separate, truncate
 from retconv.convert import kernel_to_mask
 
 #: How each function is asked on random kernels, and on which grids; heads are the random kernels.
 APPROXIMATIONS: dict[str, tuple[Callable[[Tensor], Approximation], tuple[tuple[int, ...], ...], int]] = {
     "truncate": (lambda k: truncate(k, size=3), ((9,), (3, 4), (2, 2, 3)), 1000),
     "truncate to a tolerance": (lambda k: truncate(k, tolerance=0.2), ((9,), (3, 4), (2, 2, 3)), 1000),
-    "exponentials": (lambda k: exponentials(k, order=1), ((4,),), 1000),
+    "separate": (lambda k: separate(k, rank=1), ((9,), (3, 4), (2, 2, 3)), 1000),
+    "exponentials": (lambda k: exponentials(k, order=1), ((4,),), 500),
     "gaussian mixture": (lambda k: fit_gaussian_mixture(k, 1, starts=1), ((4,), (2, 3)), 200),
     "decay": (fit_decay, ((4,), (2, 3)), 50),
 }

@@ -10,6 +10,8 @@ from retconv.approximate.certificate import Approximation
 from retconv.approximate.decay import DecayFit, fit_decay
 from retconv.approximate.exponentials import ExponentialApproximation, OrderError, exponentials
 from retconv.approximate.gaussians import GaussianMixtureFit, fit_gaussian_mixture
+from retconv.approximate.semiseparable import SemiseparableRank, semiseparable_rank
+from retconv.approximate.separate import Separation, separate
 from retconv.approximate.size import (
     Truncation,
     decay_effective_size,
@@ -24,6 +26,8 @@ __all__ = [
     "ExponentialApproximation",
     "GaussianMixtureFit",
     "OrderError",
+    "SemiseparableRank",
+    "Separation",
     "Truncation",
     "decay_effective_size",
     "effective_size",
@@ -31,5 +35,7 @@ __all__ = [
     "fit_decay",
     "fit_gaussian_mixture",
     "gaussian_effective_size",
+    "semiseparable_rank",
+    "separate",
     "truncate",
 ]

@@ -22,7 +22,7 @@ SYMMETRY = 1e3
 
 
 class OrderError(ValueError):
-    """No order up to ``MAX_ORDER`` reaches a tolerance."""
+    """No order that is tried reaches a tolerance."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +61,7 @@ def exponentials(
     real poles and conjugate pairs. Poles start from a Hankel singular value decomposition (balanced truncation, Kung
     1978) and are refined by least squares, the weights being solved for (variable projection). A symmetric kernel has
     the same poles and weights on both sides, a causal one has none for δ > 0; otherwise the sides are fitted apart.
+    Any kernel of n tokens is exact, up to rounding, at order ⌈n/2⌉; smooth ones are near it long before.
 
     Of a ``Separable`` every factor is approximated; the certificate is that of the product against the given factors'
     kernel. Certificates add up: those of ``separate`` and of this bound the distance from the kernel before both.
@@ -78,7 +79,7 @@ def exponentials(
     Raises:
         ValueError: If not exactly one of order and tolerance is given, either is out of range, or the kernel is not a
             real finite table on a line.
-        OrderError: If no order up to 32 reaches the tolerance; the message names the best.
+        OrderError: If no order up to 32, or ⌈n/2⌉, reaches the tolerance; the message names the best.
 
     Example:
         >>> line = torch.arange(-63, 64)[:, None]
@@ -95,12 +96,14 @@ def exponentials(
             "exponentials(separate(kernel, tolerance=…).factors, …)"
         )
     factors = kernel.factors if isinstance(kernel, Separable) else (kernel[:, None],)
+    # The weights' own rounding then costs the fourth root of the kernel's eps at most.
+    cutoff = torch.finfo(table.dtype).eps ** 0.75
     heads = [[_lines(factor[h]) for factor in factors] for h in range(len(table))]
     if order is not None:
         check_count("exponentials", "order", order)
-        fits = [_fit(head, order) for head in heads]
+        fits = [_fit(head, order, cutoff) for head in heads]
     else:
-        fits = [_search(head, table[h], tolerance or 0.0, h) for h, head in enumerate(heads)]
+        fits = [_search(head, table[h], tolerance or 0.0, h, cutoff) for h, head in enumerate(heads)]
     axes = tuple(_pack([fit[d] for fit in fits], table.device) for d in range(len(factors)))
     return ExponentialApproximation(
         **certify(table, _kernel(axes, table)),
@@ -148,34 +151,38 @@ def _lines(factor: Tensor) -> list[_Line]:
     return lines
 
 
-def _fit(axes: list[list[_Line]], order: int) -> list[list[_Fitted]]:
+def _fit(axes: list[list[_Line]], order: int, cutoff: float) -> list[list[_Fitted]]:
     """Every line of one head with at most ``order`` terms on each side."""
     fitted = []
     for lines in axes:
-        pasts = [fit_sequence(line.past, 0, order) for line in lines]
+        pasts = [fit_sequence(line.past, 0, order, cutoff) for line in lines]
         fitted.append(
             [
-                _Fitted(past, past if line.future is None else fit_sequence(line.future, 1, order))
+                _Fitted(past, past if line.future is None else fit_sequence(line.future, 1, order, cutoff))
                 for line, past in zip(lines, pasts, strict=True)
             ]
         )
     return fitted
 
 
-def _search(axes: list[list[_Line]], table: Tensor, tolerance: float, head: int) -> list[list[_Fitted]]:
+def _search(axes: list[list[_Line]], table: Tensor, tolerance: float, head: int, cutoff: float) -> list[list[_Fitted]]:
     """The first order that reaches the tolerance, from the least that is possible."""
+    # Half as many exponentials as tokens are exact.
+    last = min(MAX_ORDER, max((side // 2 + 2) // 2 for side in table.shape))
+    first = _least_order(axes, table, tolerance)
     best = float("inf")
-    for order in range(_least_order(axes, table, tolerance), MAX_ORDER + 1):
-        fitted = _fit(axes, order)
+    for order in range(first, last + 1):
+        fitted = _fit(axes, order, cutoff)
         made = _kernel(tuple(_pack([lines], table.device) for lines in fitted), table[None])
         relative = float(certify(table[None], made)["relative"])
         # Packed with other heads, sums run in another order: a rounding error must not lift them over the tolerance.
         if relative <= tolerance * (1 - 1e-9):
             return fitted
         best = min(best, relative)
+    reason = "Hankel singular values rule them out" if first > last else f"the best has {best:.3g}"
     raise OrderError(
-        f"exponentials: no order up to {MAX_ORDER} reaches tolerance {tolerance:g} for head {head}, the best has "
-        f"{best:.3g}: give a larger tolerance, or order={MAX_ORDER} for the nearest"
+        f"exponentials: no order up to {last} reaches tolerance {tolerance:g} for head {head}, {reason}: give a larger "
+        f"tolerance, or order={last} for the nearest"
     )
 
 

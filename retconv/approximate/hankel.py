@@ -1,8 +1,8 @@
 """Poles of a sequence from its Hankel matrix: which recursions come near it, and how near any can.
 
-``h[m] = Σ_r w_r λ_r^m`` is the impulse response of a recursion with poles λ_r, and its Hankel matrix ``H[i, j] = h[i + j]``
-has one unit of rank for each pole. Keeping the p largest singular values, and reading the poles off the shift of the
-kept vectors, is Kung's method (1978), the balanced truncation of the sequence.
+``h[m] = Σ_r w_r λ_r^m`` is the impulse response of a recursion with poles λ_r, and its Hankel matrix,
+``H[i, j] = h[i + j]``, has one unit of rank for each pole. Keeping the p largest singular values, and reading the poles
+off the shift of the kept vectors, is Kung's method (1978), the balanced truncation of the sequence.
 """
 
 from __future__ import annotations
@@ -38,7 +38,8 @@ def hankel_poles(sequence: Array, order: int) -> list[NDArray[np.complex128]]:
 
     Both readings of a finite sequence are tried: its square Hankel matrix, exact if h is a sum of few exponentials, and
     that of h followed by zeros, whose poles are inside the unit circle, better if h has died away. In each, every
-    dimension p up to twice the order (all poles in pairs) offers a set.
+    dimension p up to twice the order (all poles in pairs) offers a set. The last set is a circle of equally spaced
+    pairs whatever h is: n/2 of them, almost a Fourier basis, represent any sequence of n numbers exactly.
 
     Args:
         sequence: h, ``(n,)``.
@@ -61,7 +62,8 @@ def hankel_poles(sequence: Array, order: int) -> list[NDArray[np.complex128]]:
             upper = poles[poles.imag >= 0]
             if len(upper) <= order:
                 found.append(upper)
-    return found
+    angles = np.pi * (np.arange(order) + 0.5) / order
+    return [*found, np.exp(-1 / n + 1j * angles)]
 
 
 def _dominant(coefficients: Array, side: int, count: int) -> tuple[Array, Array]:
@@ -77,9 +79,9 @@ def _dominant(coefficients: Array, side: int, count: int) -> tuple[Array, Array]
             # y_i = Σ_j c[i + j] x_j is a correlation, hence the conjugate.
             return np.fft.irfft(transform * np.fft.rfft(x, length, axis=0).conj(), length, axis=0)[:side]
 
-        basis = np.random.default_rng(0).standard_normal((side, min(count + OVERSAMPLE, side)))
+        basis: Array = np.random.default_rng(0).standard_normal((side, min(count + OVERSAMPLE, side)))
         for _ in range(1 + POWER_STEPS):
-            basis = np.linalg.qr(multiply(basis))[0]
+            basis = np.linalg.qr(multiply(basis))[0].astype(np.float64)
         values, vectors = np.linalg.eigh(basis.T @ multiply(basis))
         vectors = basis @ vectors
     order = np.argsort(-np.abs(values), kind="stable")[:count]

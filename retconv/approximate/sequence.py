@@ -76,7 +76,7 @@ class _Terms:
         return Model(self.basis, self.slopes, (low, high))
 
 
-def fit_sequence(values: Array, first: int, order: int) -> Sum:
+def fit_sequence(values: Array, first: int, order: int, cutoff: float) -> Sum:
     """Fit ``values[j] ≈ Re Σ_r w_r λ_r^(first + j)`` with at most ``order`` terms.
 
     Least squares in weights and poles from the best starting sets of poles that the Hankel matrix offers; of the
@@ -86,6 +86,7 @@ def fit_sequence(values: Array, first: int, order: int) -> Sum:
         values: ``(n,)``, real.
         first: Exponent of the first value.
         order: Terms, a real pole or a conjugate pair each.
+        cutoff: Of relative singular values of the exponentials, so that weights that cancel do not grow beyond it.
     """
     if not values.any():
         return Sum(np.zeros(0, np.complex128), np.zeros(0, np.complex128))
@@ -98,7 +99,7 @@ def fit_sequence(values: Array, first: int, order: int) -> Sum:
         terms = _Terms(distance, poles.imag == 0, np.angle(poles))
         theta = np.concatenate([np.log(rate), np.angle(poles[poles.imag != 0])])
         basis = terms.basis(theta)
-        left = values / unit - basis @ np.linalg.lstsq(basis, values / unit, rcond=None)[0]
+        left = values / unit - basis @ np.linalg.lstsq(basis, values / unit, rcond=cutoff)[0]
         # Refinement cannot turn a pair into two real poles or back.
         kind = (len(poles), int(terms.real.sum()))
         cost = float(left @ left)
@@ -106,7 +107,7 @@ def fit_sequence(values: Array, first: int, order: int) -> Sum:
             starts[kind] = (cost, terms, theta)
     best: tuple[float, Sum] | None = None
     for _, terms, theta in sorted(starts.values(), key=lambda start: start[0])[:REFINED]:
-        found = solve(terms.model(), values / unit, [theta])
+        found = solve(terms.model(), values / unit, [theta], cutoff=cutoff)
         weights, log_poles = terms.weights(found.linear), terms.log_poles(found.theta)
         error = float(np.abs(values / unit - (np.exp(distance * log_poles) @ weights).real).sum())
         if best is None or error < best[0]:

@@ -94,16 +94,14 @@ def truncate(kernel: Tensor, *, size: int | Tensor | None = None, tolerance: flo
     return Truncation(**certify(kernel, torch.where(inside, kernel, 0.0)), size=sides)
 
 
-def decay_effective_size(
-    gamma: Tensor | float, tolerance: float, *, axes: int = 1, causal: bool = False
-) -> Tensor:
+def decay_effective_size(gamma: Tensor | float, tolerance: float, *, axes: int = 1, causal: bool = False) -> Tensor:
     """Effective size of a decay in closed form, on the unbounded grid.
 
     The kernel γ^‖δ‖₁ of all integer offsets has, along one axis, total mass ``(1 + γ)/(1 − γ)``, of which the part
     ``t(r) = 2 γ^(r+1) / (1 + γ)`` lies beyond radius r; RetNet's causal γ^(−δ), δ ≤ 0, leaves ``t(r) = γ^(r+1)``. In D
     axes the cube holds ``(1 − t)^D``, so that ``r = ⌈log_γ(τ (1 + γ)/2)⌉ − 1``, or ``⌈log_γ τ⌉ − 1`` if causal, with
-    ``τ = 1 − (1 − ε)^(1/D)``, and ``k = 2r + 1``. On n tokens a side, the kernel has less mass beyond r and the measured
-    size is smaller; the two agree once γ^n is negligible beside ε.
+    ``τ = 1 − (1 − ε)^(1/D)``, and ``k = 2r + 1``. On n tokens a side, the kernel has less mass beyond r and the
+    measured size is smaller; the two agree once γ^n is negligible beside ε.
 
     Args:
         gamma: Number or ``(heads,)``, in (0, 1).
@@ -130,8 +128,8 @@ def gaussian_effective_size(sigma: Tensor | float, tolerance: float, *, axes: in
     """Effective size of a Gaussian in closed form, on the unbounded grid: never too small, and rarely too large.
 
     With ``s² = σ² + 1e-5``, ``r = ⌈s √2 erfc⁻¹(τ) − ½⌉``, ``k = 2r + 1`` and ``τ = 1 − (1 − ε)^(1/D)``. The window is
-    large enough: beyond s the Gaussian is convex, so that ``Σ_{m > r} g(m) ≤ ∫_{r+½}^∞ g`` (a convex function is at most
-    its mean over an interval around the point), and ``Σ_m g(m) ≥ s √2π`` (Poisson summation: the other terms are
+    large enough: beyond s the Gaussian is convex, so that ``Σ_{m > r} g(m) ≤ ∫_{r+½}^∞ g`` (a convex function is at
+    most its mean over an interval around the point), and ``Σ_m g(m) ≥ s √2π`` (Poisson summation: the other terms are
     positive). It is the smallest one except where the bound's slack, of relative order 1/s², crosses an integer.
 
     Args:
