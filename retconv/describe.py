@@ -169,4 +169,6 @@ def _other(
 
 
 if __name__ == "__main__":
+    # The matrices are small: on a busy machine threads wait for each other longer than they work.
+    torch.set_num_threads(1)
     main(prog_name="python -m retconv.describe")

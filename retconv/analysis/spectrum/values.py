@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -37,7 +38,7 @@ def eigenvalues(source: Source, grid: Grid | int | tuple[int, ...], k: int | Non
         values = _diagonal(subject)
     elif bool(symmetric.all()):
         if _is_large(subject, k):
-            values = _stack([largest_eigenvalues(subject, head, k) for head in range(subject.heads)])
+            values = _stack([largest_eigenvalues(subject, head, k) for head in range(subject.heads)], subject)
         else:
             values = torch.linalg.eigvalsh(subject.mask())
     elif _is_large(subject, k):
@@ -75,7 +76,7 @@ def singular_values(source: Source, grid: Grid | int | tuple[int, ...], k: int |
         largest_eigenvalues(subject, head, k) if symmetric[head] else largest_singular_values(subject, head, k)
         for head in range(subject.heads)
     ]
-    return _stack(found).abs().sort(dim=1, descending=True).values
+    return _stack(found, subject).abs().sort(dim=1, descending=True).values
 
 
 def operator_norm(source: Source, grid: Grid | int | tuple[int, ...]) -> Tensor:
@@ -118,5 +119,5 @@ def _diagonal(subject: Subject) -> Tensor:
     return subject.mask().diagonal(dim1=1, dim2=2)
 
 
-def _stack(found: list) -> Tensor:
-    return torch.stack([torch.from_numpy(values.copy()) for values in found])
+def _stack(found: list[np.ndarray], subject: Subject) -> Tensor:
+    return torch.stack([torch.from_numpy(values.copy()) for values in found]).to(subject.device)
