@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from retconv.analysis.description import describe
+from retconv.analysis.description import Description, describe
 from retconv.grid import Grid
 from retconv.kernels import SCHEDULES, gpsa, window
 from retconv.masks import DecayMask, GaussianMixtureMask, Mask, RetNetMask
@@ -115,9 +115,19 @@ def main(
         raise click.UsageError(str(error)) from error
     click.echo(json.dumps(description.to_dict(), indent=2, ensure_ascii=False) if as_json else str(description))
     if picture is not None:
-        temporary = picture.with_name(f".{picture.name}.tmp")
+        _save(description, picture)
+
+
+def _save(description: Description, picture: Path) -> None:
+    """Draw head 0 into a file that appears only when it is complete."""
+    temporary = picture.with_name(f".{picture.name}.tmp")
+    try:
         description.plot().savefig(temporary, format=picture.suffix[1:] or "png", dpi=150)
         temporary.replace(picture)
+    except (OSError, ValueError) as error:
+        raise click.UsageError(f"cannot save {picture}: {error}") from error
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def _gammas(values: tuple[str, ...]) -> str | Tensor:
@@ -160,4 +170,6 @@ def _other(
 
 
 if __name__ == "__main__":
+    # The matrices are small: on a busy machine threads wait for each other longer than they work.
+    torch.set_num_threads(1)
     main(prog_name="python -m retconv.describe")

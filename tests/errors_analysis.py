@@ -95,6 +95,11 @@ DESCRIBE: dict[str, Error] = {
         click.UsageError,
         "unknown gamma schedule 'fast'",
     ),
+    "picture": (
+        lambda: terminal("window --grid 3 --radius 1 --plot picture.doc"),
+        click.UsageError,
+        "cannot save picture.doc: Format 'doc' is not supported",
+    ),
     "no gamma": (lambda: terminal("retnet --grid 3"), click.UsageError, "give --gamma: numbers.*one of retnet"),
     "no file": (lambda: terminal("file --grid 3"), click.UsageError, "give --file: a .npy file"),
 }

@@ -55,14 +55,22 @@ def distance(offset: Position) -> float:
     return math.sqrt(sum(d * d for d in offset))
 
 
-def within(rows: list[list[tuple[Position, float]]], radius: float) -> float:
-    return mean_share(rows, lambda d, _: 1.0 if distance(d) <= radius else 0.0)
+def chebyshev(offset: Position) -> float:
+    return max(abs(d) for d in offset)
 
 
-def radius_of(rows: list[list[tuple[Position, float]]], share: float) -> float:
+def within(
+    rows: list[list[tuple[Position, float]]], radius: float, measure: Callable[[Position], float] = distance
+) -> float:
+    return mean_share(rows, lambda d, _: 1.0 if measure(d) <= radius else 0.0)
+
+
+def radius_of(
+    rows: list[list[tuple[Position, float]]], share: float, measure: Callable[[Position], float] = distance
+) -> float:
     """The first of all distances, tried in turn, within which the share is reached."""
-    for radius in sorted({distance(d) for row in rows for d, _ in row}):
-        if within(rows, radius) >= share - 1e-12:
+    for radius in sorted({measure(d) for row in rows for d, _ in row}):
+        if within(rows, radius, measure) >= share - 1e-12:
             return radius
     raise AssertionError("no radius holds the share")
 

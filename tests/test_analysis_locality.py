@@ -13,6 +13,7 @@ from test_analysis_symbol import f64
 from torch import Tensor
 
 from retconv.analysis.locality import locality, mass_within, window_sums
+from retconv.approximate import effective_size
 from retconv.convert import kernel_to_mask
 from retconv.grid import Grid
 from retconv.kernels import causal_decay, gaussian, gaussian_mixture, gpsa, manhattan_decay
@@ -27,6 +28,7 @@ def check_against_loops(rows: list, measured: object, head: int, shape: tuple[in
     assert float(value("entropy")) == pytest.approx(by_loops.entropy(rows), abs=1e-9)
     assert float(value("radius_half")) == pytest.approx(by_loops.radius_of(rows, 0.5))
     assert float(value("radius_95")) == pytest.approx(by_loops.radius_of(rows, 0.95))
+    assert float(value("size_95")) == 2 * by_loops.radius_of(rows, 0.95, by_loops.chebyshev) + 1
     own, near = by_loops.own_and_near(rows)
     assert float(value("self_weight")) == pytest.approx(own)
     assert float(value("neighbour_weight")) == pytest.approx(near)
@@ -118,6 +120,14 @@ def test_radii_of_a_gaussian_are_those_of_rayleigh() -> None:
     assert float(found.radius_half) == pytest.approx(9 * math.sqrt(2 * math.log(2)), rel=0.01)
     assert float(found.radius_95) == pytest.approx(9 * math.sqrt(2 * math.log(20)), rel=0.01)
     assert float(found.mean_distance) == pytest.approx(9 * math.sqrt(math.pi / 2), rel=0.01)
+
+
+def test_law_12_effective_kernel_size_is_that_of_truncation() -> None:
+    """Without the border; on the mask it is smaller, since the rows at the border see no more of the window."""
+    kernel = gaussian(Grid((30, 30)).offsets(), f64([1.0, 2.5, 6.0]))
+    whole, mask = locality(kernel, (30, 30), border=False), locality(kernel, (30, 30))
+    assert whole.size_95.tolist() == effective_size(kernel, 0.05).tolist()
+    assert bool((mask.size_95 <= whole.size_95).all())
 
 
 def test_anisotropy() -> None:

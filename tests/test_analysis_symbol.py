@@ -180,6 +180,12 @@ def test_closed_forms_keep_their_gradients() -> None:
     assert torch.autograd.gradcheck(lambda s, a: gaussian_mixture_symbol(theta, s, a), (sigma, alpha))
 
 
+def test_symbols_keep_the_gradient_of_the_kernel() -> None:
+    kernel, theta = kernel_of((2, 3), 0).requires_grad_(), uniform(0, -3.0, 3.0, 4, 2)
+    assert torch.autograd.gradcheck(lambda k: as_real(symbol(k, theta)), (kernel,))
+    assert torch.autograd.gradcheck(lambda k: as_real(sampled_symbol(k, (2, 7))), (kernel,))
+
+
 def test_float32_parameters_are_computed_in_float64() -> None:
     theta = frequencies(5)
     assert manhattan_decay_symbol(theta.float(), torch.tensor([0.75])).dtype == torch.float64

@@ -14,7 +14,11 @@ NOTEBOOKS = sorted((Path(__file__).parents[1] / "notebooks").glob("*.ipynb"))
 
 
 def test_there_are_notebooks() -> None:
-    assert [n.stem for n in NOTEBOOKS] == ["01_masks_are_kernels", "02_retention_is_convolution"]
+    assert [n.stem for n in NOTEBOOKS] == [
+        "01_masks_are_kernels",
+        "02_retention_is_convolution",
+        "03_spectra_and_locality",
+    ]
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)

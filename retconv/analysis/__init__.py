@@ -1,6 +1,6 @@
 """What a mask does, measured: its spectrum, its locality, and the kernel that attention amounts to.
 
-It needs scipy, and so is imported by name: ``from retconv import analysis``.
+It is imported by name, ``from retconv import analysis``, so that building a mask does not wait for it.
 """
 
 from retconv.analysis import effective, locality, spectrum

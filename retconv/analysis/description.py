@@ -190,6 +190,9 @@ def describe(source: Source, grid: Grid | int | tuple[int, ...], name: str | Non
 
 
 def _cell(value: object) -> str:
-    text = f"{value:.4g}" if isinstance(value, float) else str(value)
+    if isinstance(value, float):
+        # What is 0 but for rounding is printed as 0.
+        value = f"{0.0 if abs(value) < 1e-12 else value:.4g}"
+    text = str(value)
     text = "positive semi" if text == "positive semidefinite" else text
     return f"{text:>{_WIDTH}}"

@@ -32,9 +32,11 @@ def compose(kernels: Sequence[Tensor]) -> Tensor:
         raise ValueError(f"compose: expected kernels (heads, odd, …) of one number of axes, got shapes {shapes}")
     axes = tuple(range(1, kernels[0].ndim))
     sides = [sum(shape[axis] - 1 for shape in shapes) + 1 for axis in axes]
-    spectrum = torch.ones((), dtype=torch.complex128, device=kernels[0].device)
-    for kernel in kernels:
-        spectrum = spectrum * torch.fft.rfftn(kernel.to(compute_dtype(kernel.device)), s=sides, dim=axes)
+    # A stack often repeats a kernel: each is transformed once.
+    spectra = {id(k): torch.fft.rfftn(k.to(compute_dtype(k.device)), s=sides, dim=axes) for k in kernels}
+    spectrum = spectra[id(kernels[0])]
+    for kernel in kernels[1:]:
+        spectrum = spectrum * spectra[id(kernel)]
     return torch.fft.irfftn(spectrum, s=sides, dim=axes)
 
 

@@ -33,6 +33,8 @@ class Locality:
         mean_distance: ``(heads,)``, the mean attended distance.
         radius_half: ``(heads,)``, the smallest radius that holds half of the mass.
         radius_95: ``(heads,)``, the smallest radius that holds 95 % of it.
+        size_95: ``(heads,)``, the effective kernel size: the odd side of the smallest window around the query that
+            holds 95 % of it. Without the border it is ``retconv.approximate.effective_size(kernel, 0.05)`` (law 12).
         entropy: ``(heads,)`` in nats, of a row's shares of mass; its exponential is a number of tokens.
         center: ``(heads, D)``, the mean offset: where, relative to the query, the mass lies.
         anisotropy: ``(heads,)`` in [0, 1], ``1 − λ_min / λ_max`` of the covariance of the offset; 0 is round, 1 is a
@@ -45,6 +47,7 @@ class Locality:
     mean_distance: Tensor
     radius_half: Tensor
     radius_95: Tensor
+    size_95: Tensor
     entropy: Tensor
     center: Tensor
     anisotropy: Tensor
@@ -94,6 +97,7 @@ def locality(source: Source, grid: Grid | int | tuple[int, ...], border: bool = 
         mean_distance=_mean_share(rows.sums(distance), mass),
         radius_half=_mass_radius(rows, distance, mass, 0.5),
         radius_95=_mass_radius(rows, distance, mass, 0.95),
+        size_95=2 * _mass_radius(rows, offset.abs().amax(dim=-1)[None], mass, 0.95) + 1,
         entropy=torch.where(mass > 0, entropy, torch.nan).nanmean(dim=1),
         center=torch.stack(center, dim=1),
         anisotropy=_anisotropy(subject),

@@ -8,13 +8,13 @@ import torch
 from torch import Tensor
 
 from retconv.analysis.source import Source, Subject, resolve
-from retconv.analysis.spectrum.lanczos import extreme_eigenvalues
+from retconv.analysis.spectrum.lanczos import eigenvalue_range
 from retconv.analysis.spectrum.values import DENSE_TOKENS
 from retconv.grid import Grid
 from retconv.masks import DecayMask, GaussianMixtureMask
 
-#: Accuracy at which Lanczos iteration looks for a negative eigenvalue of a large mask, relative to it.
-_ACCURACY = 1e-3
+#: Accuracy of the extreme eigenvalues of a large mask, relative to its largest row sum.
+_ACCURACY = 1e-5
 
 
 @dataclass(frozen=True)
@@ -23,8 +23,8 @@ class Definiteness:
 
     Attributes:
         verdict: ``"positive definite"``, ``"positive semidefinite"``, ``"indefinite"``, ``"negative definite"``,
-            ``"negative semidefinite"``, ``"zero"`` or ``"not symmetric"``. Semidefinite also stands for a smallest
-            eigenvalue that rounding does not tell from 0.
+            ``"negative semidefinite"``, ``"zero"`` or ``"not symmetric"``. Semidefinite also stands for an
+            eigenvalue that is not told from 0.
         reason: One sentence that a reader can check.
         lowest: The smallest eigenvalue; NaN where it was not needed, or the mask is not symmetric.
         highest: The largest eigenvalue, likewise.
@@ -99,15 +99,18 @@ def _two_tokens(kernel: Tensor) -> str | None:
 
 
 def _by_eigenvalues(subject: Subject, head: int, low: float, high: float) -> Definiteness:
-    if low != low:
-        low = float(extreme_eigenvalues(subject, head, 1, "SA", _ACCURACY)[0])
-        high = float(extreme_eigenvalues(subject, head, 1, "LA", _ACCURACY)[0])
-    rounding = subject.grid.size * torch.finfo(torch.float64).eps * max(abs(low), abs(high))
-    if low < -rounding and high > rounding:
+    if low == low:
+        margin = subject.grid.size * torch.finfo(torch.float64).eps * max(abs(low), abs(high))
+    else:
+        low, high, bound = eigenvalue_range(subject, head, _ACCURACY)
+        margin = 2 * _ACCURACY * bound
+    if low < -margin and high > margin:
         return Definiteness("indefinite", f"its eigenvalues run from {low:.4g} to {high:.4g}", low, high)
-    sign, nearest = ("positive", low) if high > rounding else ("negative", high)
-    if abs(nearest) <= rounding:
-        reason = f"the eigenvalue nearest to 0 is {nearest:.2g}, which rounding does not tell from 0"
+    sign, nearest = ("positive", low) if high > margin else ("negative", high)
+    if abs(nearest) <= margin:
+        reason = (
+            f"the eigenvalue nearest to 0 is {nearest:.2g}, within {margin:.1g} of 0, which is all that is known of it"
+        )
         return Definiteness(f"{sign} semidefinite", reason, low, high)
     return Definiteness(f"{sign} definite", f"the eigenvalue nearest to 0 is {nearest:.4g}", low, high)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,22 +18,37 @@ VECTORS = 40
 ACCURACY = 0.0
 
 
-def extreme_eigenvalues(
-    subject: Subject, head: int, k: int, which: Literal["LM", "SA", "LA"], relative: float = ACCURACY
-) -> np.ndarray:
-    """Some eigenvalues of one head's symmetric mask.
+def largest_eigenvalues(subject: Subject, head: int, k: int) -> np.ndarray:
+    """The k eigenvalues of largest magnitude of one head's symmetric mask, float64 in no particular order."""
+    return _lanczos(_head_product(subject, head), subject.grid.size, subject.device, k, ACCURACY)
+
+
+def eigenvalue_range(subject: Subject, head: int, accuracy: float) -> tuple[float, float, float]:
+    """The smallest and largest eigenvalue of one head's symmetric mask.
+
+    With ``c ≥ ‖M‖`` both ``c ± M`` are positive, and their largest eigenvalues are sought: so the accuracy is relative
+    to c, and a mask whose smallest eigenvalue is 0 is no harder than another.
 
     Args:
         subject: The mask.
-        head: Its head, whose mask must be symmetric.
-        k: How many.
-        which: ``"LM"`` of largest magnitude, ``"SA"`` smallest, ``"LA"`` largest.
-        relative: Bound of a residual ``‖M v − λ v‖``, relative to λ; 0 is that of the machine.
+        head: Its head.
+        accuracy: Of the residuals, relative to c.
 
     Returns:
-        float64 ``(k,)`` in no particular order.
+        The smallest eigenvalue, from above; the largest, from below; and c, the largest ℓ1 norm of a row.
     """
-    return _lanczos(_head_product(subject, head), subject.grid.size, subject.device, k, which, relative)
+    product = _head_product(subject, head)
+    stored = subject.kernel if subject.kernel is not None else subject.mask()
+    rows = stored[head].abs()
+    bound = float(rows.sum() if subject.kernel is not None else rows.sum(dim=1).max())
+    ends = []
+    for sign in (-1.0, 1.0):
+
+        def shifted(x: Tensor, sign: float = sign) -> Tensor:
+            return bound * x + sign * product(x)
+
+        ends.append(float(_lanczos(shifted, subject.grid.size, subject.device, 1, accuracy)[0]))
+    return bound - ends[0], ends[1] - bound, bound
 
 
 def largest_singular_values(subject: Subject, head: int, k: int) -> np.ndarray:
@@ -43,7 +58,7 @@ def largest_singular_values(subject: Subject, head: int, k: int) -> np.ndarray:
     """
     forward = _head_product(subject, head)
     backward = _head_product(transposed(subject), head)
-    squares = _lanczos(lambda x: backward(forward(x)), subject.grid.size, subject.device, k, "LM", ACCURACY)
+    squares = _lanczos(lambda x: backward(forward(x)), subject.grid.size, subject.device, k, ACCURACY)
     return np.sqrt(np.maximum(squares, 0.0))
 
 
@@ -62,7 +77,7 @@ def _head_product(subject: Subject, head: int) -> Callable[[Tensor], Tensor]:
 
 
 def _lanczos(
-    product: Callable[[Tensor], Tensor], size: int, device: torch.device, k: int, which: str, relative: float
+    product: Callable[[Tensor], Tensor], size: int, device: torch.device, k: int, relative: float
 ) -> np.ndarray:
     # 0.2 s of import that a mask small enough for a dense decomposition does not need.
     from scipy.sparse.linalg import LinearOperator, eigsh
@@ -79,6 +94,6 @@ def _lanczos(
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        return eigsh(matrix, k, which=which, v0=start, ncv=vectors, tol=relative, return_eigenvectors=False)
+        return eigsh(matrix, k, which="LM", v0=start, ncv=vectors, tol=relative, return_eigenvectors=False)
     finally:
         torch.set_num_threads(threads)

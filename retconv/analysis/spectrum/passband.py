@@ -59,7 +59,7 @@ def passband(kernel: Tensor) -> Passband:
     Raises:
         ValueError: If the kernel has an even side.
     """
-    ndim = kernel.ndim - 1
+    kernel, ndim = kernel.detach(), kernel.ndim - 1
     ends = torch.tensor([[0.0] * ndim, [math.pi] * ndim], dtype=torch.float64, device=kernel.device)
     dc, nyquist = symbol(kernel, ends).real.unbind(dim=1)
     sizes = dense_sizes(Grid([(side + 1) // 2 for side in kernel.shape[1:]]))

@@ -41,7 +41,8 @@ def symbol(kernel: Tensor, theta: Tensor) -> Tensor:
         theta: ``(*S, D)`` in rad/token.
 
     Returns:
-        Complex ``(heads, *S)``, computed in float64; its imaginary part is 0 up to rounding if ``K[−δ] = K[δ]``.
+        complex128 ``(heads, *S)``, differentiable with respect to the kernel; its imaginary part is 0 up to rounding if
+        ``K[−δ] = K[δ]``.
 
     Raises:
         ValueError: If the kernel has an even side, or theta another number of axes.
@@ -109,4 +110,4 @@ def _checked(kernel: Tensor) -> Tensor:
         raise ValueError(
             f"kernel must be (heads, 2 n_1 − 1, …) with one to three odd sides, got shape {tuple(kernel.shape)}"
         )
-    return kernel.detach().to(compute_dtype(kernel.device))
+    return kernel.to(compute_dtype(kernel.device))

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from retconv.analysis.source import Source, Subject, resolve
-from retconv.analysis.spectrum.lanczos import extreme_eigenvalues, largest_singular_values
+from retconv.analysis.spectrum.lanczos import largest_eigenvalues, largest_singular_values
 from retconv.grid import Grid
 
 #: Masks of at most so many tokens are decomposed densely.
@@ -37,7 +38,7 @@ def eigenvalues(source: Source, grid: Grid | int | tuple[int, ...], k: int | Non
         values = _diagonal(subject)
     elif bool(symmetric.all()):
         if _is_large(subject, k):
-            values = _stack([extreme_eigenvalues(subject, head, k, "LM") for head in range(subject.heads)])
+            values = _stack([largest_eigenvalues(subject, head, k) for head in range(subject.heads)], subject)
         else:
             values = torch.linalg.eigvalsh(subject.mask())
     elif _is_large(subject, k):
@@ -72,10 +73,10 @@ def singular_values(source: Source, grid: Grid | int | tuple[int, ...], k: int |
         return torch.linalg.svdvals(subject.mask())[:, :k]
     symmetric = subject.symmetric.tolist()
     found = [
-        extreme_eigenvalues(subject, head, k, "LM") if symmetric[head] else largest_singular_values(subject, head, k)
+        largest_eigenvalues(subject, head, k) if symmetric[head] else largest_singular_values(subject, head, k)
         for head in range(subject.heads)
     ]
-    return _stack(found).abs().sort(dim=1, descending=True).values
+    return _stack(found, subject).abs().sort(dim=1, descending=True).values
 
 
 def operator_norm(source: Source, grid: Grid | int | tuple[int, ...]) -> Tensor:
@@ -118,5 +119,5 @@ def _diagonal(subject: Subject) -> Tensor:
     return subject.mask().diagonal(dim1=1, dim2=2)
 
 
-def _stack(found: list) -> Tensor:
-    return torch.stack([torch.from_numpy(values.copy()) for values in found])
+def _stack(found: list[np.ndarray], subject: Subject) -> Tensor:
+    return torch.stack([torch.from_numpy(values.copy()) for values in found]).to(subject.device)
