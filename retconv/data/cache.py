@@ -59,7 +59,7 @@ def cached(spec: Spec, source: Source, digest: str) -> Arrays:
         try:
             return _read(path, spec)
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, NotImplementedError) as error:
-            warnings.warn(f"{path} is damaged ({error}); decoding {spec.name} again", stacklevel=3)
+            warnings.warn(f"{path} is damaged ({error}); decoding {spec.name} again", stacklevel=4)
     arrays = source.read()
     arrays.require(spec)
     try:
@@ -68,7 +68,7 @@ def cached(spec: Spec, source: Source, digest: str) -> Arrays:
         warnings.warn(
             f"cannot keep the decoded {spec.name} in {path} ({error.strerror or error}): the next load takes as long "
             "as this one; set RETCONV_CACHE to a folder with room",
-            stacklevel=3,
+            stacklevel=4,
         )
     return arrays
 

@@ -61,7 +61,7 @@ def load(name: str, root: str | Path | None = None, download: bool = True) -> Da
                 reason = "the download holds no such data"
             # Each library has exceptions of its own for a network or a disk that fails.
             except Exception as error:
-                reason = f"the download failed: {error}"
+                reason = f"the download failed: {str(error).strip().rstrip('.')}"
             source = _find(spec, roots)
         if source is None:
             raise DataNotFoundError(_where_to_put(spec, roots, reason))
@@ -80,11 +80,11 @@ def _find(spec: Spec, roots: list[Path]) -> Source | None:
 
 def _where_to_put(spec: Spec, roots: list[Path], reason: str) -> str:
     places = ", ".join(f"{root}{'' if root.is_dir() else ' (does not exist)'}" for root in roots)
-    test = spec.test
+    test, downloaded = spec.test, "" if spec.hub else f", or what torchvision downloads into {roots[0]}"
     return (
         f"{spec.name} is nowhere below {places}, and {reason}. Put parquet shards (train*.parquet, {test}*.parquet) or "
-        f"folders of images (train/<class>/, {test}/<class>/) into {roots[0] / spec.folders[0]}, or what torchvision "
-        f"downloads into {roots[0]}; load(…, root=…) or the environment variable RETCONV_DATA names another root"
+        f"folders of images (train/<class>/, {test}/<class>/) into {roots[0] / spec.folders[0]}{downloaded}; "
+        "load(…, root=…) or the environment variable RETCONV_DATA names another root"
     )
 
 

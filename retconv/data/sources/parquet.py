@@ -65,15 +65,13 @@ def _table(shard: Path) -> tuple[Any, str, str]:
     try:
         file = parquet.ParquetFile(shard, page_checksum_verification=True)
         present = file.schema_arrow.names
-        image, label = (next((c for c in names if c in present), None) for names in (_IMAGE, _LABEL))
-        if image is None or label is None:
-            raise CorruptDataError(f"{shard} has columns {present}, but images stand in 'image' and classes in 'label'")
+        image, label = (next((c for c in names if c in present), "") for names in (_IMAGE, _LABEL))
         table = file.read(columns=[f"{image}.bytes", label])
-        return table, image, label
-    except CorruptDataError:
-        raise
     except (OSError, ValueError) as error:
         raise CorruptDataError(f"{shard} is damaged or no parquet file ({error}); get it again") from error
+    if not image or not label:
+        raise CorruptDataError(f"{shard} has columns {present}, but images stand in 'image' and classes in 'label'")
+    return table, image, label
 
 
 def _class_names(table: Any, label: str) -> tuple[str, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import math
+import zlib
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -23,15 +24,13 @@ def find_torchvision(spec: Spec, root: Path) -> Source | None:
         for files, read in _FORMS.get(spec.name, ()):
             paths = tuple(folder / name for name in files)
             if all(path.is_file() for path in paths):
-                return Source("torchvision", paths, partial(_checked, read, spec, folder, paths))
+                return Source("torchvision", paths, partial(read, spec, folder, paths))
     return None
 
 
 def _checked(read: _Reader, spec: Spec, folder: Path, paths: tuple[Path, ...]) -> Arrays:
     try:
         return read(spec, folder, paths)
-    except CorruptDataError:
-        raise
     # Each reader has exceptions of its own for a damaged file.
     except Exception as error:
         raise CorruptDataError(f"torchvision's files of {spec.name} in {folder} are damaged: {error}") from error
@@ -67,7 +66,10 @@ def _read_fashion(spec: Spec, folder: Path, paths: tuple[Path, ...]) -> Arrays:
 
 def _read_idx(path: Path) -> NDArray[np.uint8]:
     """An IDX file of bytes: two zeros, the type 8, the number of axes, their sizes big-endian, then the data."""
-    content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+    try:
+        content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+    except (OSError, EOFError, zlib.error):
+        content = b""
     axes = content[3] if content[:3] == b"\0\0\x08" else 0
     start = 4 + 4 * axes
     shape = tuple(int(n) for n in np.frombuffer(content[4:start], ">i4"))
@@ -87,13 +89,13 @@ def _cifar_files(kind: type[datasets.CIFAR10]) -> tuple[str, ...]:
 
 
 #: For each data set the forms that it may have: its files below a folder, and what reads them. torchvision unpacks
-#: Fashion-MNIST, Debian does not.
+#: Fashion-MNIST, Debian does not. MNIST has files of the same names, so the folder must say which one it is.
 _FORMS: dict[str, tuple[tuple[tuple[str, ...], _Reader], ...]] = {
-    **{name: ((_cifar_files(kind), _read_cifar),) for name, kind in _CIFAR.items()},
-    "svhn": ((("train_32x32.mat", "test_32x32.mat"), _read_svhn),),
+    **{name: ((_cifar_files(kind), partial(_checked, _read_cifar)),) for name, kind in _CIFAR.items()},
+    "svhn": ((("train_32x32.mat", "test_32x32.mat"), partial(_checked, _read_svhn)),),
     "fashion-mnist": tuple(
         (tuple(f"{folder}{name}{suffix}" for name in _IDX), _read_fashion)
-        for folder in ("FashionMNIST/raw/", "")
+        for folder in ("FashionMNIST/raw/", "fashion-mnist/")
         for suffix in ("", ".gz")
     ),
 }
