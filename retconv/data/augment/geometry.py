@@ -21,9 +21,9 @@ def move(images: Tensor, amounts: Tensor, fill: Tensor) -> Tensor:
 
     Args:
         images: uint8 ``(B, C, H, W)``.
-        amounts: float64 ``(B, 5)``, of which at most one in a row differs from 0: the slope of a shear that moves row i
-            left by ``slope · (i + ½)``; that of one that moves column j up by ``slope · (j + ½)``; pixels to the right
-            and pixels down, whose fractions are dropped; degrees counter-clockwise about the centre.
+        amounts: float64 ``(B, 5)`` on the CPU, of which at most one in a row differs from 0: the slope of a shear that
+            moves row i left by ``slope · (i + ½)``; that of one that moves column j up by as much for j; pixels to the
+            right and pixels down, whose fractions are dropped; degrees counter-clockwise about the centre.
         fill: uint8 ``(C,)``.
 
     Returns:
@@ -35,7 +35,9 @@ def move(images: Tensor, amounts: Tensor, fill: Tensor) -> Tensor:
     # Shears leave the upper left corner where it is, hence the halves of the sides.
     first = torch.stack([cos, shear_x - sin, shear_x * (h / 2) - right.trunc()], dim=1)
     second = torch.stack([shear_y + sin, cos, shear_y * (w / 2) - down.trunc()], dim=1)
-    return warp(images, torch.stack([first, second], dim=1), fill)
+    # grid_sample counts from −1 to 1 across the image.
+    matrix = torch.stack([first, second], dim=1).float() / torch.tensor([[w / 2], [h / 2]])
+    return warp(images, matrix.to(images.device, non_blocking=True), fill)
 
 
 def warp(images: Tensor, matrix: Tensor, fill: Tensor) -> Tensor:
@@ -43,19 +45,17 @@ def warp(images: Tensor, matrix: Tensor, fill: Tensor) -> Tensor:
 
     Args:
         images: uint8 ``(B, C, H, W)``.
-        matrix: float64 ``(B, 2, 3)``: rows ``(a, b, c)`` and ``(d, e, f)``, from output to input, in pixels from the
-            centre.
+        matrix: float32 ``(B, 2, 3)`` on the images' device: rows ``(a, b, c)`` over W / 2 and ``(d, e, f)`` over H / 2,
+            from output pixels from the centre to input places in −1 … 1.
         fill: uint8 ``(C,)``.
 
     Returns:
         uint8 ``(B, C, H, W)``.
     """
     h, w = images.shape[-2:]
-    # grid_sample counts from −1 to 1 across the image.
-    scaled = matrix.float() / matrix.new_tensor([[w / 2], [h / 2]], dtype=torch.float32)
     x = torch.linspace((1 - w) / 2, (w - 1) / 2, w, device=images.device)
     y = torch.linspace((1 - h) / 2, (h - 1) / 2, h, device=images.device)
-    a, b, c = scaled[:, :, None, None].unbind(-1)  # shape: (B, 2, 1, 1) each
+    a, b, c = matrix[:, :, None, None].unbind(-1)  # shape: (B, 2, 1, 1) each
     grid = (x * a + y[:, None] * b + c).permute(0, 2, 3, 1)  # shape: (B, H, W, 2)
     # What lies outside is sampled as 0, so the fill colour is made the zero of the scale.
     zero = fill.view(1, -1, 1, 1).float()

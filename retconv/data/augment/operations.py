@@ -14,8 +14,8 @@ from retconv.data.augment import colour, geometry
 
 
 def _move(name: str, images: Tensor, magnitude: Tensor, fill: Tensor) -> Tensor:
-    amounts = magnitude.new_zeros(len(magnitude), len(geometry.NAMES))
-    amounts[:, geometry.NAMES.index(name)] = magnitude
+    amounts = torch.zeros(len(magnitude), len(geometry.NAMES), dtype=torch.float64)
+    amounts[:, geometry.NAMES.index(name)] = magnitude.cpu()
     return geometry.move(images, amounts, fill)
 
 
@@ -62,11 +62,12 @@ def apply(images: Tensor, operations: Tensor, magnitudes: Tensor, fill: Tensor) 
         # shape: (len(OPERATIONS) + 1,): where each operation's block starts in that order.
         start = [0, *torch.bincount(drawn, minlength=len(OPERATIONS)).cumsum(0).tolist()]
         images = images.index_select(0, order.to(images.device, non_blocking=True))
-        magnitude = strength[order].to(images.device, non_blocking=True)
+        strength = strength[order]
+        magnitude = strength.to(images.device, non_blocking=True)
         moved = slice(start[_FIRST_MOVE], start[_FIRST_COLOUR])
         if moved.stop > moved.start:
-            which = one_hot(drawn[order[moved]] - _FIRST_MOVE, len(geometry.NAMES)).to(images.device, non_blocking=True)
-            images[moved] = geometry.move(images[moved], which * magnitude[moved, None], fill)
+            which = one_hot(drawn[order[moved]] - _FIRST_MOVE, len(geometry.NAMES))
+            images[moved] = geometry.move(images[moved], which * strength[moved, None], fill)
         for k, name in enumerate(NAMES[_FIRST_COLOUR:], _FIRST_COLOUR):
             block = slice(start[k], start[k + 1])
             if block.stop > block.start:
