@@ -24,27 +24,29 @@ _LOOKS = {1: ("-", "o"), 2: ("--", "s")}
 #: Tokens a side of the tables that are measured: enough that their edge is below rounding beside the tolerance.
 _TOKENS = {1: 32768, 2: 384}
 _VIT = 14
-_DECAYS = 1 - np.geomspace(0.5, 1e-3, 19)
-_SIGMAS = np.geomspace(0.3, 30, 19)
+#: Parameters of the curves; every eighth is measured.
+_GAMMAS = 1 - np.geomspace(0.5, 1e-3, 145)
+_SIGMAS = np.geomspace(0.3, 30, 145)
+_EVERY = 8
 #: The widest kernels that fit the table on a plane.
 _WIDEST = {"decay": 0.94, "gaussian": 30.0}
 
 _Closed = Callable[..., Tensor]
 _FAMILIES: dict[str, tuple[np.ndarray, Callable[[Tensor, Tensor], Tensor], _Closed]] = {
-    "decay": (_DECAYS, manhattan_decay, decay_effective_size),
+    "decay": (_GAMMAS, manhattan_decay, decay_effective_size),
     "gaussian": (_SIGMAS, gaussian, gaussian_effective_size),
 }
 
 
 def _sizes(family: str, axes: int) -> Iterator[dict[str, object]]:
     parameters, kernel, closed = _FAMILIES[family]
-    fine = np.geomspace(1 - parameters[0], 1 - parameters[-1], 145) if family == "decay" else np.geomspace(0.3, 30, 145)
-    curve = 1 - fine if family == "decay" else fine
     offsets = Grid((_TOKENS[axes],) * axes).offsets()
     for tolerance in _COLOURS:
-        for value, size in zip(curve, closed(torch.tensor(curve), tolerance, axes=axes).tolist(), strict=True):
+        for value, size in zip(
+            parameters, closed(torch.tensor(parameters), tolerance, axes=axes).tolist(), strict=True
+        ):
             yield _row(family, axes, tolerance, "closed form", value, size)
-    for value in parameters:
+    for value in parameters[::_EVERY]:
         if axes == 2 and value > _WIDEST[family]:
             continue
         table = kernel(offsets, torch.tensor([value]))
