@@ -8,7 +8,9 @@ from collections.abc import Iterable, Sequence
 from retconv.figures import (
     convolved_photograph,
     depth,
+    effective_size,
     equivalence,
+    gaussian_as_retention,
     locality_extroversion,
     mask_atlas,
     masked_photograph,
@@ -16,6 +18,7 @@ from retconv.figures import (
     normalisation_breaks_it,
     symbols,
     szego,
+    truncation_certificate,
     underflow,
     windows,
 )
@@ -37,6 +40,9 @@ FIGURES: dict[str, FigureSpec] = {
         normalisation_breaks_it.FIGURE,
         equivalence.FIGURE,
         underflow.FIGURE,
+        effective_size.FIGURE,
+        truncation_certificate.FIGURE,
+        gaussian_as_retention.FIGURE,
     )
 }
 
