@@ -33,8 +33,9 @@ class NormBounds(NamedTuple):
 def norm_bounds(source: Source, grid: Grid | int | tuple[int, ...]) -> NormBounds:
     """The operator norm of a mask that has a kernel, and the bounds that its kernel gives at once.
 
-    The symbol is a trigonometric polynomial of degree n − 1, so samples bound it between themselves too: at L points
-    ``sup |a| ≤ max_j |a(θ_j)| / cos(π (n − 1) / L)`` for each axis.
+    The symbol is a trigonometric polynomial of degree n − 1 along each axis, and near its maximum such a polynomial
+    falls no faster than ``cos((n − 1) t)`` (M. Riesz). Of L frequencies one is within π / L of the maximum, so that
+    samples bound the symbol between themselves too: ``sup |a| ≤ max_j |a(θ_j)| / cos(π (n − 1) / L)``, for each axis.
 
     Args:
         source: A mask module, a kernel or a mask that has a kernel.
@@ -45,9 +46,6 @@ def norm_bounds(source: Source, grid: Grid | int | tuple[int, ...]) -> NormBound
 
     Raises:
         ValueError: If the mask has no kernel.
-
-    Source:
-        The bound between samples: H. Ehlich and K. Zeller 1964, Schwankung von Polynomen zwischen Gitterpunkten.
     """
     subject = resolve(source, grid)
     if subject.kernel is None:

@@ -88,7 +88,7 @@ def sampled_symbol(kernel: Tensor, sizes: int | tuple[int, ...]) -> Tensor:
     return torch.fft.fftshift(torch.fft.ifftn(kernel, dim=axes, norm="forward"), dim=axes)
 
 
-def dense_sizes(grid: Grid, points: int = 2**18, most: int = 64) -> tuple[int, ...]:
+def dense_sizes(grid: Grid, points: int = 2**16, most: int = 64) -> tuple[int, ...]:
     """Sizes of a regular grid of about so many frequencies that samples a kernel of this grid finely.
 
     Even multiples of ``2 n_d − 1``, between 4 and ``most`` of them, so that zero and Nyquist frequency are on it.
