@@ -14,7 +14,7 @@ from matplotlib.lines import Line2D
 from retconv.checks import TOLERANCES
 from retconv.figures.panels import letter
 from retconv.figures.spec import FigureSpec
-from retconv.figures.style import BLUE, DOUBLE, GREEN, GREY, ORANGE, PINK, RED, new_figure
+from retconv.figures.style import BLUE, CYAN, DOUBLE, GREEN, GREY, ORANGE, PINK, new_figure
 
 _KINDS = {
     "causal": "RetNet decay on a line",
@@ -32,7 +32,7 @@ _LOOK = {
     "chunkwise": (BLUE, "D"),
     "scan": (GREEN, "^"),
     "fft": (PINK, "X"),
-    "convolution": (RED, "P"),
+    "convolution": (CYAN, "P"),
 }
 #: Exponents are fitted from this length on, where a call's fixed cost no longer counts.
 _FROM = 1024
@@ -63,7 +63,7 @@ def _label(ax: Axes, ends: Sequence[tuple[float, float, str, float | None]]) -> 
     last = -np.inf
     for x, y, colour, slope in sorted(ends, key=lambda end: end[1]):
         if slope is not None:
-            height = max(np.log10(y), last + 0.2)
+            height = max(np.log10(y), last + 0.33)
             ax.annotate(f"{slope:.1f}", (x * 1.25, 10**height), color=colour, va="center", annotation_clip=False)
             last = height
 
