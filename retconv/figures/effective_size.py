@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -20,7 +21,7 @@ from retconv.grid import Grid
 from retconv.kernels import gaussian, manhattan_decay
 
 _COLOURS = {1e-2: ORANGE, 1e-3: BLUE}
-_LOOKS = {1: ("-", "o"), 2: ("--", "s")}
+_LOOKS: dict[int, tuple[Literal["-", "--"], str]] = {1: ("-", "o"), 2: ("--", "s")}
 #: Tokens a side of the tables that are measured: enough that their edge is below rounding beside the tolerance.
 _TOKENS = {1: 32768, 2: 384}
 _VIT = 14

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -133,8 +134,9 @@ def draw() -> tuple[Figure, pd.DataFrame]:
     axes[0, 2].set_title("error by order")
     axes[0, 2].legend(loc="lower left", borderaxespad=0.2)
     kernel = Line2D([], [], color="0.75", linewidth=3.0, label="kernel")
+    styles: dict[int, Literal["--", "-", ""]] = {1: "--", 2: "-"}
     orders = [
-        Line2D([], [], color=colour, marker=marker, linestyle={1: "--", 2: "-"}.get(order, ""), label=f"order {order}")
+        Line2D([], [], color=colour, marker=marker, linestyle=styles.get(order, ""), label=f"order {order}")
         for order, (colour, marker) in _DRAWN.items()
     ]
     figure.legend(handles=[kernel, *orders], loc="outside upper center", ncols=5)
