@@ -51,7 +51,7 @@ class Explorer:
                 getattr(start, name), min=low, max=high, step=step, description=label, readout_format=".2f"
             )
         for control in self.controls.values():
-            control.style.description_width = "6.5em"
+            control.style.description_width = "8em"
             control.observe(self._changed, names="value")
         self.picture = widgets.Image(format="png")
         self.status = widgets.Label()
@@ -75,10 +75,10 @@ class Explorer:
         for name in _RANGES:
             self.controls[name].layout.display = None if name in PARAMETERS[choice.kind] else "none"
         self.picture.value = self.draw(choice)
-        self_weight = float(choice.kernel()[(0, *choice.grid.center)])
+        self_weight = f"{float(choice.kernel()[(0, *choice.grid.center)]):.3g}".replace("-", "−")
         milliseconds = 1000 * (time.perf_counter() - start)
         self.status.value = (
-            f"{choice.rows * choice.columns} tokens, self-weight {self_weight:.3g}; drawn in {milliseconds:.0f} ms"
+            f"{choice.rows * choice.columns} tokens, self-weight {self_weight}; drawn in {milliseconds:.0f} ms"
         )
 
     def _changed(self, change: object) -> None:
