@@ -37,6 +37,7 @@ PARTS = (
     ("sweep",),
     ("bench",),
     ("figures",),
+    ("explorer",),
 )
 RANK = {name: rank for rank, names in enumerate(PARTS) for name in names}
 #: What may be imported inside a function, as (module, imported package): optional extras, and slow libraries that only

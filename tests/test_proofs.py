@@ -64,7 +64,7 @@ def test_no_perturbed_statement_survives(name: str, form: str, how: str) -> None
     """The step that fails is truly false: its two sides differ at a point, not only in what SymPy can see."""
     proof = PROOFS[name]()
     perturbed = proof.claiming({form: PERTURBATIONS[how](proof.claim[form])})
-    residuals = [step.residual for step in perturbed.steps if isinstance(step, Equation)]
+    residuals = (step.residual for step in perturbed.steps if isinstance(step, Equation))
     assert any(residual != 0 and nonzero_somewhere(residual) for residual in residuals)
 
 

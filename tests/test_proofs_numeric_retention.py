@@ -111,7 +111,7 @@ def test_law_19_depth(first: float, second: float) -> None:
     unit = torch.zeros(1, 101, 1, dtype=torch.float64)
     unit[0, 50] = 1
     response = (operator(masks[1], grid) @ (operator(masks[0], grid) @ unit))[0, :, 0]
-    variance = form("gaussian_depth", "variance", "sigma_L", "sigma_{L+1}")(width(first), width(second))
+    variance = form("gaussian_depth", "variance", "sigma_L", r"\sigma_{L+1}")(width(first), width(second))
     expected = gaussian(offset, f64([math.sqrt(variance - GAUSSIAN_EPSILON)]))[0]
     assert_same(response / response.sum(), expected / expected.sum())
 

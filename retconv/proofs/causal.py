@@ -51,13 +51,17 @@ def causal_inverse() -> Proof:
         def row(query: Expr, key: Expr) -> Expr:
             return claim["diagonal"] * decay(query, key) + claim["below"] * decay(query - 1, key)
 
-        yield Equation("First row, on the diagonal, $k = q = 0$.", claim["diagonal"] * decay(S.Zero, S.Zero), S.One)
+        first = claim["diagonal"]
+        of, beside = "$(D^{-1}D)_{qk} = (D^{-1})_{qq} D_{qk}", "(D^{-1})_{q,q-1} D_{q-1,k}$"
         yield Equation(
-            "First row, right of the diagonal, $k = 1 + j$.", claim["diagonal"] * decay(S.Zero, 1 + j), S.Zero
+            f"The first row, {of}$, on the diagonal.", first * decay(S.Zero, S.Zero), S.One, r"(D^{-1}D)_{00}"
         )
-        yield Equation("Any other row $q = 1 + i$, on the diagonal, $k = q$.", row(1 + i, 1 + i), S.One)
-        yield Equation("Right of the diagonal, $k = q + 1 + j$.", row(1 + i, 2 + i + j), S.Zero)
-        yield Equation("Left of the diagonal, $q = k + 1 + j$.", row(k + 1 + j, k), S.Zero)
+        yield Equation(
+            "Right of the diagonal, $k = 1 + j$.", first * decay(S.Zero, 1 + j), S.Zero, r"(D^{-1}D)_{0,1+j}"
+        )
+        yield Equation(f"Any other row, {of} + {beside}, on the diagonal.", row(1 + i, 1 + i), S.One, r"(D^{-1}D)_{qq}")
+        yield Equation("Right of the diagonal.", row(1 + i, 2 + i + j), S.Zero, r"(D^{-1}D)_{q,q+1+j}")
+        yield Equation("Left of the diagonal.", row(k + 1 + j, k), S.Zero, r"(D^{-1}D)_{k+1+j,k}")
 
     return Proof(
         name="causal_inverse",

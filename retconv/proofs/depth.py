@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from sympy import Expr, Function, IndexedBase, Integral, S, Sum, Symbol, exp, log, oo, pi, sqrt, symbols
+from sympy import Derivative, Expr, Function, IndexedBase, Integral, S, Sum, Symbol, exp, log, oo, pi, sqrt, symbols
 
 from retconv.proofs.poisson import TRANSFORM
 from retconv.proofs.proof import Claim, Equation, Proof, Step
@@ -16,7 +16,7 @@ _layer = Symbol("l", integer=True, positive=True)
 def gaussian_depth() -> Proof:
     """Away from the border a stack of Gaussian masks is one Gaussian of the summed variance."""
     x, y = symbols("x y", real=True)
-    so_far, new = symbols("sigma_L sigma_{L+1}", positive=True)
+    so_far, new = symbols(r"sigma_L \sigma_{L+1}", positive=True)
 
     def normal(place: Expr, variance: Expr) -> Expr:
         return exp(-(place**2) / (2 * variance)) / sqrt(2 * pi * variance)
@@ -52,7 +52,7 @@ def variance_adds() -> Proof:
     width = IndexedBase("sigma")
 
     def variance(symbol: Expr) -> Expr:
-        return -log(symbol).diff(theta, 2)
+        return -Derivative(log(symbol), (theta, 2))
 
     def total(layers: Expr) -> Sum:
         return Sum(width[_layer] ** 2, (_layer, 1, layers))

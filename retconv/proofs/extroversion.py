@@ -18,7 +18,7 @@ def narrow_gaussian() -> Proof:
     """In operator norm a Gaussian of weight −α tends to −α times the identity, on every grid."""
 
     def argue(claim: Claim) -> Iterator[Step]:
-        yield Equation("At offset 0 the kernel is exactly $-\\alpha$.", -_weight * exp(S.Zero), -_weight)
+        yield Equation("At offset 0 the kernel is exactly $-\\alpha$.", -_weight * exp(S.Zero), -_weight, "K_0")
         yield Sign(
             r"Elsewhere, with $r = e^{-1/2\sigma^2} < 1$, the Gaussian at distance $d = 1 + j$ is $r^{d^2} \le r^d$, "
             r"since $d^2 - d \ge 0$.",
@@ -40,7 +40,9 @@ def narrow_gaussian() -> Proof:
             claim["distance"],
         )
         yield Equation("As $\\sigma \\to 0$, $r \\to 0$.", Limit(exp(-1 / (2 * sigma**2)), sigma, 0, "+"), S.Zero)
-        yield Equation("And with it the distance.", claim["distance"].subs(_ratio, 0), S.Zero)
+        yield Equation(
+            "And with it the distance, here at $r = 0$.", claim["distance"].subs(_ratio, 0), S.Zero, r"\alpha (1^D - 1)"
+        )
 
     return Proof(
         name="narrow_gaussian",
@@ -66,6 +68,7 @@ def extroversion() -> Proof:
             r"At offset 0 every Gaussian is 1, whatever its width.",
             kernel(Rational(3, 5), -Rational(4, 5), S.Zero),
             claim["self_weight"],
+            "K_0",
         )
         yield Sign("The self-weight is negative.", -claim["self_weight"])
         yield Sign("No real logarithm: the exponential of any real number is positive.", exp(logarithm))

@@ -20,7 +20,7 @@ def row_normalisation() -> Proof:
         def row(last: Expr) -> Expr:
             return claim["row"].subs(n, last)
 
-        yield Equation(r"Row sums $a_n = \sum_{m \le n} \gamma^{n-m}$, base case.", row(S.Zero), S.One)
+        yield Equation(r"Row sums $a_n = \sum_{m \le n} \gamma^{n-m}$, base case.", row(S.Zero), S.One, "a_0")
         yield Equation("Step: one row more decays the sum and adds 1.", row(n + 1), gamma * row(n) + 1)
         yield Sign("They are positive.", in_unit(1 / (1 - gamma)))
         new = gamma * length + 1

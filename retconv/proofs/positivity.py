@@ -80,7 +80,9 @@ def signed_mixture() -> Proof:
 
     def argue(claim: Claim) -> Iterator[Step]:
         form = Rational(3, 5) * exp(-S.Zero / (2 * wide**2)) - Rational(4, 5) * exp(-S.Zero / (2 * narrow**2))
-        yield Equation(r"The form at the unit vector of any token is the self-weight.", form, claim["form"])
+        yield Equation(
+            r"The form at the unit vector of any token is the self-weight.", form, claim["form"], r"e_q^\top M e_q"
+        )
         yield Sign("It is negative: the mask is not positive semidefinite, on any grid.", -claim["form"])
 
     return Proof(

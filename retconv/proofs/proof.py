@@ -36,16 +36,25 @@ class Step(Protocol):
 
 @dataclass(frozen=True)
 class Equation:
-    """The step ``left = right``; its residual is ``left − right``, reduced."""
+    """The step ``left = right``; its residual is ``left − right``, reduced.
+
+    Attributes:
+        reason: What is shown and why, in words.
+        left: One side, as derived.
+        right: The other.
+        of: LaTeX of what the left side is, where SymPy's form of it no longer tells.
+    """
 
     reason: str
     left: Expr
     right: Expr
+    of: str = ""
 
     @property
     def latex(self) -> str:
-        """The equation."""
-        return f"{latex(self.left)} = {latex(self.right)}"
+        """The equation; sides that read alike are written once where ``of`` names them."""
+        sides = [latex(self.left), latex(self.right)]
+        return " = ".join(dict.fromkeys([self.of, *sides]) if self.of else sides)
 
     @property
     def residual(self) -> Expr:

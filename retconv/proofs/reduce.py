@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 
 from sympy import (
     Add,
+    Derivative,
     Dummy,
     Expr,
     Integral,
@@ -40,13 +41,15 @@ _WAYS: tuple[Callable[[Expr], Expr], ...] = (
 def reduce(expression: Expr) -> Expr:
     """Rewrite an expression until it is 0.
 
-    Integrals and limits are evaluated in closed form, and sums over the same range are merged into the sum of their
-    reduced summands: two sums of symbolic length are equal if they are so term by term.
+    Derivatives, integrals and limits are evaluated in closed form, and sums over the same range are merged into the sum
+    of their reduced summands: two sums of symbolic length are equal if they are so term by term.
 
     Returns:
         Exactly 0 where that is found, else the shortest form seen of what is left.
     """
-    expression = _merge_sums(expression.replace(lambda e: isinstance(e, Integral | Limit), lambda e: e.doit()))
+    expression = _merge_sums(
+        expression.replace(lambda e: isinstance(e, Derivative | Integral | Limit), lambda e: e.doit())
+    )
     form = expression
     for way in _WAYS:
         if form == 0 or form.has(Sum):

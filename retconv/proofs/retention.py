@@ -109,7 +109,7 @@ def rotation() -> Proof:
             claim["weight"].subs(n, n + 1),
             gamma * exp(I * theta) * claim["weight"],
         )
-        yield Equation("A token weighs itself by 1.", claim["weight"].subs(m, n), S.One)
+        yield Equation("A token weighs itself by 1.", claim["weight"].subs(m, n), S.One, r"(\gamma e^{i\theta})^0")
 
     return Proof(
         name="rotation",

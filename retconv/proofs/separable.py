@@ -17,7 +17,7 @@ def manhattan_separates() -> Proof:
     so_far = Symbol("s", integer=True, nonnegative=True)
 
     def argue(claim: Claim) -> Iterator[Step]:
-        yield Equation("One axis: the factor is the kernel.", gamma ** Abs(a), claim["factor"])
+        yield Equation("One axis: the factor is the kernel.", gamma ** Abs(a), claim["factor"], "f(a)")
         yield Equation(
             r"From $D$ to $D + 1$ axes, $s = |\delta_1| + \dots + |\delta_D|$ being the distance so far: the new axis "
             r"contributes its factor.",
@@ -74,7 +74,7 @@ def gaussian_separates() -> Proof:
     so_far = Symbol("s", integer=True, nonnegative=True)
 
     def argue(claim: Claim) -> Iterator[Step]:
-        yield Equation("One axis: the factor is the kernel.", exp(-(a**2) / (2 * sigma**2)), claim["factor"])
+        yield Equation("One axis: the factor is the kernel.", exp(-(a**2) / (2 * sigma**2)), claim["factor"], "g(a)")
         yield Equation(
             r"From $D$ to $D + 1$ axes, $s = \delta_1^2 + \dots + \delta_D^2$ being the squared distance so far.",
             exp(-(so_far + a**2) / (2 * sigma**2)),

@@ -22,14 +22,15 @@ def _decay_steps(claim: Claim, copies: int) -> Iterator[Step]:
     def within(last: Expr) -> Expr:
         return claim["total"] - claim["tail"].subs(_radius, last)
 
-    yield Equation("Mass within radius $n$ is total minus tail. Base case: offset 0.", within(S.Zero), S.One)
+    yield Equation("Mass within radius $n$ is total minus tail. Base case: offset 0.", within(S.Zero), S.One, "K_0")
     yield Equation("Step from $n$ to $n + 1$.", within(n + 1) - within(n), copies * gamma ** (n + 1))
     yield vanishes("The tail tends to 0, so the total is the whole.", in_unit(claim["tail"].subs(_radius, n)))
     relative = claim["tail"] / claim["total"]
     yield Equation(
-        "At the real radius claimed, the relative tail is $\\epsilon$.",
+        r"At the real radius claimed, the relative tail $\rho(r)$ is $\epsilon$.",
         relative.subs(_radius, claim["radius"]),
         _epsilon,
+        r"\rho(r)",
     )
     yield Equation(
         r"It falls by $\gamma$ with each step of the radius.", relative.subs(_radius, r + 1), gamma * relative
@@ -100,6 +101,7 @@ def gaussian_tail() -> Proof:
             r"$m = 0$ is",
             TRANSFORM.subs(omega, 0),
             sigma * sqrt(2 * pi),
+            r"\hat g(0)",
         )
         yield Equation(
             "So the relative tail is at most the ratio of the two.", tail / (sigma * sqrt(2 * pi)), claim["bound"]

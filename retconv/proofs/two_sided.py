@@ -66,13 +66,13 @@ def two_sided_inverse() -> Proof:
             beside = mask(query - 1, key) + mask(query + 1, key)
             return claim["inner"] * mask(query, key) + claim["beside"] * beside
 
-        yield Equation("First row, on the diagonal.", first(S.Zero), S.One)
-        yield Equation("First row, elsewhere: $k = 1 + j$.", first(1 + j), S.Zero)
-        yield Equation("Last row of $N = n + 2$ tokens, on the diagonal.", last(n + 1), S.One)
-        yield Equation("Last row, elsewhere: $k = n - j$.", last(n - j), S.Zero)
-        yield Equation("Inner row $q$, on the diagonal.", inner(i, i), S.One)
-        yield Equation("Inner row, right of the diagonal: $k = q + 1 + j$.", inner(i, i + 1 + j), S.Zero)
-        yield Equation("Inner row, left of the diagonal: $q = k + 1 + j$.", inner(i + 1 + j, i), S.Zero)
+        yield Equation("First row, on the diagonal.", first(S.Zero), S.One, r"(T^{-1}T)_{00}")
+        yield Equation("First row, elsewhere.", first(1 + j), S.Zero, r"(T^{-1}T)_{0,1+j}")
+        yield Equation("Last row of $N = n + 2$ tokens, on the diagonal.", last(n + 1), S.One, r"(T^{-1}T)_{n+1,n+1}")
+        yield Equation("Last row, elsewhere.", last(n - j), S.Zero, r"(T^{-1}T)_{n+1,n-j}")
+        yield Equation("Inner row $q$, on the diagonal.", inner(i, i), S.One, r"(T^{-1}T)_{qq}")
+        yield Equation("Inner row, right of the diagonal.", inner(i, i + 1 + j), S.Zero, r"(T^{-1}T)_{q,q+1+j}")
+        yield Equation("Inner row, left of the diagonal.", inner(i + 1 + j, i), S.Zero, r"(T^{-1}T)_{k+1+j,k}")
 
     return Proof(
         name="two_sided_inverse",
@@ -101,10 +101,17 @@ def two_sided_range() -> Proof:
     def argue(claim: Claim) -> Iterator[Step]:
         yield Equation("The gap below the upper bound.", claim["upper"] - SYMBOL, above)
         yield Sign("It is nowhere negative ($\\gamma = 1/(1+u)$).", in_unit(above), "nonnegative")
-        yield Equation("It is 0 at frequency 0: the bound is the maximum.", above.subs(theta, 0), S.Zero)
+        yield Equation(
+            "It is 0 at frequency 0: the bound is the maximum.", above.subs(theta, 0), S.Zero, r"\lambda_+ - f(0)"
+        )
         yield Equation("The gap above the lower bound.", SYMBOL - claim["lower"], below)
         yield Sign("It is nowhere negative.", in_unit(below), "nonnegative")
-        yield Equation(r"It is 0 at frequency $\pi$: the bound is the minimum.", below.subs(theta, S.Pi), S.Zero)
+        yield Equation(
+            r"It is 0 at frequency $\pi$: the bound is the minimum.",
+            below.subs(theta, S.Pi),
+            S.Zero,
+            r"f(\pi) - \lambda_-",
+        )
 
     return _bounds(
         name="two_sided_range",
@@ -127,9 +134,12 @@ def two_sided_eigenvalues() -> Proof:
             r"\gamma \sum_q (x_q - x_{q+1})^2 + \gamma(1-\gamma)(x_1^2 + x_N^2)$. Diagonal of inner rows.",
             inner - low,
             2 * gamma,
+            "(A - cI)_{qq}",
         )
-        yield Equation("Diagonal of the first and the last row.", corner - low, gamma + ends)
-        yield Equation("Beside the diagonal: half the coefficient of $x_q x_{q+1}$.", beside, -2 * gamma / 2)
+        yield Equation("Diagonal of the first and the last row.", corner - low, gamma + ends, "(A - cI)_{11}")
+        yield Equation(
+            "Beside the diagonal: half the coefficient of $x_q x_{q+1}$.", beside, -2 * gamma / 2, "(A - cI)_{q,q+1}"
+        )
         yield Sign(
             r"Both weights are positive, so the form is 0 only for equal $x_q$ with $x_1 = 0$: $A > cI$, that is, "
             r"every eigenvalue of $T$ is below $\lambda_+$.",
@@ -141,9 +151,10 @@ def two_sided_eigenvalues() -> Proof:
             r"\gamma(1+\gamma)(x_1^2 + x_N^2)$. Diagonal of inner rows.",
             high - inner,
             2 * gamma,
+            "(cI - A)_{qq}",
         )
-        yield Equation("Diagonal of the first and the last row.", high - corner, gamma + ends)
-        yield Equation("Beside the diagonal.", -beside, 2 * gamma / 2)
+        yield Equation("Diagonal of the first and the last row.", high - corner, gamma + ends, "(cI - A)_{11}")
+        yield Equation("Beside the diagonal.", -beside, 2 * gamma / 2, "(cI - A)_{q,q+1}")
         yield Sign(r"Both weights are positive, so every eigenvalue of $T$ is above $\lambda_-$.", ends)
 
     return _bounds(
