@@ -11,7 +11,6 @@ from retconv.figures import (
     locality_extroversion,
     masked_photograph,
     masks_and_kernels,
-    retention_forms,
     underflow,
     windows,
 )
@@ -28,7 +27,6 @@ FIGURES: dict[str, FigureSpec] = {
         locality_extroversion.FIGURE,
         equivalence.FIGURE,
         underflow.FIGURE,
-        retention_forms.FIGURE,
     )
 }
 
