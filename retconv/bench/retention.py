@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import math
 import time
 from collections.abc import Callable
@@ -102,16 +103,16 @@ def _given(q: Tensor, k: Tensor, v: Tensor, dense: Tensor) -> Tensor:
 
 
 def _first(contenders: dict[str, Callable[[], object]]) -> tuple[dict[str, float], dict[str, float]]:
-    """Seconds of a first run of each, and peak MiB of our forms: counting costs more than a peer's small steps."""
+    """Seconds of a first run of each, and peak MiB of our forms, from a run of its own: counting takes time."""
     seconds, peaks = {}, {}
     for name, run in contenders.items():
-        ours = name in (*METHODS, "auto", GIVEN)
         start = time.perf_counter()
-        if ours:
-            peaks[name] = peak_bytes(run) / 2**20
-        else:
-            run()
+        run()
         seconds[name] = time.perf_counter() - start
+        if name in (*METHODS, "auto", GIVEN):
+            gc.disable()  # else the collector walks the many small records of a form of many steps again and again
+            peaks[name] = peak_bytes(run) / 2**20
+            gc.enable()
     return seconds, peaks
 
 
