@@ -24,7 +24,7 @@ ATTENTION: dict[str, Error] = {
     "grid without the prefix": (
         lambda: multiply_logits(X, X, X, KERNEL, (2, 3)),
         ValueError,
-        r"Grid\(\(2, 3\)\) has 6 tokens .* the queries have 7: give the grid of these tokens",
+        r"Grid\(\(2, 3\)\) has 6 tokens.* the queries have 7: give the grid of these",
     ),
     "mixed dtypes": (
         lambda: multiply_logits(X, X, X.double(), KERNEL, GRID),
