@@ -53,7 +53,7 @@ class Call:
         return None
 
     def choose(self) -> str:
-        """The fastest exact backend, as measured on CPU (``python -m retconv.bench attention``); elsewhere a plain one."""
+        """The fastest exact backend, as ``python -m retconv.bench attention`` measures on CPU; elsewhere a plain one."""
         if torch.compiler.is_exporting():
             return "reference"
         if self.placement == "convolution":
@@ -67,9 +67,13 @@ class Call:
         learnt = torch.is_grad_enabled() and any(
             x is not None and x.requires_grad for x in (self.bias, self.source.values)
         )
-        if channels.applies(self.mask) and self.bias is None and not torch.compiler.is_compiling():
-            if channels.precise(self.mask, self.source.grid, self.q.dtype):
-                return "channels"
+        if (
+            channels.applies(self.mask)
+            and self.bias is None
+            and not torch.compiler.is_compiling()
+            and channels.precise(self.mask, self.source.grid, self.q.dtype)
+        ):
+            return "channels"
         # On a CPU fused attention takes its slow, dense path as soon as its bias needs a gradient.
         slow = learnt and self.q.device.type == "cpu" and self.refusal("recompute") is None
         return "recompute" if slow else "sdpa"
