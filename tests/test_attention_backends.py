@@ -276,8 +276,10 @@ def choice(placement: str, mask: object, grid: Grid, **changes: object) -> str:
     return Call(placement=placement, source=Source.read(mask, grid, HEADS), **arguments).choose()  # type: ignore[arg-type]
 
 
-def test_auto_takes_the_fastest_exact_backend() -> None:
+def test_auto_takes_the_fastest_exact_backend(monkeypatch: pytest.MonkeyPatch) -> None:
     grid = Grid((4, 4))
+    assert choice("multiply_logits", GaussianMixtureMask(HEADS), grid) == "reference", "less than a block"
+    monkeypatch.setattr(blocks, "BLOCK", 1)
     many, one = GaussianMixtureMask(HEADS, start="local"), GaussianMixtureMask(HEADS, 1, start="local")
     one.sigma.data.fill_(3.0)
     assert choice("multiply_logits", many, grid) == "recompute"

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from retconv.attention import channels, recompute, reference
+from retconv.attention import blocks, channels, recompute, reference
 from retconv.attention.inputs import MaskLike, Source, check_bias, check_dropout, check_qkv
 from retconv.grid import Grid
 from retconv.operators import operator
@@ -60,8 +60,13 @@ class Call:
             return "operator" if self.refusal("operator") is None else "reference"
         if self.placement == "bias_logits":
             return self._choose_bias()
-        on_cpu = self.q.device.type == "cpu"
-        return "recompute" if on_cpu and self.refusal("recompute") is None else "reference"
+        return "recompute" if self._blocks() else "reference"
+
+    def _blocks(self) -> bool:
+        """Whether blocks apply and pay: on a CPU, and for more scores than a single block holds."""
+        batch, heads, length, _ = self.q.shape
+        large = batch * heads * length**2 >= blocks.BLOCK
+        return large and self.q.device.type == "cpu" and self.refusal("recompute") is None
 
     def _choose_bias(self) -> str:
         learnt = torch.is_grad_enabled() and any(
@@ -75,8 +80,7 @@ class Call:
         ):
             return "channels"
         # On a CPU fused attention takes its slow, dense path as soon as its bias needs a gradient.
-        slow = learnt and self.q.device.type == "cpu" and self.refusal("recompute") is None
-        return "recompute" if slow else "sdpa"
+        return "recompute" if learnt and self._blocks() else "sdpa"
 
 
 def _recompute(call: Call) -> Tensor:

@@ -7,7 +7,6 @@ from collections.abc import Iterable, Sequence
 
 from retconv.figures import (
     convolved_photograph,
-    cost_of_a_mask,
     equivalence,
     locality_extroversion,
     masked_photograph,
@@ -28,7 +27,6 @@ FIGURES: dict[str, FigureSpec] = {
         locality_extroversion.FIGURE,
         equivalence.FIGURE,
         underflow.FIGURE,
-        cost_of_a_mask.FIGURE,
     )
 }
 
