@@ -63,8 +63,8 @@ def make_masks(
     for one, (_, heads) in zip(made, places, strict=True):
         if one.heads not in (1, heads):
             raise ValueError(
-                f"a mask of {one.heads} heads cannot serve an attention of {heads}: give a mask of 1 head, or a name or "
-                "factory, which makes one for each attention"
+                f"a mask of {one.heads} heads cannot serve an attention of {heads}: give a mask of 1 head, or a name "
+                "or factory, which makes one for each attention"
             )
     return made
 

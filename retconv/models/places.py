@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -65,6 +66,7 @@ class Place:
         source: Knows the shape of the grid at any time.
         call: How its weights are computed: ``"attention"`` by torch's attention function, ``"talking heads"`` and
             ``"cosine"`` by hand.
+        fused: What the module's ``fused_attn`` was, None if it has none.
     """
 
     name: str
@@ -72,6 +74,7 @@ class Place:
     prefix: int
     source: FeatureMap | Window
     call: str
+    fused: bool | None
 
     def grid(self, length: int | None = None) -> Grid:
         """The grid now.
@@ -82,7 +85,15 @@ class Place:
         grid = Grid(self.source.shape, prefix=self.prefix)
         if length is not None and grid.length != length:
             raise ValueError(
-                f"attention '{self.name}' sees {length} tokens, but its feature map makes {grid}, {grid.length} tokens: "
-                "tokens must not be dropped, merged or added between the two (set patch dropout to 0)"
+                f"attention '{self.name}' sees {length} tokens, but its feature map makes {grid}, {grid.length} "
+                "tokens: they must not be dropped, merged or added between the two (set patch dropout to 0)"
             )
         return grid
+
+
+def release(places: Iterable[Place], kept: Iterable[Place] = ()) -> None:
+    """Stop following the feature maps of places, except those that other places need."""
+    needed = {id(place.source) for place in kept}
+    for source in {id(place.source): place.source for place in places}.values():
+        if id(source) not in needed:
+            source.release()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -18,8 +19,8 @@ SOFTMAX = (torch.softmax, Tensor.softmax, F.softmax)
 #: Where models keep the size of an attention's window: on the module, on its position bias, or on its parent.
 WINDOWS = ("window_size", "rel_pos.window_size", "..partition_size")
 LOOKED_FOR = (
-    "retconv looks for modules that call torch's scaled_dot_product_attention, or are talking-heads or cosine attention "
-    "(CaiT, Swin v2), on as many queries as keys, whose tokens are those of a window or of a feature map"
+    "retconv looks for modules that call torch's scaled_dot_product_attention, or are talking-heads or cosine "
+    "attention (CaiT, Swin v2), on as many queries as keys, whose tokens are those of a window or of a feature map"
 )
 
 
@@ -27,35 +28,34 @@ class UnsupportedModelError(ValueError):
     """A model has no attention that a mask of a token grid can be put into."""
 
 
-def find_places(model: nn.Module, example: Tensor | None = None) -> list[Place]:
+def find_places(model: nn.Module, example: Tensor) -> list[Place]:
     """Run a model on one input, and say where attention between the tokens of a grid happens in it.
 
     Args:
         model: A timm vision transformer, or anything built like one.
-        example: An input of batch size 1; by default zeros of the size that the model's patch embedding names.
+        example: An input of batch size 1.
 
     Returns:
-        The places in the order of computation; those of feature maps follow them until ``release`` is called.
+        The places in the order of computation; they follow the model's feature maps until they are released.
 
     Raises:
         UnsupportedModelError: If there is none, with the reason for each attention that was seen.
-        ValueError: If no example is given and the model does not say its image size.
     """
     watch = _Watch(model)
-    with torch.no_grad(), _as_in_use(model), watch.hooks():
-        inputs = example_input(model) if example is None else example[:1]
-        with watch:
-            model(inputs)
+    try:
+        with torch.no_grad(), evaluating(model), _fused(model) as fused, watch.hooks(), watch:
+            model(example)
+    finally:
+        kept = {id(place.source) for place in watch.places.values()}
+        for source in watch.sources.values():
+            if id(source) not in kept:
+                source.release()
     if not watch.places:
         reasons = "".join(f"; '{name}': {reason}" for name, reason in list(watch.refused.items())[:3])
         raise UnsupportedModelError(
             f"no place for a mask in {type(model).__name__}{reasons or ': no attention was computed'}. {LOOKED_FOR}"
         )
-    kept = {id(place.source) for place in watch.places.values()}
-    for source in watch.sources.values():
-        if id(source) not in kept:
-            source.release()
-    return list(watch.places.values())
+    return [replace(place, fused=fused.get(watch.modules[name])) for name, place in watch.places.items()]
 
 
 def example_input(model: nn.Module) -> Tensor:
@@ -76,18 +76,26 @@ def example_input(model: nn.Module) -> Tensor:
 
 
 @contextmanager
-def _as_in_use(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode and torch's attention function wherever a module offers it; all as before afterwards."""
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Evaluation mode, and afterwards each module's own mode again."""
     training = {module: module.training for module in model.modules()}
-    fused = {module: module.fused_attn for module in model.modules() if hasattr(module, "fused_attn")}
     try:
         model.eval()
-        for module in fused:
-            module.fused_attn = True
         yield
     finally:
         for module, mode in training.items():
             module.training = mode
+
+
+@contextmanager
+def _fused(model: nn.Module) -> Iterator[dict[nn.Module, bool]]:
+    """Torch's attention function wherever a module offers it; afterwards as before. Yields what was before."""
+    fused = {module: module.fused_attn for module in model.modules() if hasattr(module, "fused_attn")}
+    try:
+        for module in fused:
+            module.fused_attn = True
+        yield fused
+    finally:
         for module, value in fused.items():
             module.fused_attn = value
 
@@ -144,7 +152,7 @@ class _Watch(TorchFunctionMode):
         found = None if reason else self._grid(name, queries)
         if found:
             source, prefix = found
-            self.places[name] = Place(name, queries.shape[1], prefix, source, call)
+            self.places[name] = Place(name, queries.shape[1], prefix, source, call, None)
         else:
             maps = sorted({source.shape for source in self.sources.values() if source.shape})
             self.refused[name] = reason or (
@@ -182,7 +190,7 @@ class _Watch(TorchFunctionMode):
         owner = self.modules[name.rpartition(".")[0] if path.startswith("..") else name]
         for step in owners:
             owner = getattr(owner, step, None) or nn.Identity()
-        return Window(owner, attribute) if getattr(owner, attribute, None) else None
+        return Window(owner, attribute) if isinstance(getattr(owner, attribute, None), tuple) else None
 
 
 def _by_hand(module: nn.Module) -> str:
