@@ -8,7 +8,6 @@ whatever a model does around it (rotary positions, normalised queries, gates, po
 from __future__ import annotations
 
 import math
-from functools import cache
 from typing import Any
 
 import torch
@@ -103,7 +102,7 @@ class CosineAttention(nn.Module):
         network on log-spaced offsets.
     """
 
-    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+    def forward(self: Any, x: Tensor, mask: Tensor | None = None) -> Tensor:
         """``(windows, tokens, channels)`` to the same; ``mask`` is the shift mask, a bias for each window."""
         bias = None if self.q_bias is None else torch.cat((self.q_bias, self.k_bias, self.v_bias))
         qkv = F.linear(x, self.qkv.weight, bias).unflatten(-1, (3, self.num_heads, -1))
@@ -119,11 +118,15 @@ class CosineAttention(nn.Module):
         return self.proj_drop(self.proj(out.transpose(1, 2).flatten(2)))
 
 
-@cache
-def masked_class(plain: Any, call: str) -> type[MaskedAttention]:
-    """The class of modules of a plain class with a mask."""
-    bases = (MaskedAttention, CosineAttention, plain) if call == "cosine" else (MaskedAttention, plain)
-    return type(f"Masked{plain.__name__}", bases, {"__module__": __name__})
+_CLASSES: dict[tuple[type[nn.Module], str], type[MaskedAttention]] = {}
+
+
+def masked_class(plain: type[nn.Module], call: str) -> type[MaskedAttention]:
+    """The class of modules of a plain class with a mask, always the same one."""
+    if (plain, call) not in _CLASSES:
+        bases = (MaskedAttention, CosineAttention, plain) if call == "cosine" else (MaskedAttention, plain)
+        _CLASSES[plain, call] = type(f"Masked{plain.__name__}", bases, {"__module__": __name__})
+    return _CLASSES[plain, call]
 
 
 def plain_class(module: nn.Module) -> type[nn.Module]:

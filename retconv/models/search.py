@@ -88,9 +88,11 @@ def evaluating(model: nn.Module) -> Iterator[None]:
 
 
 @contextmanager
-def _fused(model: nn.Module) -> Iterator[dict[nn.Module, bool]]:
+def _fused(model: nn.Module) -> Iterator[dict[Any, bool]]:
     """Torch's attention function wherever a module offers it; afterwards as before. Yields what was before."""
-    fused = {module: module.fused_attn for module in model.modules() if hasattr(module, "fused_attn")}
+    fused: dict[Any, bool] = {
+        module: bool(module.fused_attn) for module in model.modules() if hasattr(module, "fused_attn")
+    }
     try:
         for module in fused:
             module.fused_attn = True
@@ -179,7 +181,8 @@ class _Watch(TorchFunctionMode):
         windows = [window for window in (self._window(name, path) for path in WINDOWS) if window]
         # Attention on a whole map sees each image once; on windows, as often as there are windows.
         maps = [source for source in reversed(self.sources.values()) if source.shape] if queries.shape[0] == 1 else []
-        for source in [*windows, *maps]:
+        sources: list[FeatureMap | Window] = [*windows, *maps]
+        for source in sources:
             height, width = source.shape
             if queries.shape[2] - height * width in self.prefixes:
                 return source, queries.shape[2] - height * width

@@ -36,6 +36,9 @@ def add_masks(
     windows, and once more with the masks in. Weights, their names and everything else about the model stay as they are,
     and a checkpoint of the plain model still loads. When the image size changes, the masks move to the new grid.
 
+    Rows and columns of prefix tokens are neutral. So in a model that reads off its class token, the mask of the last
+    layer has no effect and no gradient: only the class token's row leaves that layer.
+
     Args:
         model: A timm vision transformer (ViT, DeiT, BEiT, EVA, CaiT, PiT, Swin, Swin v2, MaxViT, …), or anything that
             attends by ``torch.nn.functional.scaled_dot_product_attention``.
