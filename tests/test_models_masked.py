@@ -114,6 +114,19 @@ def test_removing_masks_restores_the_model_bit_for_bit(family: str) -> None:
     assert not hooks
 
 
+@pytest.mark.parametrize("share", ["head", "layer", "model"])
+def test_an_incomplete_checkpoint_of_a_masked_model_is_noticed(share: str) -> None:
+    """No numbers of masks at all is a plain model's checkpoint; some are too few."""
+    model = add_masks(plain("ViT"), "gmm", share=share)
+    checkpoint = model.state_dict()
+    masks = [key for key in checkpoint if ".mask." in key]
+    assert len(masks) == (2 if share == "model" else 4)
+    del checkpoint[masks[0]]
+    with pytest.raises(RuntimeError, match=rf'Missing key.*"{masks[0]}"'):
+        model.load_state_dict(checkpoint)
+    model.load_state_dict({key: value for key, value in checkpoint.items() if key not in masks})
+
+
 @every_family
 def test_copies_and_pickles_are_masked_too(family: str) -> None:
     model, x = randomise(add_masks(plain(family), "table")), images(family)
@@ -201,7 +214,9 @@ def test_masked_talking_heads_against_loops() -> None:
         assert_close(out[0], naive_models.attention(*arguments, talk=talk))
 
 
-@pytest.mark.parametrize("placement", ["multiply_logits", "bias_logits", "multiply_weights", "retention", "convolution"])
+@pytest.mark.parametrize(
+    "placement", ["multiply_logits", "bias_logits", "multiply_weights", "retention", "convolution"]
+)
 def test_talking_heads_take_every_placement(placement: str) -> None:
     """Where heads do not talk (mixing is the identity), CaiT's attention is the plain placement's."""
     model = add_masks(plain("CaiT").double(), "manhattan", placement=placement)

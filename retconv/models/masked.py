@@ -85,7 +85,7 @@ class MaskedAttention(nn.Module):
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
         # A checkpoint of the plain model says nothing of masks: they stay as they are. One of a masked model that lacks
         # some is still incomplete.
-        if not any(key.startswith(f"{prefix}mask.") for key in state_dict):
+        if "mask" in self._modules and not any(key.startswith(f"{prefix}mask.") for key in state_dict):
             state_dict.update({f"{prefix}mask.{key}": value for key, value in self.mask.state_dict().items()})
         super()._load_from_state_dict(state_dict, prefix, *args)
 

@@ -69,18 +69,19 @@ def add_masks(
     example = example_input(model) if example is None else example[:1]
     found = find_places(model, example)
     places = [place for place in found if fnmatchcase(place.name, where)]
+    done = False
     try:
         if not places:
             raise ValueError(f"no attention matches where={where!r}: there are {', '.join(p.name for p in found)}")
         masks = make_masks(mask, [(place.grid(), place.heads) for place in places], share, options)
-        for place, one in zip(places, masks, strict=True):
-            _put(model.get_submodule(place.name), one, placement, place)
+        for i, (place, one) in enumerate(zip(places, masks, strict=True)):
+            _put(model.get_submodule(place.name), one, placement, place, shared=i > 0 and one is masks[0])
         with torch.no_grad(), evaluating(model):
             model(example)
-    except BaseException:
-        remove_masks(model)
-        raise
+        done = True
     finally:
+        if not done:
+            remove_masks(model)
         release(found, kept=places)
     return model
 
@@ -127,11 +128,16 @@ def masked_modules(model: nn.Module) -> Iterator[tuple[str, MaskedAttention]]:
             yield name, module
 
 
-def _put(module: Any, mask: Mask, placement: str, place: Place) -> None:
+def _put(module: Any, mask: Mask, placement: str, place: Place, shared: bool) -> None:
     weight = next(module.parameters())
     # Masks are computed in float32 at least, and cast to the scores' dtype last.
     mask.to(weight.device, torch.promote_types(weight.dtype, torch.float32))
     module.__class__ = masked_class(type(module), place.call)
-    module.mask, module.placement, module.place = mask, placement, place
+    if shared:
+        # One mask of the whole model belongs to its first place alone, so that it has one name in a checkpoint.
+        module.__dict__["mask"] = mask
+    else:
+        module.mask = mask
+    module.placement, module.place = placement, place
     if place.fused is not None:
         module.fused_attn = True
