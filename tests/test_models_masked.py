@@ -191,7 +191,7 @@ def test_masked_swin_against_loops_in_every_window() -> None:
 
 def test_masked_cosine_attention_against_loops() -> None:
     model = randomise(add_masks(plain("Swin v2").double(), "table"))
-    name, mask = list(masks_of(model).items())[0]
+    name, mask = next(iter(masks_of(model).items()))
     module, (x, *_), out = inside(model, name, images("Swin v2").double())
     coordinates = module.relative_coords_table.view(-1, 2)
     table = (16 * torch.sigmoid(module.cpb_mlp(coordinates))).tolist()
@@ -214,13 +214,11 @@ def test_masked_talking_heads_against_loops() -> None:
         assert_close(out[0], naive_models.attention(*arguments, talk=talk))
 
 
-@pytest.mark.parametrize(
-    "placement", ["multiply_logits", "bias_logits", "multiply_weights", "retention", "convolution"]
-)
+@pytest.mark.parametrize("placement", sorted(PLACEMENTS))
 def test_talking_heads_take_every_placement(placement: str) -> None:
     """Where heads do not talk (mixing is the identity), CaiT's attention is the plain placement's."""
     model = add_masks(plain("CaiT").double(), "manhattan", placement=placement)
-    name, mask = list(masks_of(model).items())[0]
+    name, mask = next(iter(masks_of(model).items()))
     module = model.get_submodule(name)
     for mixing in (module.proj_l, module.proj_w):
         mixing.weight.data.copy_(torch.eye(2))

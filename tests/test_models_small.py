@@ -24,7 +24,7 @@ from retconv.models import SMALL_MODELS, grids_of, masks_of
 from retconv.models.__main__ import main
 from retconv.models.count import count
 from retconv.models.hub import MaskedViT
-from retconv.models.t2t import TokenTransformer, TokensToTokens, sinusoids
+from retconv.models.t2t import TokensToTokens, TokenTransformer, sinusoids
 from retconv.models.table import NOTES, PUBLISHED, table
 
 PAPER = sorted(PUBLISHED)

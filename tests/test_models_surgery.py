@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import pytest
@@ -102,7 +103,7 @@ def test_masks_follow_the_image_size_of_a_vit() -> None:
         outputs[size] = anysize(normal(0, 1, 3, *size, dtype=torch.float32))
         assert set(grids_of(anysize).values()) == {Grid((size[0] // 8, size[1] // 8), prefix=1)}
     # 2×8 and 8×2 tokens have equally many, so only the grid tells their masks apart.
-    assert float((outputs[16, 64] - outputs[64, 16]).abs().max()) > 1e-4
+    assert float((outputs[16, 64] - outputs[64, 16]).detach().abs().max()) > 1e-4
 
 
 def test_masks_follow_the_windows_of_a_swin() -> None:
@@ -126,7 +127,7 @@ def test_tokens_that_go_missing_are_noticed() -> None:
 
 
 def test_gradient_checkpointing_gives_the_same_gradients() -> None:
-    """timm runs a checkpointed block again in backward: the mask is in place then too."""
+    """A block that timm checkpoints runs again in backward: the mask is in place then too."""
     gradients = []
     for checkpointing in (False, True):
         model = add_masks(plain("ViT"), "table").train()
@@ -176,6 +177,17 @@ def test_models_without_a_place_for_masks_are_refused_with_the_reason(name: str,
     model = timm.create_model(name)
     with pytest.raises(UnsupportedModelError, match=rf"{reason}.*retconv looks for modules that call torch's"):
         add_masks(model, "gmm")
+
+
+def test_attention_that_stays_plain_is_told() -> None:
+    """Twins attends in windows of which it keeps only the side, and to pooled keys; on the whole map only at last."""
+    model = timm.create_model("twins_svt_small", img_size=64).eval()
+    with pytest.warns(UserWarning, match=r"masks are in 2 attention modules; \d+ stay plain, as 'blocks.0.0.attn'"):
+        add_masks(model, "gmm")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        add_masks(remove_masks(model), "gmm", where="blocks.3.*")
+        add_masks(plain("CaiT"), "gmm")
 
 
 @pytest.mark.parametrize("shape", SHAPES)

@@ -14,6 +14,8 @@ from torch.overrides import TorchFunctionMode
 
 from retconv.models.places import FeatureMap, Place, Window
 
+#: As in a class token's attention, or where keys are pooled: there is no square mask, and none is missed.
+OTHER_KEYS = "its queries are not the tokens that its keys are"
 #: Every way in which a module may call softmax.
 SOFTMAX = (torch.softmax, Tensor.softmax, F.softmax)
 #: Where models keep the size of an attention's window: on the module, on its position bias, or on its parent.
@@ -28,7 +30,7 @@ class UnsupportedModelError(ValueError):
     """A model has no attention that a mask of a token grid can be put into."""
 
 
-def find_places(model: nn.Module, example: Tensor) -> list[Place]:
+def find_places(model: nn.Module, example: Tensor) -> tuple[list[Place], dict[str, str]]:
     """Run a model on one input, and say where attention between the tokens of a grid happens in it.
 
     Args:
@@ -36,7 +38,8 @@ def find_places(model: nn.Module, example: Tensor) -> list[Place]:
         example: An input of batch size 1.
 
     Returns:
-        The places in the order of computation; they follow the model's feature maps until they are released.
+        The places in the order of computation, which follow the model's feature maps until they are released; and the
+        attention between as many queries as keys that a mask does not fit, with the reason.
 
     Raises:
         UnsupportedModelError: If there is none, with the reason for each attention that was seen.
@@ -55,7 +58,8 @@ def find_places(model: nn.Module, example: Tensor) -> list[Place]:
         raise UnsupportedModelError(
             f"no place for a mask in {type(model).__name__}{reasons or ': no attention was computed'}. {LOOKED_FOR}"
         )
-    return [replace(place, fused=fused.get(watch.modules[name])) for name, place in watch.places.items()]
+    places = [replace(place, fused=fused.get(watch.modules[name])) for name, place in watch.places.items()]
+    return places, {name: reason for name, reason in watch.refused.items() if reason != OTHER_KEYS}
 
 
 def example_input(model: nn.Module) -> Tensor:
@@ -168,7 +172,7 @@ class _Watch(TorchFunctionMode):
             return f"its queries have {queries.ndim} axes, not (batch, heads, tokens, channels)"
         heads, length, channels = queries.shape[1:]
         if length != keys:
-            return f"{length} queries look at {keys} keys, which are not the same tokens"
+            return OTHER_KEYS
         out = getattr(getattr(module, "qkv", None), "out_features", 0)
         if call == "attention" and out == 3 * heads * length != 3 * heads * channels:
             return "it attends between channels, not between tokens (cross-covariance), so there is no grid of pairs"

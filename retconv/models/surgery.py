@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy as copying
+import warnings
 from collections.abc import Iterator
 from fnmatch import fnmatchcase
 from typing import Any
@@ -39,6 +40,9 @@ def add_masks(
     Rows and columns of prefix tokens are neutral. So in a model that reads off its class token, the mask of the last
     layer has no effect and no gradient: only the class token's row leaves that layer.
 
+    Attention of a class token to the patches, or to pooled keys, has no square mask and stays as it is. If other
+    attention cannot be masked, a warning says so.
+
     Args:
         model: A timm vision transformer (ViT, DeiT, BEiT, EVA, CaiT, PiT, Swin, Swin v2, MaxViT, …), or anything that
             attends by ``torch.nn.functional.scaled_dot_product_attention``.
@@ -67,7 +71,7 @@ def add_masks(
         raise ValueError("the model has masks already: call remove_masks(model) first")
     model = copying.deepcopy(model) if copy else model
     example = example_input(model) if example is None else example[:1]
-    found = find_places(model, example)
+    found, refused = find_places(model, example)
     places = [place for place in found if fnmatchcase(place.name, where)]
     done = False
     try:
@@ -79,6 +83,13 @@ def add_masks(
         with torch.no_grad(), evaluating(model):
             model(example)
         done = True
+        left = [f"'{name}': {reason}" for name, reason in refused.items() if fnmatchcase(name, where)]
+        if left:
+            warnings.warn(
+                f"masks are in {len(places)} attention modules; {len(left)} stay plain, as {left[0]}. Say which to mask "
+                "with where=",
+                stacklevel=2,
+            )
     finally:
         if not done:
             remove_masks(model)
