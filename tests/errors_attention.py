@@ -5,10 +5,12 @@ from error_table import Error
 
 from retconv.attention import bias_logits, convolution, multiply_logits, retention
 from retconv.grid import Grid
+from retconv.masks import GaussianMixtureMask
 
 GRID = Grid((2, 3), prefix=1)
 X = torch.ones(2, 4, 7, 3)
 KERNEL = torch.ones(4, 3, 5)
+ONES = torch.ones(4, 1)
 
 ATTENTION: dict[str, Error] = {
     "unbatched": (
@@ -24,7 +26,7 @@ ATTENTION: dict[str, Error] = {
     "grid without the prefix": (
         lambda: multiply_logits(X, X, X, KERNEL, (2, 3)),
         ValueError,
-        r"Grid\(\(2, 3\)\) has 6 tokens .* the queries have 7: give the grid of these tokens",
+        r"Grid\(\(2, 3\)\) has 6 tokens.* the queries have 7: give the grid of these",
     ),
     "mixed dtypes": (
         lambda: multiply_logits(X, X, X.double(), KERNEL, GRID),
@@ -64,12 +66,40 @@ ATTENTION: dict[str, Error] = {
     "unknown backend": (
         lambda: retention(X, X, X, KERNEL, GRID, backend="flash"),
         ValueError,
-        "retention has no backend 'flash': choose 'auto' or one of reference",
+        "retention has no backend 'flash': choose 'auto' or one of reference, recompute",
     ),
     "negative weight": (
         lambda: bias_logits(X, X, X, -KERNEL, GRID),
         ValueError,
         r"must not be negative: .* no logarithm \(law 10\), use multiply_logits, got -1, -1, -1, -1 and 56 more",
+    ),
+}
+
+ATTENTION |= {
+    "weights of a fused backend": (
+        lambda: multiply_logits(X, X, X, KERNEL, GRID, return_weights=True, backend="recompute"),  # type: ignore[call-overload]
+        ValueError,
+        "backend 'recompute' never holds the weights: use backend='reference'",
+    ),
+    "dropout in blocks": (
+        lambda: multiply_logits(X, X, X, KERNEL, GRID, dropout_p=0.1, backend="recompute"),
+        ValueError,
+        "backend 'recompute' does not apply: it holds no weights to drop, and dropout_p is 0.1; use backend='auto'",
+    ),
+    "channels of no Gaussian": (
+        lambda: bias_logits(X, X, X, KERNEL, GRID, backend="channels"),
+        ValueError,
+        "does not apply: the mask is not a GaussianMixtureMask of one component",
+    ),
+    "operator of a mask": (
+        lambda: convolution(X, X, X, torch.ones(4, 7, 7), GRID, backend="operator"),
+        ValueError,
+        "'operator' does not apply: the mask has no kernel",
+    ),
+    "negative Gaussian": (
+        lambda: bias_logits(X, X, X, GaussianMixtureMask.from_parameters(ONES, -ONES), GRID, backend="channels"),
+        ValueError,
+        r"alpha must be positive to have a logarithm \(law 10\), got -1, -1, -1, -1",
     ),
 }
 

@@ -10,6 +10,7 @@ from strategies import DTYPES, HEADS, every_grid, kernel_of, mask_of, normal
 from torch import Tensor
 
 from retconv.attention import PLACEMENTS, bias_logits, convolution, multiply_logits, multiply_weights, retention
+from retconv.checks import tolerance
 from retconv.convert import kernel_to_mask
 from retconv.grid import Grid
 from retconv.kernels import alibi, window
@@ -254,12 +255,20 @@ def test_hard_window_as_a_bias_is_local_attention() -> None:
 
 @every_placement
 def test_bfloat16_is_near_its_float64_reference(placement: str) -> None:
-    """Against float64 on the same rounded inputs: three roundings (scores, mask product, weights), each of 2⁻⁹ of the
-    largest logit, reach the output; the budget is 4 units of 2⁻⁷ for logits below 8.
+    """The plain formula rounds scores, masked scores and weights, by half a unit (2⁻⁹) each, and the output once.
+
+    A logit of size z that is off by 2⁻⁹ z moves its weight by as much: the budget is 2⁻⁹ (1 + 2 max |z|) and the
+    tolerance of the result, of the largest sum of absolute values that a row adds up.
     """
     grid = Grid((4, 5), prefix=1)
     inputs = [x.to(torch.bfloat16) for x in (*qkv(grid, 15), kernel_for(placement, grid.shape, 15))]
-    half = PLACEMENTS[placement](*inputs, grid)
-    exact = PLACEMENTS[placement](*(x.double() for x in inputs), grid)
+    half, _ = PLACEMENTS[placement](*inputs, grid, return_weights=True)
+    q, k, v, kernel = (x.double() for x in inputs)
+    exact, weights = PLACEMENTS[placement](q, k, v, kernel, grid, return_weights=True)
+    mask = kernel_to_mask(kernel, grid)
+    scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-2, -1)
+    logits = {"multiply_logits": scores * mask, "bias_logits": scores.abs() + mask.log().abs()}.get(placement, scores)
+    size = float((weights.abs() @ v.abs()).max())
+    budget = (2.0**-9 * (1 + 2 * float(logits.abs().max())) + tolerance(torch.bfloat16)) * size
     assert half.dtype == torch.bfloat16
-    assert float((half.double() - exact).abs().max() / exact.abs().max()) <= 4 * 2.0**-7
+    assert float((half.double() - exact).abs().max()) <= budget

@@ -2,19 +2,119 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from retconv.attention import reference
+from retconv.attention import channels, recompute, reference
 from retconv.attention.inputs import MaskLike, Source, check_bias, check_dropout, check_qkv
 from retconv.grid import Grid
+from retconv.operators import operator
 
-#: The backends of each placement, beside ``"auto"``.
+#: The backends of each placement, beside ``"auto"``: the plain formula; blocks that are computed again in backward;
+#: fused ``scaled_dot_product_attention`` with a bias, or with extra channels for one Gaussian; the operator M V.
 BACKENDS: dict[str, tuple[str, ...]] = {
-    "multiply_logits": ("reference",),
-    "bias_logits": ("reference",),
-    "multiply_weights": ("reference",),
-    "retention": ("reference",),
-    "convolution": ("reference",),
+    "multiply_logits": ("reference", "recompute"),
+    "bias_logits": ("reference", "recompute", "sdpa", "channels"),
+    "multiply_weights": ("reference", "recompute"),
+    "retention": ("reference", "recompute"),
+    "convolution": ("reference", "operator"),
+}
+
+#: Placements without softmax, in which a bias on logits has no meaning.
+LINEAR = ("retention", "convolution")
+
+
+@dataclass(frozen=True)
+class Call:
+    """The checked arguments of a placement."""
+
+    placement: str
+    q: Tensor
+    k: Tensor
+    v: Tensor
+    mask: MaskLike
+    source: Source
+    scale: float
+    bias: Tensor | None
+    dropout_p: float
+
+    def refusal(self, backend: str) -> str | None:
+        """Why a backend does not apply, or None if it does."""
+        if self.dropout_p and backend in ("recompute", "operator"):
+            return f"it holds no weights to drop, and dropout_p is {self.dropout_p}"
+        if backend == "channels" and not channels.applies(self.mask):
+            return "the mask is not a GaussianMixtureMask of one component"
+        if backend == "operator" and self.source.kernel is None:
+            return "the mask has no kernel"
+        return None
+
+    def choose(self) -> str:
+        """The fastest exact backend, as ``python -m retconv.bench attention`` measures on CPU; elsewhere a plain one."""
+        if torch.compiler.is_exporting():
+            return "reference"
+        if self.placement == "convolution":
+            return "operator" if self.refusal("operator") is None else "reference"
+        if self.placement == "bias_logits":
+            return self._choose_bias()
+        on_cpu = self.q.device.type == "cpu"
+        return "recompute" if on_cpu and self.refusal("recompute") is None else "reference"
+
+    def _choose_bias(self) -> str:
+        learnt = torch.is_grad_enabled() and any(
+            x is not None and x.requires_grad for x in (self.bias, self.source.values)
+        )
+        if (
+            channels.applies(self.mask)
+            and self.bias is None
+            and not torch.compiler.is_compiling()
+            and channels.precise(self.mask, self.source.grid, self.q.dtype)
+        ):
+            return "channels"
+        # On a CPU fused attention takes its slow, dense path as soon as its bias needs a gradient.
+        slow = learnt and self.q.device.type == "cpu" and self.refusal("recompute") is None
+        return "recompute" if slow else "sdpa"
+
+
+def _recompute(call: Call) -> Tensor:
+    return recompute.attend(call.placement, call.q, call.k, call.v, call.source, call.scale, call.bias)
+
+
+def _sdpa(call: Call) -> Tensor:
+    """The logarithm of the mask as the bias of fused attention."""
+    bias = call.source.log().dense().to(call.q.dtype)[None]
+    bias = bias if call.bias is None else bias + call.bias.to(bias.dtype)
+    return F.scaled_dot_product_attention(
+        call.q, call.k, call.v, attn_mask=bias, dropout_p=call.dropout_p, scale=call.scale
+    )
+
+
+def _channels(call: Call) -> Tensor:
+    assert channels.applies(call.mask)
+    return channels.attend(call.q, call.k, call.v, call.mask, call.source.grid, call.scale, call.bias, call.dropout_p)
+
+
+def _operator(call: Call) -> Tensor:
+    """``M V`` without M; the ones of prefix tokens are sums of values."""
+    kernel, grid, v = call.source.kernel, call.source.grid, call.v
+    assert kernel is not None
+    prefix, body = v[..., : grid.prefix, :], v[..., grid.prefix :, :]
+    out = operator(kernel.to(v.dtype), grid.without_prefix()) @ body
+    if not grid.prefix:
+        return out
+    total = prefix.sum(dim=-2, keepdim=True)
+    whole = (total + body.sum(dim=-2, keepdim=True)).expand_as(prefix)
+    return torch.cat([whole, out + total], dim=-2)
+
+
+_RUN: dict[str, Callable[[Call], Tensor]] = {
+    "recompute": _recompute,
+    "sdpa": _sdpa,
+    "channels": _channels,
+    "operator": _operator,
 }
 
 
@@ -36,7 +136,7 @@ def run(
     check_qkv(q, k, v, grid)
     check_dropout(dropout_p)
     if bias is not None:
-        if placement in ("retention", "convolution"):
+        if placement in LINEAR:
             raise ValueError(f"{placement} has no softmax, so a bias on logits has no meaning: leave it out")
         check_bias(bias, q)
     if backend not in ("auto", *BACKENDS[placement]):
@@ -46,6 +146,12 @@ def run(
     if return_weights and backend not in ("auto", "reference"):
         raise ValueError(f"backend {backend!r} never holds the weights: use backend='reference' to return them")
     source = Source.read(mask, grid, q.shape[1])
-    scale = q.shape[-1] ** -0.5 if scale is None else scale
-    out, weights = reference.attend(placement, q, k, v, source, scale, bias, dropout_p)
-    return (out, weights) if return_weights else out
+    call = Call(placement, q, k, v, mask, source, q.shape[-1] ** -0.5 if scale is None else scale, bias, dropout_p)
+    name = "reference" if return_weights else call.choose() if backend == "auto" else backend
+    if name == "reference":
+        out, weights = reference.attend(placement, q, k, v, source, call.scale, bias, dropout_p)
+        return (out, weights) if return_weights else out
+    reason = call.refusal(name)
+    if reason is not None:
+        raise ValueError(f"backend {name!r} does not apply: {reason}; use backend='auto'")
+    return _RUN[name](call)

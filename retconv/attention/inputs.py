@@ -111,8 +111,8 @@ def check_qkv(q: Tensor, k: Tensor, v: Tensor, grid: Grid) -> None:
         )
     if q.shape[2] != grid.length:
         raise ValueError(
-            f"{grid} has {grid.length} tokens (prefix tokens first), the queries have {q.shape[2]}: give the grid of these "
-            "tokens, for a window the window's"
+            f"{grid} has {grid.length} tokens, prefix tokens included, the queries have {q.shape[2]}: give the grid of "
+            "these tokens, for windows the window's"
         )
     if not (q.is_floating_point() and q.dtype == k.dtype == v.dtype):
         raise ValueError(f"q, k and v must have one floating dtype, got {q.dtype}, {k.dtype}, {v.dtype}")

@@ -1,0 +1,289 @@
+"""Every fast backend is the reference, gradients included, and keeps nothing large for backward."""
+
+import pytest
+import torch
+from attention_cases import BATCH, SOFTMAX, bias_for, gradients, kernel_for, qkv
+from compare import assert_close, assert_exact
+from hypothesis import HealthCheck, settings
+from strategies import HEADS, every_grid, kernel_of, normal, uniform
+from torch import Tensor
+
+from retconv.attention import BACKENDS, PLACEMENTS, bias_logits, blocks, channels, multiply_logits, recompute
+from retconv.attention.backends import Call
+from retconv.attention.inputs import Source
+from retconv.bench.timing import peak_bytes
+from retconv.convert import kernel_to_mask
+from retconv.grid import Grid
+from retconv.masks import GaussianMixtureMask, RetNetMask
+
+F64 = torch.float64
+every_recomputed = pytest.mark.parametrize("placement", [p for p, names in BACKENDS.items() if "recompute" in names])
+#: Block sizes and table limits: whole heads together, a few elements, and a few rows at a time, dense or from a table.
+CUTS = {
+    "heads": (2**19, 2000),
+    "elements": (900, 2000),
+    "rows": (60, 2000),
+    "runs of heads": (2**19, 1),
+    "runs": (60, 1),
+}
+every_cut = pytest.mark.parametrize("cut", CUTS)
+
+
+def set_cut(monkeypatch: pytest.MonkeyPatch, cut: str) -> None:
+    block, tokens = CUTS[cut]
+    monkeypatch.setattr(blocks, "BLOCK", block)
+    monkeypatch.setattr(blocks, "TABLE_TOKENS", tokens)
+    # Padding of rows at every other length.
+    monkeypatch.setattr(blocks, "ALIASED", 2)
+
+
+def check_against_reference(
+    placement: str, backend: str, shape: tuple[int, ...], seed: int, dtype: torch.dtype
+) -> None:
+    grid = Grid(shape, prefix=seed % 3)
+    leaves = dict(zip("qkv", qkv(grid, seed, dtype), strict=True))
+    leaves["mask"] = kernel_for(placement, shape, seed, dtype)[: 1 + seed % HEADS]
+    bias = bias_for(placement, grid, seed, dtype)
+    if bias is not None:
+        leaves["bias"] = bias
+    upstream = normal(seed + 30, *leaves["v"].shape)
+    fast = gradients(placement, leaves, grid, upstream.to(dtype), scale=0.7, backend=backend)
+    exact = gradients(
+        placement, {n: x.double() for n, x in leaves.items()}, grid, upstream, scale=0.7, backend="reference"
+    )
+    for actual, expected in zip(fast, exact, strict=True):
+        assert_close(actual, expected)
+
+
+@every_cut
+@every_recomputed
+@settings(max_examples=4, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@every_grid
+def test_blocks_are_the_reference(
+    shape: tuple[int, ...], seed: int, placement: str, cut: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Output and gradients in q, k, v, mask and bias, however the scores are cut."""
+    set_cut(monkeypatch, cut)
+    check_against_reference(placement, "recompute", shape, seed, F64)
+
+
+@pytest.mark.parametrize(("placement", "backend"), [("bias_logits", "sdpa"), ("convolution", "operator")])
+@settings(max_examples=5)
+@every_grid
+def test_fused_backends_are_the_reference(shape: tuple[int, ...], seed: int, placement: str, backend: str) -> None:
+    check_against_reference(placement, backend, shape, seed, F64)
+
+
+@pytest.mark.parametrize(("placement", "backend"), [(p, b) for p, names in BACKENDS.items() for b in (*names, "auto")])
+def test_float32_is_within_its_tolerance(placement: str, backend: str) -> None:
+    """Against the reference in float64, gradients included."""
+    if backend != "channels":
+        check_against_reference(placement, backend, (6, 7), 2, torch.float32)
+    else:
+        check_law_20((6, 7), 2, torch.float32, prefix=1)
+
+
+@every_recomputed
+def test_gradcheck_of_blocks(placement: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    set_cut(monkeypatch, "rows")
+    grid = Grid((2, 3), prefix=1)
+    q, k, v = (x.requires_grad_() for x in qkv(grid, 3))
+    kernel = kernel_for(placement, grid.shape, 3).requires_grad_()
+    run = PLACEMENTS[placement]
+    assert torch.autograd.gradcheck(lambda *x: run(*x, grid, backend="recompute"), (q, k, v, kernel))
+
+
+def test_strided_queries_keys_and_values_are_read_in_place() -> None:
+    """As timm makes them: one product for q, k and v, then a permutation."""
+    grid = Grid((4, 4))
+    qkv_ = normal(4, BATCH, grid.length, 3, HEADS, 8).permute(2, 0, 3, 1, 4)
+    kernel = kernel_of(grid.shape, 4)
+    fast = multiply_logits(*qkv_, kernel, grid, backend="recompute")
+    assert_close(fast, multiply_logits(*qkv_, kernel, grid, backend="reference"))
+
+
+def test_hidden_keys_keep_gradients_finite_in_blocks() -> None:
+    grid = Grid(6)
+    leaves = dict(zip("qkv", qkv(grid, 10), strict=True)) | {"mask": RetNetMask(HEADS, gamma=0.7).double().kernel(grid)}
+    fast, exact = (
+        gradients("bias_logits", leaves, grid, leaves["v"], backend=backend) for backend in ("recompute", "reference")
+    )
+    for actual, expected in zip(fast, exact, strict=True):
+        assert_close(actual, expected)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@every_recomputed
+def test_half_types_are_computed_in_float32(placement: str, dtype: torch.dtype) -> None:
+    """One rounding of inputs, which both share, and one of the result: half a unit in the last place of the dtype."""
+    grid = Grid((4, 5), prefix=1)
+    inputs = [x.to(dtype) for x in (*qkv(grid, 15), kernel_for(placement, grid.shape, 15))]
+    half = PLACEMENTS[placement](*inputs, grid, backend="recompute")
+    exact = PLACEMENTS[placement](*(x.double() for x in inputs), grid, backend="reference")
+    assert half.dtype == dtype
+    assert_close(half, exact)
+
+
+def test_autocast_reaches_no_block() -> None:
+    grid = Grid((4, 5), prefix=1)
+    q, k, v = (x.to(torch.bfloat16).requires_grad_() for x in qkv(grid, 16))
+    mask = GaussianMixtureMask(HEADS, start="local", generator=torch.Generator().manual_seed(0))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        out = multiply_logits(q, k, v, mask, grid, backend="recompute")
+    out.float().square().sum().backward()
+    assert out.dtype == torch.bfloat16
+    assert_close(out, multiply_logits(q.double(), k.double(), v.double(), mask.double(), grid, backend="reference"))
+
+
+@pytest.mark.parametrize("shape", [(7,), (1, 6), (3, 5), (5, 3), (2, 3, 4)])
+def test_runs_hold_every_row_of_the_mask(shape: tuple[int, ...]) -> None:
+    """Bit for bit; and the table is smaller than the mask by about n_1 / 2."""
+    kernel, grid = kernel_of(shape, 5), Grid(shape)
+    rows = blocks.TableRows(blocks.runs(kernel, shape), 1, grid)
+    read = rows.read(blocks.Block(0, HEADS, 0, grid.size)).reshape(HEADS, grid.size, grid.size)
+    queries, keys = rows.orders(kernel.device)
+    assert_exact(read, kernel_to_mask(kernel, grid)[:, queries][:, :, keys])
+    assert rows.table[0].numel() == (2 * shape[0] - 1) * (grid.size // shape[0]) ** 2
+
+
+@pytest.mark.parametrize(
+    ("heads", "batch", "rows", "columns", "step"), [(3, 5, 8, 8, 1), (2, 7, 64, 80, 8), (1, 1, 9, 9, 3)]
+)
+def test_blocks_cover_every_score_once(
+    heads: int, batch: int, rows: int, columns: int, step: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for limit in (1, 100, 700, 6000, 10**6):
+        monkeypatch.setattr(blocks, "BLOCK", limit)
+        count = torch.zeros(heads * batch, rows)
+        for block in blocks.plan(heads, batch, rows, columns, step):
+            size = (block.stop - block.start) * (block.last - block.first) * columns
+            assert size <= limit or block.last - block.first <= step or block.stop - block.start == 2
+            assert block.first % step == 0
+            count[block.start : block.stop, block.first : block.last] += 1
+        assert_exact(count, torch.ones_like(count))
+
+
+# --- law 20 ---------------------------------------------------------------------------------------------------------
+
+
+def gaussian(seed: int, dtype: torch.dtype) -> GaussianMixtureMask:
+    return GaussianMixtureMask.from_parameters(
+        uniform(seed, 1.5, 4.0, HEADS, 1, dtype=dtype), uniform(seed + 1, 0.5, 2.0, HEADS, 1, dtype=dtype)
+    )
+
+
+def check_law_20(shape: tuple[int, ...], seed: int, dtype: torch.dtype, prefix: int) -> None:
+    grid, mask = Grid(shape, prefix), gaussian(seed, dtype)
+    exact = GaussianMixtureMask.from_parameters(mask.sigma.detach().double(), mask.alpha.detach().double())
+    inputs = qkv(grid, seed, dtype)
+    results = []
+    for module, backend in ((mask, "channels"), (exact, "reference")):
+        q, k, v = (x.to(module.sigma.dtype).requires_grad_() for x in inputs)
+        out = bias_logits(q, k, v, module, grid, backend=backend)
+        upstream = normal(seed + 30, *out.shape, dtype=out.dtype)
+        # Without prefix tokens α is a constant of every row, which the softmax removes.
+        wanted = [q, k, v, module.sigma, *([module.alpha] if prefix else [])]
+        results.append([out, *torch.autograd.grad((out * upstream).sum(), wanted)])
+    for actual, expected in zip(*results, strict=True):
+        assert_close(actual, expected)
+
+
+@settings(max_examples=15)
+@every_grid
+def test_law_20_quadratic_encoding(shape: tuple[int, ...], seed: int) -> None:
+    """``softmax(S + log M)`` of one Gaussian is plain attention with D + 1 extra channels, gradients to σ included."""
+    check_law_20(shape if max(shape) > 1 else (2, 2), seed, F64, prefix=seed % 2)
+
+
+def test_law_20_in_float32_on_a_large_grid() -> None:
+    """Equal to the dense bias to 1e-5."""
+    grid, mask = Grid((14, 14)), GaussianMixtureMask.from_parameters(torch.tensor([[3.0], [8.0]]), torch.ones(2, 1))
+    q, k, v = qkv(grid, 6, torch.float32)
+    fused = bias_logits(q, k, v, mask, grid, backend="channels")
+    assert_close(fused, bias_logits(q.double(), k.double(), v.double(), mask.double(), grid, backend="reference"))
+
+
+def test_extra_channels_are_the_bias_up_to_a_constant_of_each_row() -> None:
+    grid, mask = Grid((3, 4)), gaussian(7, F64)
+    zero = torch.zeros(1, HEADS, grid.length, 5, dtype=F64)
+    query, key = channels.extended(zero, zero, mask, grid, scale=0.5)
+    difference = 0.5 * query @ key.transpose(-2, -1) - mask(grid).log()
+    assert query.shape[-1] == 8
+    assert_close(difference - difference[..., :1] + 1, torch.ones_like(difference))
+
+
+# --- what is kept, and what is chosen -------------------------------------------------------------------------------
+
+
+def saved(out_of: object, largest: int) -> tuple[int, int]:
+    """Bytes that a call keeps for backward, and how many of its tensors have that many entries or more."""
+    kept: dict[int, Tensor] = {}
+
+    def pack(x: Tensor) -> Tensor:
+        kept[x.untyped_storage().data_ptr()] = x
+        return x
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda x: x):
+        out_of()  # type: ignore[operator]
+    return sum(x.untyped_storage().nbytes() for x in kept.values()), sum(x.numel() >= largest for x in kept.values())
+
+
+def test_fused_backends_keep_no_scores_for_backward() -> None:
+    """Plain eager attention keeps its weights, (batch, heads, N, N); the fused ones keep nothing of that size."""
+    grid = Grid((12, 12))
+    size = 4 * HEADS * grid.size**2
+    q, k, v = (normal(i, 4, HEADS, grid.size, 8, dtype=torch.float32).requires_grad_() for i in range(3))
+    mask = GaussianMixtureMask(HEADS, 1)
+    plain, _ = saved(lambda: ((q * 0.3) @ k.transpose(-2, -1)).softmax(dim=-1) @ v, size)
+    _, of_reference = saved(lambda: multiply_logits(q, k, v, mask, grid, backend="reference"), size)
+    assert of_reference >= 2
+    mask.alpha.data.abs_()
+    for placement, backend in [*((p, "recompute") for p in (*SOFTMAX, "retention")), ("bias_logits", "channels")]:
+        held, large = saved(lambda p=placement, b=backend: PLACEMENTS[p](q, k, v, mask, grid, backend=b), size)
+        assert large == 0, (placement, backend)
+        assert held < plain, (placement, backend)
+
+
+def test_large_masks_are_never_formed() -> None:
+    """From 1,024 tokens on neither M nor dM is N×N: forward and backward hold less than one mask of all heads."""
+    grid, heads = Grid((32, 32)), 16
+    q, k, v = (normal(i, 1, heads, grid.size, 4, dtype=torch.float32).requires_grad_() for i in range(3))
+    kernel = torch.ones(heads, *grid.kernel_shape, requires_grad=True)
+    held = peak_bytes(lambda: multiply_logits(q, k, v, kernel, grid, backend="recompute").sum().backward())
+    assert held < heads * grid.size**2 * 4 / 2
+    assert bool(kernel.grad.isfinite().all())
+
+
+def choice(placement: str, mask: object, grid: Grid, **changes: object) -> str:
+    q = torch.zeros(1, HEADS, grid.length, 4)
+    arguments = {"q": q, "k": q, "v": q, "mask": mask, "scale": 1.0, "bias": None, "dropout_p": 0.0} | changes
+    return Call(placement=placement, source=Source.read(mask, grid, HEADS), **arguments).choose()  # type: ignore[arg-type]
+
+
+def test_auto_takes_the_fastest_exact_backend() -> None:
+    grid = Grid((4, 4))
+    many, one = GaussianMixtureMask(HEADS, start="local"), GaussianMixtureMask(HEADS, 1, start="local")
+    one.sigma.data.fill_(3.0)
+    assert choice("multiply_logits", many, grid) == "recompute"
+    assert choice("multiply_logits", many, grid, dropout_p=0.1) == "reference"
+    assert choice("bias_logits", many, grid) == "recompute"
+    assert choice("bias_logits", one, grid) == "channels"
+    with torch.no_grad():
+        assert choice("bias_logits", many, grid) == "sdpa"
+    assert choice("convolution", many, grid) == "operator"
+    one.sigma.data.fill_(0.01)
+    assert choice("bias_logits", one, grid) == "recompute", "the dot product of a narrow Gaussian is not precise"
+
+
+@pytest.mark.parametrize(("shape", "bias"), [([], False), ([], True), ([2, 3], False)])
+def test_operation_is_a_good_citizen_of_torch(shape: list[int], bias: bool) -> None:
+    """Its schema, shapes without values and gradients are registered as ``torch.compile`` expects."""
+    grid = Grid((2, 3))
+    q, k, v = (x.requires_grad_() for x in qkv(grid, 8))
+    kernel = kernel_of(grid.shape, 8)
+    mask = (blocks.runs(kernel, grid.shape) if shape else kernel_to_mask(kernel, grid)).requires_grad_()
+    added = normal(8, 1, 1, 6, 6).requires_grad_() if bias else None
+    checks = ("test_schema", "test_autograd_registration", "test_faketensor", "test_aot_dispatch_dynamic")
+    torch.library.opcheck(
+        recompute._attend, (q, k, v, mask, added, "multiply_logits", 0.5, shape, 0), test_utils=checks
+    )
