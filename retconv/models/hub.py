@@ -47,13 +47,8 @@ class MaskedViT(
     ) -> None:
         super().__init__()
         if architecture.startswith("retconv_"):
-            masking: dict[str, Any] = {
-                "mask": mask,
-                "placement": placement,
-                "share": share,
-                "mask_options": mask_options,
-            }
-            self.model = timm.create_model(architecture, **masking, **model_options)
+            masking: dict[str, Any] = {"mask": mask, "placement": placement, "share": share}
+            self.model = timm.create_model(architecture, mask_options=mask_options, **masking, **model_options)
         else:
             self.model = timm.create_model(architecture, **model_options)
             if mask is not None:

@@ -86,8 +86,8 @@ def add_masks(
         left = [f"'{name}': {reason}" for name, reason in refused.items() if fnmatchcase(name, where)]
         if left:
             warnings.warn(
-                f"masks are in {len(places)} attention modules; {len(left)} stay plain, as {left[0]}. Say which to mask "
-                "with where=",
+                f"masks are in {len(places)} attention modules; {len(left)} stay plain, as {left[0]}. Say which to "
+                "mask with where=",
                 stacklevel=2,
             )
     finally:
