@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import onnxruntime
+import pandas as pd
 import pytest
 import timm
 import torch
@@ -18,6 +19,7 @@ from strategies import normal
 from torch import nn
 from torch.nn import functional as F
 
+import retconv
 from retconv.checks import relative_error
 from retconv.grid import Grid
 from retconv.models import SMALL_MODELS, grids_of, masks_of
@@ -39,7 +41,7 @@ def test_size_and_cost_equal_the_published_figures_at_their_printed_precision() 
     counted = table()
     assert counted["agrees"].all(), counted
     assert set(counted["model"]) == set(PUBLISHED) == set(NOTES)
-    assert dict(zip(counted["model"], counted["mask_parameters"], strict=True)) == {
+    assert dict(zip(counted["model"], counted["gmm_parameters"], strict=True)) == {
         "retconv_vit_tiny": 9 * 12 * 10,
         "retconv_swin_tiny": (2 * 3 + 6 * 6 + 4 * 12) * 10,
         "retconv_cait_tiny": 24 * 4 * 10,
@@ -69,6 +71,12 @@ def test_the_command_prints_the_table(tmp_path: Path) -> None:
     assert result.output.count("yes") == 5
     assert "retconv_pit_tiny: with a class token" in result.output
     assert out.read_text().count("\n") == 6
+
+
+def test_stored_table_is_the_one_that_is_counted() -> None:
+    """The figure of parameters and costs reads it: ``python -m retconv.models --out`` writes it anew."""
+    stored = pd.read_csv(Path(retconv.__file__).parents[1] / "paper_figures" / "data" / "models.csv")
+    pd.testing.assert_frame_equal(stored, table())
 
 
 @pytest.mark.parametrize("name", SMALL_MODELS)

@@ -11,6 +11,7 @@ from retconv.figures import (
     locality_extroversion,
     masked_photograph,
     masks_and_kernels,
+    parameters_and_macs,
     underflow,
     windows,
 )
@@ -27,6 +28,7 @@ FIGURES: dict[str, FigureSpec] = {
         locality_extroversion.FIGURE,
         equivalence.FIGURE,
         underflow.FIGURE,
+        parameters_and_macs.FIGURE,
     )
 }
 

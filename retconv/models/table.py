@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pandas as pd
 import timm
+from torch import nn
 
 from retconv.models.count import count
-from retconv.models.named import MaskLike
 from retconv.models.small import OTHERS
+from retconv.models.surgery import masks_of
 
 #: Millions of parameters, and millions of multiply-accumulates at 32×32 pixels, as the paper prints them.
 PUBLISHED: dict[str, tuple[float, float]] = {
@@ -40,31 +43,31 @@ NOTES: dict[str, str] = {
 }
 
 
-def table(mask: MaskLike = "gmm", num_classes: int = 100, img_size: int = 32) -> pd.DataFrame:
-    """Count the small models with a mask and set them beside the published figures.
+def table(masks: Sequence[str] = ("gmm", "table", "elm"), num_classes: int = 100, img_size: int = 32) -> pd.DataFrame:
+    """Count the small models, with masks and without, and set them beside the published figures.
 
     Args:
-        mask: The mask whose parameters are counted.
+        masks: Names of masks whose parameters are counted, as each is by default.
         num_classes: Classes; the published figures are those of 100.
         img_size: Side of the image; the published costs are those of 32.
 
     Returns:
-        One row for each model: ``model``, ``parameters`` and ``mask_parameters`` (numbers), ``published_parameters``
-        (millions), ``layer_macs`` (linear and convolution layers), ``published_macs`` (millions), ``attention_macs``
+        One row for each model: ``model``, ``parameters`` (numbers, without masks), ``published_parameters`` (millions),
+        for each mask a column ``gmm_parameters`` and so on (numbers), ``layer_macs`` (linear and convolution layers), ``published_macs`` (millions), ``attention_macs``
         (Q Kᵀ, weights times V, mixing heads), ``agrees`` (whether both equal the published figures at their printed
         precision), and ``note``.
     """
     rows = []
     for name in ("retconv_vit_tiny", *OTHERS):
-        model = timm.create_model(name, mask=mask, num_classes=num_classes, img_size=img_size)
-        cost = count(model)
+        options = {"num_classes": num_classes, "img_size": img_size}
+        cost = count(timm.create_model(name, **options))
         parameters, macs = PUBLISHED[name]
         rows.append(
             {
                 "model": name,
                 "parameters": cost.parameters,
                 "published_parameters": parameters,
-                "mask_parameters": cost.mask_parameters,
+                **{f"{mask}_parameters": _numbers(timm.create_model(name, mask=mask, **options)) for mask in masks},
                 "layer_macs": cost.layer_macs,
                 "published_macs": macs,
                 "attention_macs": cost.attention_macs,
@@ -73,3 +76,8 @@ def table(mask: MaskLike = "gmm", num_classes: int = 100, img_size: int = 32) ->
             }
         )
     return pd.DataFrame(rows)
+
+
+def _numbers(model: nn.Module) -> int:
+    """Numbers of all masks of a model together."""
+    return sum(p.numel() for mask in masks_of(model).values() for p in mask.parameters())
