@@ -9,6 +9,7 @@ import pytest
 import torch
 from click.testing import CliRunner
 
+from retconv.attention import PLACEMENTS
 from retconv.bench.__main__ import main
 from retconv.bench.timing import operand_bytes, peak_bytes, race
 from retconv.operators import operator
@@ -65,3 +66,18 @@ def test_operand_counts_kernel_and_prepared_mask() -> None:
     op = operator(kernel, 3, "dense")
     op @ torch.randn(1, 3, 2)
     assert operand_bytes(op) == pytest.approx(5 * 4 + 9 * 4)
+
+
+def test_attention_table_has_every_contender_and_keeps_earlier_rows(tmp_path: Path) -> None:
+    out = tmp_path / "attention.csv"
+    options = ["attention", "--dim", "4", "--width", "8", "--batch", "1", "--rounds", "1", "--out", str(out)]
+    for grid in ("3x4", "7"):
+        result = CliRunner().invoke(main, [*options, "--grid", grid, "--append"])
+        assert result.exit_code == 0, result.output
+    table = pd.read_csv(out)
+    assert list(table["grid"].unique()) == ["3×4", "7"]
+    assert set(table["placement"]) == {"none", *PLACEMENTS}
+    assert (table.loc[table["contender"] == "plain SDPA", "ratio"] == 1).all()
+    assert (table["ratio_q1"] <= table["ratio_q3"]).all()
+    assert (table["memory"] > 0).all()
+    assert set(table["pass"]) == {"forward", "forward + backward"}

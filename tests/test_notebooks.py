@@ -14,7 +14,7 @@ NOTEBOOKS = sorted((Path(__file__).parents[1] / "notebooks").glob("*.ipynb"))
 
 
 def test_there_are_notebooks() -> None:
-    assert [n.stem for n in NOTEBOOKS] == ["01_masks_are_kernels"]
+    assert [n.stem for n in NOTEBOOKS] == ["01_masks_are_kernels", "05_masks_in_your_vit"]
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)

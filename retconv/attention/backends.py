@@ -53,7 +53,7 @@ class Call:
         return None
 
     def choose(self) -> str:
-        """The fastest exact backend, as ``python -m retconv.bench attention`` measures on CPU; elsewhere a plain one."""
+        """The fastest exact backend, as measured on CPU by ``python -m retconv.bench attention``; else a plain one."""
         if torch.compiler.is_exporting():
             return "reference"
         if self.placement == "convolution":

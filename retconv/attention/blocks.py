@@ -21,6 +21,8 @@ TABLE_TOKENS = 1024
 ALIASED, PADDING = 256, 16
 #: Up to this many elements of a batch are added one by one.
 FEW = 4
+#: From this many scores on a slab is added to the table by itself.
+LARGE = 2**17
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,7 @@ class Block:
 
 
 def plan(heads: int, batch: int, rows: int, columns: int, step: int) -> Iterator[Block]:
-    """Blocks of at most ``BLOCK`` scores, or of ``step`` rows where those are more, in order."""
+    """Blocks of about ``BLOCK`` scores, or of ``step`` rows where those are more, in order."""
     matrix = rows * columns
     if matrix * batch <= BLOCK:
         together = batch * max(1, BLOCK // (matrix * batch))
@@ -63,7 +65,7 @@ def plan(heads: int, batch: int, rows: int, columns: int, step: int) -> Iterator
     # A product of two matrices runs on one thread, a batch of them on all: two elements side by side where there are.
     together = max(min(batch, 2), BLOCK // matrix)
     together = math.ceil(batch / math.ceil(batch / together))
-    height = rows if matrix * together <= BLOCK else max(step, BLOCK // (columns * together) // step * step)
+    height = rows if matrix * together <= BLOCK else step * max(1, round(BLOCK / (columns * together * step)))
     for head in range(heads):
         for element in range(0, batch, together):
             start = head * batch + element
@@ -137,11 +139,17 @@ class TableRows:
         part, factor = by_mask(grad, part, factor)
         heads, _, slabs, step, size = part.shape
         width = size + (slabs - 1) * step
+        table = grad[block.heads(grad, self.batch), :, block.first : block.first + width]
+        if step * size >= LARGE:
+            for slab in range(slabs):
+                within = None if factor is None else factor[:, :, slab]
+                add_products(table[..., slab * step : slab * step + size], part[:, :, slab], within)
+            return
         # Each slab is written one step further to the right than the one before: equal entries stand in one column.
         skewed = part.new_zeros(heads, slabs, step, width)
         view = skewed.as_strided((heads, slabs, step, size), (skewed.stride(0), skewed.stride(1) + step, width, 1))
         add_products(view, part, factor)
-        grad[block.heads(grad, self.batch), :, block.first : block.first + width] += skewed.sum(dim=1)
+        table += skewed.sum(dim=1)
 
     def orders(self, device: torch.device) -> tuple[Tensor, Tensor]:
         """The order of queries and that of keys, as indices of tokens."""

@@ -98,7 +98,7 @@ class _Work:
 
     def part(self, values: Tensor, mask: Tensor) -> Tensor:
         """The masked columns of a block's values, ``(heads, batch, *rows, masked)`` like its part of the mask."""
-        return self._by_head(values[..., : self.rows.masked]).unflatten(2, mask.shape[2:-1])
+        return self._columns(values, self.rows.masked, mask.shape[2:-1])
 
     def multiply(self, values: Tensor, mask: Tensor | None, out: Tensor) -> None:
         """Write the product with the mask, of which None is the neutral one, to ``out``, which may be the values."""
@@ -111,7 +111,7 @@ class _Work:
     def softmax(self, block: Block, values: Tensor) -> None:
         """Add the bias, hide the padding, and normalise, in place."""
         if self.bias is not None:
-            self._by_head(values[..., : self.length]).add_(self.bias_part(block, self.bias))
+            self._columns(values, self.length, values.shape[1:2]).add_(self.bias_part(block, self.bias))
         if self.padding:
             values[..., self.length :] = -torch.inf
         torch.softmax(values, dim=-1, out=values)
@@ -119,7 +119,7 @@ class _Work:
     def add_bias(self, block: Block, grad: Tensor, values: Tensor) -> None:
         """Add the gradient of a block's logits to that of the bias."""
         total = self.bias_part(block, grad)
-        total += self._by_head(values[..., : self.length]).sum_to_size(total.shape)
+        total += self._columns(values, self.length, values.shape[1:2]).sum_to_size(total.shape)
 
     def bias_part(self, block: Block, bias: Tensor) -> Tensor:
         """A view of the bias of a block, ``(heads, batch, rows, length)``; axes may have length 1."""
@@ -131,8 +131,10 @@ class _Work:
             bias = bias[:, :, block.first : block.last]
         return bias.transpose(0, 1)
 
-    def _by_head(self, values: Tensor) -> Tensor:
-        return values.unflatten(0, (max(1, values.shape[0] // self.batch), -1))
+    def _columns(self, values: Tensor, count: int, rows: torch.Size) -> Tensor:
+        heads = max(1, values.shape[0] // self.batch)
+        view = values.view(heads, values.shape[0] // heads, *rows, self.columns)
+        return view if count == self.columns else view[..., :count]
 
     def weights(self, placement: str, block: Block, scores: Tensor, mask: Tensor | None, out: Tensor) -> Tensor:
         """What multiplies V; where the mask multiplies, it is ``out``, and ``scores`` keep what it multiplied."""

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 
 from retconv.figures import (
     convolved_photograph,
+    cost_of_a_mask,
     equivalence,
     locality_extroversion,
     masked_photograph,
@@ -29,6 +30,7 @@ FIGURES: dict[str, FigureSpec] = {
         equivalence.FIGURE,
         underflow.FIGURE,
         parameters_and_macs.FIGURE,
+        cost_of_a_mask.FIGURE,
     )
 }
 

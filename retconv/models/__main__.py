@@ -26,9 +26,10 @@ from retconv.models.table import table
 def main(masks: tuple[str, ...], classes: int, img_size: int, out: Path | None) -> None:
     r"""Count the five small vision transformers and set them beside the published figures.
 
-    Parameters and multiply-accumulates (MACs) are in millions. The published MACs count linear and convolution layers
-    and an added bias as one for each output; the columns of masks say how many numbers each adds; `attention` is what Q K^T, the weights times V and the mixing of heads add
-    to them. `agrees` says whether both figures equal the published ones at their printed precision.
+    Parameters and multiply-accumulates (MACs) are in millions; the columns of masks say how many numbers each adds.
+    The published MACs count linear and convolution layers, and an added bias as one for each output; `attention` is
+    what Q K^T, the weights times V and the mixing of heads add to them. `agrees` says whether both figures equal the
+    published ones at their printed precision.
 
     \b
     Examples:

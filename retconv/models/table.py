@@ -53,9 +53,9 @@ def table(masks: Sequence[str] = ("gmm", "table", "elm"), num_classes: int = 100
 
     Returns:
         One row for each model: ``model``, ``parameters`` (numbers, without masks), ``published_parameters`` (millions),
-        for each mask a column ``gmm_parameters`` and so on (numbers), ``layer_macs`` (linear and convolution layers), ``published_macs`` (millions), ``attention_macs``
-        (Q Kᵀ, weights times V, mixing heads), ``agrees`` (whether both equal the published figures at their printed
-        precision), and ``note``.
+        for each mask a column ``gmm_parameters`` and so on (numbers), ``layer_macs`` (linear and convolution layers),
+        ``published_macs`` (millions), ``attention_macs`` (Q Kᵀ, weights times V, mixing heads), ``agrees`` (whether
+        both equal the published figures at their printed precision), and ``note``.
     """
     rows = []
     for name in ("retconv_vit_tiny", *OTHERS):
