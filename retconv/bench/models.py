@@ -51,8 +51,8 @@ def bench(
         **model_options: Further arguments of every model.
 
     Returns:
-        The rows of ``race`` with ``model``, ``mode``, ``dtype``, ``kind`` (the pass), ``device``, and ``cost``, the time
-        relative to the plain model as the median of ratios within rounds, with its quartiles.
+        The rows of ``race`` with ``model``, ``mode``, ``dtype``, ``kind`` (the pass), ``device``, and ``cost``, the
+        time relative to the plain model as the median of ratios within rounds, with its quartiles.
     """
     settings = [(n, m, d, p) for n in names for m in modes for d in dtypes for p in passes]
     tables = []

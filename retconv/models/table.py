@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import pandas as pd
 import timm
@@ -59,7 +60,7 @@ def table(masks: Sequence[str] = ("gmm", "table", "elm"), num_classes: int = 100
     """
     rows = []
     for name in ("retconv_vit_tiny", *OTHERS):
-        options = {"num_classes": num_classes, "img_size": img_size}
+        options: dict[str, Any] = {"num_classes": num_classes, "img_size": img_size}
         cost = count(timm.create_model(name, **options))
         parameters, macs = PUBLISHED[name]
         rows.append(
