@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from matplotlib.axes import Axes
@@ -21,7 +22,8 @@ _MASKS = {
     "table_parameters": ("kernel table", GREEN, "s"),
     "elm_parameters": ("element-wise, shared by heads", ORANGE, "D"),
 }
-_PUBLISHED = {"color": "black", "marker": "|", "markersize": 9.0, "markeredgewidth": 1.2, "linestyle": "none"}
+_PUBLISHED: dict[str, Any] = {"color": "black", "marker": "|", "markersize": 9.0, "linestyle": "none"}
+_PUBLISHED["markeredgewidth"] = 1.2
 
 
 def _bars(ax: Axes, values: pd.Series, left: pd.Series | float, colour: str) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +13,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from retconv.models.search import evaluating, example_input
-from retconv.models.surgery import masks_of
+from retconv.models.surgery import masked_modules, masks_of
 
 #: Linear layers that mix heads: they act on scores and weights, so they are counted with attention.
 HEAD_MIXING = ("proj_l", "proj_w")
@@ -63,8 +64,8 @@ def count(model: nn.Module, example: Tensor | None = None) -> Count:
     ]
     flops = FlopCounterMode(display=False)
     try:
-        # The plain formula of attention: of its fused kernels the counter knows only some. And it needs autograd.
-        with torch.enable_grad(), evaluating(model), sdpa_kernel(SDPBackend.MATH), flops:
+        # The plain formula of attention: of its fast forms the counter knows only some. And it needs autograd.
+        with torch.enable_grad(), evaluating(model), _plainly(model), sdpa_kernel(SDPBackend.MATH), flops:
             model(example_input(model) if example is None else example[:1])
     finally:
         for handle in handles:
@@ -75,6 +76,18 @@ def count(model: nn.Module, example: Tensor | None = None) -> Count:
         layer_macs=sum(products) + sum(biases),
         attention_macs=flops.get_total_flops() // 2 - sum(products),
     )
+
+
+@contextmanager
+def _plainly(model: nn.Module) -> Iterator[None]:
+    backends = {module: module.backend for _, module in masked_modules(model)}
+    try:
+        for module in backends:
+            module.backend = "reference"
+        yield
+    finally:
+        for module, backend in backends.items():
+            module.backend = backend
 
 
 def _counter(products: list[int], biases: list[int]) -> Callable[[Any, Any, Tensor], None]:

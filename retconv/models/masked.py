@@ -54,7 +54,8 @@ class _Masking(TorchFunctionMode):
         if attn_mask is not None and attn_mask.dtype == torch.bool:
             attn_mask = torch.zeros_like(attn_mask, dtype=q.dtype).masked_fill(~attn_mask, -torch.inf)
         attend = PLACEMENTS[self.module.placement]
-        return attend(q, k, v, self.module.mask, grid, scale=scale, bias=attn_mask, dropout_p=dropout_p)
+        mask, backend = self.module.mask, self.module.backend
+        return attend(q, k, v, mask, grid, scale=scale, bias=attn_mask, dropout_p=dropout_p, backend=backend)
 
     def _weigh(self, scores: Tensor) -> Tensor:
         """Talking heads mix the scores before the softmax and the weights after: the mask acts between the two."""
@@ -71,11 +72,13 @@ class MaskedAttention(nn.Module):
         mask: The mask.
         placement: Where it acts, a name of ``retconv.attention.PLACEMENTS``.
         place: The module's name, heads and grid.
+        backend: How the placement is computed, ``"auto"`` or one of ``retconv.attention.BACKENDS``.
     """
 
     mask: Mask
     placement: str
     place: Place
+    backend = "auto"
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """The module's own forward, with the mask in place."""
