@@ -13,8 +13,8 @@ from torch import Tensor
 from retconv.convert import unfold
 from retconv.grid import Grid
 
-#: Scores in a block, 2 MiB in float32: a backward pass works on three such blocks at a time.
-BLOCK = 2**19
+#: Scores in a block, 1 MiB in float32: a backward pass works on three such blocks at a time, on each thread.
+BLOCK = 2**18
 #: From this many tokens on the mask is read from a table of runs, below it is dense.
 TABLE_TOKENS = 1024
 #: Rows of a length that is a multiple of this fall on the same cache sets: they are made longer by ``PADDING`` columns.
@@ -62,8 +62,7 @@ def plan(heads: int, batch: int, rows: int, columns: int, step: int) -> Iterator
         for start in range(0, heads * batch, together):
             yield Block(start, min(start + together, heads * batch), 0, rows)
         return
-    # A product of two matrices runs on one thread, a batch of them on all: two elements side by side where there are.
-    together = max(min(batch, 2), BLOCK // matrix)
+    together = max(1, BLOCK // matrix)
     together = math.ceil(batch / math.ceil(batch / together))
     height = rows if matrix * together <= BLOCK else step * max(1, round(BLOCK / (columns * together * step)))
     for head in range(heads):
@@ -99,11 +98,11 @@ class DenseRows:
     step = 1
 
     def __init__(self, mask: Tensor, batch: int) -> None:
-        self.mask, self.batch, self.masked = mask, batch, mask.shape[-1]
+        self.values, self.batch, self.masked = mask, batch, mask.shape[-1]
 
     def read(self, block: Block) -> Tensor:
         """``(heads, 1, rows, length)``, to be broadcast over the batch."""
-        return self.mask[block.heads(self.mask, self.batch), None, block.first : block.last]
+        return self.values[block.heads(self.values, self.batch), None, block.first : block.last]
 
     def add(self, block: Block, grad: Tensor, part: Tensor, factor: Tensor | None = None) -> None:
         """Add ``(heads, batch, rows, length)``, times a factor, summed over the batch, to the gradient."""
@@ -123,12 +122,12 @@ class TableRows:
     """
 
     def __init__(self, table: Tensor, batch: int, grid: Grid) -> None:
-        self.table, self.batch, self.grid, self.masked = table, batch, grid, grid.size
+        self.values, self.batch, self.grid, self.masked = table, batch, grid, grid.size
         self.step = grid.size // grid.shape[0]  # R
 
     def read(self, block: Block) -> Tensor:
         """``(heads, 1, slabs, R, N)``: overlapping views, nothing is copied."""
-        heads = self.table[block.heads(self.table, self.batch)]
+        heads = self.values[block.heads(self.values, self.batch)]
         slabs = (block.last - block.first) // self.step
         size = (heads.shape[0], 1, slabs, self.step, self.grid.size)
         stride = (heads.stride(0), 0, self.step, heads.stride(1), 1)
