@@ -20,6 +20,7 @@ def test_there_are_notebooks() -> None:
         "02_retention_is_convolution",
         "03_spectra_and_locality",
         "04_proofs",
+        "05_masks_in_your_vit",
     ]
 
 

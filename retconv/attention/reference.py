@@ -28,11 +28,12 @@ def attend(
         weights = mask.to(v.dtype).expand(*v.shape[:2], -1, -1)
     else:
         scores = (q * scale) @ k.transpose(-2, -1)  # shape: (batch, heads, length, length)
-        weights = _weights(placement, scores, mask.to(scores.dtype), bias)
+        weights = weigh(placement, scores, mask.to(scores.dtype), bias)
     return drop(weights, dropout_p) @ v, weights
 
 
-def _weights(placement: str, scores: Tensor, mask: Tensor, bias: Tensor | None) -> Tensor:
+def weigh(placement: str, scores: Tensor, mask: Tensor, bias: Tensor | None = None) -> Tensor:
+    """The weights of scores ``(batch, heads, length, length)`` under a dense mask (its logarithm for ``bias_logits``)."""
     if placement == "retention":
         return scores * mask
     if placement == "multiply_logits":

@@ -16,6 +16,7 @@ from retconv.figures import (
     masked_photograph,
     masks_and_kernels,
     normalisation_breaks_it,
+    parameters_and_macs,
     symbols,
     szego,
     truncation_certificate,
@@ -43,6 +44,7 @@ FIGURES: dict[str, FigureSpec] = {
         effective_size.FIGURE,
         truncation_certificate.FIGURE,
         gaussian_as_retention.FIGURE,
+        parameters_and_macs.FIGURE,
     )
 }
 

@@ -1,0 +1,97 @@
+# ---
+# jupyter:
+#   jupytext:
+#     formats: ipynb,py:percent
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3 (ipykernel)
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # Masks in your ViT
+#
+# **Claim.** A mask is one line away from any timm vision transformer: weights, their names and everything around the
+# attention stay as they are.
+
+# %%
+import timm
+import torch
+
+from retconv.models import add_masks, grids_of, kernels_of, masks_of, remove_masks
+
+# %% [markdown]
+# ## Five lines
+#
+# Weights here are random, since the notebook needs no network; with `pretrained=True` the lines are the same.
+
+# %%
+torch.manual_seed(0)
+model = timm.create_model("vit_tiny_patch16_224", img_size=96, depth=4).eval()
+images = torch.randn(2, 3, 96, 96)
+plain = model(images).detach()
+add_masks(model, "gmm", start="local")
+
+# %% [markdown]
+# The attention modules were found by running the model once. Each has a mask of its own on its grid of 6×6 tokens; the
+# class token before them is neutral.
+
+# %%
+for name, mask in masks_of(model).items():
+    print(name, grids_of(model)[name], mask)
+
+# %% [markdown]
+# ## Their kernels
+#
+# A mask is a convolution kernel. These are the kernels of one head in each layer; train the model and draw them again.
+
+# %%
+import matplotlib.pyplot as plt
+
+figure, axes = plt.subplots(1, 4, figsize=(9, 2.4), layout="constrained")
+for ax, (name, kernel) in zip(axes, kernels_of(model).items(), strict=True):
+    drawn = ax.imshow(kernel[0].detach(), extent=(-5.5, 5.5, 5.5, -5.5), vmin=0, vmax=1, cmap="viridis")
+    ax.set(title=name, xlabel="offset right (tokens)", ylabel="offset down (tokens)")
+    ax.label_outer()
+figure.colorbar(drawn, ax=axes, label="weight")
+
+# %% [markdown]
+# ## A neutral mask is neutral
+#
+# A kernel table starts as ones: `M ⊙ S = S`. So the masked model gives the logits of the plain one, up to the rounding
+# of the order in which attention adds up, and a checkpoint of the plain model loads into it, strictly.
+
+# %%
+checkpoint = remove_masks(model).state_dict()
+neutral = add_masks(model, "table", copy=True)
+print(neutral.load_state_dict(checkpoint))
+print("masked − plain:", float((neutral(images) - plain).abs().max().detach()), "of", float(plain.abs().max()))
+print("masks removed, equal bit for bit:", torch.equal(model(images), plain))
+
+# %% [markdown]
+# ## Another image size
+#
+# A mask that depends on the offset alone moves to any grid. When timm changes the image size, the masks follow.
+
+# %%
+add_masks(model, "gmm", start="local")
+model.set_input_size((64, 128))
+model(torch.randn(1, 3, 64, 128))
+print(set(grids_of(model).values()), {tuple(kernel.shape) for kernel in kernels_of(model).values()})
+
+# %% [markdown]
+# ## Windows too
+#
+# In a Swin the grid is the window, shifted or not; its position bias and its shift mask are added after the mask has
+# multiplied. What cannot be masked says why.
+
+# %%
+swin = add_masks(timm.create_model("retconv_swin_tiny"), "manhattan")
+print(len(masks_of(swin)), "masks on", set(grids_of(swin).values()))
+try:
+    add_masks(timm.create_model("xcit_nano_12_p16_224", img_size=64), "gmm")
+except ValueError as error:
+    print(error)

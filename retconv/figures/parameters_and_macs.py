@@ -1,0 +1,102 @@
+"""Figure: sizes and costs of the five small models, counted, beside the published ones, and what a mask adds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+
+from retconv.figures.panels import letter
+from retconv.figures.spec import FigureSpec
+from retconv.figures.style import BLUE, DOUBLE, GREEN, GREY, ORANGE, PINK, new_figure
+
+_STORED = Path(__file__).parents[2] / "paper_figures" / "data" / "models.csv"
+_NAMES = {"vit": "ViT", "swin": "Swin", "cait": "CaiT", "pit": "PiT", "t2t": "T2T"}
+_MASKS = {
+    "gmm_parameters": ("Gaussian mixture, K = 5", BLUE, "o"),
+    "table_parameters": ("kernel table", GREEN, "s"),
+    "elm_parameters": ("element-wise, shared by heads", ORANGE, "D"),
+}
+_PUBLISHED: dict[str, Any] = {"color": "black", "marker": "|", "markersize": 9.0, "linestyle": "none"}
+_PUBLISHED["markeredgewidth"] = 1.2
+
+
+def _bars(ax: Axes, values: pd.Series, left: pd.Series | float, colour: str) -> None:
+    ax.barh(range(len(values)), values, height=0.55, left=left, color=colour)
+
+
+def _describe(ax: Axes, ends: pd.Series, texts: list[str]) -> None:
+    for row, (end, text) in enumerate(zip(ends, texts, strict=True)):
+        ax.annotate(text, (end, row), (4, 0), textcoords="offset points", va="center")
+
+
+def draw() -> tuple[Figure, pd.DataFrame]:
+    """Parameters, multiply-accumulates, and the parameters of masks, model by model."""
+    data = pd.read_csv(_STORED).drop(columns="note")
+    names = [_NAMES[model.split("_")[1]] for model in data["model"]]
+    figure = new_figure(DOUBLE, 2.0)
+    size, cost, mask = figure.subplots(1, 3, sharey=True, width_ratios=(1, 1.25, 1.15))
+
+    parameters = data["parameters"] / 1e6
+    _bars(size, parameters, 0.0, GREY)
+    size.plot(data["published_parameters"], range(len(data)), **_PUBLISHED)
+    _describe(size, parameters, [f"{value:.2f}" for value in parameters])
+    size.set(xlabel="parameters (millions)", xlim=(0, 9.4), yticks=range(len(names)), yticklabels=names)
+    size.invert_yaxis()
+
+    layers, attention = data["layer_macs"] / 1e6, data["attention_macs"] / 1e6
+    _bars(cost, layers, 0.0, GREY)
+    _bars(cost, attention, layers, PINK)
+    cost.plot(data["published_macs"], range(len(data)), **_PUBLISHED)
+    _describe(cost, layers + attention, [f"{a:.1f} + {b:.1f}" for a, b in zip(layers, attention, strict=True)])
+    cost.set(xlabel="multiply-accumulates (millions)", xlim=(0, 690))
+
+    for column, (label, colour, marker) in _MASKS.items():
+        share = 100 * data[column] / data["parameters"]
+        mask.plot(share, range(len(data)), marker, color=colour, label=label)
+    mask.set(xscale="log", xlabel="mask parameters (% of the model's)", xlim=(0.004, 4))
+    mask.set_xticks([0.01, 0.1, 1], ["0.01", "0.1", "1"])
+    mask.grid(axis="x", color="0.9", linewidth=0.5)
+
+    for ax, text in zip((size, cost, mask), "abc", strict=True):
+        letter(ax, text)
+        ax.spines[["top", "right"]].set_visible(False)
+        ax.tick_params(axis="y", length=0)
+    keys = [
+        Patch(color=GREY, label="counted (b: linear and convolution layers)"),
+        Patch(color=PINK, label="QKᵀ, weights times V"),
+        Line2D([], [], label="published", **_PUBLISHED),
+    ]
+    handles, _ = mask.get_legend_handles_labels()
+    figure.legend(handles=[*keys, *handles], loc="outside lower center", ncols=3)
+    return figure, data
+
+
+def finding(data: pd.DataFrame) -> str:
+    """Whether counted and published figures agree, and what masks add."""
+    share = 100 * data["gmm_parameters"] / data["parameters"]
+    return (
+        f"{int(data['agrees'].sum())} of {len(data)} models have the published parameters and multiply-accumulates at "
+        f"their printed precision; a Gaussian mixture mask adds {share.min():.3f} % to {share.max():.3f} % parameters"
+    )
+
+
+FIGURE = FigureSpec(
+    name="parameters_and_macs",
+    title="Sizes and costs of the small models",
+    caption=(
+        "The five small vision transformers at 32×32 pixels and 100 classes. (a) Parameters without masks and (b) "
+        "multiply-accumulates of one image, counted as the models run; black ticks are the published figures, which "
+        "count linear and convolution layers alone, without the products of attention (pink). (c) What a mask in every "
+        "layer adds, as a share of the model's parameters: two numbers for each Gaussian, one for each offset and "
+        "head, or one for each pair of tokens."
+    ),
+    draw=draw,
+    finding=finding,
+    data=(_STORED,),
+)

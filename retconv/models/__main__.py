@@ -1,0 +1,60 @@
+"""``python -m retconv.models``: the small models beside their published sizes and costs."""
+
+from __future__ import annotations
+
+import textwrap
+from pathlib import Path
+
+import click
+
+from retconv.models.named import MASKS
+from retconv.models.table import table
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
+@click.option(
+    "--mask",
+    "masks",
+    multiple=True,
+    type=click.Choice(sorted(MASKS)),
+    default=("gmm", "table", "elm"),
+    help="Whose parameters to count. Repeatable.",
+)
+@click.option("--classes", default=100, help="Number of classes; the published figures are those of 100.")
+@click.option("--img-size", default=32, help="Side of the image; the published costs are those of 32.")
+@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Also write the table to this CSV file.")
+def main(masks: tuple[str, ...], classes: int, img_size: int, out: Path | None) -> None:
+    r"""Count the five small vision transformers and set them beside the published figures.
+
+    Parameters and multiply-accumulates (MACs) are in millions; the columns of masks say how many numbers each adds.
+    The published MACs count linear and convolution layers, and an added bias as one for each output; `attention` is
+    what Q K^T, the weights times V and the mixing of heads add to them. `agrees` says whether both figures equal the
+    published ones at their printed precision.
+
+    \b
+    Examples:
+      python -m retconv.models
+      python -m retconv.models --mask elm --img-size 64
+    """
+    counted = table(masks, classes, img_size)
+    million = counted[["parameters", "layer_macs", "attention_macs"]] / 1e6
+    shown = counted[["model"]].assign(
+        parameters=million["parameters"].map("{:.3f}M".format),
+        published=counted["published_parameters"].map("{:.1f}M".format),
+        **{mask: counted[f"{mask}_parameters"].map("+{:,}".format) for mask in masks},
+        MACs=million["layer_macs"].map("{:.2f}M".format),
+        published_MACs=counted["published_macs"].map("{:.1f}M".format),
+        attention=million["attention_macs"].map("+{:.2f}M".format),
+        agrees=counted["agrees"].map({True: "yes", False: "no"}),
+    )
+    click.echo(shown.to_string(index=False))
+    for name, note in zip(counted["model"], counted["note"], strict=True):
+        click.echo("\n" + textwrap.fill(f"{name}: {note}", 110))
+    if out is not None:
+        temporary = out.with_suffix(".tmp")
+        counted.to_csv(temporary, index=False)
+        temporary.replace(out)
+
+
+if __name__ == "__main__":
+    main(prog_name="python -m retconv.models")
