@@ -33,7 +33,7 @@ def attend(
 
 
 def weigh(placement: str, scores: Tensor, mask: Tensor, bias: Tensor | None = None) -> Tensor:
-    """The weights of scores ``(batch, heads, length, length)`` under a dense mask (its logarithm for ``bias_logits``)."""
+    """Weights of scores ``(batch, heads, length, length)`` under a dense mask (``bias_logits``: its logarithm)."""
     if placement == "retention":
         return scores * mask
     if placement == "multiply_logits":
