@@ -33,7 +33,7 @@ torch.manual_seed(0)
 model = timm.create_model("vit_tiny_patch16_224", img_size=96, depth=4).eval()
 images = torch.randn(2, 3, 96, 96)
 plain = model(images).detach()
-add_masks(model, "gmm", start="local")
+model = add_masks(model, "gmm", start="local")
 
 # %% [markdown]
 # The attention modules were found by running the model once. Each has a mask of its own on its grid of 6×6 tokens; the
@@ -56,7 +56,7 @@ for ax, (name, kernel) in zip(axes, kernels_of(model).items(), strict=True):
     drawn = ax.imshow(kernel[0].detach(), extent=(-5.5, 5.5, 5.5, -5.5), vmin=0, vmax=1, cmap="viridis")
     ax.set(title=name, xlabel="offset right (tokens)", ylabel="offset down (tokens)")
     ax.label_outer()
-figure.colorbar(drawn, ax=axes, label="weight")
+_ = figure.colorbar(drawn, ax=axes, label="weight")
 
 # %% [markdown]
 # ## A neutral mask is neutral
