@@ -1,0 +1,46 @@
+"""The plain form of every placement: the formula, line by line, with autograd's own gradients."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from retconv.attention.inputs import Source, drop
+
+
+def attend(
+    placement: str,
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    source: Source,
+    scale: float,
+    bias: Tensor | None,
+    dropout_p: float,
+) -> tuple[Tensor, Tensor]:
+    """Output ``(batch, heads, length, d)`` and weights ``(batch, heads, length, length)`` before dropout.
+
+    Everything is computed in the dtype of the scores, to which the mask is cast. The order of operations is timm's, so
+    that a neutral mask gives the bits of its plain attention.
+    """
+    mask = (source.log() if placement == "bias_logits" else source).dense()  # shape: (heads or 1, length, length)
+    if placement == "convolution":
+        weights = mask.to(v.dtype).expand(*v.shape[:2], -1, -1)
+    else:
+        scores = (q * scale) @ k.transpose(-2, -1)  # shape: (batch, heads, length, length)
+        weights = weigh(placement, scores, mask.to(scores.dtype), bias)
+    return drop(weights, dropout_p) @ v, weights
+
+
+def weigh(placement: str, scores: Tensor, mask: Tensor, bias: Tensor | None = None) -> Tensor:
+    """The weights of scores ``(batch, heads, length, length)`` under a dense mask (its logarithm for ``bias_logits``)."""
+    if placement == "retention":
+        return scores * mask
+    if placement == "multiply_logits":
+        scores = scores * mask
+    elif placement == "bias_logits":
+        scores = scores + mask
+    if bias is not None:
+        scores = scores + bias.to(scores.dtype)
+    weights = torch.softmax(scores, dim=-1)
+    return weights * mask.to(weights.dtype) if placement == "multiply_weights" else weights

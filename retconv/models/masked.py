@@ -1,0 +1,136 @@
+"""An attention module with a mask: its own code, in which the one call that mixes tokens is replaced.
+
+A masked module is an object of a class made from its own: same parameters, same names, same ``forward``. While that
+runs, torch's attention function (or the softmax of talking heads) is answered by the placement of the mask instead. So
+whatever a model does around it (rotary positions, normalised queries, gates, position biases, shifted windows) stays.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import cache
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+from retconv.attention import PLACEMENTS
+from retconv.attention.inputs import Source
+from retconv.attention.reference import weigh
+from retconv.masks import Mask
+from retconv.models.places import Place
+from retconv.models.search import SOFTMAX
+
+
+class _Masking(TorchFunctionMode):
+    """Answers a module's attention call, or its softmax, with the mask in place."""
+
+    def __init__(self, module: MaskedAttention) -> None:
+        super().__init__()
+        self.module = module
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if func is F.scaled_dot_product_attention:
+            return self._attend(*args, **kwargs)
+        if func in SOFTMAX and self.module.place.call == "talking heads":
+            return self._weigh(args[0])
+        return func(*args, **kwargs)
+
+    def _attend(
+        self,
+        q: Tensor,
+        k: Tensor,
+        v: Tensor,
+        attn_mask: Tensor | None = None,
+        dropout_p: float = 0.0,
+        is_causal: bool = False,
+        scale: float | None = None,
+    ) -> Tensor:
+        grid = self.module.place.grid(q.shape[2])
+        if is_causal:
+            attn_mask = torch.ones(q.shape[2], q.shape[2], dtype=torch.bool, device=q.device).tril()
+        if attn_mask is not None and attn_mask.dtype == torch.bool:
+            attn_mask = torch.zeros_like(attn_mask, dtype=q.dtype).masked_fill(~attn_mask, -torch.inf)
+        attend = PLACEMENTS[self.module.placement]
+        return attend(q, k, v, self.module.mask, grid, scale=scale, bias=attn_mask, dropout_p=dropout_p)
+
+    def _weigh(self, scores: Tensor) -> Tensor:
+        """Talking heads mix the scores before the softmax and the weights after: the mask acts between the two."""
+        placement = self.module.placement
+        source = Source.read(self.module.mask, self.module.place.grid(scores.shape[-1]), scores.shape[1])
+        mask = (source.log() if placement == "bias_logits" else source).dense().to(scores.dtype)
+        return mask.expand_as(scores) if placement == "convolution" else weigh(placement, scores, mask)
+
+
+class MaskedAttention(nn.Module):
+    """What a masked attention module adds to its own class.
+
+    Attributes:
+        mask: The mask.
+        placement: Where it acts, a name of ``retconv.attention.PLACEMENTS``.
+        place: The module's name, heads and grid.
+    """
+
+    mask: Mask
+    placement: str
+    place: Place
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """The module's own forward, with the mask in place."""
+        with _Masking(self):
+            return super().forward(*args, **kwargs)
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
+        # A checkpoint of the plain model says nothing of masks: they stay as they are. One of a masked model that lacks
+        # some is still incomplete.
+        if not any(key.startswith(f"{prefix}mask.") for key in state_dict):
+            state_dict.update({f"{prefix}mask.{key}": value for key, value in self.mask.state_dict().items()})
+        super()._load_from_state_dict(state_dict, prefix, *args)
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        # The class has no name to pickle it by: it is made anew from the module's own.
+        return _empty, (plain_class(self), self.place.call), self.__dict__
+
+
+class CosineAttention(nn.Module):
+    """Swin v2's cosine attention said through torch's attention function: ``softmax(τ cos(q, k) + B) V``.
+
+    Source:
+        Liu et al. 2022, Swin Transformer V2 (arXiv 2111.09883), eq. (2) and section 3.3; B is ``16 σ(·)`` of a small
+        network on log-spaced offsets.
+    """
+
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        """``(windows, tokens, channels)`` to the same; ``mask`` is the shift mask, a bias for each window."""
+        bias = None if self.q_bias is None else torch.cat((self.q_bias, self.k_bias, self.v_bias))
+        qkv = F.linear(x, self.qkv.weight, bias).unflatten(-1, (3, self.num_heads, -1))
+        q, k, v = qkv.permute(2, 0, 3, 1, 4)
+        temperature = self.logit_scale.clamp(max=math.log(100)).exp()  # shape: (heads, 1, 1)
+        table = self.cpb_mlp(self.relative_coords_table).view(-1, self.num_heads)
+        position = 16 * torch.sigmoid(table[self.relative_position_index].permute(2, 0, 1))[None]
+        if mask is not None:
+            position = position + mask[:, None].repeat(x.shape[0] // mask.shape[0], 1, 1, 1)
+        dropout = self.attn_drop.p if self.training else 0.0
+        q, k = F.normalize(q, dim=-1) * temperature, F.normalize(k, dim=-1)
+        out = F.scaled_dot_product_attention(q, k, v, attn_mask=position, dropout_p=dropout, scale=1.0)
+        return self.proj_drop(self.proj(out.transpose(1, 2).flatten(2)))
+
+
+@cache
+def masked_class(plain: Any, call: str) -> type[MaskedAttention]:
+    """The class of modules of a plain class with a mask."""
+    bases = (MaskedAttention, CosineAttention, plain) if call == "cosine" else (MaskedAttention, plain)
+    return type(f"Masked{plain.__name__}", bases, {"__module__": __name__})
+
+
+def plain_class(module: nn.Module) -> type[nn.Module]:
+    """The class that a masked module had."""
+    return type(module).__bases__[-1]
+
+
+def _empty(plain: type[nn.Module], call: str) -> nn.Module:
+    made = masked_class(plain, call)
+    return made.__new__(made)

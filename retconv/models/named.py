@@ -1,0 +1,88 @@
+"""Masks by name, and the making of one mask for each place of a model."""
+
+from __future__ import annotations
+
+import copy
+import difflib
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, get_args
+
+from retconv.grid import Grid
+from retconv.masks import DecayMask, ElementwiseMask, GaussianMixtureMask, KernelTableMask, Mask, RetNetMask
+from retconv.models.raster import RasterMask
+
+#: ``(grid, heads) -> Mask``, the grid without prefix tokens.
+MaskFactory = Callable[[Grid, int], Mask]
+MaskLike = str | MaskFactory | Mask
+Share = Literal["head", "layer", "model"]
+
+#: Masks by name: ``(grid, heads, **options) -> Mask``.
+MASKS: dict[str, Callable[..., Mask]] = {
+    "gmm": lambda grid, heads, **options: GaussianMixtureMask(heads, **options),
+    "elm": lambda grid, heads, **options: ElementwiseMask(grid, heads, **options),
+    "table": lambda grid, heads, **options: KernelTableMask(grid, heads, **options),
+    "manhattan": lambda grid, heads, **options: DecayMask(heads, "manhattan", **options),
+    "euclidean": lambda grid, heads, **options: DecayMask(heads, "euclidean", **options),
+    "two_sided": lambda grid, heads, **options: RasterMask(DecayMask(heads, "two_sided", **options)),
+    "retnet": lambda grid, heads, **options: RasterMask(RetNetMask(heads, **options)),
+}
+
+
+def make_masks(
+    mask: MaskLike, places: Sequence[tuple[Grid, int]], share: Share, options: dict[str, Any] | None = None
+) -> list[Mask]:
+    """One mask for each place of a model, sharing numbers as asked.
+
+    Args:
+        mask: A name of ``MASKS``, a factory ``(grid, heads) -> Mask``, or a mask, of which each place gets a copy (or,
+            with ``share="model"``, the mask itself).
+        places: Grid and number of heads of each place.
+        share: Who shares one set of numbers: ``"head"``, each head of each place has its own; ``"layer"``, the heads of
+            a place share one; ``"model"``, all places and heads share one.
+        options: Further arguments of a named mask, such as ``{"components": 3}``.
+
+    Returns:
+        As many masks as places; the same object for all if the model shares one.
+
+    Raises:
+        ValueError: If the name or the way of sharing is unknown, options are given without a name, or a mask's heads
+            are neither 1 nor a place's.
+        TypeError: If ``mask`` is none of the three, or a factory does not return a mask.
+    """
+    if share not in get_args(Share):
+        raise ValueError(f"unknown share {share!r}: choose one of {sorted(get_args(Share))}")
+    options = options or {}
+    if options and not isinstance(mask, str):
+        raise ValueError(f"options {sorted(options)} belong to a mask given by name: give them to the mask itself")
+    if share == "model":
+        # On the largest grid, so that a table or matrix that belongs to a grid covers every place it can.
+        grid = max((grid for grid, _ in places), key=lambda grid: grid.size)
+        made = [mask if isinstance(mask, Mask) else _make(mask, grid, 1, options)] * len(places)
+    else:
+        made = [_make(mask, grid, heads if share == "head" else 1, options) for grid, heads in places]
+    for one, (_, heads) in zip(made, places, strict=True):
+        if one.heads not in (1, heads):
+            raise ValueError(
+                f"a mask of {one.heads} heads cannot serve an attention of {heads}: give a mask of 1 head, or a name "
+                "or factory, which makes one for each attention"
+            )
+    return made
+
+
+def _make(mask: MaskLike, grid: Grid, heads: int, options: dict[str, Any]) -> Mask:
+    if isinstance(mask, Mask):
+        return copy.deepcopy(mask)
+    grid = grid.without_prefix()
+    if isinstance(mask, str):
+        if mask not in MASKS:
+            near = difflib.get_close_matches(mask, MASKS, n=1)
+            raise ValueError(
+                f"unknown mask {mask!r}: " + (f"did you mean {near[0]!r}?" if near else f"choose from {sorted(MASKS)}")
+            )
+        return MASKS[mask](grid, heads, **options)
+    if not callable(mask):
+        raise TypeError(f"mask must be a name, a Mask, or a factory (grid, heads) -> Mask, got {type(mask).__name__}")
+    made = mask(grid, heads)
+    if not isinstance(made, Mask):
+        raise TypeError(f"the mask factory must return a retconv Mask, got {type(made).__name__}")
+    return made

@@ -1,0 +1,41 @@
+"""A mask of a line laid over a grid in raster order, which is still a convolution of the grid."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from retconv.grid import Grid
+from retconv.masks import Mask
+
+
+class RasterMask(Mask):
+    """A 1-D mask read along the tokens in row-major order, as RetNet's causal mask is put on an image.
+
+    The raster index of a token is linear in its coordinates, ``i = Σ_d s_d p_d`` with the row-major strides s, so the
+    raster offset of two tokens is ``s · δ``: it depends on their offset δ alone. A 1-D kernel K therefore becomes the
+    kernel ``δ ↦ K[s · δ]`` of the grid, and no information is lost.
+
+    Args:
+        line: A mask that has a kernel on 1-D grids, such as ``RetNetMask(heads)``.
+    """
+
+    def __init__(self, line: Mask) -> None:
+        super().__init__(line.heads)
+        self.line = line
+
+    def kernel(self, grid: Grid | int | tuple[int, ...]) -> Tensor:
+        """``(heads, 2 n_1 − 1, …, 2 n_D − 1)``: the line's kernel at the raster offset; 0 for offsets no pair has.
+
+        An offset such as (n_1 − 1, n_2 − 1) has the raster offset N − 1; every offset of a pair lies within ±(N − 1).
+        """
+        grid = Grid.of(grid).without_prefix()
+        values = self.line.kernel(Grid(grid.size))  # shape: (heads, 2N − 1)
+        strides = torch.tensor([1, *reversed(grid.shape[1:])]).cumprod(0).flip(0).to(values.device)
+        index = (grid.offsets(values.device) * strides).sum(dim=-1) + grid.size - 1
+        return values[:, index]
+
+    def forward(self, grid: Grid | int | tuple[int, ...]) -> Tensor:
+        """The line's mask of all N tokens, prefix tokens neutral."""
+        grid = Grid.of(grid)
+        return self.line(Grid(grid.size, prefix=grid.prefix))

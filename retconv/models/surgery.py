@@ -1,0 +1,134 @@
+"""Masks into a model and out of it again."""
+
+from __future__ import annotations
+
+import copy as copying
+from collections.abc import Iterator
+from fnmatch import fnmatchcase
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from retconv.attention import PLACEMENTS
+from retconv.grid import Grid
+from retconv.masks import Mask
+from retconv.models.masked import MaskedAttention, masked_class, plain_class
+from retconv.models.named import MaskLike, Share, make_masks
+from retconv.models.places import Place, release
+from retconv.models.search import evaluating, example_input, find_places
+
+
+def add_masks(
+    model: nn.Module,
+    mask: MaskLike,
+    *,
+    placement: str = "multiply_logits",
+    share: Share = "head",
+    where: str = "*",
+    example: Tensor | None = None,
+    copy: bool = False,
+    **options: Any,
+) -> nn.Module:
+    """Put a mask into every attention of a vision transformer.
+
+    The model is run once to find where attention between the tokens of a grid happens, on the whole feature map or in
+    windows, and once more with the masks in. Weights, their names and everything else about the model stay as they are,
+    and a checkpoint of the plain model still loads. When the image size changes, the masks move to the new grid.
+
+    Args:
+        model: A timm vision transformer (ViT, DeiT, BEiT, EVA, CaiT, PiT, Swin, Swin v2, MaxViT, …), or anything that
+            attends by ``torch.nn.functional.scaled_dot_product_attention``.
+        mask: A name of ``retconv.models.MASKS`` (``"gmm"``, ``"elm"``, ``"table"``, ``"manhattan"``, …), a factory
+            ``(grid, heads) -> Mask``, or a mask, which is copied to each place.
+        placement: A name of ``retconv.attention.PLACEMENTS``.
+        share: Who shares one set of numbers: ``"head"``, each head of each layer has its own; ``"layer"``, the heads of
+            a layer share one; ``"model"``, all layers and heads share one (or the given mask itself).
+        where: Only attention modules whose name matches this pattern, such as ``"blocks.[0-5].*"``.
+        example: An input of batch size 1 to run the model with, if it does not name its image size.
+        copy: Leave the model alone and return a masked copy.
+        **options: Further arguments of a named mask, such as ``components=3``.
+
+    Returns:
+        The model, or its copy.
+
+    Raises:
+        UnsupportedModelError: If no attention was found that a mask of a grid fits, naming what was seen and why not.
+        ValueError: If the model has masks already, a name is unknown, the pattern matches nothing, or mask and heads do
+            not agree.
+        TypeError: If ``mask`` is no mask, name or factory.
+    """
+    if placement not in PLACEMENTS:
+        raise ValueError(f"unknown placement {placement!r}: choose one of {sorted(PLACEMENTS)}")
+    if masks_of(model):
+        raise ValueError("the model has masks already: call remove_masks(model) first")
+    model = copying.deepcopy(model) if copy else model
+    example = example_input(model) if example is None else example[:1]
+    found = find_places(model, example)
+    places = [place for place in found if fnmatchcase(place.name, where)]
+    try:
+        if not places:
+            raise ValueError(f"no attention matches where={where!r}: there are {', '.join(p.name for p in found)}")
+        masks = make_masks(mask, [(place.grid(), place.heads) for place in places], share, options)
+        for place, one in zip(places, masks, strict=True):
+            _put(model.get_submodule(place.name), one, placement, place)
+        with torch.no_grad(), evaluating(model):
+            model(example)
+    except BaseException:
+        remove_masks(model)
+        raise
+    finally:
+        release(found, kept=places)
+    return model
+
+
+def remove_masks(model: nn.Module) -> nn.Module:
+    """Take every mask out: the model is again exactly what it was.
+
+    Returns:
+        The same model.
+    """
+    masked: dict[str, Any] = dict(masked_modules(model))
+    release([module.place for module in masked.values()])
+    for module in masked.values():
+        module.__class__ = plain_class(module)
+        if module.place.fused is not None:
+            module.fused_attn = module.place.fused
+        del module.mask, module.placement, module.place
+    return model
+
+
+def masks_of(model: nn.Module) -> dict[str, Mask]:
+    """The masks of a model by the name of their attention module, in the order of the model's modules."""
+    return {name: module.mask for name, module in masked_modules(model)}
+
+
+def grids_of(model: nn.Module) -> dict[str, Grid]:
+    """The grid of each masked attention module, with its prefix tokens: the model's last image size, or its windows."""
+    return {name: module.place.grid() for name, module in masked_modules(model)}
+
+
+def kernels_of(model: nn.Module) -> dict[str, Tensor]:
+    """The masks of a model as convolution kernels, each ``(heads, 2 n_1 − 1, 2 n_2 − 1)`` on its attention's grid.
+
+    Raises:
+        NotAConvolutionError: If a mask has none, as an element-wise mask once it has learnt.
+    """
+    return {name: module.mask.kernel(module.place.grid()) for name, module in masked_modules(model)}
+
+
+def masked_modules(model: nn.Module) -> Iterator[tuple[str, MaskedAttention]]:
+    """The masked attention modules of a model with their names."""
+    for name, module in model.named_modules():
+        if isinstance(module, MaskedAttention):
+            yield name, module
+
+
+def _put(module: Any, mask: Mask, placement: str, place: Place) -> None:
+    weight = next(module.parameters())
+    # Masks are computed in float32 at least, and cast to the scores' dtype last.
+    mask.to(weight.device, torch.promote_types(weight.dtype, torch.float32))
+    module.__class__ = masked_class(type(module), place.call)
+    module.mask, module.placement, module.place = mask, placement, place
+    if place.fused is not None:
+        module.fused_attn = True
