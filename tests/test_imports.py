@@ -33,7 +33,7 @@ PARTS = (
     ("describe",),
     ("data",),
     ("train",),
-    ("results",),
+    ("results", "stats"),
     ("sweep",),
     ("bench",),
     ("figures",),

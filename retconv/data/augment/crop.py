@@ -20,11 +20,11 @@ def crop_and_flip(images: Tensor, top: Tensor, left: Tensor, flip: Tensor, paddi
     Returns:
         ``(B, C, H, W)``.
     """
-    if padding:
-        b, c, h, w = images.shape
-        bordered = fill.view(1, c, 1, 1).repeat(b, 1, h + 2 * padding, w + 2 * padding)
-        bordered[:, :, padding:-padding, padding:-padding] = images
-        # shape: (B, C, 2 padding + 1, 2 padding + 1, H, W): every cut of every image, as a view.
-        cuts = bordered.unfold(2, h, 1).unfold(3, w, 1)
-        images = cuts[torch.arange(b, device=images.device), :, top, left]
-    return torch.where(flip[:, None, None, None], images.flip(-1), images)
+    b, c, h, w = images.shape
+    bordered = fill.view(1, c, 1, 1).repeat(b, 1, h + 2 * padding, w + 2 * padding)
+    bordered[:, :, padding : padding + h, padding : padding + w] = images
+    column = torch.arange(w, device=images.device)
+    columns = left[:, None] + torch.where(flip[:, None], column.flip(0), column)
+    rows = top[:, None] + torch.arange(h, device=images.device)
+    pixels = rows[:, :, None] * (w + 2 * padding) + columns[:, None, :]  # shape: (B, H, W)
+    return bordered.flatten(2).gather(2, pixels.view(b, 1, h * w).expand(-1, c, -1)).view(b, c, h, w)

@@ -1,4 +1,4 @@
-"""Random erasing (Zhong et al. 2020): a rectangle of each chosen image gets one value."""
+"""Random erasing (Zhong et al. 2020): a rectangle of each chosen image gets the mean colour."""
 
 from __future__ import annotations
 
@@ -44,21 +44,21 @@ class Erasing:
         return torch.where(erased[:, None], boxes, 0.0).long()
 
 
-def erase(images: Tensor, boxes: Tensor, value: float = 0.0) -> Tensor:
-    """Set rectangles to a value.
+def erase(images: Tensor, boxes: Tensor) -> Tensor:
+    """Set rectangles to 0.
 
-    After normalisation 0 is the mean colour of the data set, so that erasing removes information and adds no edge on
-    average. The reference's code writes the un-normalised mean there, which after normalisation is another colour.
+    After normalisation 0 is the mean colour of the data set, so that erasing takes information away and adds none. The
+    reference's code writes the mean of the images before normalisation, which after it is another colour.
 
     Args:
-        images: ``(B, C, H, W)``, normalised.
+        images: ``(B, C, H, W)``, normalised, finite.
         boxes: int64 ``(B, 4)`` on the images' device: top, left, height, width.
-        value: What to put there.
 
     Returns:
         ``(B, C, H, W)``.
     """
     top, left, height, width = boxes[:, :, None].unbind(1)  # shape: (B, 1) each
     row, column = (torch.arange(n, device=images.device) for n in images.shape[-2:])
-    rows, columns = (row >= top) & (row < top + height), (column >= left) & (column < left + width)
-    return images.masked_fill((rows[:, :, None] & columns[:, None, :])[:, None], value)
+    outside_rows = ((row < top) | (row >= top + height)).to(images.dtype)
+    outside_columns = ((column < left) | (column >= left + width)).to(images.dtype)
+    return images * torch.maximum(outside_rows[:, :, None], outside_columns[:, None, :])[:, None]

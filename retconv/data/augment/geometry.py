@@ -12,36 +12,32 @@ import torch
 from torch import Tensor
 from torch.nn.functional import grid_sample
 
-
-def shear_x(images: Tensor, slope: Tensor, fill: Tensor) -> Tensor:
-    """Row i shows its input shifted by ``slope · (i + ½)`` columns: ``(x + slope · (y + H/2), y)``."""
-    one, zero = torch.ones_like(slope), torch.zeros_like(slope)
-    return warp(images, _matrix(one, slope, slope * (images.shape[-2] / 2), zero, one, zero), fill)
+#: What a row of amounts stands for, in this order, and by which names policies know it.
+NAMES = ("ShearX", "ShearY", "TranslateX", "TranslateY", "Rotate")
 
 
-def shear_y(images: Tensor, slope: Tensor, fill: Tensor) -> Tensor:
-    """Column j shows its input shifted by ``slope · (j + ½)`` rows: ``(x, y + slope · (x + W/2))``."""
-    one, zero = torch.ones_like(slope), torch.zeros_like(slope)
-    return warp(images, _matrix(one, zero, zero, slope, one, slope * (images.shape[-1] / 2)), fill)
+def move(images: Tensor, amounts: Tensor, fill: Tensor) -> Tensor:
+    """Move each image in one way: a shear, a translation or a rotation.
 
+    Args:
+        images: uint8 ``(B, C, H, W)``.
+        amounts: float64 ``(B, 5)`` on the CPU, of which at most one in a row differs from 0: the slope of a shear that
+            moves row i left by ``slope · (i + ½)``; that of one that moves column j up by as much for j; pixels to the
+            right and pixels down, whose fractions are dropped; degrees counter-clockwise about the centre.
+        fill: uint8 ``(C,)``.
 
-def translate_x(images: Tensor, columns: Tensor, fill: Tensor) -> Tensor:
-    """Move right by a whole number of columns: the fraction is dropped."""
-    one, zero = torch.ones_like(columns), torch.zeros_like(columns)
-    return warp(images, _matrix(one, zero, -columns.trunc(), zero, one, zero), fill)
-
-
-def translate_y(images: Tensor, rows: Tensor, fill: Tensor) -> Tensor:
-    """Move down by a whole number of rows: the fraction is dropped."""
-    one, zero = torch.ones_like(rows), torch.zeros_like(rows)
-    return warp(images, _matrix(one, zero, zero, zero, one, -rows.trunc()), fill)
-
-
-def rotate(images: Tensor, degrees: Tensor, fill: Tensor) -> Tensor:
-    """Turn counter-clockwise about the centre."""
-    angle = torch.deg2rad(degrees)
-    cos, sin, zero = angle.cos(), angle.sin(), torch.zeros_like(angle)
-    return warp(images, _matrix(cos, -sin, zero, sin, cos, zero), fill)
+    Returns:
+        uint8 ``(B, C, H, W)``.
+    """
+    h, w = images.shape[-2:]
+    shear_x, shear_y, right, down, degrees = amounts.unbind(1)
+    cos, sin = torch.deg2rad(degrees).cos(), torch.deg2rad(degrees).sin()
+    # Shears leave the upper left corner where it is, hence the halves of the sides.
+    first = torch.stack([cos, shear_x - sin, shear_x * (h / 2) - right.trunc()], dim=1)
+    second = torch.stack([shear_y + sin, cos, shear_y * (w / 2) - down.trunc()], dim=1)
+    # grid_sample counts from −1 to 1 across the image.
+    matrix = torch.stack([first, second], dim=1).float() / torch.tensor([[w / 2], [h / 2]])
+    return warp(images, matrix.to(images.device, non_blocking=True), fill)
 
 
 def warp(images: Tensor, matrix: Tensor, fill: Tensor) -> Tensor:
@@ -49,25 +45,19 @@ def warp(images: Tensor, matrix: Tensor, fill: Tensor) -> Tensor:
 
     Args:
         images: uint8 ``(B, C, H, W)``.
-        matrix: float64 ``(B, 2, 3)``: rows ``(a, b, c)`` and ``(d, e, f)``, from output to input, in pixels from the
-            centre.
+        matrix: float32 ``(B, 2, 3)`` on the images' device: rows ``(a, b, c)`` over W / 2 and ``(d, e, f)`` over H / 2,
+            from output pixels from the centre to input places in −1 … 1.
         fill: uint8 ``(C,)``.
 
     Returns:
         uint8 ``(B, C, H, W)``.
     """
     h, w = images.shape[-2:]
-    # grid_sample counts from −1 to 1 across the image.
-    scaled = matrix.float() / matrix.new_tensor([[w / 2], [h / 2]], dtype=torch.float32)
     x = torch.linspace((1 - w) / 2, (w - 1) / 2, w, device=images.device)
     y = torch.linspace((1 - h) / 2, (h - 1) / 2, h, device=images.device)
-    a, b, c = scaled[:, :, None, None].unbind(-1)  # shape: (B, 2, 1, 1) each
+    a, b, c = matrix[:, :, None, None].unbind(-1)  # shape: (B, 2, 1, 1) each
     grid = (x * a + y[:, None] * b + c).permute(0, 2, 3, 1)  # shape: (B, H, W, 2)
     # What lies outside is sampled as 0, so the fill colour is made the zero of the scale.
     zero = fill.view(1, -1, 1, 1).float()
     sampled = grid_sample(images.float() - zero, grid, mode="nearest", padding_mode="zeros", align_corners=False)
     return (sampled + zero).to(torch.uint8)
-
-
-def _matrix(*entries: Tensor) -> Tensor:
-    return torch.stack(entries, dim=-1).unflatten(-1, (2, 3))
