@@ -8,12 +8,15 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+import click
 import filelock
 import timm
+import yaml
 from error_table import Error
 from training import few_digits, tiny
 
 from retconv.train import Config, Replicas, RunFolder, Trainer, load, parse, train
+from retconv.train.__main__ import main
 from retconv.train.checkpoint import load as load_checkpoint
 from retconv.train.checkpoint import save
 from retconv.train.config import DataConfig, ModelConfig, OptimConfig, ScheduleConfig
@@ -45,10 +48,8 @@ def run_that_is_claimed(folder: Path) -> None:
 def run_whose_config_was_edited(folder: Path) -> None:
     path = RunFolder(folder, tiny()).path
     path.mkdir()
-    other = tiny(seed=1)
     write_whole(path / "config.yaml", lambda out: out.write(b"seed: 1\n"))
     run(tiny(), folder)
-    assert other
 
 
 def damaged_checkpoint(folder: Path) -> None:
@@ -76,6 +77,17 @@ def forms_that_differ() -> None:
 def no_folder_below_a_file(folder: Path) -> None:
     (folder / "file").touch()
     run(tiny(), folder / "file")
+
+
+def command(*arguments: str) -> Callable[[], object]:
+    """The command line, its exception not yet turned into an exit code."""
+    return lambda: main.main(list(arguments), standalone_mode=False)
+
+
+def diverging_command(folder: Path) -> None:
+    file = folder / "recipe.yaml"
+    file.write_text(yaml.safe_dump(diverging.as_dict()), encoding="utf-8")
+    command("--recipe", str(file), "--root", str(folder), "--device", "cpu")()
 
 
 diverging = tiny(
@@ -138,6 +150,14 @@ TABLES: dict[str, dict[str, Error]] = {
             in_folder(checkpoint_of_another_recipe),
             RuntimeError,
             "saved by another recipe .*\n  seed: 0 against 1",
+        ),
+        "command without recipe": (command(), click.ClickException, "which recipe"),
+        "command with a wrong recipe": (command("--recipe", "smok"), click.ClickException, "did you mean 'smoke'"),
+        "command that diverges": (in_folder(diverging_command), click.ClickException, "is not finite at step 2"),
+        "command that cannot train": (
+            in_folder(lambda folder: command("--recipe", "smoke", "--set", "batch_size=5000", "--root", str(folder))()),
+            click.ClickException,
+            "batch_size 5000 is more than",
         ),
         "unfinished": (in_folder(lambda folder: RunFolder(folder, tiny()).weights()), RuntimeError, "is not finished"),
         "write": (

@@ -15,7 +15,7 @@ OPTIMISERS = ("adamw", "adam", "nadamw", "lion", "sgd", "momentum")
 POLICIES = ("none", "trivialaugment", "randaugment", "autoaugment")
 
 
-def _option(
+def option(
     default: Any, text: str, *, choices: tuple[str, ...] = (), low: float | None = None, high: float | None = None
 ) -> Any:
     """A field with what the parser checks and the help prints: its choices or its closed range."""
@@ -26,16 +26,16 @@ def _option(
 class DataConfig:
     """Which images, and how many of the training images validate."""
 
-    name: str = _option("cifar10", "data set, as retconv.data.load names it")
-    validation: float = _option(0.1, "share of the training images held out, class by class", low=0, high=0.9)
-    split_seed: int = _option(0, "of the held-out share: the same for every run to be compared", low=0)
+    name: str = option("cifar10", "data set, as retconv.data.load names it")
+    validation: float = option(0.1, "share of the training images held out, class by class", low=0, high=0.9)
+    split_seed: int = option(0, "of the held-out share: the same for every run to be compared", low=0)
 
 
 @dataclass(frozen=True)
 class ModelConfig:
     """A timm model by name; image size, channels and classes come from the data."""
 
-    name: str = _option("retconv_vit_tiny", "model, as timm.create_model names it")
+    name: str = option("retconv_vit_tiny", "model, as timm.create_model names it")
     options: Mapping[str, Any] = field(
         default_factory=dict, metadata={"help": "further arguments of timm.create_model, such as mask: gmm"}
     )
@@ -45,35 +45,35 @@ class ModelConfig:
 class AugmentConfig:
     """What is done to training images, sample by sample, on the training device."""
 
-    crop: int = _option(0, "random crop after padding by this many pixels", low=0)
-    flip: bool | None = _option(None, "mirror half of the images; null: where the data set allows it")
-    policy: str = _option("none", "automatic augmentation", choices=POLICIES)
-    erase: float = _option(0.0, "probability of random erasing", low=0, high=1)
-    mixup: float = _option(0.0, "alpha of Mixup; 0: off", low=0)
-    cutmix: float = _option(0.0, "alpha of CutMix; 0: off", low=0)
-    mix_probability: float = _option(1.0, "of a batch to be mixed at all", low=0, high=1)
-    repeats: int = _option(1, "times that an image stands in each epoch, in one batch (repeated augmentation)", low=1)
+    crop: int = option(0, "random crop after padding by this many pixels", low=0)
+    flip: bool | None = option(None, "mirror half of the images; null: where the data set allows it")
+    policy: str = option("none", "automatic augmentation", choices=POLICIES)
+    erase: float = option(0.0, "probability of random erasing", low=0, high=1)
+    mixup: float = option(0.0, "alpha of Mixup; 0: off", low=0)
+    cutmix: float = option(0.0, "alpha of CutMix; 0: off", low=0)
+    mix_probability: float = option(1.0, "of a batch to be mixed at all", low=0, high=1)
+    repeats: int = option(1, "times that an image stands in each epoch, in one batch (repeated augmentation)", low=1)
 
 
 @dataclass(frozen=True)
 class OptimConfig:
     """The optimiser, from timm's factory."""
 
-    name: str = _option("adamw", "optimiser", choices=OPTIMISERS)
-    lr: float = _option(1e-3, "learning rate after warm-up", low=0)
-    weight_decay: float = _option(0.05, "on matrices; on everything with decay_all", low=0)
-    decay_all: bool = _option(False, "decay masks, norms and biases too, as the reference does")
-    clip: float = _option(0.0, "largest norm of the gradient, of each replica by itself; 0: no limit", low=0)
+    name: str = option("adamw", "optimiser", choices=OPTIMISERS)
+    lr: float = option(1e-3, "learning rate after warm-up", low=0)
+    weight_decay: float = option(0.05, "on matrices; on everything with decay_all", low=0)
+    decay_all: bool = option(False, "decay masks, norms and biases too, as the reference does")
+    clip: float = option(0.0, "largest norm of the gradient, of each replica by itself; 0: no limit", low=0)
 
 
 @dataclass(frozen=True)
 class ScheduleConfig:
     """Length, warm-up and cosine, from timm's factory."""
 
-    epochs: int = _option(100, "passes over the training images (times augment.repeats)", low=1)
-    warmup_epochs: int = _option(10, "epochs of linear warm-up", low=0)
-    warmup_lr: float = _option(1e-6, "learning rate at the first step of warm-up", low=0)
-    min_lr: float = _option(1e-5, "learning rate at the end", low=0)
+    epochs: int = option(100, "passes over the training images (times augment.repeats)", low=1)
+    warmup_epochs: int = option(10, "epochs of linear warm-up", low=0)
+    warmup_lr: float = option(1e-6, "learning rate at the first step of warm-up", low=0)
+    min_lr: float = option(1e-5, "learning rate at the end", low=0)
 
 
 @dataclass(frozen=True)
@@ -84,15 +84,15 @@ class Config:
     is computed.
     """
 
-    seed: int = _option(0, "of start, order, augmentation and drop path", low=0)
-    batch_size: int = _option(128, "images in a step, over all processes", low=2)
-    smoothing: float = _option(0.1, "label smoothing", low=0, high=0.99)
-    ema: float = _option(0.0, "decay of the moving average of weights, which is then what is tested; 0: none", high=1)
-    select: str = _option(
+    seed: int = option(0, "of start, order, augmentation and drop path", low=0)
+    batch_size: int = option(128, "images in a step, over all processes", low=2)
+    smoothing: float = option(0.1, "label smoothing", low=0, high=0.99)
+    ema: float = option(0.0, "decay of the moving average of weights, which is then what is tested; 0: none", high=1)
+    select: str = option(
         "last", "weights that are tested: of the last epoch or best on validation", choices=("last", "best")
     )
-    precision: str = _option("float32", "of the forward pass", choices=("float32", "bfloat16"))
-    compile: bool = _option(False, "compile the model with torch.compile")
+    precision: str = option("float32", "of the forward pass", choices=("float32", "bfloat16"))
+    compile: bool = option(False, "compile the model with torch.compile")
     data: DataConfig = field(default_factory=DataConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
     augment: AugmentConfig = field(default_factory=AugmentConfig)

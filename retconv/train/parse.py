@@ -49,7 +49,7 @@ def parse(values: Mapping[str, Any], source: str = "recipe") -> Config:
         RecipeError: With a line for each fault.
     """
     faults: list[str] = []
-    config = _build(Config, values, "", faults)
+    config = build(Config, values, "", faults)
     faults += _unknown_names(values)
     if not faults:
         faults += _conflicts(config)
@@ -144,13 +144,20 @@ def _number(text: str) -> Any:
         return text
 
 
-def _build(kind: type, values: Any, prefix: str, faults: list[str]) -> Any:
-    """One dataclass from a mapping; what is wrong is appended to ``faults``."""
+def build(kind: type, values: Any, prefix: str, faults: list[str]) -> Any:
+    """A dataclass of ``option`` fields from a mapping, strictly.
+
+    Args:
+        kind: The dataclass.
+        values: As read from YAML.
+        prefix: Of its keys where it is part of another one, such as ``"optim."``.
+        faults: To which a line is added for each fault; the result is of use only if there is none.
+    """
     if not isinstance(values, Mapping):
         faults.append(f"{prefix.rstrip('.')} must be a mapping of options, got {values!r}")
         return None
     fields = {f.name: f for f in dataclasses.fields(kind)}
-    every = flatten(Config().as_dict())
+    every = flatten(Config().as_dict()) if kind is Config else {}
     for key in [key for key in values if key not in fields]:
         near = nearest(str(key), fields)
         elsewhere = [name for name in every if name.rpartition(".")[2] == key]
@@ -159,7 +166,7 @@ def _build(kind: type, values: Any, prefix: str, faults: list[str]) -> Any:
     parsed = {}
     for name in [name for name in fields if name in values]:
         if dataclasses.is_dataclass(hints[name]):
-            parsed[name] = _build(hints[name], values[name], f"{prefix}{name}.", faults)
+            parsed[name] = build(hints[name], values[name], f"{prefix}{name}.", faults)
         else:
             parsed[name] = _check(fields[name], values[name], prefix + name, faults)
     return kind(**parsed)

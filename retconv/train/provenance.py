@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import os
 import platform
 import socket
 import subprocess
@@ -31,6 +32,7 @@ def provenance(device: torch.device) -> dict[str, str | int]:
         "timm": timm.__version__,
         "numpy": numpy.__version__,
         "host": socket.gethostname(),
+        "process": os.getpid(),
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else processor(),
         "threads": torch.get_num_threads(),
         "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),

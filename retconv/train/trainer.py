@@ -135,7 +135,7 @@ class Trainer:
         images = self.steps * self.config.batch_size
         columns = {
             "train_loss": losses / (self.steps * self.world),
-            "train_accuracy": correct / images,
+            "train_accuracy": correct.double() / images,
         }
         if len(self.validation[1]):
             loss, accuracy = self.evaluate(*self.validation)
