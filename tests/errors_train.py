@@ -145,7 +145,7 @@ TABLES: dict[str, dict[str, Error]] = {
         "no folder": (in_folder(no_folder_below_a_file), RuntimeError, "cannot make .*choose another --root"),
         "edited": (in_folder(run_whose_config_was_edited), RuntimeError, "was changed since the run began"),
         "damaged": (in_folder(damaged_checkpoint), RuntimeError, "truncated or damaged .*remove it to start anew"),
-        "altered": (in_folder(altered_checkpoint), RuntimeError, "truncated or damaged .*checksum"),
+        "altered": (in_folder(altered_checkpoint), RuntimeError, "truncated or damaged .*data.pkl"),
         "other recipe": (
             in_folder(checkpoint_of_another_recipe),
             RuntimeError,

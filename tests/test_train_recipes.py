@@ -136,10 +136,11 @@ def test_show_prints_a_recipe_that_can_be_trained(tmp_path: Path) -> None:
 def test_command_trains_stores_and_does_not_repeat(tmp_path: Path) -> None:
     recipe = tmp_path / "tiny.yaml"
     recipe.write_text(yaml.safe_dump(BASE | {"schedule": {"epochs": 1, "warmup_epochs": 0}}), encoding="utf-8")
-    arguments = ["--recipe", str(recipe), "--root", str(tmp_path), "--device", "cpu"]
+    arguments = ["--recipe", str(recipe), "--root", str(tmp_path), "--device", "cpu", "--tensorboard"]
     first = CliRunner().invoke(main, arguments)
     assert first.exit_code == 0, first.output
     run = RunFolder(tmp_path, load(recipe))
     assert f"test accuracy {run.result()['test_accuracy']:.2%} of 360 images" in first.output
     assert CliRunner().invoke(main, arguments).output == first.output
     assert len(run.provenance()) == 1
+    assert len(list((run.path / "tensorboard").glob("events.*"))) == 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from retconv.bench import augment, masks, operator, resume
+from retconv.bench import augment, masks, operator, resume, train
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
@@ -16,7 +16,7 @@ def main() -> None:
     """
 
 
-for module in (operator, masks, augment, resume):
+for module in (operator, masks, augment, train, resume):
     main.add_command(module.command)
 
 if __name__ == "__main__":

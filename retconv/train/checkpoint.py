@@ -58,16 +58,18 @@ def load(folder: Path, step: int, config: Mapping[str, Any]) -> dict[str, Any]:
         TrainError: If the file is damaged, or was saved under another configuration.
     """
     path = _path(folder, step)
+    state: dict[str, Any] = {}
     try:
         with zipfile.ZipFile(path) as archive:
-            damaged = archive.testzip()
-        if damaged is not None:
-            raise zipfile.BadZipFile(f"checksum of {damaged}")
-        state = torch.load(path, map_location="cpu", weights_only=True)
+            fault = archive.testzip()  # the first member whose checksum is wrong
+        if fault is None:
+            state = torch.load(path, map_location="cpu", weights_only=True)
     except (zipfile.BadZipFile, RuntimeError, EOFError, OSError) as error:
+        fault = str(error)
+    if fault is not None:
         earlier = [s for s in saved_steps(folder) if s < step]
         resume = f"resume from step {earlier[-1]}" if earlier else "start anew"
-        raise TrainError(f"{path} is truncated or damaged ({error}): remove it to {resume}") from error
+        raise TrainError(f"{path} is truncated or damaged ({fault}): remove it to {resume}")
     if state["config"] != config:
         raise TrainError(
             f"{path} was saved by another recipe (checkpoint against now):\n"
