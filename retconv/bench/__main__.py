@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from retconv.bench import attention, augment, describe, masks, models, operator, retention, spectrum
+from retconv.bench import attention, augment, describe, masks, models, operator, resume, retention, spectrum, train
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
@@ -16,7 +16,7 @@ def main() -> None:
     """
 
 
-for module in (operator, masks, retention, spectrum, describe, augment, attention, models):
+for module in (operator, masks, retention, spectrum, describe, augment, attention, models, train, resume):
     main.add_command(module.command)
 
 if __name__ == "__main__":

@@ -1,0 +1,23 @@
+"""Training of small ViTs: recipes, replicas, exact resume. ``python -m retconv.train --help`` explains the command."""
+
+from retconv.train.config import Config
+from retconv.train.files import TrainError
+from retconv.train.folder import RunFolder
+from retconv.train.parse import RECIPES, RecipeError, load, parse
+from retconv.train.replicas import Replicas
+from retconv.train.run import train
+from retconv.train.trainer import DivergedError, Trainer
+
+__all__ = [
+    "RECIPES",
+    "Config",
+    "DivergedError",
+    "RecipeError",
+    "Replicas",
+    "RunFolder",
+    "TrainError",
+    "Trainer",
+    "load",
+    "parse",
+    "train",
+]

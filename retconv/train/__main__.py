@@ -1,0 +1,134 @@
+"""The command ``python -m retconv.train``."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import click
+import torch
+import yaml
+from torch import distributed
+
+from retconv.data import CorruptDataError, DataNotFoundError
+from retconv.train.config import Config
+from retconv.train.files import TrainError
+from retconv.train.parse import RECIPES, RecipeError, load
+from retconv.train.run import CHECKPOINT_EVERY, train
+
+_HELP = f"""Train a small ViT by a recipe, and store everything about the run in a folder of its own.
+
+The folder's name is the hash of the resolved recipe. The same command again does nothing if the run is finished, and
+goes on from the last checkpoint if it was killed: on a CPU to the same bits.
+
+\b
+Recipes: {", ".join(RECIPES)}, or a YAML file
+Examples:
+  python -m retconv.train --recipe smoke                      handwritten digits, under a minute on two cores
+  python -m retconv.train --recipe smoke --show               the resolved recipe, as YAML
+  python -m retconv.train --options                           every option of a recipe, with its meaning
+  python -m retconv.train --recipe standard --set data.name=cifar100 --set model.options.mask=null
+  python -m retconv.train --recipe standard --seed 0 --seed 1 --seed 2     three runs as one stacked model
+  torchrun --nproc-per-node 4 -m retconv.train --recipe standard           four processes share each batch
+"""
+
+
+class _Refusal(click.ClickException):
+    """What is wrong, without a traceback, and exit code 2."""
+
+    exit_code = 2
+
+
+def _explain(kind: type, prefix: str = "") -> Iterator[str]:
+    """A line for every option of a configuration: key, default, meaning, choices or range."""
+    instance = kind()
+    for option in dataclasses.fields(kind):
+        value = getattr(instance, option.name)
+        if dataclasses.is_dataclass(value):
+            yield from _explain(type(value), f"{option.name}.")
+            continue
+        choices = option.metadata.get("choices")
+        default = yaml.safe_dump(value, default_flow_style=True).removesuffix("...\n").strip()
+        meaning = option.metadata["help"] + (f" [{'|'.join(choices)}]" if choices else "")
+        yield f"  {prefix + option.name:<26}{default:<18}{meaning}"
+
+
+@click.command(
+    help=_HELP,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110, "show_default": True},
+    epilog="Exit codes: 0 finished; 1 training could not go on; 2 a recipe or option that cannot be used.",
+)
+@click.option("--recipe", metavar="NAME|FILE", help="A recipe of the package by name, or a YAML file.")
+@click.option("--set", "settings", metavar="KEY=VALUE", multiple=True, help="Set an option of the recipe; repeatable.")
+@click.option(
+    "--seed", "seeds", type=click.IntRange(0), multiple=True, help="Seed; several train as one stacked model."
+)
+@click.option("--root", type=click.Path(path_type=Path), default=Path("runs"), help="Folder of all runs.")
+@click.option("--device", help="Such as cpu or cuda:1.  [default: a GPU if there is one]")
+@click.option("--threads", type=click.IntRange(1), help="CPU threads.  [default: torch's]")
+@click.option(
+    "--checkpoint-every",
+    type=click.IntRange(1),
+    default=CHECKPOINT_EVERY,
+    help="Steps between checkpoints; each epoch ends in one.",
+)
+@click.option("--tensorboard", is_flag=True, help="Also write for TensorBoard, into the run's folder.")
+@click.option("--show", is_flag=True, help="Print the resolved recipe and train nothing.")
+@click.option("--options", "explain", is_flag=True, help="Explain every option of a recipe and train nothing.")
+def main(
+    recipe: str | None,
+    settings: Sequence[str],
+    seeds: Sequence[int],
+    root: Path,
+    device: str | None,
+    threads: int | None,
+    checkpoint_every: int,
+    tensorboard: bool,
+    show: bool,
+    explain: bool,
+) -> None:
+    """Train a small ViT by a recipe."""
+    if explain:
+        click.echo("\n".join(_explain(Config)))
+        return
+    if recipe is None:
+        raise _Refusal(f"which recipe? --recipe {'|'.join(RECIPES)}, or a YAML file; --help explains")
+    try:
+        config = load(recipe, settings)
+    except RecipeError as error:
+        raise _Refusal(str(error)) from error
+    configs = [dataclasses.replace(config, seed=seed) for seed in dict.fromkeys(seeds)] or [config]
+    if show:
+        click.echo(yaml.safe_dump(config.as_dict(), sort_keys=False, allow_unicode=True).rstrip())
+        return
+    if threads is not None:
+        torch.set_num_threads(threads)
+    shared = "RANK" in os.environ
+    if shared:
+        distributed.init_process_group("nccl" if torch.cuda.is_available() and device != "cpu" else "gloo")
+    try:
+        folders = train(configs, root, device=device, checkpoint_every=checkpoint_every, tensorboard=tensorboard)
+    except TrainError as error:
+        raise click.ClickException(str(error)) from error
+    except (ValueError, DataNotFoundError, CorruptDataError, ModuleNotFoundError) as error:
+        raise _Refusal(str(error)) from error
+    except KeyboardInterrupt:
+        click.echo("stopped; the same command goes on from the last checkpoint", err=True)
+        sys.exit(130)
+    finally:
+        if shared:
+            distributed.destroy_process_group()
+    if int(os.environ.get("RANK", 0)) == 0:
+        for folder in folders:
+            result = folder.result()
+            click.echo(
+                f"seed {folder.config.seed}: test accuracy {result['test_accuracy']:.2%} of {result['test_images']} "
+                f"images, loss {result['test_loss']:.3f}, after {result['epochs']} epochs; {folder.path}"
+            )
+
+
+if __name__ == "__main__":
+    main(prog_name="python -m retconv.train")

@@ -1,0 +1,79 @@
+"""What a configuration names, made: its model, its data, the kernels of its masks."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import timm
+import torch
+from torch import Tensor, nn
+
+from retconv.convert import NotAConvolutionError, project
+from retconv.data import Dataset
+from retconv.data.augment import POLICIES, Augment, Erasing
+from retconv.grid import Grid
+from retconv.masks import Mask
+from retconv.models import grids_of, masks_of
+from retconv.train.config import AugmentConfig, Config, DataConfig
+from retconv.train.parse import RecipeError
+from retconv.train.randomness import seeded
+from retconv.train.replicas import Replicas
+
+
+def build_model(config: Config, data: Dataset) -> nn.Module:
+    """The configuration's model at its start, which follows from the seed alone.
+
+    Raises:
+        RecipeError: If timm refuses the model's options.
+    """
+    given: dict[str, Any] = {"img_size": data.train_images.shape[-1], "in_chans": data.train_images.shape[1]}
+    given |= {"num_classes": len(data.classes)} | dict(config.model.options)
+    with seeded(config.seed, "start"):
+        try:
+            return timm.create_model(config.model.name, pretrained=False, **given)
+        except (TypeError, ValueError, AssertionError) as error:
+            raise RecipeError(f"model {config.model.name!r} cannot be built from {given}: {error}") from error
+
+
+def hold_out(data: Dataset, config: DataConfig) -> tuple[Dataset, Tensor, Tensor]:
+    """The training part of a data set, and images and labels of its validation part, empty if none is wanted."""
+    if not config.validation:
+        return data, data.train_images[:0], data.train_labels[:0]
+    kept, held = data.split(config.validation, config.split_seed)
+    images, labels = data.train_images, data.train_labels
+    return replace(data, train_images=images[kept], train_labels=labels[kept]), images[held], labels[held]
+
+
+def augmentation(config: AugmentConfig, data: Dataset) -> Augment:
+    """The chain from uint8 images to normalised ones that training images go through.
+
+    AutoAugment's policy is that of the data set it was found on: CIFAR's unless there is one for this data set.
+    """
+    policy = None
+    if config.policy == "autoaugment":
+        found = {"svhn": "autoaugment-svhn", "tiny-imagenet": "autoaugment-imagenet"}
+        policy = POLICIES[found.get(data.name.removesuffix("-32"), "autoaugment-cifar10")]
+    elif config.policy != "none":
+        policy = POLICIES[config.policy]
+    erasing = Erasing(config.erase) if config.erase else None
+    flip = data.flip if config.flip is None else config.flip
+    return replace(Augment.of(data, config.crop, policy, erasing), flip=flip)
+
+
+def kernels(replicas: Replicas, index: int) -> dict[str, Tensor]:
+    """Kernels of one replica's masks, ``(heads, 2 n_1 − 1, …)``, by the name of their module.
+
+    A mask that has no kernel, such as an element-wise one, is represented by that of its projection (law 3).
+    """
+    model = replicas.single(index)
+    grids = grids_of(model)
+    with torch.no_grad():
+        return {name: _kernel(mask, grids[name]) for name, mask in masks_of(model).items()}
+
+
+def _kernel(mask: Mask, grid: Grid) -> Tensor:
+    try:
+        return mask.kernel(grid)
+    except NotAConvolutionError:
+        return project(mask(grid), grid).kernel

@@ -1,0 +1,62 @@
+"""Files that are there whole or not at all."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import BinaryIO
+
+
+class TrainError(RuntimeError):
+    """Training cannot go on; the message says what happened, what is safe, and what to do."""
+
+
+def write_whole(path: Path, write: Callable[[BinaryIO], object]) -> None:
+    """Write a file under a temporary name beside ``path``, force it to disk, and rename it.
+
+    At every instant ``path`` is either what it was or complete, also if the process is killed or power fails.
+
+    Args:
+        path: Where the file is to stand.
+        write: Is given the open file.
+
+    Raises:
+        TrainError: If the disk is full or the folder cannot be written to; ``path`` is then what it was.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        raise TrainError(
+            f"cannot write {path}: {error.strerror or error}. What stood there before is untouched: make room, or "
+            "choose another --root, and start the same command again to resume"
+        ) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def append_line(path: Path, line: str) -> None:
+    """Append one line in a single write, so that no other process's line can fall into it.
+
+    A line torn by an earlier kill is first closed off; ``read_lines`` leaves it out.
+
+    Raises:
+        TrainError: If the disk is full or the file cannot be written to.
+    """
+    try:
+        with path.open("ab+") as file:
+            if file.tell():
+                file.seek(-1, os.SEEK_END)
+                line = line if file.read(1) == b"\n" else "\n" + line
+            file.write(line.encode() + b"\n")
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise TrainError(
+            f"cannot append to {path}: {error.strerror or error}. Make room and start the same command again to resume"
+        ) from error

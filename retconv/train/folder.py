@@ -1,0 +1,153 @@
+"""The folder of one run: what it is, where its numbers come from, and the numbers, only ever added to.
+
+::
+
+    <root>/<hash of the configuration>/
+        config.yaml         the resolved configuration, which is a recipe again
+        provenance.jsonl    a line for each session that trained it
+        metrics.jsonl       a line for each epoch
+        kernels/            the kernels of its masks by epoch, as .npz
+        checkpoint-*.pt     the last two, while it is unfinished
+        weights.pt          the weights that were tested
+        result.json         the test result, written last: a run that has it is finished
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import filelock
+import numpy as np
+import torch
+import yaml
+from torch import Tensor
+
+from retconv.train import checkpoint
+from retconv.train.config import Config, differences
+from retconv.train.files import TrainError, append_line, write_whole
+
+
+class RunFolder:
+    """A run on disk.
+
+    Args:
+        root: Folder of all runs.
+        config: The run's configuration, whose hash names its folder.
+    """
+
+    def __init__(self, root: str | Path, config: Config) -> None:
+        self.config = config
+        self.path = Path(root) / config.id
+
+    @property
+    def finished(self) -> bool:
+        """Whether the test result is there: it is written last."""
+        return (self.path / "result.json").is_file()
+
+    @contextmanager
+    def claimed(self) -> Iterator[None]:
+        """Inside, no other process trains this run; the claim of a process that dies is void.
+
+        Raises:
+            TrainError: If another process trains it, the folder cannot be made, or it holds another configuration.
+        """
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise TrainError(f"cannot make {self.path}: {error.strerror}; choose another --root") from error
+        try:
+            with filelock.FileLock(self.path / "lock", timeout=0):
+                self._describe()
+                yield
+        except filelock.Timeout as error:
+            raise TrainError(
+                f"another process is training run {self.path}: wait for it, or start other runs"
+            ) from error
+
+    def _describe(self) -> None:
+        file = self.path / "config.yaml"
+        config = self.config.as_dict()
+        if not file.is_file():
+            text = yaml.safe_dump(config, sort_keys=False, allow_unicode=True)
+            write_whole(file, lambda out: out.write(text.encode()))
+        stored = yaml.safe_load(file.read_text(encoding="utf-8"))
+        if stored != config:
+            raise TrainError(
+                f"{file} was changed since the run began (file against recipe):\n"
+                + "\n".join(f"  {line}" for line in differences(stored, config))
+                + "\nA run's folder is named by its configuration: put the file back, or remove the folder"
+            )
+
+    def add_provenance(self, provenance: Mapping[str, Any]) -> None:
+        """Add a session's origin."""
+        append_line(self.path / "provenance.jsonl", json.dumps(dict(provenance)))
+
+    def add_metrics(self, row: Mapping[str, Any]) -> None:
+        """Add an epoch's numbers. An epoch that a resumed run repeats stands twice; ``metrics`` reads the last."""
+        append_line(self.path / "metrics.jsonl", json.dumps(dict(row)))
+
+    def add_kernels(self, epoch: int, kernels: Mapping[str, Tensor]) -> None:
+        """Keep an epoch's kernels ``(heads, 2 n_1 − 1, …)`` by the name of their mask; without masks, nothing."""
+        if kernels:
+            folder = self.path / "kernels"
+            folder.mkdir(exist_ok=True)
+            arrays = {name: kernel.detach().float().cpu().numpy() for name, kernel in kernels.items()}
+            # numpy takes names as keyword arguments, whatever they hold.
+            write_whole(folder / f"epoch-{epoch:05d}.npz", lambda out: np.savez(out, **arrays))  # type: ignore[arg-type]
+
+    def finish(self, result: Mapping[str, Any], weights: Mapping[str, Tensor]) -> None:
+        """Write the tested weights, then the test result; the checkpoints are no longer needed."""
+        write_whole(self.path / "weights.pt", lambda out: torch.save(dict(weights), out))
+        text = json.dumps(dict(result), indent=2) + "\n"
+        write_whole(self.path / "result.json", lambda out: out.write(text.encode()))
+        checkpoint.prune(self.path, keep=0)
+
+    def provenance(self) -> list[dict[str, Any]]:
+        """The sessions that trained the run."""
+        return read_lines(self.path / "provenance.jsonl")
+
+    def metrics(self) -> list[dict[str, Any]]:
+        """Each epoch's numbers, in order."""
+        return list({row["epoch"]: row for row in read_lines(self.path / "metrics.jsonl")}.values())
+
+    def kernels(self) -> dict[int, dict[str, np.ndarray]]:
+        """The kernels of every mask by epoch."""
+        found = {}
+        for path in sorted((self.path / "kernels").glob("epoch-*.npz")):
+            with np.load(path) as archive:
+                found[int(path.stem.removeprefix("epoch-"))] = dict(archive)
+        return found
+
+    def result(self) -> dict[str, Any]:
+        """The test result.
+
+        Raises:
+            TrainError: If the run is not finished.
+        """
+        if not self.finished:
+            raise TrainError(f"run {self.path} is not finished: train it first")
+        return dict(json.loads((self.path / "result.json").read_text(encoding="utf-8")))
+
+    def weights(self) -> dict[str, Tensor]:
+        """The weights that were tested, on the CPU.
+
+        Raises:
+            TrainError: If the run is not finished.
+        """
+        self.result()
+        return dict(torch.load(self.path / "weights.pt", map_location="cpu", weights_only=True))
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """The objects of a JSON-lines file; lines torn by a kill are left out."""
+    rows = []
+    for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else []:
+        try:
+            rows.append(json.loads(line))
+        except json.JSONDecodeError:
+            continue
+    return rows

@@ -1,0 +1,243 @@
+"""The training loop: a step for all replicas, an epoch's numbers, and the state that resuming needs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from timm.loss import SoftTargetCrossEntropy
+from timm.utils import ModelEmaV3
+from torch import Tensor, distributed, nn
+from torch.nn import functional as F
+from torch.nn.parallel import DistributedDataParallel
+
+from retconv.data import Dataset
+from retconv.train import randomness
+from retconv.train.batches import Batches
+from retconv.train.build import build_model, hold_out
+from retconv.train.config import Config
+from retconv.train.files import TrainError
+from retconv.train.optimise import clip_each, load_optimiser_state, make_optimiser, make_schedule, optimiser_state
+from retconv.train.replicas import Replicas
+
+#: Images of a forward pass without gradients.
+_CHUNK = 512
+
+
+class DivergedError(TrainError):
+    """A loss or weight is no longer finite."""
+
+
+class Trainer:
+    """R runs of one configuration, at a step.
+
+    Nothing in ``step`` waits for the device: losses are summed there, and looked at when an epoch ends or a checkpoint
+    is due.
+
+    Args:
+        configs: Equal but for the seed, and for options of the model that change how it starts.
+        data: Whole, on the training device.
+        rank: Of this process.
+        world: Number of processes.
+
+    Attributes:
+        replicas: The models.
+        steps: Steps in an epoch.
+        total: Steps in all.
+        done: Steps taken.
+    """
+
+    def __init__(self, configs: Sequence[Config], data: Dataset, rank: int = 0, world: int = 1) -> None:
+        self.configs, self.config, self.data = list(configs), configs[0], data
+        self.rank, self.world = rank, world
+        self.device = data.train_images.device
+        part, *self.validation = hold_out(data, self.config.data)
+        self.batches = Batches(configs, part, rank, world)
+        self.steps = self.batches.steps
+        self.total = self.steps * self.config.schedule.epochs
+        self.replicas = Replicas([build_model(config, data) for config in configs]).to(self.device)
+        self.parameters = [p for p in self.replicas.parameters() if p.requires_grad]
+        self.optimiser = make_optimiser(self.config.optim, self.replicas)
+        self.schedule = make_schedule(self.config.schedule, self.optimiser, self.steps)
+        self.ema = ModelEmaV3(self.replicas, decay=self.config.ema) if self.config.ema else None
+        self.best: dict[str, Tensor] = {}
+        self.best_accuracy = torch.full((len(self.configs),), -1.0)
+        self.best_epoch = torch.zeros(len(self.configs), dtype=torch.long)
+        self.done = 0
+        self._loss = torch.vmap(SoftTargetCrossEntropy())
+        self._model: nn.Module = self.replicas
+        if self.config.compile:
+            self._model = torch.compile(self._model)  # type: ignore[assignment]
+        if world > 1:
+            self._model = DistributedDataParallel(self._model)
+        self._reset_sums()
+
+    def _reset_sums(self) -> None:
+        count = len(self.configs)
+        # shape: (R,) each; the first step whose loss is not finite, −1 if none
+        self.loss_sum = torch.zeros(count, device=self.device, dtype=torch.float64)
+        self.correct = torch.zeros(count, device=self.device, dtype=torch.long)
+        self.bad_step = torch.full((count,), -1, device=self.device)
+
+    @property
+    def epoch(self) -> int:
+        """Epochs completed."""
+        return self.done // self.steps
+
+    def step(self) -> None:
+        """One batch for every replica."""
+        epoch, position = divmod(self.done, self.steps)
+        self.replicas.train()
+        images, targets, draws = self.batches(epoch, position, self.replicas.draws)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "bfloat16"):
+            logits = self._model(images, draws)
+        loss = self._loss(logits.float(), targets)  # shape: (R,)
+        self.optimiser.zero_grad(set_to_none=True)
+        loss.sum().backward()
+        if self.config.optim.clip:
+            clip_each(self.parameters, self.config.optim.clip)
+        self.optimiser.step()
+        self.done += 1
+        self.schedule.step_update(self.done)
+        if self.ema is not None:
+            self.ema.update(self.replicas)
+        with torch.no_grad():
+            self.loss_sum += loss
+            self.correct += (logits.argmax(-1) == targets.argmax(-1)).sum(dim=1)
+            self.bad_step = torch.where((self.bad_step < 0) & ~loss.isfinite(), self.done, self.bad_step)
+
+    def require_finite(self, last_good: int | None) -> None:
+        """Look at the losses since the epoch began and at the weights.
+
+        Raises:
+            DivergedError: If one is not finite, naming the step and the last good checkpoint.
+        """
+        finite = torch.stack([p.detach().reshape(len(p), -1).isfinite().all(dim=1) for p in self.parameters]).all(dim=0)
+        step = torch.where((self.bad_step < 0) & ~finite, self.done, self.bad_step)
+        if self.world > 1:
+            distributed.all_reduce(step, distributed.ReduceOp.MAX)
+        for config, bad in zip(self.configs, step.tolist(), strict=True):
+            if bad >= 0:
+                kept = f"the checkpoint of step {last_good} is good" if last_good else "there is no checkpoint yet"
+                raise DivergedError(
+                    f"the loss of seed {config.seed} is not finite at step {bad} (epoch "
+                    f"{(bad - 1) // self.steps + 1}): {kept}; lower optim.lr (now "
+                    f"{self.config.optim.lr:g}), set optim.clip, or use float32"
+                )
+
+    def finish_epoch(self) -> list[dict[str, float]]:
+        """Numbers of the epoch that just ended, one row for each replica, after validation."""
+        losses, correct = self.loss_sum.clone(), self.correct.clone()
+        if self.world > 1:
+            distributed.all_reduce(losses)
+            distributed.all_reduce(correct)
+        images = self.steps * self.config.batch_size
+        columns = {
+            "train_loss": losses / (self.steps * self.world),
+            "train_accuracy": correct.double() / images,
+        }
+        if len(self.validation[1]):
+            loss, accuracy = self.evaluate(*self.validation)
+            columns |= {"validation_loss": loss, "validation_accuracy": accuracy}
+            self._note_best(accuracy.cpu())
+        self._reset_sums()
+        lr = self.optimiser.param_groups[0]["lr"]
+        lists = {name: values.tolist() for name, values in columns.items()}
+        return [
+            {"epoch": self.epoch, "step": self.done, "lr": lr} | {name: values[i] for name, values in lists.items()}
+            for i in range(len(self.configs))
+        ]
+
+    def _note_best(self, accuracy: Tensor) -> None:
+        better = accuracy > self.best_accuracy
+        self.best_accuracy = torch.where(better, accuracy, self.best_accuracy)
+        self.best_epoch = torch.where(better, self.epoch, self.best_epoch)
+        if self.config.select == "best":
+            now = self._tested().model.state_dict()
+            before = self.best or now
+            chosen = better.to(self.device)
+            self.best = {
+                name: torch.where(chosen.view(-1, *[1] * (value.ndim - 1)), value, before[name])
+                for name, value in now.items()
+            }
+
+    def _tested(self) -> Replicas:
+        return self.replicas if self.ema is None else self.ema.module
+
+    def load_selected(self) -> None:
+        """After the last epoch: make the weights that are tested the model's own."""
+        chosen = self.best or self._tested().model.state_dict()
+        self.replicas.model.load_state_dict(chosen)
+        self.ema = None
+
+    @torch.no_grad()
+    def evaluate(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Cross-entropy and accuracy of every replica, ``(R,)`` each, of the moving average where there is one."""
+        model = self._tested().eval()
+        sums = torch.zeros(2, len(self.configs), device=self.device, dtype=torch.float64)
+        mine = torch.arange(self.rank, len(labels), self.world, device=self.device)
+        for rows in mine.split(_CHUNK):
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "bfloat16"):
+                logits = model(self.batches.normalise(images[rows])).float()
+            target = labels[rows].long().expand(len(self.configs), -1)
+            losses = F.cross_entropy(logits.flatten(0, 1), target.flatten(), reduction="none")
+            sums[0] += losses.view(len(self.configs), -1).sum(dim=1)
+            sums[1] += (logits.argmax(-1) == target).sum(dim=1)
+        if self.world > 1:
+            distributed.all_reduce(sums)
+        loss, accuracy = sums / len(labels)
+        return loss, accuracy
+
+    def states(self) -> list[dict[str, Any]]:
+        """What resuming needs, one for each replica: tensors on the CPU and plain values. Called by all processes."""
+        losses, correct = self.loss_sum.clone(), self.correct.clone()
+        if self.world > 1:
+            distributed.all_reduce(losses)
+            distributed.all_reduce(correct)
+        return [self._state(i, losses, correct) for i in range(len(self.configs))]
+
+    def _state(self, i: int, losses: Tensor, correct: Tensor) -> dict[str, Any]:
+        return {
+            "config": self.configs[i].as_dict(),
+            "step": self.done,
+            "model": _share(self.replicas.model.state_dict(), i),
+            "ema": _share(self.ema.module.model.state_dict(), i) if self.ema is not None else {},
+            "optimiser": {
+                name: {key: value.cpu() for key, value in kept.items()}
+                for name, kept in optimiser_state(self.optimiser, self.replicas, i).items()
+            },
+            "best": {
+                "accuracy": float(self.best_accuracy[i]),
+                "epoch": int(self.best_epoch[i]),
+                "weights": _share(self.best, i),
+            },
+            "sums": {"loss": float(losses[i]), "correct": int(correct[i])},
+            "random": randomness.state(),
+        }
+
+    def load_states(self, saved: Sequence[Mapping[str, Any]]) -> None:
+        """Go to where ``states`` were taken, all at one step."""
+        self.done = saved[0]["step"]
+        self.replicas.model.load_state_dict(_stack([s["model"] for s in saved]))
+        if self.ema is not None:
+            self.ema.module.model.load_state_dict(_stack([s["ema"] for s in saved]))
+        load_optimiser_state(self.optimiser, self.replicas, [s["optimiser"] for s in saved])
+        self.schedule.step_update(self.done)
+        self.best_accuracy = torch.tensor([s["best"]["accuracy"] for s in saved])
+        self.best_epoch = torch.tensor([s["best"]["epoch"] for s in saved])
+        weights = _stack([s["best"]["weights"] for s in saved])
+        self.best = {name: value.to(self.device) for name, value in weights.items()}
+        self._reset_sums()
+        if self.rank == 0:
+            self.loss_sum += torch.tensor([s["sums"]["loss"] for s in saved], device=self.device, dtype=torch.float64)
+            self.correct += torch.tensor([s["sums"]["correct"] for s in saved], device=self.device)
+        randomness.restore(saved[0]["random"])
+
+
+def _share(stacked: Mapping[str, Tensor], index: int) -> dict[str, Tensor]:
+    return {name: value[index].detach().cpu().clone() for name, value in stacked.items()}
+
+
+def _stack(shares: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    return {name: torch.stack([share[name] for share in shares]) for name in shares[0]}

@@ -1,0 +1,49 @@
+"""Errors of studies; ``test_errors`` raises each."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import click
+import yaml
+from error_table import Error
+from errors_train import diverging
+
+from retconv.sweep import load_study, parse_study
+from retconv.sweep.__main__ import main
+
+
+def command(*arguments: str) -> Callable[[], object]:
+    """The command line, its exception not yet turned into an exit code."""
+    return lambda: main.main(list(arguments), standalone_mode=False)
+
+
+def study_that_diverges() -> None:
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / "base.yaml").write_text(yaml.safe_dump(diverging.as_dict()), encoding="utf-8")
+        file = folder / "study.yaml"
+        file.write_text("{recipe: base.yaml, engine: serial, retries: 0}", encoding="utf-8")
+        command(str(file), "--root", str(folder / "runs"))()
+
+
+TABLES: dict[str, dict[str, Error]] = {
+    "sweep": {
+        "no file": (lambda: load_study("no.yaml"), ValueError, "no study file no.yaml"),
+        "faults": (
+            lambda: parse_study({"engin": "loky", "grid": {"seed": 1}, "workers": 0}),
+            ValueError,
+            "(?s)no option engin; did you mean .engine.*workers must be at least 1.*grid.seed must be a list of values",
+        ),
+        "command without study": (command(), click.ClickException, "which study"),
+        "command with a wrong study": (command("no.yaml"), click.ClickException, "no study file no.yaml"),
+        "command with a failing run": (study_that_diverges, click.ClickException, "is not finite at step 2"),
+        "a run of it": (
+            lambda: parse_study({"recipe": "smoke", "grid": {"sede": [1]}}),
+            ValueError,
+            "the study at sede=1 has 1 fault:\n  no option sede; did you mean 'seed'",
+        ),
+    }
+}
