@@ -13,8 +13,8 @@ from torch import Tensor
 from retconv.convert import unfold
 from retconv.grid import Grid
 
-#: Scores in a block, 1 MiB in float32: a backward pass works on three such blocks at a time, on each thread.
-BLOCK = 2**18
+#: Scores in a block, 2 MiB in float32: a backward pass works on three such blocks at a time.
+BLOCK = 2**19
 #: From this many tokens on the mask is read from a table of runs, below it is dense.
 TABLE_TOKENS = 1024
 #: Rows of a length that is a multiple of this fall on the same cache sets: they are made longer by ``PADDING`` columns.

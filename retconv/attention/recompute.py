@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from retconv.attention import blocks, threads
+from retconv.attention import blocks
 from retconv.attention.blocks import Block, DenseRows, TableRows, gathered, plan, runs, scattered
 from retconv.attention.inputs import Source
 from retconv.grid import Grid
@@ -55,22 +55,21 @@ class _Work:
         shape: list[int],
         prefix: int,
     ) -> None:
-        # Threads that compute blocks know nothing of autograd being off.
-        q, k, v, mask = (x.detach() for x in (q, k, v, mask))
         self.batch, self.heads, self.length, _ = q.shape
         self.dtype = torch.promote_types(q.dtype, torch.float32)
         self.padding = blocks.PADDING if self.length % blocks.ALIASED == 0 else 0
         self.columns = self.length + self.padding
         mask = mask.to(self.dtype).contiguous()
         self.rows = TableRows(mask, self.batch, Grid(shape, prefix)) if shape else DenseRows(mask, self.batch)
-        self.bias = bias if bias is None else bias.detach().to(self.dtype)
+        self.bias = bias if bias is None else bias.to(self.dtype)
         self.orders = self.rows.orders(q.device)
         self.scale = scale
         self.q = gathered(q, self.orders[0], self.dtype)
         self.k = gathered(k, self.orders[1], self.dtype, self.padding)
         self.v = gathered(v, self.orders[1], self.dtype, self.padding)
+        self.blocks = list(self._plan())
 
-    def blocks(self) -> Iterator[Block]:
+    def _plan(self) -> Iterator[Block]:
         """Masked rows, then those of prefix tokens that come last."""
         masked = self.rows.masked
         yield from plan(self.heads, self.batch, masked, self.columns, self.rows.step)
@@ -82,13 +81,9 @@ class _Work:
         """The mask of a block, or None for rows of prefix tokens."""
         return self.rows.read(block) if block.first < self.rows.masked else None
 
-    def shares(self) -> list[list[Block]]:
-        """The blocks, shared out among threads."""
-        return threads.shares(self.blocks(), self.heads * self.batch, self.q.device)
-
-    def scratch(self, part: list[Block]) -> Tensor:
-        """A buffer that holds the scores of any of these blocks."""
-        return self.q.new_empty(max((b.stop - b.start) * (b.last - b.first) for b in part) * self.columns)
+    def scratch(self) -> Tensor:
+        """A buffer that holds the scores of any block."""
+        return self.q.new_empty(max((b.stop - b.start) * (b.last - b.first) for b in self.blocks) * self.columns)
 
     def scores(self, block: Block, buffer: Tensor) -> Tensor:
         """``(elements, rows, columns)``, written to the buffer."""
@@ -171,15 +166,11 @@ def _attend(
     with torch.autocast(q.device.type, enabled=False):
         work = _Work(q, k, v, mask, bias, scale, shape, prefix)
         out = work.q.new_empty(*work.q.shape[:3], v.shape[-1])
-
-        def compute(part: list[Block]) -> None:
-            buffer = work.scratch(part)
-            for block in part:
-                scores = work.scores(block, buffer)
-                weights = work.weights(placement, block, scores, work.mask(block), scores)
-                _write(out, block, weights, block.take(work.v, rows=False))
-
-        threads.run(compute, work.shares())
+        buffer = work.scratch()
+        for block in work.blocks:
+            scores = work.scores(block, buffer)
+            weights = work.weights(placement, block, scores, work.mask(block), scores)
+            _write(out, block, weights, block.take(work.v, rows=False))
         return scattered(out, work.orders[0], v.dtype)
 
 
@@ -205,42 +196,33 @@ def _attend_backward(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     with torch.autocast(q.device.type, enabled=False):
         work = _Work(q, k, v, mask, bias, scale, shape, prefix)
-        g = gathered(grad.detach(), work.orders[0], work.dtype)
-        dq, dk, dv = (torch.zeros_like(x, memory_format=torch.contiguous_format) for x in (work.q, work.k, work.v))
-
-        def compute(part: list[Block]) -> tuple[Tensor, Tensor | None]:
-            dmask = torch.zeros_like(work.rows.values)
-            dbias = torch.zeros_like(work.bias) if work.bias is not None and needs_bias else None
-            buffers = [work.scratch(part) for _ in range(3)]
-            for block in part:
-                m, queries, g_rows = work.mask(block), block.take(work.q), block.take(g)
-                factor = work.scores(block, buffers[0])
-                weights = work.weights(placement, block, factor, m, work.view(block, buffers[1]))
-                _add(dv, block, weights.transpose(1, 2), g_rows)
-                d = torch.bmm(g_rows, block.take(work.v, rows=False).transpose(1, 2), out=work.view(block, buffers[2]))
-                if placement in ("multiply_logits", "bias_logits"):
-                    _softmax_backward(d, weights)
-                    if dbias is not None:
-                        work.add_bias(block, dbias, d)
-                if m is not None and placement == "bias_logits":
-                    work.rows.add(block, dmask, work.part(d, m))
-                elif m is not None:
-                    work.rows.add(block, dmask, work.part(d, m), work.part(factor, m))
-                    work.part(d, m).mul_(m)
-                if placement == "multiply_weights":
-                    _softmax_backward(d, factor)
-                    if dbias is not None:
-                        work.add_bias(block, dbias, d)
-                _write(dq, block, d, block.take(work.k, rows=False), scale)
-                _add(dk, block, d.transpose(1, 2), queries, scale)
-            return dmask, dbias
-
-        # Each thread sums into a gradient of its own.
-        (dmask, dbias), *others = threads.run(compute, work.shares())
-        for other, biased in others:
-            dmask += other
-            if dbias is not None and biased is not None:
-                dbias += biased
+        g = gathered(grad, work.orders[0], work.dtype)
+        dq = torch.empty_like(work.q, memory_format=torch.contiguous_format)
+        dk, dv = (torch.zeros_like(x, memory_format=torch.contiguous_format) for x in (work.k, work.v))
+        dmask = torch.zeros_like(work.rows.values)
+        dbias = torch.zeros_like(work.bias) if work.bias is not None and needs_bias else None
+        buffers = [work.scratch() for _ in range(3)]
+        for block in work.blocks:
+            m, queries, g_rows = work.mask(block), block.take(work.q), block.take(g)
+            factor = work.scores(block, buffers[0])
+            weights = work.weights(placement, block, factor, m, work.view(block, buffers[1]))
+            _add(dv, block, weights.transpose(1, 2), g_rows)
+            d = torch.bmm(g_rows, block.take(work.v, rows=False).transpose(1, 2), out=work.view(block, buffers[2]))
+            if placement in ("multiply_logits", "bias_logits"):
+                _softmax_backward(d, weights)
+                if dbias is not None:
+                    work.add_bias(block, dbias, d)
+            if m is not None and placement == "bias_logits":
+                work.rows.add(block, dmask, work.part(d, m))
+            elif m is not None:
+                work.rows.add(block, dmask, work.part(d, m), work.part(factor, m))
+                work.part(d, m).mul_(m)
+            if placement == "multiply_weights":
+                _softmax_backward(d, factor)
+                if dbias is not None:
+                    work.add_bias(block, dbias, d)
+            _write(dq, block, d, block.take(work.k, rows=False), scale)
+            _add(dk, block, d.transpose(1, 2), queries, scale)
         return (
             scattered(dq, work.orders[0], q.dtype),
             scattered(dk[:, :, : work.length], work.orders[1], k.dtype),

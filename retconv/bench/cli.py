@@ -31,6 +31,7 @@ def report(table: pd.DataFrame, allocator: str, out: Path | None) -> None:
     for _, part in table.groupby([c for c in ("grid", "kind") if c in table], sort=False):
         click.echo("\n" + part.to_string(index=False, float_format=lambda v: f"{v:.3g}", na_rep="-"))
     if out is not None:
+        out.parent.mkdir(parents=True, exist_ok=True)
         temporary = out.with_suffix(".tmp")
         table.assign(**origin).to_csv(temporary, index=False)
         temporary.replace(out)
