@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from retconv.figures import (
     convolved_photograph,
     equivalence,
+    learning_curves,
     locality_extroversion,
     masked_photograph,
     masks_and_kernels,
@@ -27,6 +28,7 @@ FIGURES: dict[str, FigureSpec] = {
         locality_extroversion.FIGURE,
         equivalence.FIGURE,
         underflow.FIGURE,
+        learning_curves.FIGURE,
     )
 }
 
