@@ -11,6 +11,7 @@ from retconv.figures import (
     effective_size,
     equivalence,
     gaussian_as_retention,
+    learning_curves,
     locality_extroversion,
     mask_atlas,
     masked_photograph,
@@ -45,6 +46,7 @@ FIGURES: dict[str, FigureSpec] = {
         truncation_certificate.FIGURE,
         gaussian_as_retention.FIGURE,
         parameters_and_macs.FIGURE,
+        learning_curves.FIGURE,
     )
 }
 
