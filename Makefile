@@ -2,9 +2,10 @@
 #   make test PYTHON=python3.12       interpreter for a new .venv
 #   make test ARGS="-k grid" JOBS=4   arguments for pytest, and its workers
 #   make lock ARGS=--upgrade          move every pin to the newest version that fits
+#   make figures EXTRAS=notebooks     fewer extras than the tests need
 
 PYTHON ?= python3
-EXTRAS ?= notebooks
+EXTRAS ?= notebooks,train,cluster,export
 JOBS   ?= 2
 ARGS   ?=
 

@@ -33,14 +33,24 @@ PARTS = (
     ("describe",),
     ("data",),
     ("train",),
-    ("results",),
+    ("results", "stats"),
     ("sweep",),
     ("bench",),
     ("figures",),
+    ("explorer",),
 )
 RANK = {name: rank for rank, names in enumerate(PARTS) for name in names}
-#: Optional extras that may be imported inside a function, as (module, imported package).
-OPTIONAL: set[tuple[str, str]] = {("retconv.bench.peers", "yet_another_retnet"), ("retconv.bench.peers", "torchscale")}
+#: What may be imported inside a function, as (module, imported package): optional extras, and slow libraries that only
+#: one call of a module needs.
+OPTIONAL: set[tuple[str, str]] = {
+    ("retconv.analysis.description", "matplotlib"),
+    ("retconv.analysis.description", "pandas"),
+    ("retconv.analysis.description", "retconv"),
+    ("retconv.analysis.spectrum.lanczos", "scipy"),
+    ("retconv.approximate.variable_projection", "scipy"),
+    ("retconv.bench.peers", "torchscale"),
+    ("retconv.bench.peers", "yet_another_retnet"),
+}
 #: What a notebook or plot needs is not what a mask needs.
 HEAVY = {"matplotlib", "seaborn", "pandas", "timm", "jupyter", "jupyterlab", "IPython", "ipykernel", "notebook"}
 SECONDS = 0.3

@@ -35,3 +35,9 @@ def test_one_real_pole_is_retnet() -> None:
     gamma = torch.tensor([[0.7], [0.95]], dtype=torch.complex128)
     expected = causal_decay(torch.arange(-5, 6)[:, None], gamma.real[:, 0])
     assert_close(Exponentials(torch.ones_like(gamma), gamma).kernel(6), expected)
+
+
+def test_a_pole_of_zero_is_the_identity() -> None:
+    """0⁰ = 1: what the closed form means, though torch's complex power says NaN."""
+    made = Exponentials(torch.full((2, 1), 3.0 + 0j), torch.zeros(2, 1, dtype=torch.complex128))
+    assert_close(made.kernel(3), [[0.0, 0.0, 3.0, 0.0, 0.0]] * 2)

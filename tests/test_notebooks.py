@@ -14,7 +14,13 @@ NOTEBOOKS = sorted((Path(__file__).parents[1] / "notebooks").glob("*.ipynb"))
 
 
 def test_there_are_notebooks() -> None:
-    assert [n.stem for n in NOTEBOOKS] == ["01_masks_are_kernels", "02_retention_is_convolution"]
+    assert [n.stem for n in NOTEBOOKS] == [
+        "00_explorer",
+        "01_masks_are_kernels",
+        "02_retention_is_convolution",
+        "03_spectra_and_locality",
+        "04_proofs",
+    ]
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)

@@ -10,6 +10,7 @@ import test_kernels
 import test_laws
 import test_masks_conformance
 import test_operator
+import test_proofs_numeric
 import torch
 from torch import Tensor
 
@@ -46,6 +47,7 @@ GATHER = {
     "law 1": inner(test_laws.test_law_1_equivalence, dtype=F64),
     "law 1, convolution": inner(test_laws.test_law_1_convolution_module),
     "law 2": inner(test_laws.test_law_2_windows),
+    "law 6, proved inverse": lambda: test_proofs_numeric.test_law_6_inverse.hypothesis.inner_test(gamma=0.7, n=5),
 }
 #: What computes with offsets must notice that they are query − key.
 OFFSETS = {

@@ -114,7 +114,7 @@ def exponentials(
 
 @dataclass(frozen=True)
 class _Line:
-    """A factor cut at offset 0, or its approximation; ``future`` starts at distance 1.
+    """A factor cut at offset 0.
 
     Attributes:
         past: Values at distances 0, 1, …

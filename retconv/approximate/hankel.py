@@ -54,6 +54,7 @@ def hankel_poles(sequence: Array, order: int) -> list[NDArray[np.complex128]]:
         vectors = _dominant(coefficients, rows, most)[1]
         for p in range(1, most + 1):
             kept = vectors[:, :p]
+            shift: NDArray[np.floating]
             if extended or rows == 1:
                 shift = kept[:-1].T @ kept[1:]
             else:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from retconv.bench import masks, operator, retention
+from retconv.bench import augment, describe, masks, operator, retention, spectrum
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
@@ -16,7 +16,7 @@ def main() -> None:
     """
 
 
-for module in (operator, masks, retention):
+for module in (operator, masks, retention, spectrum, describe, augment):
     main.add_command(module.command)
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from retconv.analysis.spectrum import szego
 from retconv.figures.panels import array, colour_bar, draw_kernel, letter, pairs
 from retconv.figures.spec import FigureSpec
 from retconv.figures.style import BLUE, DOUBLE, ORANGE, new_figure, scale
@@ -24,6 +25,7 @@ _LABELS = {
 _STYLES = {"locality": "-", "extroversion": "-", "sum": "--"}
 _REACH = 16  # at this offset the wider Gaussian is 1e-14: the kernel is whole
 _SHOWN = 6
+_SPECTRUM = 14  # side of the plane whose eigenvalues are shown
 _LEADER = {"arrowstyle": "-", "linewidth": 0.6, "color": "black", "shrinkB": 3.0}
 
 
@@ -130,21 +132,57 @@ def _plane_table() -> pd.DataFrame:
     return pd.concat([weights, symbol]).assign(part="sum", grid="plane")
 
 
+def _spectrum_table(part: str) -> pd.DataFrame:
+    """Eigenvalues of the mask on a plane, in ascending order, and the symbol at the same quantiles."""
+    alpha, sigma = torch.tensor(_PARTS[part], dtype=torch.float64).T[:, None]
+    grid = Grid((_SPECTRUM, _SPECTRUM))
+    found = szego(gaussian_mixture(grid.offsets(), sigma, alpha), grid)
+    values, symbol = array(found.values[0]), array(found.symbol[0].mean(dim=1))
+    rank = np.arange(1, values.size + 1)
+    spectrum = pd.DataFrame({"rank": rank, "value": values}).assign(quantity="eigenvalue")
+    ideal = pd.DataFrame({"rank": rank, "value": symbol}).assign(quantity="symbol by rank")
+    return pd.concat([spectrum, ideal]).assign(part=part, grid=f"{_SPECTRUM}×{_SPECTRUM}")
+
+
+def _draw_spectrum(ax: Axes, table: pd.DataFrame) -> None:
+    for part, colour in _COLOURS.items():
+        rows = table[table["part"] == part].set_index("quantity")
+        ax.plot(*rows.loc["symbol by rank", ["rank", "value"]].to_numpy().T, color=colour, linewidth=0.8, linestyle=":")
+        ax.plot(
+            *rows.loc["eigenvalue", ["rank", "value"]].to_numpy().T,
+            color=colour,
+            linestyle=_STYLES[part],
+            linewidth=1.3,
+        )
+    ax.axhline(0, color="0.6", linewidth=0.5, zorder=0)
+    ax.set(xlabel="rank", ylabel="eigenvalue", xlim=(0, _SPECTRUM**2 + 1))
+    # Nearly all eigenvalues are within 1 of 0, and a few of the low-pass part are above 10.
+    ax.set_yscale("symlog", linthresh=1.0)
+    ax.set_yticks([-0.8, 0, 1, 10], ["−0.8", "0", "1", "10"])
+    ax.minorticks_off()
+    ax.set_title(f"spectrum of the masks on {_SPECTRUM}×{_SPECTRUM} tokens")
+
+
 def draw() -> tuple[Figure, pd.DataFrame]:
-    """Kernels above, symbols below; on a line at the left, on a plane at the right."""
-    figure = new_figure(DOUBLE, 4.3)
-    axes = figure.subplots(2, 2, width_ratios=[1.45, 1])
+    """Kernels above, symbols below them, on a line at the left, on a plane at the right; eigenvalues last."""
+    figure = new_figure(DOUBLE, 5.9)
+    outer = figure.add_gridspec(3, 2, width_ratios=[1.45, 1], height_ratios=[1, 1, 0.75])
+    axes = np.array([[figure.add_subplot(outer[i, j]) for j in range(2)] for i in range(2)])
+    spectrum = pd.concat([_spectrum_table(part) for part in _PARTS])
+    last = figure.add_subplot(outer[2, :])
+    _draw_spectrum(last, spectrum)
     line, plane = pd.concat([_line_table(part) for part in _PARTS]), _plane_table()
     _draw_profile(axes[0, 0], line[line["quantity"] == "kernel"])
     _draw_symbol(axes[1, 0], line[line["quantity"] == "symbol"])
     _draw_plane(figure, axes[0, 1], axes[1, 1], plane)
-    for ax, text in zip(axes.flat, "abcd", strict=True):
+    for ax, text in zip([*axes.flat, last], "abcde", strict=True):
         letter(ax, text)
-    for ax in axes[:, 0]:
+    for ax in (*axes[:, 0], last):
         ax.spines[["top", "right"]].set_visible(False)
     figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=3)
-    data = pd.concat([line, plane], ignore_index=True).astype({"offset_1": "Int64", "offset_2": "Int64"})
-    columns = ["part", "grid", "quantity", "offset_1", "offset_2", "theta_1", "theta_2", "value", "closed_form"]
+    whole = pd.concat([line, plane, spectrum], ignore_index=True)
+    data = whole.astype({"offset_1": "Int64", "offset_2": "Int64", "rank": "Int64"})
+    columns = ["part", "grid", "quantity", "offset_1", "offset_2", "theta_1", "theta_2", "rank", "value", "closed_form"]
     return figure, data[columns]
 
 
@@ -154,8 +192,11 @@ def finding(data: pd.DataFrame) -> str:
     self_weight = float(total.loc["kernel"].set_index("offset_1").loc[0, "value"])
     symbol = total.loc["symbol", "value"]
     error = (data["value"] - data["closed_form"]).abs().max()
+    spectrum = data[(data["part"] == "sum") & (data["quantity"] == "eigenvalue")]["value"]
+    negative = int((spectrum < 0).sum())
     return (
-        f"self-weight {self_weight:.4g}; symbol {symbol.min():.3g} … {symbol.max():.3g}; "
+        f"self-weight {self_weight:.4g}; symbol {symbol.min():.3g} … {symbol.max():.3g}; {negative} of "
+        f"{len(spectrum)} eigenvalues negative; "
         f"transform against closed form {error:.1e}"
     )
 
@@ -165,10 +206,13 @@ FIGURE = FigureSpec(
     title="Locality and extroversion",
     caption=(
         "A wide positive Gaussian (locality: α = 0.6, σ = 2 tokens) plus a narrow negative one (extroversion: α = "
-        "−0.8, σ = 0.2 tokens, in effect −0.8 times the identity) is a mask whose self-weight is −0.2: kernels "
-        "(a) on a line and (b) on a plane. Their symbols, (c) on a line by Poisson summation (curves) and by "
-        "discrete Fourier transform of the kernels (dots), and (d) on a plane, show low-pass minus identity: far "
-        "from zero frequency the sum is −0.8 everywhere."
+        "−0.8, σ = 0.2 tokens, in effect −0.8 times the identity) is a mask whose self-weight is −0.2: kernels (a) "
+        "on a line and (b) on a plane. Their symbols, (c) on a line by Poisson summation (curves) and by discrete "
+        "Fourier transform of the kernels (dots), and (d) on a plane, show low-pass minus identity: far from zero "
+        "frequency the sum is −0.8 everywhere. (e) Eigenvalues of the masks on 14×14 tokens, in ascending order: "
+        "locality is positive definite, extroversion is −0.8 times the identity, and their sum shifts locality's "
+        "spectrum down by 0.8, so that most of it is negative (law 11); dotted, the symbols at the same quantiles "
+        "(law 13)."
     ),
     draw=draw,
     finding=finding,

@@ -7,10 +7,18 @@ from collections.abc import Iterable, Sequence
 
 from retconv.figures import (
     convolved_photograph,
+    depth,
+    effective_size,
     equivalence,
+    gaussian_as_retention,
     locality_extroversion,
+    mask_atlas,
     masked_photograph,
     masks_and_kernels,
+    normalisation_breaks_it,
+    symbols,
+    szego,
+    truncation_certificate,
     underflow,
     windows,
 )
@@ -22,11 +30,19 @@ FIGURES: dict[str, FigureSpec] = {
     for spec in (
         masks_and_kernels.FIGURE,
         windows.FIGURE,
+        mask_atlas.FIGURE,
         masked_photograph.FIGURE,
         convolved_photograph.FIGURE,
         locality_extroversion.FIGURE,
+        symbols.FIGURE,
+        szego.FIGURE,
+        depth.FIGURE,
+        normalisation_breaks_it.FIGURE,
         equivalence.FIGURE,
         underflow.FIGURE,
+        effective_size.FIGURE,
+        truncation_certificate.FIGURE,
+        gaussian_as_retention.FIGURE,
     )
 }
 

@@ -59,9 +59,11 @@ class Exponentials:
 
     def kernel(self, n: int) -> Tensor:
         """The kernel table of a line of n tokens, real ``(heads, 2n − 1)``."""
-        distance = torch.arange(n, device=self.past_weights.device)
+        # Distances from 1 on: torch's complex 0⁰ is NaN.
+        distance = torch.arange(1, n, device=self.past_weights.device)
         sides = [
-            (weights[..., None] * poles[..., None] ** distance).real.sum(dim=1) for _, weights, poles in self._sides()
+            torch.cat([weights[..., None], weights[..., None] * poles[..., None] ** distance], dim=-1).real.sum(dim=1)
+            for _, weights, poles in self._sides()
         ]
         past = sides[0].flip(-1)
         return torch.cat([past, torch.zeros_like(past[:, 1:]) if self.causal else sides[1][:, 1:]], dim=1)

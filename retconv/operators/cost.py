@@ -1,8 +1,10 @@
-"""Which method is fastest: a cost model with measured coefficients."""
+"""Which method is fastest: a cost model with measured coefficients, and a trial where it cannot tell."""
 
 from __future__ import annotations
 
 import math
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -36,17 +38,21 @@ class Problem:
     device: torch.device
 
 
-#: Seconds for each unit of work and for each call, by method, on two cores of a 2.8 GHz Xeon (AVX-512) in float32, read
-#: off `python -m retconv.bench operator`. Only ratios matter for the choice. Work is counted in multiplications for
-#: products, and in n log n for transforms.
+#: Seconds for each unit of work and for each call, by method, on two cores with AVX-512 (a 2.8 GHz Xeon, an EPYC) in
+#: float32, read off `python -m retconv.bench operator`. Only ratios matter for the choice. Work is counted in
+#: multiplications for products, and in n log n for transforms.
 SECONDS = {
     "dense": (9.5e-12, 3.0e-5),
     "direct": (4.0e-10, 5.0e-5),
     "fft": (2.2e-10, 7.0e-4),
-    "toeplitz": (1.6e-11, 3.5e-4),
+    "toeplitz": (1.6e-11, 1.2e-4),
     "separable": (1.2e-11, 9.0e-5),
     "recursive": (1.2e-11, 8.0e-5),
 }
+#: Machines differ by this factor in how fast one method is against another: the model does not decide within it.
+CLOSE = 2.0
+#: Methods that close are tried, once a process, where one application is estimated to take this long, in seconds.
+WORTH_A_TRIAL = 5e-3
 #: Largest size of a prepared operand, relative to the input, that a method may keep to be chosen.
 MEMORY = 2.0
 
@@ -88,6 +94,32 @@ def seconds(method: str, p: Problem) -> float:
     return per_unit * work(method, p) + per_call * calls
 
 
-def choose(p: Problem) -> str:
-    """The method with the least estimated time."""
-    return min(SECONDS, key=lambda method: seconds(method, p))
+_tried: dict[Problem, str] = {}
+
+
+def choose(p: Problem, apply: Callable[[str], object]) -> str:
+    """The method with the least estimated time, or among several that are close the one that a trial finds fastest.
+
+    Args:
+        p: The problem.
+        apply: Applies a method, by name, to an input of the problem's size.
+    """
+    estimates = {method: seconds(method, p) for method in SECONDS}
+    best = min(estimates, key=lambda method: estimates[method])
+    close = [method for method, estimate in estimates.items() if estimate <= CLOSE * estimates[best]]
+    if len(close) == 1 or estimates[best] < WORTH_A_TRIAL or torch.compiler.is_compiling():
+        return best
+    if p not in _tried:
+        _tried[p] = min(close, key=lambda method: _time(apply, method))
+    return _tried[p]
+
+
+def _time(apply: Callable[[str], object], method: str) -> float:
+    """Seconds of the faster of two applications after one that prepares the operand and warms up."""
+    apply(method)
+    durations = []
+    for _ in range(2):
+        start = time.perf_counter()
+        apply(method)
+        durations.append(time.perf_counter() - start)
+    return min(durations)

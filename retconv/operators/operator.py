@@ -95,7 +95,12 @@ class MaskOperator:
         return DenseProduct(self.kernel, self.grid).mask
 
     def choose(self, x: Tensor) -> str:
-        """The name of the method that ``op @ x`` uses."""
+        """The name of the method that ``op @ x`` uses.
+
+        ``"auto"`` follows a cost model. Where one application takes milliseconds and the model finds several methods
+        close, they are tried once in a process, so the choice, and the last bits of the result with it, may differ
+        between machines and runs: name a method where bits must not.
+        """
         if self.method != "auto":
             return self.method
         key = (x.numel(), x.dtype, x.device)
@@ -104,8 +109,17 @@ class MaskOperator:
             rank = self.factors.rank if self.factors is not None else 0
             decay = self.factors is not None and self.factors.gamma is not None
             problem = Problem(self.grid, heads, max(1, x.numel() // (heads * size)), rank, decay, x.dtype, x.device)
-            self._chosen[key] = choose(problem)
+            self._chosen[key] = choose(problem, lambda method: self._try(method, problem))
+            # What a trial prepared for other methods is not kept.
+            self._prepared = {k: made for k, made in self._prepared.items() if k[0] in self._chosen.values()}
         return self._chosen[key]
+
+    @torch.no_grad()
+    def _try(self, method: str, problem: Problem) -> None:
+        """Apply a method to zeros of the problem's size; ended by reading one entry, so that a device has finished."""
+        dtype = _computing(method, problem.dtype)
+        zeros = torch.zeros(problem.heads, self.grid.size, problem.columns, dtype=dtype, device=problem.device)
+        self._product(method, dtype)(zeros)[0, 0, 0].item()
 
     def __matmul__(self, x: Tensor) -> Tensor:
         """``M @ x`` along the token axis.
@@ -145,10 +159,8 @@ class MaskOperator:
     def _apply(self, columns: Tensor, x: Tensor) -> Tensor:
         """Apply to ``(heads, N, columns)``, the features of all elements of the batch of ``x`` side by side."""
         method = self.choose(x)
-        # Methods of several steps would round half types at each of them: they compute in float32 and are cast last.
-        half = x.dtype.itemsize < 4 and method not in ("dense", "direct")
-        y = self._product(method, torch.float32 if half else x.dtype)(columns.float() if half else columns)
-        return y.to(x.dtype) if half else y
+        dtype = _computing(method, x.dtype)
+        return self._product(method, dtype)(columns.to(dtype)).to(x.dtype)
 
     def _product(self, method: str, dtype: torch.dtype) -> Callable[[Tensor], Tensor]:
         source = self.kernel if self.factors is None else self.factors.factors[0]
@@ -169,6 +181,11 @@ class MaskOperator:
         return _PRODUCTS[method](self.kernel.to(dtype), self.grid)
 
 
+def _computing(method: str, dtype: torch.dtype) -> torch.dtype:
+    """Methods of several steps would round half types at each of them: they compute in float32 and are cast last."""
+    return torch.float32 if dtype.itemsize < 4 and method not in ("dense", "direct") else dtype
+
+
 def operator(source: Source, grid: Grid | int | tuple[int, ...], method: str = "auto") -> MaskOperator:
     """The mask as a linear operator, ``operator(mask, grid) @ x``, without forming the ``(N, N)`` mask.
 
@@ -178,7 +195,7 @@ def operator(source: Source, grid: Grid | int | tuple[int, ...], method: str = "
         method: ``"dense"`` (product with M), ``"direct"`` (``convNd``), ``"fft"`` (real FFTs of the smallest sufficient
             size), ``"toeplitz"`` (a DFT of the last axis, Toeplitz products along the others), ``"separable"`` (one
             pass for each axis and outer product), ``"recursive"`` (decay, O(N)), or ``"auto"``: the fastest by a
-            measured cost model.
+            measured cost model (see ``MaskOperator.choose``).
 
     Returns:
         The operator.

@@ -16,8 +16,9 @@ Kind = Literal["two_sided", "causal", "anticausal"]
 
 #: An axis of up to this many tokens is one block: one matrix product is then faster than any recursion.
 SINGLE = 64
-#: A step of at least this many entries is worth a call of its own: the recursion then runs at the speed of memory.
-STEP = 8192
+#: A step of at least this many entries is worth a call of its own: the recursion then runs at the speed of memory. On
+#: axes of fewer tokens than ``LONG`` one matrix product is faster.
+STEP, LONG = 8192, 40
 #: Block lengths to choose from, best first: the first that divides the axis, else the axis is padded to the first.
 BLOCKS = (32, *range(33, 65), *range(31, 15, -1))
 
@@ -61,13 +62,14 @@ class _Steps:
         self.gamma = torch.exp(-rate).to(dtype).reshape(-1, 1, 1)  # shape: (heads, 1, 1)
 
     def pays(self, x: Tensor) -> bool:
-        """Whether steps are long enough, on a CPU, and autograd does not watch what would be overwritten."""
+        """Whether axes and steps are long enough, on a CPU, and autograd does not watch what would be overwritten."""
         watched = torch.is_grad_enabled() and (x.requires_grad or self.gamma.requires_grad)
-        return not watched and x.device.type == "cpu" and x.numel() >= STEP * max(self.shape)
+        lengthy = min(self.shape) >= LONG and x.numel() >= STEP * max(self.shape)
+        return lengthy and not watched and x.device.type == "cpu"
 
     def __call__(self, x: Tensor) -> Tensor:
         """Apply to ``x`` ``(heads, N, columns)``."""
-        y = x * (1 + self.gamma) ** len(self.shape)
+        y = x.contiguous() * (1 + self.gamma) ** len(self.shape)
         # A number where there is one head: torch then neither broadcasts nor reads it for each row.
         gamma, before = (self.gamma if len(x) > 1 else self.gamma.item()), 1
         for n in self.shape:

@@ -1,0 +1,113 @@
+"""The symbol of a kernel: what its mask does, far from the border, to a plane wave."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from retconv.grid import Grid
+from retconv.kernels.parameters import compute_dtype
+
+
+def frequencies(sizes: int | tuple[int, ...], device: torch.device | str | None = None) -> Tensor:
+    """A regular grid of frequencies, ``θ = 2π j / L`` with ``j = −⌊L/2⌋ … ⌈L/2⌉ − 1`` along each axis.
+
+    Zero frequency is at index ``⌊L/2⌋``; for even L the first one is Nyquist's, −π.
+
+    Args:
+        sizes: Frequencies along each axis, ``(L_1, …, L_D)``.
+        device: Where to make them.
+
+    Returns:
+        float64 ``(L_1, …, L_D, D)`` in rad/token, in [−π, π).
+    """
+    lengths = (sizes,) if isinstance(sizes, int) else sizes
+    dtype = compute_dtype(torch.device(device or "cpu"))
+    axes = [2 * math.pi * (torch.arange(L, device=device, dtype=dtype) - L // 2) / L for L in lengths]
+    return torch.stack(torch.meshgrid(*axes, indexing="ij"), dim=-1)
+
+
+def symbol(kernel: Tensor, theta: Tensor) -> Tensor:
+    """The symbol (transfer function) of a kernel, ``a(θ) = Σ_δ K[δ] exp(i δ·θ)``, at any frequencies.
+
+    A plane wave ``x[p] = exp(i θ·p)`` goes through the mask as ``(M x)[q] = Σ_δ K[δ] x[q + δ] = a(θ) x[q]`` wherever
+    the window of the kernel meets no border: the symbol is the gain of the mask by frequency. Its sign convention
+    follows from offset = key − query: RetNet's causal decay has ``1 / (1 − γ z⁻¹)`` with ``z = exp(iθ)``.
+
+    Args:
+        kernel: ``(heads, 2 n_1 − 1, …, 2 n_D − 1)``, real.
+        theta: ``(*S, D)`` in rad/token.
+
+    Returns:
+        complex128 ``(heads, *S)``, differentiable with respect to the kernel; its imaginary part is 0 up to rounding if
+        ``K[−δ] = K[δ]``.
+
+    Raises:
+        ValueError: If the kernel has an even side, or theta another number of axes.
+    """
+    kernel = _checked(kernel)
+    ndim = kernel.ndim - 1
+    if theta.shape[-1] != ndim:
+        raise ValueError(f"theta must have a last axis of {ndim}, one entry per axis, got shape {tuple(theta.shape)}")
+    sites = theta.reshape(-1, ndim).to(kernel)
+    # One axis at a time, the last first, so that the table of phases is never as large as the kernel.
+    value = torch.einsum("h...d,sd->hs...", kernel.to(torch.complex128), _phases(kernel.shape[-1], sites[:, -1]))
+    for axis in reversed(range(ndim - 1)):
+        value = torch.einsum("hs...d,sd->hs...", value, _phases(kernel.shape[axis + 1], sites[:, axis]))
+    return value.reshape(kernel.shape[0], *theta.shape[:-1])
+
+
+def sampled_symbol(kernel: Tensor, sizes: int | tuple[int, ...]) -> Tensor:
+    """The symbol on a regular grid of frequencies, by one fast Fourier transform.
+
+    Equal to ``symbol(kernel, frequencies(sizes))`` for every size, also one smaller than the kernel, where offsets that
+    differ by a multiple of L share their phase and are added first.
+
+    Args:
+        kernel: ``(heads, 2 n_1 − 1, …, 2 n_D − 1)``, real.
+        sizes: Frequencies along each axis, ``(L_1, …, L_D)``.
+
+    Returns:
+        complex128 ``(heads, L_1, …, L_D)``.
+
+    Raises:
+        ValueError: If the kernel has an even side, or there is not one size for each axis.
+    """
+    kernel = _checked(kernel)
+    lengths = (sizes,) if isinstance(sizes, int) else tuple(sizes)
+    if len(lengths) != kernel.ndim - 1 or min(lengths) < 1:
+        raise ValueError(f"sizes must be {kernel.ndim - 1} positive integers, one per axis of the kernel, got {sizes}")
+    for axis, length in enumerate(lengths, start=1):
+        side = kernel.shape[axis]
+        place = (torch.arange(side, device=kernel.device) - side // 2) % length
+        shape = (*kernel.shape[:axis], length, *kernel.shape[axis + 1 :])
+        kernel = kernel.new_zeros(shape).index_add(axis, place, kernel)
+    axes = tuple(range(1, kernel.ndim))
+    return torch.fft.fftshift(torch.fft.ifftn(kernel, dim=axes, norm="forward"), dim=axes)
+
+
+def dense_sizes(grid: Grid, points: int = 2**16, most: int = 64) -> tuple[int, ...]:
+    """Sizes of a regular grid of about so many frequencies that samples a kernel of this grid finely.
+
+    Even multiples of ``2 n_d − 1``, between 4 and ``most`` of them, so that zero and Nyquist frequency are on it.
+    """
+    entries = math.prod(grid.kernel_shape)
+    factor = 2 * max(2, min(most // 2, round((points / entries) ** (1 / grid.ndim) / 2)))
+    return tuple(factor * side for side in grid.kernel_shape)
+
+
+def _phases(side: int, theta: Tensor) -> Tensor:
+    """``exp(i δ θ)`` for each frequency and each offset of an axis: ``(S, side)``."""
+    offset = torch.arange(side, device=theta.device) - side // 2
+    angle = theta[:, None] * offset
+    return torch.polar(torch.ones_like(angle), angle)
+
+
+def _checked(kernel: Tensor) -> Tensor:
+    if not 2 <= kernel.ndim <= 4 or any(side % 2 == 0 for side in kernel.shape[1:]):
+        raise ValueError(
+            f"kernel must be (heads, 2 n_1 − 1, …) with one to three odd sides, got shape {tuple(kernel.shape)}"
+        )
+    return kernel.to(compute_dtype(kernel.device))

@@ -1,0 +1,123 @@
+"""Eigenvalues and singular values of a mask."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from retconv.analysis.source import Source, Subject, resolve
+from retconv.analysis.spectrum.lanczos import largest_eigenvalues, largest_singular_values
+from retconv.grid import Grid
+
+#: Masks of at most so many tokens are decomposed densely.
+DENSE_TOKENS = 1024
+
+
+def eigenvalues(source: Source, grid: Grid | int | tuple[int, ...], k: int | None = None) -> Tensor:
+    """Eigenvalues of a mask, the largest in magnitude first.
+
+    Args:
+        source: A mask module, a kernel ``(heads, 2 n_1 − 1, …)`` or a mask ``(heads, length, length)``.
+        grid: The grid; prefix tokens are left out.
+        k: How many; all N of them, from the dense mask, if not given. With k, a mask of more than ``DENSE_TOKENS``
+            tokens is never formed: Lanczos iteration on the fast operator finds them.
+
+    Returns:
+        ``(heads, k)``: float64 if every head's mask is symmetric, else complex128. A triangular mask (RetNet's) has
+        its diagonal as eigenvalues; that is returned exactly, since any numerical method for such a far from normal
+        matrix gives another answer. Its size is told by ``singular_values``.
+
+    Raises:
+        ValueError: If k is not in 1 … N, or is asked of a large mask that is neither symmetric nor triangular.
+        DenseLimitError: If the dense mask is needed and exceeds the memory limit.
+    """
+    subject, k = resolve(source, grid), _count(grid, k)
+    symmetric = subject.symmetric
+    if bool(_triangular(subject).all()):
+        values = _diagonal(subject)
+    elif bool(symmetric.all()):
+        if _is_large(subject, k):
+            values = _stack([largest_eigenvalues(subject, head, k) for head in range(subject.heads)], subject)
+        else:
+            values = torch.linalg.eigvalsh(subject.mask())
+    elif _is_large(subject, k):
+        raise ValueError(
+            f"eigenvalues of an unsymmetric mask of {subject.grid.size} tokens are ill-conditioned and not computed: "
+            "use singular_values"
+        )
+    else:
+        values = torch.linalg.eigvals(subject.mask())
+    order = values.abs().argsort(dim=1, descending=True, stable=True)
+    return values.gather(1, order)[:, :k]
+
+
+def singular_values(source: Source, grid: Grid | int | tuple[int, ...], k: int | None = None) -> Tensor:
+    """Singular values of a mask, the largest first; the first is its operator norm.
+
+    Args:
+        source: A mask module, a kernel ``(heads, 2 n_1 − 1, …)`` or a mask ``(heads, length, length)``.
+        grid: The grid; prefix tokens are left out.
+        k: How many; all N of them, from the dense mask, if not given. With k, a mask of more than ``DENSE_TOKENS``
+            tokens is never formed.
+
+    Returns:
+        float64 ``(heads, k)``.
+
+    Raises:
+        ValueError: If k is not in 1 … N.
+        DenseLimitError: If the dense mask is needed and exceeds the memory limit.
+    """
+    subject, k = resolve(source, grid), _count(grid, k)
+    if not _is_large(subject, k):
+        return torch.linalg.svdvals(subject.mask())[:, :k]
+    symmetric = subject.symmetric.tolist()
+    found = [
+        largest_eigenvalues(subject, head, k) if symmetric[head] else largest_singular_values(subject, head, k)
+        for head in range(subject.heads)
+    ]
+    return _stack(found, subject).abs().sort(dim=1, descending=True).values
+
+
+def operator_norm(source: Source, grid: Grid | int | tuple[int, ...]) -> Tensor:
+    """The operator norm ``‖M‖₂`` of each head: the most by which the mask lengthens any signal.
+
+    Returns:
+        float64 ``(heads,)``.
+    """
+    return singular_values(source, grid, k=1)[:, 0]
+
+
+def _count(grid: Grid | int | tuple[int, ...], k: int | None) -> int:
+    size = Grid.of(grid).size
+    if k is not None and not 1 <= k <= size:
+        raise ValueError(f"k must be between 1 and the {size} tokens of {Grid.of(grid)}, got {k}")
+    return size if k is None else k
+
+
+def _is_large(subject: Subject, k: int) -> bool:
+    """Whether a few values are wanted of a mask too large to decompose; Lanczos iteration finds at most N / 4."""
+    return subject.grid.size > DENSE_TOKENS and k <= subject.grid.size // 4
+
+
+def _triangular(subject: Subject) -> Tensor:
+    """Bool ``(heads,)``. In row-major order k > q iff the offset's first entry other than 0 is positive."""
+    if subject.kernel is not None:
+        flat = subject.kernel.flatten(1)
+        center = flat.shape[1] // 2
+        past, future = flat[:, :center], flat[:, center + 1 :]
+    else:
+        mask = subject.mask()
+        past, future = mask.tril(-1).flatten(1), mask.triu(1).flatten(1)
+    return ~past.any(dim=1) | ~future.any(dim=1)
+
+
+def _diagonal(subject: Subject) -> Tensor:
+    if subject.kernel is not None:
+        flat = subject.kernel.flatten(1)
+        return flat[:, flat.shape[1] // 2, None].expand(-1, subject.grid.size)
+    return subject.mask().diagonal(dim1=1, dim2=2)
+
+
+def _stack(found: list[np.ndarray], subject: Subject) -> Tensor:
+    return torch.stack([torch.from_numpy(values.copy()) for values in found]).to(subject.device)

@@ -1,0 +1,55 @@
+"""``python -m retconv.bench describe``: how long a person at a terminal waits for a description."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import click
+import pandas as pd
+
+from retconv.bench.cli import out_option, report, rounds_option
+from retconv.bench.timing import race
+
+REFERENCE = "import torch"
+#: The command line of each mask, as a person types it.
+COMMANDS = {
+    "gmm": "gmm --grid 14x14 --sigma 2 0.2 --alpha 0.6 -0.8",
+    "manhattan, 12 heads": "manhattan --grid 14x14 --gamma rmt --heads 12",
+    "retnet": "retnet --grid 196 --gamma 0.97",
+    "retnet, normalised": "retnet --grid 196 --gamma 0.97 --normalize",
+    "window, 32×32": "window --grid 32x32 --radius 3",
+}
+
+
+def bench(rounds: int) -> pd.DataFrame:
+    """Time the command from a cold start, one new interpreter each, beside that of importing torch alone.
+
+    Returns:
+        The rows of ``race``; ``speedup`` is over ``import torch``, below 1.
+    """
+    contenders: dict[str, Callable[[], object]] = {REFERENCE: partial(_start, ["-c", "import torch"])}
+    contenders |= {n: partial(_start, ["-m", "retconv.describe", *text.split()]) for n, text in COMMANDS.items()}
+    table = race(contenders, rounds, REFERENCE)
+    table.insert(0, "kind", "cold start")
+    return table
+
+
+def _start(arguments: list[str]) -> None:
+    subprocess.run([sys.executable, *arguments], check=True, stdout=subprocess.DEVNULL)
+
+
+@click.command("describe")
+@rounds_option
+@out_option
+def command(rounds: int, out: Path | None) -> None:
+    r"""Cold starts of python -m retconv.describe, beside those of import torch, which it cannot avoid.
+
+    \b
+    Example:
+      python -m retconv.bench describe --rounds 5
+    """
+    report(bench(rounds), "default", out)

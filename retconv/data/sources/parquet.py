@@ -1,0 +1,80 @@
+"""Parquet shards in the Hugging Face layout: compressed images in ``image.bytes``, their class in ``label``."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from retconv.data.errors import CorruptDataError
+from retconv.data.extras import extra
+from retconv.data.registry import Spec
+from retconv.data.sources.arrays import Arrays, Source
+from retconv.data.sources.decode import decode
+
+#: Names that data sets on the hub give to the two columns.
+_IMAGE, _LABEL = ("image", "img"), ("label", "fine_label")
+#: Of SVHN's two configurations, the one with whole photographs.
+_OTHER = "full_numbers"
+
+
+def find_parquet(spec: Spec, root: Path) -> Source | None:
+    """Shards named ``train*.parquet`` and ``test*.parquet`` (``val*`` of Tiny-ImageNet), at any depth of the folder.
+
+    Raises:
+        CorruptDataError: If a folder has shards of one split and none of the other.
+    """
+    for folder in (root / name for name in spec.folders):
+        shards = [path for path in sorted(folder.rglob("*.parquet")) if _OTHER not in path.parts]
+        splits = [tuple(path for path in shards if path.name.startswith(split)) for split in ("train", spec.test)]
+        if all(splits):
+            return Source("parquet", splits[0] + splits[1], partial(_read, spec, *splits))
+        if any(splits):
+            have, lack = ("train", spec.test) if splits[0] else (spec.test, "train")
+            raise CorruptDataError(f"{folder} has {have}*.parquet but no {lack}*.parquet: complete it or remove it")
+    return None
+
+
+def _read(spec: Spec, train: Sequence[Path], test: Sequence[Path]) -> Arrays:
+    train_images, train_labels, names = _read_split(spec, train)
+    test_images, test_labels, _ = _read_split(spec, test)
+    return Arrays.of((train_images, train_labels), (test_images, test_labels), names or spec.names)
+
+
+def _read_split(spec: Spec, shards: Sequence[Path]) -> tuple[NDArray[np.uint8], NDArray[np.int64], tuple[str, ...]]:
+    encoded: list[bytes] = []
+    rows: list[str] = []
+    labels: list[NDArray[np.int64]] = []
+    names: tuple[str, ...] = ()
+    for shard in shards:
+        table, image, label = _table(shard)
+        encoded += table.column(image).combine_chunks().field("bytes").to_pylist()
+        rows += [f"row {i} of {shard}" for i in range(len(table))]
+        labels.append(table.column(label).to_numpy().astype(np.int64))
+        names = names or _class_names(table, label)
+    return decode(encoded, spec, rows.__getitem__), np.concatenate(labels), names
+
+
+def _table(shard: Path) -> tuple[Any, str, str]:
+    parquet = extra("pyarrow.parquet", "reading a data set in parquet")
+    try:
+        file = parquet.ParquetFile(shard, page_checksum_verification=True)
+        present = file.schema_arrow.names
+        image, label = (next((c for c in names if c in present), "") for names in (_IMAGE, _LABEL))
+        table = file.read(columns=[f"{image}.bytes", label])
+    except (OSError, ValueError) as error:
+        raise CorruptDataError(f"{shard} is damaged or no parquet file ({error}); get it again") from error
+    if not image or not label:
+        raise CorruptDataError(f"{shard} has columns {present}, but images stand in 'image' and classes in 'label'")
+    return table, image, label
+
+
+def _class_names(table: Any, label: str) -> tuple[str, ...]:
+    described = (table.schema.metadata or {}).get(b"huggingface")
+    features = json.loads(described)["info"]["features"] if described else {}
+    return tuple(features.get(label, {}).get("names", ()))

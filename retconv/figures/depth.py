@@ -1,0 +1,188 @@
+"""Figure: effective receptive field by depth, by theory and by gradient (law 19)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import pairwise
+
+import numpy as np
+import pandas as pd
+import torch
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from torch import Tensor
+from torch.nn import functional as F
+
+from retconv.analysis.effective import compose, gradient_field, spread
+from retconv.convert import fit
+from retconv.figures.panels import array, colour_bar, draw_kernel, letter
+from retconv.figures.spec import FigureSpec
+from retconv.figures.style import BLUE, DOUBLE, GREEN, ORANGE, new_figure
+from retconv.grid import Grid
+from retconv.kernels import gaussian
+from retconv.masks import GaussianMixtureMask
+from retconv.operators import operator
+
+_GRID, _NEAR = Grid((33, 33)), Grid((10, 10))
+_SIGMA = 1.5
+_DEPTHS = (1, 2, 4, 8, 16, 32)
+_PROFILES = {1: ORANGE, 4: GREEN, 16: BLUE}
+_CHANNELS, _INPUTS = 16, 4
+
+_KINDS = {
+    "masks one after another": "linear",
+    "with residual connections": "residual",
+    "with channel mixing and GELU": "nonlinear",
+}
+
+
+def _kernel() -> Tensor:
+    """The Gaussian of sum 1; beyond 9 tokens it is below 1e-8."""
+    kernel = gaussian(_NEAR.offsets(), torch.tensor([_SIGMA], dtype=torch.float64))
+    return kernel / kernel.sum()
+
+
+def _step(kind: str) -> Callable[[Tensor], Tensor]:
+    """One layer: the Gaussian mask, or half of it and half of the identity."""
+    gain = float(gaussian(_NEAR.offsets(), torch.tensor([_SIGMA], dtype=torch.float64)).sum())
+    parameters = (torch.tensor([[v]], dtype=torch.float64) for v in (_SIGMA, 1 / gain))
+    masked = operator(GaussianMixtureMask.from_parameters(*parameters), _GRID, method="separable")
+    return (lambda x: (x + masked @ x) / 2) if kind == "residual" else masked.__matmul__
+
+
+def _network(kind: str, depth: int) -> Callable[[Tensor], Tensor]:
+    """``depth`` layers on tokens ``(batch, N, channels)``; the nonlinear ones mix channels by fixed random weights."""
+    step = _step(kind)
+    generator = torch.Generator().manual_seed(0)
+    size = (depth, _CHANNELS, _CHANNELS)
+    weights = torch.randn(size, generator=generator, dtype=torch.float64) * (2 / _CHANNELS) ** 0.5
+
+    def run(x: Tensor) -> Tensor:
+        for layer in range(depth):
+            x = step(x[:, None])[:, 0]
+            if kind == "nonlinear":
+                # Without a normalisation the sum over 33² tokens would leave GELU's curved part.
+                x = F.gelu(F.layer_norm(x, x.shape[-1:]) @ weights[layer])
+        return x
+
+    return run
+
+
+def _theory(kind: str, depth: int) -> Tensor:
+    kernel = _kernel()
+    if kind == "residual":
+        identity = torch.zeros_like(kernel)
+        identity[(0, *_NEAR.center)] = 1
+        kernel = (kernel + identity) / 2
+    return compose([kernel] * depth)
+
+
+def _measure() -> tuple[pd.DataFrame, dict[tuple[str, int], np.ndarray]]:
+    x = torch.randn(_INPUTS, _GRID.size, _CHANNELS, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    rows, fields = [], {}
+    for name, kind in _KINDS.items():
+        for depth in _DEPTHS:
+            inputs = x if kind == "nonlinear" else x[:1, :, :1]
+            field = gradient_field(_network(kind, depth), inputs, _GRID)
+            theory = _theory(kind, depth)
+            reach = {"gradient": spread(field, 2), "theory": spread(theory[0], 2)}
+            cut = spread(fit(theory, Grid((17, 17)))[0], 2)
+            rows.append(
+                {
+                    "layers": name,
+                    "depth": depth,
+                    "theory": float(reach["theory"][1]),
+                    "on the grid": float(cut[1]),
+                    "gradient": float(reach["gradient"][1]),
+                }
+            )
+            fields[name, depth] = array(field / field.max())
+    return pd.DataFrame(rows), fields
+
+
+def _draw_profiles(ax: Axes, fields: dict[tuple[str, int], np.ndarray], name: str) -> pd.DataFrame:
+    middle = _GRID.shape[0] // 2
+    offset, tables = np.arange(-middle, middle + 1), []
+    for depth, colour in _PROFILES.items():
+        theory = fit(_theory(_KINDS[name], depth), _GRID)[0]
+        cut = array(theory[_GRID.center[0], _GRID.center[1] - middle : _GRID.center[1] + middle + 1])
+        cut = cut / cut.max()
+        field = fields[name, depth][middle]
+        ax.plot(offset, cut, color=colour, label=f"L = {depth}")
+        ax.plot(offset, field, linestyle="", marker="o", markersize=2.2, color=colour)
+        tables.append(
+            pd.DataFrame({"offset": offset, "theory": cut, "gradient": field}).assign(layers=name, depth=depth)
+        )
+    ax.set(xlabel="offset from the query (tokens)", xticks=[-16, -8, 0, 8, 16], ylim=(0, 1.05))
+    ax.spines[["top", "right"]].set_visible(False)
+    return pd.concat(tables)
+
+
+def draw() -> tuple[Figure, pd.DataFrame]:
+    """Profiles of linear and nonlinear stacks, and the reach by depth."""
+    reach, fields = _measure()
+    figure = new_figure(DOUBLE, 2.4)
+    linear, nonlinear, field, growth = figure.subplots(1, 4, width_ratios=[1, 1, 0.8, 1.1])
+    names = list(_KINDS)
+    tables = [_draw_profiles(linear, fields, names[0]), _draw_profiles(nonlinear, fields, names[2])]
+    linear.set_ylabel("influence / largest")
+    linear.set_title("linear")
+    nonlinear.set_title("with mixing and GELU")
+    linear.legend(loc="upper right", handlelength=1.0, labelspacing=0.2, bbox_to_anchor=(1.08, 1.03))
+    image = draw_kernel(field, fields[names[2], 16], Grid((17, 17)))
+    field.set_xlabel("offset right (tokens)")
+    field.set_title("mixing, GELU, L = 16")
+    colour_bar(figure, image, field, "influence / largest", below=0.42)
+    for name, colour in zip(names, (BLUE, GREEN, ORANGE), strict=True):
+        rows = reach[reach["layers"] == name]
+        if name != names[2]:
+            growth.plot(rows["depth"], rows["theory"], color=colour, linewidth=0.9)
+            growth.plot(rows["depth"], rows["on the grid"], color=colour, linewidth=0.9, linestyle="--")
+        label = {"linear": "linear", "residual": "residual", "nonlinear": "mixing, GELU"}[_KINDS[name]]
+        growth.plot(rows["depth"], rows["gradient"], linestyle="", marker="o", markersize=3, color=colour, label=label)
+    growth.set_xscale("log", base=2)
+    growth.set_yscale("log", base=2)
+    growth.set_xticks(_DEPTHS, [str(d) for d in _DEPTHS])
+    growth.set_yticks([1, 2, 4, 8], ["1", "2", "4", "8"])
+    growth.minorticks_off()
+    growth.set(xlabel="layers L", ylabel="standard deviation (tokens)")
+    growth.set_title("reach by depth")
+    growth.legend(loc="upper left", handlelength=0.8, labelspacing=0.2, bbox_to_anchor=(-0.02, 1.03))
+    growth.spines[["top", "right"]].set_visible(False)
+    for ax, text in zip((linear, nonlinear, field, growth), "abcd", strict=True):
+        letter(ax, text)
+    columns = ["layers", "depth", "offset", "theory", "on the grid", "gradient"]
+    data = pd.concat([reach.assign(offset=np.nan), *tables], ignore_index=True)
+    return figure, data[columns].astype({"offset": "Int64"})
+
+
+def finding(data: pd.DataFrame) -> str:
+    """How the reach grows with depth where the border is far, and what the border makes of it."""
+    reach = data[data["offset"].isna()].set_index(["layers", "depth"])
+    name = next(iter(_KINDS))
+    error = max(abs(reach.loc[(name, d), "gradient"] / (_SIGMA * d**0.5) - 1) for d in (1, 2, 4))
+    steps = [
+        np.log2(reach.loc[(other, b), "gradient"] / reach.loc[(other, a), "gradient"])
+        for other in list(_KINDS)[2:]
+        for a, b in pairwise((1, 2, 4))
+    ]
+    return (
+        f"linear stacks reach σ √L within {error:.1%} up to L = 4, with mixing and GELU like L^{np.mean(steps):.2f}; "
+        f"at 32 layers {reach.loc[(name, 32), 'gradient']:.1f} of {_SIGMA * 32**0.5:.1f} tokens, for the border"
+    )
+
+
+FIGURE = FigureSpec(
+    name="depth",
+    title="Effective receptive field by depth",
+    caption=(
+        "Gaussian masks of σ = 1.5 tokens, L of them one after another, on 33×33 tokens. Influence of each input "
+        "token on the middle output token along its row, by theory (the composed kernel, of variance Lσ²; curves) "
+        "and by gradient (dots), for (a) masks alone and (b) masks with random channel mixing, layer normalisation "
+        "and GELU between them, whose field for 16 layers is (c). (d) Standard deviation of the field by depth: "
+        "theory on an unbounded grid (solid), the same cut at the grid's border (dashed), and gradient (dots); a "
+        "residual connection halves the variance of each layer."
+    ),
+    draw=draw,
+    finding=finding,
+)

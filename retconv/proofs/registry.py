@@ -1,0 +1,73 @@
+"""Every proof, in the order of the laws. A new proof is one function and one line here."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Sequence
+
+from retconv.proofs import (
+    causal,
+    depth,
+    extroversion,
+    normalisation,
+    poisson,
+    positivity,
+    retention,
+    separable,
+    softmax,
+    tails,
+    two_sided,
+)
+from retconv.proofs.proof import Proof
+
+#: The proofs by name; each call states one anew.
+PROOFS: dict[str, Callable[[], Proof]] = {
+    proof.__name__: proof
+    for proof in (
+        causal.causal_transfer,
+        causal.causal_inverse,
+        causal.causal_recurrence,
+        two_sided.two_sided_symbol,
+        two_sided.two_sided_inverse,
+        two_sided.two_sided_range,
+        two_sided.two_sided_eigenvalues,
+        separable.manhattan_separates,
+        separable.euclidean_does_not_separate,
+        separable.gaussian_separates,
+        separable.mixture_rank,
+        poisson.gaussian_symbol,
+        poisson.mixture_symbol,
+        extroversion.narrow_gaussian,
+        extroversion.extroversion,
+        positivity.gaussian_gram,
+        positivity.schur_product,
+        positivity.signed_mixture,
+        tails.causal_tail,
+        tails.two_sided_tail,
+        tails.gaussian_tail,
+        retention.recurrent,
+        retention.chunkwise,
+        retention.rotation,
+        normalisation.row_normalisation,
+        normalisation.score_normalisation,
+        normalisation.group_norm,
+        softmax.log_form,
+        depth.gaussian_depth,
+        depth.variance_adds,
+        softmax.quadratic_encoding,
+    )
+}
+
+
+def find(names: Sequence[str] = ()) -> list[Proof]:
+    """The proofs of these names, without repetition, in the order of the laws; all if no name is given.
+
+    Raises:
+        ValueError: If a name is unknown, naming the nearest right one.
+    """
+    for name in names:
+        if name not in PROOFS:
+            near = difflib.get_close_matches(name, PROOFS, n=1)
+            remedy = f"did you mean {near[0]!r}?" if near else f"choose from {', '.join(PROOFS)}"
+            raise ValueError(f"unknown proof {name!r}: {remedy}")
+    return [state() for name, state in PROOFS.items() if not names or name in names]

@@ -1,0 +1,71 @@
+"""How ``auto`` chooses: by the cost model, and by a trial among methods that it cannot tell apart."""
+
+import time
+
+import pytest
+import torch
+
+from retconv.checks import relative_error, tolerance
+from retconv.grid import Grid
+from retconv.masks import DecayMask
+from retconv.operators import cost, operator
+from retconv.operators.recursive import LONG, STEP
+
+CPU = torch.device("cpu")
+#: A grid on which the FFT and the Toeplitz product are close, and take tens of milliseconds.
+LARGE = cost.Problem(Grid((128, 128)), 1, 192, 0, False, torch.float32, CPU)
+SMALL = cost.Problem(Grid((4, 4)), 1, 192, 0, False, torch.float32, CPU)
+
+
+@pytest.fixture(autouse=True)
+def no_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No trial of another test is remembered."""
+    monkeypatch.setattr(cost, "_tried", {})
+
+
+@pytest.mark.parametrize("fast", ["fft", "toeplitz"])
+def test_a_trial_decides_between_close_methods_once(fast: str) -> None:
+    calls: list[str] = []
+
+    def apply(method: str) -> None:
+        calls.append(method)
+        time.sleep(0 if method == fast else 0.02)
+
+    assert cost.choose(LARGE, apply) == fast
+    assert set(calls) == {"fft", "toeplitz"}
+    calls.clear()
+    assert cost.choose(LARGE, apply) == fast
+    assert calls == []
+
+
+def test_the_model_alone_decides_where_an_application_is_short() -> None:
+    def apply(method: str) -> None:
+        raise AssertionError(f"{method} was tried")
+
+    assert cost.choose(SMALL, apply) == "dense"
+
+
+def test_a_trial_leaves_only_the_chosen_operand(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cost, "WORTH_A_TRIAL", 0.0)
+    monkeypatch.setattr(cost, "CLOSE", float("inf"))
+    op = operator(DecayMask(2), (3, 5))
+    x = torch.randn(2, 15, 4)
+    chosen = op.choose(x)
+    assert [method for method, _ in op._prepared] == [chosen]
+    assert torch.equal(op @ x, operator(DecayMask(2), (3, 5), chosen) @ x)
+
+
+@pytest.mark.parametrize("heads", [1, 3])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+@pytest.mark.parametrize("gamma", [1e-3, 0.9, 1 - 1e-9])
+def test_long_steps_of_a_decay_agree_with_blocks(heads: int, dtype: torch.dtype, gamma: float) -> None:
+    """Rows of many entries on long axes are taken one by one, narrower ones in blocks: the columns do not care."""
+    grid, columns = Grid((41, 40)), -(-STEP // (LONG * heads))
+    mask = DecayMask(heads, gamma=torch.linspace(0.5 * gamma, gamma, heads, dtype=torch.float64)).to(dtype)
+    x = torch.randn(heads, grid.size, columns, generator=torch.Generator().manual_seed(0), dtype=dtype)
+    op = operator(mask, grid, "recursive")
+    long = op @ x
+    blocks = torch.cat([op @ part for part in x.split(64, dim=2)], dim=2)
+    assert relative_error(long, blocks) <= tolerance(dtype)
+    transposed = x.mT.contiguous().mT
+    assert torch.equal(op @ transposed, long)
