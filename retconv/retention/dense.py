@@ -16,9 +16,7 @@ from retconv.operators.blocks import block_bytes
 def parallel(q: Tensor, k: Tensor, v: Tensor, kernel: Tensor, grid: Grid) -> Tensor:
     """The reference: scores and mask are formed, O(N²) in time and memory."""
     grid.require_dense(q.shape[0] * q.shape[1], q.dtype)
-    scores, mask = q @ k.mT, kernel_to_mask(kernel, grid)
-    watched = torch.is_grad_enabled() and (scores.requires_grad or mask.requires_grad)
-    return (scores * mask if watched else scores.mul_(mask)) @ v
+    return ((q @ k.mT) * kernel_to_mask(kernel, grid)) @ v
 
 
 def tiled(q: Tensor, k: Tensor, v: Tensor, kernel: Tensor, grid: Grid) -> Tensor:
