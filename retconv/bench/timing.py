@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
+from torch._library.custom_ops import OPDEFS
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from tqdm import tqdm
@@ -79,7 +80,12 @@ class _Held(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         given = {t.untyped_storage()._cdata for t in tree_leaves((args, kwargs)) if isinstance(t, Tensor)}
-        out = func(*args, **(kwargs or {}))
+        if func.namespace == "retconv":
+            # What our own operations hold inside counts as well.
+            with self, torch.no_grad():
+                out = OPDEFS[func._schema.name]._init_fn(*args, **(kwargs or {}))
+        else:
+            out = func(*args, **(kwargs or {}))
         for tensor in tree_leaves(out):
             if isinstance(tensor, Tensor):
                 storage = tensor.untyped_storage()
@@ -98,7 +104,7 @@ class _Held(TorchDispatchMode):
 def peak_bytes(run: Callable[[], object]) -> int:
     """Most bytes of tensors made during a call that are held at once, the result included.
 
-    Scratch memory inside one operation is not seen.
+    Scratch memory inside one operation of torch is not seen, that of ``retconv``'s own operations is.
     """
     with _Held() as held:
         run()
