@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pandas as pd
 import pytest
 import torch
@@ -70,3 +72,13 @@ def test_installed_peer_computes_the_same(form: str) -> None:
     actual = result[0] if isinstance(result, tuple) else result
     assert isinstance(actual, Tensor)
     assert torch.allclose(actual, retention(q, k, v, RetNetMask(4, "retnet_linspace"), 128), atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", bench_retention.KINDS)
+def test_stored_results_are_of_this_command(kind: str) -> None:
+    """What the figure reads was written by the benchmark, with its provenance."""
+    stored = pd.read_csv(Path(__file__).parents[1] / "paper_figures" / "data" / f"retention_{kind}.csv")
+    assert stored["command"].str.startswith(f"python -m retconv.bench retention --kind {kind}").all()
+    assert set(stored["kind"]) == {kind}
+    assert {256, 1024, 4096, 16384} <= set(stored["tokens"])
+    assert not stored["commit"].str.contains("dirty").any()

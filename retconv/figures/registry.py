@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 
 from retconv.figures import (
     convolved_photograph,
+    cost_of_a_mask,
     depth,
     effective_size,
     equivalence,
@@ -18,6 +19,7 @@ from retconv.figures import (
     masks_and_kernels,
     normalisation_breaks_it,
     parameters_and_macs,
+    retention_forms,
     symbols,
     szego,
     truncation_certificate,
@@ -45,6 +47,8 @@ FIGURES: dict[str, FigureSpec] = {
         effective_size.FIGURE,
         truncation_certificate.FIGURE,
         gaussian_as_retention.FIGURE,
+        retention_forms.FIGURE,
+        cost_of_a_mask.FIGURE,
         parameters_and_macs.FIGURE,
         learning_curves.FIGURE,
     )
