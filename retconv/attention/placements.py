@@ -122,7 +122,7 @@ def bias_logits(
 
     It equals ``multiply_weights`` with rows normalised to sum 1 (law 18). A weight of 0 hides the key; a negative one
     has no logarithm and is refused (law 10). Where the mask is one Gaussian, log M is a dot product of ``D + 1`` extra
-    channels and forms no ``N × N`` tensor (law 20, backend ``"channels"``). ALiBi and Swin give their bias itself: pass it
+    channels, with no ``N × N`` tensor (law 20, backend ``"channels"``). ALiBi and Swin give their bias itself: pass it
     as ``bias`` beside a neutral mask.
 
     Arguments, result and errors: see ``retconv.attention.placements``; a ``ValueError`` also if an entry is negative.
