@@ -17,10 +17,15 @@ from retconv.bench.timing import race
 REFERENCE = "import torch"
 #: The command line of each mask, as a person types it.
 COMMANDS = {
-    "gmm": "gmm --grid 14x14 --sigma 2 0.2 --alpha 0.6 -0.8",
-    "manhattan, 12 heads": "manhattan --grid 14x14 --gamma rmt --heads 12",
     "retnet": "retnet --grid 196 --gamma 0.97",
     "retnet, normalised": "retnet --grid 196 --gamma 0.97 --normalize",
+    "two-sided": "two-sided --grid 196 --gamma 0.97",
+    "manhattan, 12 heads": "manhattan --grid 14x14 --gamma rmt --heads 12",
+    "euclidean, 12 heads": "euclidean --grid 14x14 --gamma rmt --heads 12",
+    "gaussian": "gaussian --grid 14x14 --sigma 3",
+    "gmm": "gmm --grid 14x14 --sigma 2 0.2 --alpha 0.6 -0.8",
+    "gpsa": "gpsa --grid 14x14 --alpha 1",
+    "window": "window --grid 14x14 --radius 3",
     "window, 32×32": "window --grid 32x32 --radius 3",
 }
 

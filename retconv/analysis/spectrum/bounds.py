@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from retconv.analysis.source import Source, resolve
-from retconv.analysis.spectrum.symbol import dense_sizes, sampled_symbol
+from retconv.analysis.spectrum.symbol import dense_sizes, sampled_gain
 from retconv.analysis.spectrum.values import operator_norm
 from retconv.grid import Grid
 
@@ -52,7 +52,7 @@ def norm_bounds(source: Source, grid: Grid | int | tuple[int, ...]) -> NormBound
         raise ValueError("norm_bounds: the mask has no kernel, hence no symbol: use operator_norm")
     kernel = subject.kernel
     sizes = dense_sizes(subject.grid)
-    sampled = sampled_symbol(kernel, sizes).abs().flatten(1).amax(dim=1)
+    sampled = sampled_gain(kernel, sizes)[0].amax(dim=1)
     between = math.prod(math.cos(math.pi * (n - 1) / size) for n, size in zip(subject.grid.shape, sizes, strict=True))
     l1 = kernel.abs().flatten(1).sum(dim=1)
     return NormBounds(operator_norm(kernel, subject.grid), torch.minimum(sampled / between, l1), sampled, l1)

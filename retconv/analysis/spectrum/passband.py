@@ -8,12 +8,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from retconv.analysis.spectrum.symbol import dense_sizes, frequencies, sampled_symbol, symbol
+from retconv.analysis.spectrum.symbol import dense_sizes, sampled_gain, symbol
 from retconv.grid import Grid
 
-#: Each round of the search for an edge divides its bracket into so many parts.
-_PARTS = 256
-_ROUNDS = 6
+#: Each round of the search for an edge divides its bracket into so many parts: first finely, so as to miss no ripple.
+_PARTS = (256, *[16] * 10)
 
 
 @dataclass(frozen=True)
@@ -63,12 +62,11 @@ def passband(kernel: Tensor) -> Passband:
     ends = torch.tensor([[0.0] * ndim, [math.pi] * ndim], dtype=torch.float64, device=kernel.device)
     dc, nyquist = symbol(kernel, ends).real.unbind(dim=1)
     sizes = dense_sizes(Grid([(side + 1) // 2 for side in kernel.shape[1:]]))
-    gain = sampled_symbol(kernel, sizes).abs().flatten(1)
-    theta = frequencies(sizes, kernel.device).reshape(-1, ndim)
-    theta = torch.where(theta <= -math.pi, math.pi, theta)
+    gain, theta = sampled_gain(kernel, sizes)
     peak, peak_frequency = gain.amax(dim=1), []
     for row, top in zip(gain, peak, strict=True):
-        highest = theta[row >= top * (1 - 1e-12)]
+        half = theta[row >= top * (1 - 1e-12)]
+        highest = torch.cat([half, torch.where(half < math.pi, -half, half)])
         # Of equal peaks (θ and −θ always are) the one nearest to 0, then the one of positive frequencies.
         rank = highest.norm(dim=1) - 1e-6 * (highest * torch.arange(ndim, 0, -1, device=theta.device)).sum(dim=1)
         peak_frequency.append(highest[rank.argmin()])
@@ -76,12 +74,9 @@ def passband(kernel: Tensor) -> Passband:
         _kind(*(float(v) for v in (d.abs(), n.abs(), row.min(), p)))
         for d, n, row, p in zip(dc, nyquist, gain, peak, strict=True)
     ]
-    band = [
-        [[_edge(kernel[h : h + 1], peak_frequency[h], axis, float(peak[h]), end) for end in (0.0, math.pi)]
-         for axis in range(ndim)]
-        for h in range(kernel.shape[0])
-    ]  # fmt: skip
-    return Passband(tuple(kind), dc, nyquist, peak, torch.stack(peak_frequency), dc.new_tensor(band))
+    where = torch.stack(peak_frequency)
+    band = torch.stack([_edges(kernel, where, peak, axis) for axis in range(ndim)], dim=1)
+    return Passband(tuple(kind), dc, nyquist, peak, where, band)
 
 
 def _kind(dc: float, nyquist: float, lowest: float, peak: float) -> str:
@@ -94,20 +89,38 @@ def _kind(dc: float, nyquist: float, lowest: float, peak: float) -> str:
     return names.get((dc >= half, nyquist >= half), "band-stop")
 
 
-def _edge(kernel: Tensor, peak_frequency: Tensor, axis: int, peak: float, end: float) -> float:
-    """The half-power frequency of one head on the way from its peak to ``end`` along an axis; ``end`` if there is none.
+def _edges(kernel: Tensor, peak_frequency: Tensor, peak: Tensor, axis: int) -> Tensor:
+    """Half-power frequencies of each head on the ways from its peak along an axis to 0 and to π: ``(heads, 2)``.
 
-    Each round looks at ``_PARTS`` frequencies of the bracket at once and keeps the first step that leaves the band.
+    Each round looks at several frequencies of a bracket at once and keeps the first step that leaves the band.
     """
-    sign = -1.0 if float(peak_frequency[axis]) < 0 else 1.0
-    inside, outside = abs(float(peak_frequency[axis])), end
-    for _ in range(_ROUNDS):
-        line = torch.linspace(inside, outside, _PARTS + 1, dtype=peak_frequency.dtype, device=kernel.device)
-        sites = peak_frequency.repeat(line.numel(), 1)
-        sites[:, axis] = sign * line
-        below = symbol(kernel, sites)[0].abs() < peak / math.sqrt(2)
-        first = int(below.to(torch.uint8).argmax())
-        if first == 0:
-            return end
-        inside, outside = float(line[first - 1]), float(line[first])
-    return (inside + outside) / 2
+    line = _along(kernel, peak_frequency, axis)
+    offset = torch.arange(line.shape[1], device=line.device) - line.shape[1] // 2
+    start = peak_frequency[:, axis]
+    sign = torch.where(start < 0, -1.0, 1.0)[:, None, None]
+    ends = start.new_tensor([0.0, math.pi]).expand(len(start), 2)
+    inside, outside, fallen = start.abs()[:, None].expand(-1, 2), ends, torch.ones_like(ends, dtype=torch.bool)
+    for parts in _PARTS:
+        steps = torch.linspace(0, 1, parts + 1, dtype=start.dtype, device=start.device)
+        theta = inside[..., None] + (outside - inside)[..., None] * steps  # shape: (heads, 2, parts + 1)
+        angle = (sign * theta)[..., None] * offset
+        gain = (torch.polar(torch.ones_like(angle), angle) @ line[:, None, :, None])[..., 0].abs()
+        first = (gain < peak[:, None, None] / math.sqrt(2)).to(torch.uint8).argmax(dim=2, keepdim=True)
+        fallen = fallen & (first[..., 0] > 0)
+        inside = theta.gather(2, (first - 1).clamp(min=0))[..., 0]
+        outside = theta.gather(2, first)[..., 0]
+    return torch.where(fallen, (inside + outside) / 2, ends)
+
+
+def _along(kernel: Tensor, peak_frequency: Tensor, axis: int) -> Tensor:
+    """Each head's kernel of one axis, complex ``(heads, 2 n − 1)``, with the other frequencies held at the peak's."""
+    line = kernel.to(torch.promote_types(peak_frequency.dtype, torch.complex64))
+    # The last axis first: what is left of the others keeps its place.
+    for other in reversed(range(kernel.ndim - 1)):
+        if other != axis:
+            side = kernel.shape[other + 1]
+            angle = peak_frequency[:, other, None] * (torch.arange(side, device=kernel.device) - side // 2)
+            phase = torch.polar(torch.ones_like(angle), angle)
+            shape = [len(phase)] + [side if d == other else 1 for d in range(line.ndim - 1)]
+            line = (line * phase.reshape(shape)).sum(dim=other + 1)
+    return line

@@ -75,17 +75,29 @@ def sampled_symbol(kernel: Tensor, sizes: int | tuple[int, ...]) -> Tensor:
     Raises:
         ValueError: If the kernel has an even side, or there is not one size for each axis.
     """
-    kernel = _checked(kernel)
-    lengths = (sizes,) if isinstance(sizes, int) else tuple(sizes)
-    if len(lengths) != kernel.ndim - 1 or min(lengths) < 1:
-        raise ValueError(f"sizes must be {kernel.ndim - 1} positive integers, one per axis of the kernel, got {sizes}")
-    for axis, length in enumerate(lengths, start=1):
-        side = kernel.shape[axis]
-        place = (torch.arange(side, device=kernel.device) - side // 2) % length
-        shape = (*kernel.shape[:axis], length, *kernel.shape[axis + 1 :])
-        kernel = kernel.new_zeros(shape).index_add(axis, place, kernel)
-    axes = tuple(range(1, kernel.ndim))
-    return torch.fft.fftshift(torch.fft.ifftn(kernel, dim=axes, norm="forward"), dim=axes)
+    wrapped = _wrapped(_checked(kernel), (sizes,) if isinstance(sizes, int) else tuple(sizes))
+    axes = tuple(range(1, wrapped.ndim))
+    return torch.fft.fftshift(torch.fft.ifftn(wrapped, dim=axes, norm="forward"), dim=axes)
+
+
+def sampled_gain(kernel: Tensor, sizes: tuple[int, ...]) -> tuple[Tensor, Tensor]:
+    """The gain ``|a(θ)|`` on the half of a regular grid of frequencies with ``0 ≤ θ_D ≤ π``.
+
+    A real kernel has ``a(−θ)`` the complex conjugate of ``a(θ)``, so that half of the frequencies tell all gains.
+
+    Args:
+        kernel: ``(heads, 2 n_1 − 1, …, 2 n_D − 1)``, real.
+        sizes: Frequencies along each axis of the whole grid, ``(L_1, …, L_D)``, even.
+
+    Returns:
+        float64 ``(heads, S)``, and the frequencies ``(S, D)`` in rad/token, in (−π, π].
+    """
+    wrapped = _wrapped(_checked(kernel), sizes)
+    gain = torch.fft.rfftn(wrapped, dim=tuple(range(1, wrapped.ndim))).abs().flatten(1)
+    axes = [2 * math.pi * torch.arange(1 - L // 2, L // 2 + 1, device=gain.device, dtype=gain.dtype) / L for L in sizes]
+    ordered = [axis.roll(1 - L // 2) for axis, L in zip(axes, sizes, strict=True)]
+    ordered[-1] = ordered[-1][: sizes[-1] // 2 + 1]
+    return gain, torch.stack(torch.meshgrid(*ordered, indexing="ij"), dim=-1).flatten(0, -2)
 
 
 def dense_sizes(grid: Grid, points: int = 2**16, most: int = 64) -> tuple[int, ...]:
@@ -96,6 +108,18 @@ def dense_sizes(grid: Grid, points: int = 2**16, most: int = 64) -> tuple[int, .
     entries = math.prod(grid.kernel_shape)
     factor = 2 * max(2, min(most // 2, round((points / entries) ** (1 / grid.ndim) / 2)))
     return tuple(factor * side for side in grid.kernel_shape)
+
+
+def _wrapped(kernel: Tensor, sizes: tuple[int, ...]) -> Tensor:
+    """The kernel on a torus of so many places along each axis, offset 0 first; what meets in a place is added."""
+    if len(sizes) != kernel.ndim - 1 or min(sizes) < 1:
+        raise ValueError(f"sizes must be {kernel.ndim - 1} positive integers, one per axis of the kernel, got {sizes}")
+    for axis, length in enumerate(sizes, start=1):
+        side = kernel.shape[axis]
+        place = (torch.arange(side, device=kernel.device) - side // 2) % length
+        shape = (*kernel.shape[:axis], length, *kernel.shape[axis + 1 :])
+        kernel = kernel.new_zeros(shape).index_add(axis, place, kernel)
+    return kernel
 
 
 def _phases(side: int, theta: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ from retconv.analysis.spectrum.lanczos import largest_eigenvalues, largest_singu
 from retconv.grid import Grid
 
 #: Masks of at most so many tokens are decomposed densely.
-DENSE_TOKENS = 1024
+DENSE_TOKENS = 512
 
 
 def eigenvalues(source: Source, grid: Grid | int | tuple[int, ...], k: int | None = None) -> Tensor:
@@ -69,9 +69,11 @@ def singular_values(source: Source, grid: Grid | int | tuple[int, ...], k: int |
         DenseLimitError: If the dense mask is needed and exceeds the memory limit.
     """
     subject, k = resolve(source, grid), _count(grid, k)
-    if not _is_large(subject, k):
-        return torch.linalg.svdvals(subject.mask())[:, :k]
     symmetric = subject.symmetric.tolist()
+    if not _is_large(subject, k):
+        if not all(symmetric):
+            return torch.linalg.svdvals(subject.mask())[:, :k]
+        return torch.linalg.eigvalsh(subject.mask()).abs().sort(dim=1, descending=True).values[:, :k]
     found = [
         largest_eigenvalues(subject, head, k) if symmetric[head] else largest_singular_values(subject, head, k)
         for head in range(subject.heads)
