@@ -48,9 +48,9 @@ SPECTRUM: dict[str, Error] = {
     "gpsa centre": (lambda: gpsa_symbol(LINE, 1.0, ones(1, 2)), ValueError, r"\(heads, 1\), got \(1, 2\)"),
     "k of 0": (lambda: singular_values(ones(1, 5), 3, k=0), ValueError, "between 1 and the 3 tokens .*, got 0"),
     "large and unsymmetric": (
-        lambda: eigenvalues(torch.arange(2051.0)[None], 1026, k=2),
+        lambda: eigenvalues(torch.arange(2599.0)[None], 1300, k=2),
         ValueError,
-        "1026 tokens are ill-conditioned.*use singular_values",
+        "1300 tokens are ill-conditioned.*use singular_values",
     ),
     "norm without kernel": (lambda: norm_bounds(FREE, 3), ValueError, "no kernel, hence no symbol: use operator_norm"),
     "szego without kernel": (lambda: szego(FREE, 3), ValueError, r"no symbol: use retconv\.project"),

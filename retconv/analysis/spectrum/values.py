@@ -10,8 +10,8 @@ from retconv.analysis.source import Source, Subject, resolve
 from retconv.analysis.spectrum.lanczos import largest_eigenvalues, largest_singular_values
 from retconv.grid import Grid
 
-#: Masks of at most so many tokens are decomposed densely.
-DENSE_TOKENS = 512
+#: Masks of N tokens with heads · N³ up to this are decomposed densely: one head of 1,290 tokens, or twelve of 563.
+DENSE_WORK = 2**31
 
 
 def eigenvalues(source: Source, grid: Grid | int | tuple[int, ...], k: int | None = None) -> Tensor:
@@ -20,8 +20,8 @@ def eigenvalues(source: Source, grid: Grid | int | tuple[int, ...], k: int | Non
     Args:
         source: A mask module, a kernel ``(heads, 2 n_1 − 1, …)`` or a mask ``(heads, length, length)``.
         grid: The grid; prefix tokens are left out.
-        k: How many; all N of them, from the dense mask, if not given. With k, a mask of more than ``DENSE_TOKENS``
-            tokens is never formed: Lanczos iteration on the fast operator finds them.
+        k: How many; all N of them, from the dense mask, if not given. With k, a mask beyond ``DENSE_WORK`` is
+            never formed: Lanczos iteration on the fast operator finds them.
 
     Returns:
         ``(heads, k)``: float64 if every head's mask is symmetric, else complex128. A triangular mask (RetNet's) has
@@ -58,8 +58,8 @@ def singular_values(source: Source, grid: Grid | int | tuple[int, ...], k: int |
     Args:
         source: A mask module, a kernel ``(heads, 2 n_1 − 1, …)`` or a mask ``(heads, length, length)``.
         grid: The grid; prefix tokens are left out.
-        k: How many; all N of them, from the dense mask, if not given. With k, a mask of more than ``DENSE_TOKENS``
-            tokens is never formed.
+        k: How many; all N of them, from the dense mask, if not given. With k, a mask beyond ``DENSE_WORK`` is
+            never formed.
 
     Returns:
         float64 ``(heads, k)``.
@@ -97,9 +97,14 @@ def _count(grid: Grid | int | tuple[int, ...], k: int | None) -> int:
     return size if k is None else k
 
 
+def beyond_dense(subject: Subject) -> bool:
+    """Whether decomposing the dense masks of all heads takes longer than iterating on the fast operator."""
+    return subject.heads * subject.grid.size**3 > DENSE_WORK
+
+
 def _is_large(subject: Subject, k: int) -> bool:
     """Whether a few values are wanted of a mask too large to decompose; Lanczos iteration finds at most N / 4."""
-    return subject.grid.size > DENSE_TOKENS and k <= subject.grid.size // 4
+    return beyond_dense(subject) and k <= subject.grid.size // 4
 
 
 def _triangular(subject: Subject) -> Tensor:
