@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
@@ -98,14 +99,7 @@ def _add_between(
     backwards: bool,
 ) -> None:
     """Add to ``out`` ``(batch, heads, chunks, C, e)`` what the chunks before (or after) hand to each chunk."""
-    states = _states(k, v, _cast(give, q)).unbind(2)
-    factor = _cast(step, q)[..., None, None]
-    total = torch.zeros_like(states[0]) if memory is None else memory
-    received = []
-    for state in reversed(states) if backwards else states:
-        received.append(total)
-        total = torch.addcmul(state, total, factor)
-    carried = torch.stack(received[::-1] if backwards else received, dim=2).flatten(3, 4)
+    carried = _carried(_states(k, v, _cast(give, q)), _cast(step, q)[..., None], memory, backwards).flatten(3, 4)
     weighted = _weighted(q, _cast(take, q))  # shape: (batch, heads, chunks, C, order · d)
     if carried.is_complex():
         # Re(a s) = Re a · Re s − Im a · Im s, as one real product.
@@ -114,8 +108,28 @@ def _add_between(
     out.flatten(0, 2).baddbmm_(weighted.flatten(0, 2), carried.flatten(0, 2))
 
 
+def _carried(states: Tensor, factor: Tensor, memory: Tensor | None, backwards: bool) -> Tensor:
+    """What arrives at each chunk: the states of the chunks before it (or after), each times λ^C for every step."""
+    first = torch.zeros_like(states[:, :, :1]) if memory is None else memory[:, :, None].to(states.dtype)
+    if backwards:
+        total = torch.cat([states[:, :, 1:], first], dim=2)
+    else:
+        total = torch.cat([first, states[:, :, :-1]], dim=2)
+    chunks = list(total.flatten(4).unbind(2))
+    order = range(len(chunks) - 1, -1, -1) if backwards else range(len(chunks))
+    if torch.is_grad_enabled() and (total.requires_grad or factor.requires_grad):
+        for before, after in pairwise(order):
+            chunks[after] = torch.addcmul(chunks[after], chunks[before], factor)
+        return torch.stack(chunks, dim=2).view_as(total)
+    for before, after in pairwise(order):
+        chunks[after].addcmul_(chunks[before], factor)
+    return total
+
+
 def _weighted(x: Tensor, factor: Tensor) -> Tensor:
     """``x`` ``(…, C, d)`` times each exponential's factor ``(heads, order, C)``, side by side."""
+    if factor.shape[1] == 1:
+        return x * factor[:, :, :, None]
     return (x[..., None, :] * factor.mT[:, None, :, :, None]).flatten(-2)
 
 

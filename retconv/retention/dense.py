@@ -16,7 +16,10 @@ from retconv.operators.blocks import block_bytes
 def parallel(q: Tensor, k: Tensor, v: Tensor, kernel: Tensor, grid: Grid) -> Tensor:
     """The reference: scores and mask are formed, O(N²) in time and memory."""
     grid.require_dense(q.shape[0] * q.shape[1], q.dtype)
-    return ((q @ k.mT) * kernel_to_mask(kernel, grid)) @ v
+    scores, mask = q @ k.mT, kernel_to_mask(kernel, grid)
+    # In place where no gradient needs the scores: a third dense tensor would cost more time than the products.
+    watched = torch.is_grad_enabled() and (scores.requires_grad or mask.requires_grad)
+    return (scores * mask if watched else scores.mul_(mask)) @ v
 
 
 def tiled(q: Tensor, k: Tensor, v: Tensor, kernel: Tensor, grid: Grid) -> Tensor:

@@ -11,7 +11,7 @@ from torch import Tensor
 from retconv.convert.shapes import check_kernel
 from retconv.grid import Grid
 from retconv.kernels import Exponentials, Separable
-from retconv.masks import Mask
+from retconv.masks import DecayMask, Mask, RetNetMask
 
 #: Whatever names a mask that has a kernel.
 Source = Tensor | Mask | Separable | Exponentials
@@ -78,12 +78,9 @@ def forms(mask: Source, grid: Grid) -> Forms:
         if grid.ndim != 1:
             raise ValueError(f"a sum of exponentials is a kernel on one axis, got {grid}: use Grid({grid.size})")
         return Forms(grid, mask.past_poles.shape[0], mask, mask)
-    if isinstance(mask, Mask) and grid.ndim == 1:
-        # On one token, which is enough to know gamma.
-        found = _decay_line(mask.separable(Grid(1)))
-        if found is not None:
-            return Forms(grid, mask.heads, mask, found)
-    found = _decay_line(mask) if isinstance(mask, Separable) and grid.ndim == 1 else None
+    found = _decay_line(mask) if grid.ndim == 1 else None
+    if isinstance(mask, Mask) and found is not None:
+        return Forms(grid, mask.heads, mask, found)
     made = Forms(grid, mask.heads if isinstance(mask, Mask) else _heads(mask), mask, found)
     check_kernel(made.kernel, grid)
     return made
@@ -101,8 +98,7 @@ def line(mask: Source) -> Exponentials:
     """
     if isinstance(mask, Exponentials):
         return mask
-    factors = mask.separable(Grid(1)) if isinstance(mask, Mask) else mask
-    found = _decay_line(factors) if isinstance(factors, Separable) and len(factors.factors) == 1 else None
+    found = _decay_line(mask)
     if found is None:
         name = type(mask).__name__
         raise ValueError(
@@ -118,10 +114,17 @@ def scaled(line: Exponentials, scale: float) -> Exponentials:
     return Exponentials(scale * line.past_weights, line.past_poles, future, line.future_poles)
 
 
-def _decay_line(factors: Separable | None) -> Exponentials | None:
-    """A decay is one exponential with a real pole: the fields of ``Exponentials`` are then real."""
-    if factors is None or factors.gamma is None:
+def _decay_line(mask: Tensor | Mask | Separable) -> Exponentials | None:
+    """A decay on one axis is one exponential with a real pole: the fields of ``Exponentials`` are then real.
+
+    A mask module's gamma tells all: its kernel need not be built.
+    """
+    if isinstance(mask, RetNetMask | DecayMask) and not getattr(mask, "normalize", False):
+        gamma, causal = mask.gamma, isinstance(mask, RetNetMask)
+    elif isinstance(mask, Separable) and len(mask.factors) == 1 and mask.gamma is not None:
+        gamma, causal = mask.gamma, mask.causal
+    else:
         return None
-    poles = factors.gamma[:, None]
+    poles = gamma[:, None]
     ones = torch.ones_like(poles)
-    return Exponentials(ones, poles) if factors.causal else Exponentials(ones, poles, ones, poles)
+    return Exponentials(ones, poles) if causal else Exponentials(ones, poles, ones, poles)
