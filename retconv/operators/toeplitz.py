@@ -22,7 +22,7 @@ class ToeplitzProduct:
     Of length L = 2n − 1 (n tokens on the last axis), it needs the frequencies θ_k = 2πk/L, k = 0 … n − 1, only, and for
     each of them the kernel's transform ``A + iB`` is a Toeplitz matrix over the other axes. With positions counted from
     the middle of the axis, the cosine transform sees the even part of x only and the sine transform the odd part, which
-    halves both on a long axis. Matrix products run so much faster than transforms that this wins between the sizes of
+    halves both on a long axis. A kernel that is even along the last axis has B = 0: two products instead of three. Matrix products run so much faster than transforms that this wins between the sizes of
     the dense product and those of the FFT.
 
     Args:
@@ -45,11 +45,9 @@ class ToeplitzProduct:
         weight = (2 - (index == 0).to(index.dtype))[:, None] / length
         waves = torch.stack([weight * torch.cos(theta * offset), weight * torch.sin(theta * offset)]).to(kernel.dtype)
         real, imag = torch.einsum("h...o,pko->phk...", kernel, waves)
-        # A, B − A and A + B for each frequency; shape of each: (heads, n, P, P) with P = N / n.
-        self.matrices = tuple(
-            unfold(part, tuple(others)).reshape(len(kernel), n, grid.size // n, -1)
-            for part in (real, imag - real, real + imag)
-        )
+        # A, B − A and A + B for each frequency, or A alone; shape of each: (heads, n, P, P) with P = N / n.
+        parts = (real,) if torch.equal(kernel, kernel.flip(-1)) else (real, imag - real, real + imag)
+        self.matrices = tuple(unfold(p, tuple(others)).reshape(len(kernel), n, grid.size // n, -1) for p in parts)
         self._kept: Tensor | None = None
 
     def __call__(self, x: Tensor) -> Tensor:
@@ -85,12 +83,17 @@ class ToeplitzProduct:
         # Frequencies go first, (n, P, columns): strided, which the batched product reads without a copy.
         c = torch.bmm(cosine, even_part, out=y).transpose(0, 1)
         s = torch.bmm(sine, odd_part, out=buffer(0, count, n, columns)).transpose(0, 1)
-        # (A + iB)(c − is) = y_c − i y_s with three products: A(c + s), (B − A) s and (A + B) c.
-        real, difference, total = (m[head] for m in self.matrices)
-        both = torch.add(c, s, out=buffer(1, n, count, columns))
-        y_s = torch.bmm(real, both, out=buffer(2, n, count, columns))
-        y_c = torch.baddbmm(y_s, difference, s, out=buffer(1, n, count, columns)).transpose(0, 1)
-        y_s = y_s.baddbmm_(total, c, alpha=-1).transpose(0, 1)
+        real, *others = (m[head] for m in self.matrices)
+        if others:
+            # (A + iB)(c − is) = y_c − i y_s with three products: A(c + s), (B − A) s and (A + B) c.
+            difference, total = others
+            both = torch.add(c, s, out=buffer(1, n, count, columns))
+            y_s = torch.bmm(real, both, out=buffer(2, n, count, columns))
+            y_c = torch.baddbmm(y_s, difference, s, out=buffer(1, n, count, columns)).transpose(0, 1)
+            y_s = y_s.baddbmm_(total, c, alpha=-1).transpose(0, 1)
+        else:
+            y_c = torch.bmm(real, c, out=buffer(1, n, count, columns)).transpose(0, 1)
+            y_s = torch.bmm(real, s, out=buffer(2, n, count, columns)).transpose(0, 1)
         if not self.halved:
             return torch.bmm(cosine.mT, y_c, out=y).baddbmm_(sine.mT, y_s)
         y_even = torch.bmm(cosine.mT, y_c, out=buffer(0, *even_shape))
