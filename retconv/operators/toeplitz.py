@@ -22,8 +22,9 @@ class ToeplitzProduct:
     Of length L = 2n − 1 (n tokens on the last axis), it needs the frequencies θ_k = 2πk/L, k = 0 … n − 1, only, and for
     each of them the kernel's transform ``A + iB`` is a Toeplitz matrix over the other axes. With positions counted from
     the middle of the axis, the cosine transform sees the even part of x only and the sine transform the odd part, which
-    halves both on a long axis. A kernel that is even along the last axis has B = 0: two products instead of three. Matrix products run so much faster than transforms that this wins between the sizes of
-    the dense product and those of the FFT.
+    halves both on a long axis. A kernel that is even along the last axis has B = 0: two products instead of three.
+    Matrix products run so much faster than transforms that this wins between the sizes of the dense product and those
+    of the FFT.
 
     Args:
         kernel: ``(heads, 2 n_1 − 1, …, 2 n_D − 1)`` with D ≥ 2.

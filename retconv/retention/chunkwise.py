@@ -111,10 +111,7 @@ def _add_between(
 def _carried(states: Tensor, factor: Tensor, memory: Tensor | None, backwards: bool) -> Tensor:
     """What arrives at each chunk: the states of the chunks before it (or after), each times λ^C for every step."""
     first = torch.zeros_like(states[:, :, :1]) if memory is None else memory[:, :, None].to(states.dtype)
-    if backwards:
-        total = torch.cat([states[:, :, 1:], first], dim=2)
-    else:
-        total = torch.cat([first, states[:, :, :-1]], dim=2)
+    total = torch.cat([states[:, :, 1:], first] if backwards else [first, states[:, :, :-1]], dim=2)
     chunks = list(total.flatten(4).unbind(2))
     order = range(len(chunks) - 1, -1, -1) if backwards else range(len(chunks))
     if torch.is_grad_enabled() and (total.requires_grad or factor.requires_grad):
