@@ -13,20 +13,8 @@ from retconv.bench.__main__ import main
 
 def test_train_table_has_replicas_peer_and_shares(tmp_path: Path) -> None:
     out = tmp_path / "train.csv"
-    arguments = [
-        "--mask",
-        "gmm",
-        "--replicas",
-        "2",
-        "--batch",
-        "2",
-        "--rounds",
-        "1",
-        "--threads",
-        "1",
-        "--device",
-        "cpu",
-    ]
+    settings = "--model retconv_vit_tiny --mask gmm --replicas 2 --batch 2 --rounds 1 --threads 1 --device cpu"
+    arguments = settings.split()
     result = CliRunner().invoke(main, ["train", *arguments, "--out", str(out)])
     assert result.exit_code == 0, result.output
     table = pd.read_csv(out).set_index("contender")
