@@ -14,7 +14,7 @@ from training import few_digits, tiny
 
 from retconv.bench.resume import same_numbers, same_weights, trials
 from retconv.train import Config, DivergedError, RunFolder, Trainer, TrainError, checkpoint, train
-from retconv.train.config import OptimConfig
+from retconv.train.config import DataConfig, OptimConfig, ScheduleConfig
 from retconv.train.files import append_line, write_whole
 from retconv.train.folder import read_lines
 
@@ -57,6 +57,19 @@ def test_resuming_from_any_position_is_exact(tmp_path: Path, optimiser: str) -> 
         assert same_weights(resumed, whole)
         assert same_numbers(resumed, whole)
         assert resumed.provenance()[-1]["from_step"] == step - step % 2
+
+
+def test_the_best_accuracy_of_an_earlier_epoch_is_resumed_to_the_last_bit(tmp_path: Path) -> None:
+    """Of 41 images, a share of which is no number of float32; with a rate of 0 the first epoch stays the best."""
+    still = {"optim": OptimConfig(name="sgd", lr=0.0), "schedule": ScheduleConfig(epochs=2, warmup_epochs=0, min_lr=0)}
+    config = replace(RICH, data=DataConfig("digits", 41 / 160), **still)
+    whole = run(config, tmp_path / "whole")
+    with pytest.raises(Stop):
+        run(config, tmp_path / "stopped", checkpoint_every=1, on_step=stop_at(4))
+    resumed = run(config, tmp_path / "stopped")
+    assert 0 < whole.result()["best_validation_accuracy"] < 1
+    assert whole.result()["best_epoch"] == 1
+    assert resumed.result() == whole.result()
 
 
 def test_a_finished_run_is_never_repeated(tmp_path: Path) -> None:
