@@ -113,11 +113,31 @@ TABLES: dict[str, dict[str, Error]] = {
         "no recipe": (lambda: load("standart"), ValueError, "no recipe.*'standart'; did you mean 'standard'"),
         "not YAML": (lambda: mapping("a: [", "recipe 'x'"), ValueError, "recipe 'x' is not valid YAML"),
         "no mapping": (lambda: mapping("[1]", "recipe 'x'"), ValueError, r"must be a mapping of options, got \[1\]"),
+        "setting that is no YAML": (
+            lambda: override({}, ["optim.lr=["]),
+            ValueError,
+            r"optim.lr=\[: .* not valid YAML",
+        ),
         "setting": (lambda: override({}, ["seed"]), ValueError, "KEY=VALUE.*'seed'"),
         "model options": (
             lambda: Trainer([tiny(model=ModelConfig("retconv_vit_tiny", {"pooling": "x"}))], few_digits()),
             ValueError,
             "'retconv_vit_tiny' cannot be built from .*pooling='x'",
+        ),
+        "misspelt model option": (
+            lambda: Trainer([tiny(model=ModelConfig("retconv_vit_tiny", {"maks": "gmm"}))], few_digits()),
+            ValueError,
+            "unexpected keyword argument 'maks'; did you mean 'mask'",
+        ),
+        "model option of the data": (
+            lambda: parse({"model": {"options": {"img_size": 16}}}),
+            ValueError,
+            "model.options.img_size comes from the data: leave it out",
+        ),
+        "no device": (
+            in_folder(lambda folder: train(tiny(), folder, data=few_digits(), device="cpuu")),
+            ValueError,
+            "device 'cpuu' cannot be used here .*choose cpu",
         ),
         "large batch": (
             lambda: Trainer([tiny(batch_size=1000)], few_digits()),

@@ -24,7 +24,7 @@ EVERY = 2
 
 
 def demonstration() -> Config:
-    """Three epochs of the smoke recipe with all that draws or keeps numbers: mixing, drop path, moving average, best."""
+    """A short smoke run with all that draws or keeps numbers: mixing, drop path, moving average, best."""
     settings = ("schedule.epochs=3", "augment.mixup=0.8", "augment.cutmix=1.0", "augment.repeats=2", "ema=0.9")
     config = load("smoke", [*settings, "select=best", "model.options.drop_path_rate=0.1"])
     return replace(config, batch_size=256)
