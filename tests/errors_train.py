@@ -162,7 +162,11 @@ TABLES: dict[str, dict[str, Error]] = {
             "loss of seed 0 is not finite at step 2 .*no checkpoint yet; lower optim.lr",
         ),
         "claimed": (in_folder(run_that_is_claimed), RuntimeError, "another process is training run"),
-        "no folder": (in_folder(no_folder_below_a_file), RuntimeError, "cannot make .*choose another --root"),
+        "no folder": (
+            in_folder(no_folder_below_a_file),
+            RuntimeError,
+            "cannot make .*make room, or choose another --root",
+        ),
         "edited": (in_folder(run_whose_config_was_edited), RuntimeError, "was changed since the run began"),
         "damaged": (in_folder(damaged_checkpoint), RuntimeError, "truncated or damaged .*remove it to start anew"),
         "altered": (in_folder(altered_checkpoint), RuntimeError, "truncated or damaged .*data.pkl"),

@@ -129,14 +129,16 @@ def test_a_truncated_or_altered_checkpoint_is_refused_and_the_one_before_serves(
     assert same_weights(run(tiny(), tmp_path), run(tiny(), tmp_path / "whole"))
 
 
-def test_a_full_disk_leaves_the_last_good_checkpoint(tmp_path: Path) -> None:
-    """The kernel refuses every byte beyond a limit, in the middle of the writing."""
+@pytest.mark.parametrize("share", [0.2, 0.9])
+def test_a_full_disk_leaves_the_last_good_checkpoint(tmp_path: Path, share: float) -> None:
+    """The kernel refuses every byte beyond a limit, early or late in the writing."""
     with pytest.raises(Stop):
         run(tiny(), tmp_path, checkpoint_every=2, on_step=stop_at(2))
+    (first,) = RunFolder(tmp_path, tiny()).path.glob("checkpoint-*")
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     try:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, before[1]))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (int(share * first.stat().st_size), before[1]))
         with pytest.raises(TrainError, match=r"cannot write .*checkpoint-000000004.pt.*untouched: make room"):
             run(tiny(), tmp_path, checkpoint_every=4)
     finally:
@@ -145,6 +147,18 @@ def test_a_full_disk_leaves_the_last_good_checkpoint(tmp_path: Path) -> None:
     assert checkpoint.saved_steps(folder) == [2]
     assert not list(folder.glob(".*tmp"))
     assert same_weights(run(tiny(), tmp_path), run(tiny(), tmp_path / "whole"))
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux has a file on a full disk")
+def test_a_full_disk_is_named_also_when_torch_writes(tmp_path: Path) -> None:
+    """torch.save, writing there itself, would end in an error of its zip archive."""
+    path = tmp_path / "checkpoint.pt"
+    path.write_bytes(b"old")
+    (tmp_path / f".checkpoint.pt.{os.getpid()}.tmp").symlink_to("/dev/full")
+    with pytest.raises(TrainError, match="No space left on device"):
+        write_whole(path, lambda file: torch.save(torch.zeros(1_000_000), file))
+    assert path.read_bytes() == b"old"
+    assert os.listdir(tmp_path) == ["checkpoint.pt"]
 
 
 def test_a_checkpoint_of_another_recipe_is_refused_naming_the_difference(tmp_path: Path) -> None:
