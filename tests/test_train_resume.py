@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import os
 import resource
 import signal
@@ -149,14 +151,23 @@ def test_a_full_disk_leaves_the_last_good_checkpoint(tmp_path: Path, share: floa
     assert same_weights(run(tiny(), tmp_path), run(tiny(), tmp_path / "whole"))
 
 
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux has a file on a full disk")
-def test_a_full_disk_is_named_also_when_torch_writes(tmp_path: Path) -> None:
-    """torch.save, writing there itself, would end in an error of its zip archive."""
+class AlmostFull(io.FileIO):
+    """A file on a disk that has room for its first 2 MB."""
+
+    def write(self, content) -> int:
+        if self.tell() + memoryview(content).nbytes > 2_000_000:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return super().write(content)
+
+
+def test_a_disk_that_fills_up_is_named_also_when_torch_writes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """torch.save, writing there itself, ends in an error of its zip archive."""
     path = tmp_path / "checkpoint.pt"
     path.write_bytes(b"old")
-    (tmp_path / f".checkpoint.pt.{os.getpid()}.tmp").symlink_to("/dev/full")
+    monkeypatch.setattr(Path, "open", lambda self, mode: AlmostFull(self, "w"))
     with pytest.raises(TrainError, match="No space left on device"):
-        write_whole(path, lambda file: torch.save(torch.zeros(1_000_000), file))
+        write_whole(path, lambda file: torch.save([torch.zeros(300_000) for _ in range(2)], file))
+    monkeypatch.undo()
     assert path.read_bytes() == b"old"
     assert os.listdir(tmp_path) == ["checkpoint.pt"]
 
