@@ -112,26 +112,31 @@ comparison
 # %% [markdown]
 # ## The kernels, by epoch
 #
-# A mask is a kernel, `M[q, k] = K[k − q]`, and the runs keep it for every epoch; epoch 0 is the start. Below are the
-# heads of the first layer of seed 0, each picture scaled by its own largest weight, which stands above it. A positive
-# weight strengthens the logits between two tokens at that offset, a negative one turns them round.
+# A mask is a kernel, `M[q, k] = K[k − q]`, and the runs keep it for every epoch; epoch 0 is the start. A Gaussian
+# mixture depends on the distance alone, so a cut through the centre shows all of it. Below are the heads (columns) of
+# every layer (rows) of seed 0, from the start (dark) to the last epoch (bright). A weight near 0 mutes the logits
+# between tokens at that offset, and above 1 it strengthens them.
 
 # %%
 kernels = store.kernels(arms["masked"][:1])
-first = kernels[kernels["mask"] == kernels["mask"].iloc[0]]
-heads, last = first["head"].nunique(), first["epoch"].max()
+cut = kernels[kernels["offset_1"] == 0]
+layers, heads, last = cut["mask"].unique(), cut["head"].unique(), cut["epoch"].max()
 shown = (0, 1, last // 3, last)
-figure, axes = plt.subplots(len(shown), heads, figsize=(7, 7.4), layout="constrained", sharex=True, sharey=True)
-for row_of_axes, epoch in zip(axes, shown, strict=True):
-    for head, ax in enumerate(row_of_axes):
-        part = first[(first["epoch"] == epoch) & (first["head"] == head)]
-        picture = part.pivot(index="offset_1", columns="offset_2", values="value")
-        top = picture.abs().to_numpy().max()
-        ax.imshow(picture, cmap="RdBu_r", vmin=-top, vmax=top, extent=(-3.5, 3.5, 3.5, -3.5))
-        ax.set_title(f"epoch {epoch}, head {head}: ±{top:.2f}", fontsize=8)
-        ax.set(xticks=[-3, 0, 3], yticks=[-3, 0, 3])
-figure.supxlabel("offset key − query, right (tokens)", fontsize=9)
-figure.supylabel("offset key − query, down (tokens)", fontsize=9)
+figure, axes = plt.subplots(
+    len(layers), len(heads), figsize=(8, 5.4), layout="constrained", sharex=True, sharey=True, squeeze=False
+)
+for row_of_axes, layer in zip(axes, layers, strict=True):
+    for ax, head in zip(row_of_axes, heads, strict=True):
+        part = cut[(cut["mask"] == layer) & (cut["head"] == head)]
+        curves = part.pivot(index="offset_2", columns="epoch", values="value")
+        for epoch in shown:
+            ax.plot(curves[epoch], ".-", color=plt.colormaps["viridis"](0.9 * epoch / last), label=f"epoch {epoch}")
+        ax.set_title(f"{layer}, head {head}", fontsize=8)
+        ax.axhline(0, color="0.7", linewidth=0.5)
+_ = figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=len(shown))
+figure.supxlabel("offset key − query (tokens)", fontsize=9)
+_ = figure.supylabel("weight", fontsize=9)
+
 # %% [markdown]
 # How far have the kernels of each layer moved? The distance from the start, relative to the norm of the start.
 
