@@ -113,11 +113,31 @@ TABLES: dict[str, dict[str, Error]] = {
         "no recipe": (lambda: load("standart"), ValueError, "no recipe.*'standart'; did you mean 'standard'"),
         "not YAML": (lambda: mapping("a: [", "recipe 'x'"), ValueError, "recipe 'x' is not valid YAML"),
         "no mapping": (lambda: mapping("[1]", "recipe 'x'"), ValueError, r"must be a mapping of options, got \[1\]"),
+        "setting that is no YAML": (
+            lambda: override({}, ["optim.lr=["]),
+            ValueError,
+            r"optim.lr=\[: .* not valid YAML",
+        ),
         "setting": (lambda: override({}, ["seed"]), ValueError, "KEY=VALUE.*'seed'"),
         "model options": (
             lambda: Trainer([tiny(model=ModelConfig("retconv_vit_tiny", {"pooling": "x"}))], few_digits()),
             ValueError,
             "'retconv_vit_tiny' cannot be built from .*pooling='x'",
+        ),
+        "misspelt model option": (
+            lambda: Trainer([tiny(model=ModelConfig("retconv_vit_tiny", {"maks": "gmm"}))], few_digits()),
+            ValueError,
+            "unexpected keyword argument 'maks'; did you mean 'mask'",
+        ),
+        "model option of the data": (
+            lambda: parse({"model": {"options": {"img_size": 16}}}),
+            ValueError,
+            "model.options.img_size comes from the data: leave it out",
+        ),
+        "no device": (
+            in_folder(lambda folder: train(tiny(), folder, data=few_digits(), device="cpuu")),
+            ValueError,
+            "device 'cpuu' cannot be used here .*choose cpu",
         ),
         "large batch": (
             lambda: Trainer([tiny(batch_size=1000)], few_digits()),
@@ -142,7 +162,11 @@ TABLES: dict[str, dict[str, Error]] = {
             "loss of seed 0 is not finite at step 2 .*no checkpoint yet; lower optim.lr",
         ),
         "claimed": (in_folder(run_that_is_claimed), RuntimeError, "another process is training run"),
-        "no folder": (in_folder(no_folder_below_a_file), RuntimeError, "cannot make .*choose another --root"),
+        "no folder": (
+            in_folder(no_folder_below_a_file),
+            RuntimeError,
+            "cannot make .*make room, or choose another --root",
+        ),
         "edited": (in_folder(run_whose_config_was_edited), RuntimeError, "was changed since the run began"),
         "damaged": (in_folder(damaged_checkpoint), RuntimeError, "truncated or damaged .*remove it to start anew"),
         "altered": (in_folder(altered_checkpoint), RuntimeError, "truncated or damaged .*data.pkl"),

@@ -1,6 +1,7 @@
 """The figures and their gallery: all are there, and the data they show are the mathematics."""
 
 import math
+import re
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -199,3 +200,41 @@ def test_our_formula_has_no_wrong_zero_and_float32_accuracy(folder: Path) -> Non
     assert (ours["relative_error"] <= 1e-6).all()
     wide = data[(data["formula"] == "reference") & (data["sigma"] == 10) & (data["side"] == 64)]
     assert wide["relative_error"].item() > 0.5
+
+
+def stored(name: str, file: str) -> pd.DataFrame:
+    """Results that a figure reads, which must be among those it declares."""
+    (path,) = (path for path in FIGURES[name].data if path.name == file)
+    return pd.read_csv(path)
+
+
+def test_stored_results_name_the_commit_they_come_from() -> None:
+    """A commit, not one with changes on top that nobody can check out."""
+    for path in sorted({path for spec in FIGURES.values() for path in spec.data if path.suffix == ".csv"}):
+        commits = pd.read_csv(path).get("commit", pd.Series(dtype=str)).unique()
+        assert all(re.fullmatch(r"[0-9a-f]{7,40}", str(commit)) for commit in commits), f"{path}: {commits}"
+
+
+def test_learning_curves_are_the_stored_epochs(folder: Path) -> None:
+    data = table(folder, "learning_curves").set_index(["mask", "seed", "epoch"])
+    runs = stored("learning_curves", "learning_curves.csv")
+    assert len(data) == len(runs) == 2 * 3 * 30
+    for r in runs.to_dict("records"):
+        mask = "gmm" if r["model.options.mask"] == "gmm" else "plain"
+        shown = data.loc[(mask, r["seed"], r["epoch"])]
+        assert shown["train_loss"] == pytest.approx(r["train_loss"], rel=1e-5)
+        assert shown["validation_accuracy"] == pytest.approx(100 * r["validation_accuracy"], rel=1e-5)
+
+
+def test_throughput_is_images_over_the_stored_times(folder: Path) -> None:
+    data = table(folder, "throughput")
+    rows = stored("throughput", "throughput.csv").to_dict("records")
+    assert len(data) == len(rows) == 5 * 2 * 3
+    assert set(data["kind"]) == {"none", "gmm"}
+    for shown, r in zip(data.to_dict("records"), rows, strict=True):
+        images = r["batch"] * r["replicas"]
+        assert shown["images_per_second"] == pytest.approx(images / (r["ms"] / 1000), rel=1e-5)
+        assert shown["images_per_second_min"] == pytest.approx(images / (r["ms_max"] / 1000), rel=1e-5)
+        assert shown["images_per_second_max"] == pytest.approx(images / (r["ms_min"] / 1000), rel=1e-5)
+        assert shown["data_share"] == pytest.approx(100 * r["data_share"], rel=1e-5)
+        assert shown["utilisation"] == pytest.approx(100 * r["utilisation"], rel=1e-5)

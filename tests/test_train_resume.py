@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import os
 import resource
 import signal
@@ -14,7 +16,7 @@ from training import few_digits, tiny
 
 from retconv.bench.resume import same_numbers, same_weights, trials
 from retconv.train import Config, DivergedError, RunFolder, Trainer, TrainError, checkpoint, train
-from retconv.train.config import OptimConfig
+from retconv.train.config import DataConfig, OptimConfig, ScheduleConfig
 from retconv.train.files import append_line, write_whole
 from retconv.train.folder import read_lines
 
@@ -57,6 +59,19 @@ def test_resuming_from_any_position_is_exact(tmp_path: Path, optimiser: str) -> 
         assert same_weights(resumed, whole)
         assert same_numbers(resumed, whole)
         assert resumed.provenance()[-1]["from_step"] == step - step % 2
+
+
+def test_the_best_accuracy_of_an_earlier_epoch_is_resumed_to_the_last_bit(tmp_path: Path) -> None:
+    """Of 41 images, a share of which is no number of float32; with a rate of 0 the first epoch stays the best."""
+    still = {"optim": OptimConfig(name="sgd", lr=0.0), "schedule": ScheduleConfig(epochs=2, warmup_epochs=0, min_lr=0)}
+    config = replace(RICH, data=DataConfig("digits", 41 / 160), **still)
+    whole = run(config, tmp_path / "whole")
+    with pytest.raises(Stop):
+        run(config, tmp_path / "stopped", checkpoint_every=1, on_step=stop_at(4))
+    resumed = run(config, tmp_path / "stopped")
+    assert 0 < whole.result()["best_validation_accuracy"] < 1
+    assert whole.result()["best_epoch"] == 1
+    assert resumed.result() == whole.result()
 
 
 def test_a_finished_run_is_never_repeated(tmp_path: Path) -> None:
@@ -116,14 +131,16 @@ def test_a_truncated_or_altered_checkpoint_is_refused_and_the_one_before_serves(
     assert same_weights(run(tiny(), tmp_path), run(tiny(), tmp_path / "whole"))
 
 
-def test_a_full_disk_leaves_the_last_good_checkpoint(tmp_path: Path) -> None:
-    """The kernel refuses every byte beyond a limit, in the middle of the writing."""
+@pytest.mark.parametrize("share", [0.2, 0.9])
+def test_a_full_disk_leaves_the_last_good_checkpoint(tmp_path: Path, share: float) -> None:
+    """The kernel refuses every byte beyond a limit, early or late in the writing."""
     with pytest.raises(Stop):
         run(tiny(), tmp_path, checkpoint_every=2, on_step=stop_at(2))
+    (first,) = RunFolder(tmp_path, tiny()).path.glob("checkpoint-*")
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     try:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, before[1]))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (int(share * first.stat().st_size), before[1]))
         with pytest.raises(TrainError, match=r"cannot write .*checkpoint-000000004.pt.*untouched: make room"):
             run(tiny(), tmp_path, checkpoint_every=4)
     finally:
@@ -132,6 +149,27 @@ def test_a_full_disk_leaves_the_last_good_checkpoint(tmp_path: Path) -> None:
     assert checkpoint.saved_steps(folder) == [2]
     assert not list(folder.glob(".*tmp"))
     assert same_weights(run(tiny(), tmp_path), run(tiny(), tmp_path / "whole"))
+
+
+class AlmostFull(io.FileIO):
+    """A file on a disk that has room for its first 2 MB."""
+
+    def write(self, content) -> int:
+        if self.tell() + memoryview(content).nbytes > 2_000_000:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return super().write(content)
+
+
+def test_a_disk_that_fills_up_is_named_also_when_torch_writes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """torch.save, writing there itself, ends in an error of its zip archive."""
+    path = tmp_path / "checkpoint.pt"
+    path.write_bytes(b"old")
+    monkeypatch.setattr(Path, "open", lambda self, mode: AlmostFull(self, "w"))
+    with pytest.raises(TrainError, match="No space left on device"):
+        write_whole(path, lambda file: torch.save([torch.zeros(300_000) for _ in range(2)], file))
+    monkeypatch.undo()
+    assert path.read_bytes() == b"old"
+    assert os.listdir(tmp_path) == ["checkpoint.pt"]
 
 
 def test_a_checkpoint_of_another_recipe_is_refused_naming_the_difference(tmp_path: Path) -> None:

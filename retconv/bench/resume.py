@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import random
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -23,8 +24,8 @@ EVERY = 2
 
 
 def demonstration() -> Config:
-    """Four epochs of the smoke recipe with all that draws or keeps numbers: mixing, drop path, moving average, best."""
-    settings = ("schedule.epochs=4", "augment.mixup=0.8", "augment.cutmix=1.0", "augment.repeats=2", "ema=0.9")
+    """A short smoke run with all that draws or keeps numbers: mixing, drop path, moving average, best."""
+    settings = ("schedule.epochs=3", "augment.mixup=0.8", "augment.cutmix=1.0", "augment.repeats=2", "ema=0.9")
     config = load("smoke", [*settings, "select=best", "model.options.drop_path_rate=0.1"])
     return replace(config, batch_size=256)
 
@@ -57,7 +58,7 @@ def trials(config: Config, kills: int, seed: int, folder: Path) -> Iterator[Tria
     """
     # A server that has imported what is needed starts a process in milliseconds.
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["retconv.train"])
+    context.set_forkserver_preload(["retconv.train", "sklearn.datasets"])
     threads = torch.get_num_threads()
 
     def start(root: Path) -> multiprocessing.process.BaseProcess:
@@ -92,6 +93,8 @@ def trials(config: Config, kills: int, seed: int, folder: Path) -> Iterator[Tria
 
 def _train(config: Config, root: Path, threads: int) -> None:
     torch.set_num_threads(threads)
+    # tqdm's own lock is a semaphore of the system, which a killed process leaves behind.
+    tqdm.set_lock(threading.RLock())
     train(config, root, device="cpu", checkpoint_every=EVERY, progress=False)
 
 

@@ -22,6 +22,7 @@ from retconv.figures import (
     retention_forms,
     symbols,
     szego,
+    throughput,
     truncation_certificate,
     underflow,
     windows,
@@ -51,6 +52,7 @@ FIGURES: dict[str, FigureSpec] = {
         cost_of_a_mask.FIGURE,
         parameters_and_macs.FIGURE,
         learning_curves.FIGURE,
+        throughput.FIGURE,
     )
 }
 

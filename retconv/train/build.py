@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+import re
 from dataclasses import replace
 from typing import Any
 
@@ -14,9 +16,9 @@ from retconv.data import Dataset
 from retconv.data.augment import POLICIES, Augment, Erasing
 from retconv.grid import Grid
 from retconv.masks import Mask
-from retconv.models import grids_of, masks_of
+from retconv.models import SMALL_MODELS, grids_of, masks_of
 from retconv.train.config import AugmentConfig, Config, DataConfig
-from retconv.train.parse import RecipeError
+from retconv.train.parse import RecipeError, nearest
 from retconv.train.randomness import seeded
 from retconv.train.replicas import Replicas
 
@@ -33,7 +35,18 @@ def build_model(config: Config, data: Dataset) -> nn.Module:
         try:
             return timm.create_model(config.model.name, pretrained=False, **given)
         except (TypeError, ValueError, AssertionError) as error:
-            raise RecipeError(f"model {config.model.name!r} cannot be built from {given}: {error}") from error
+            hint = _hint(config.model.name, str(error))
+            raise RecipeError(f"model {config.model.name!r} cannot be built from {given}: {error}{hint}") from error
+
+
+def _hint(model: str, fault: str) -> str:
+    """The nearest option that a model has, where the fault is an option that it has not."""
+    unknown = re.search(r"unexpected keyword argument '(\w+)'", fault)
+    if unknown is None:
+        return ""
+    kind = type(timm.create_model(model, pretrained=False))
+    own = {"mask", "mask_options"} if model in SMALL_MODELS else set()
+    return nearest(unknown[1], own | inspect.signature(kind).parameters.keys())
 
 
 def hold_out(data: Dataset, config: DataConfig) -> tuple[Dataset, Tensor, Tensor]:

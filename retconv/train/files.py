@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -19,15 +20,17 @@ def write_whole(path: Path, write: Callable[[BinaryIO], object]) -> None:
 
     Args:
         path: Where the file is to stand.
-        write: Is given the open file.
+        write: Is given a buffer in memory: torch.save would turn a full disk into an error that does not say so.
 
     Raises:
         TrainError: If the disk is full or the folder cannot be written to; ``path`` is then what it was.
     """
+    buffer = io.BytesIO()
+    write(buffer)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with temporary.open("wb") as file:
-            write(file)
+            file.write(buffer.getbuffer())
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
@@ -38,6 +41,18 @@ def write_whole(path: Path, write: Callable[[BinaryIO], object]) -> None:
         ) from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder, and those above it, if it is not there.
+
+    Raises:
+        TrainError: If it cannot be made.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise TrainError(f"cannot make {path}: {error.strerror}; make room, or choose another --root") from error
 
 
 def append_line(path: Path, line: str) -> None:

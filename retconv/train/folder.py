@@ -28,7 +28,7 @@ from torch import Tensor
 
 from retconv.train import checkpoint
 from retconv.train.config import Config, differences
-from retconv.train.files import TrainError, append_line, write_whole
+from retconv.train.files import TrainError, append_line, make_folder, write_whole
 
 
 class RunFolder:
@@ -55,10 +55,7 @@ class RunFolder:
         Raises:
             TrainError: If another process trains it, the folder cannot be made, or it holds another configuration.
         """
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise TrainError(f"cannot make {self.path}: {error.strerror}; choose another --root") from error
+        make_folder(self.path)
         try:
             with filelock.FileLock(self.path / "lock", timeout=0):
                 self._describe()
@@ -94,7 +91,7 @@ class RunFolder:
         """Keep an epoch's kernels ``(heads, 2 n_1 − 1, …)`` by the name of their mask; without masks, nothing."""
         if kernels:
             folder = self.path / "kernels"
-            folder.mkdir(exist_ok=True)
+            make_folder(folder)
             arrays = {name: kernel.detach().float().cpu().numpy() for name, kernel in kernels.items()}
             # numpy takes names as keyword arguments, whatever they hold.
             write_whole(folder / f"epoch-{epoch:05d}.npz", lambda out: np.savez(out, **arrays))  # type: ignore[arg-type]

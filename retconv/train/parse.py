@@ -23,6 +23,8 @@ RECIPES = tuple(
         if path.name.endswith(".yaml")
     )
 )
+#: Arguments of a model that the data give.
+FROM_DATA = ("img_size", "in_chans", "num_classes")
 
 
 class RecipeError(ValueError):
@@ -107,7 +109,7 @@ def override(values: Mapping[str, Any], settings: Sequence[str] | Mapping[str, A
     """A copy with some options set, given as lines ``optim.lr=3e-4`` or a mapping by dotted key.
 
     Raises:
-        RecipeError: If a line has no ``=``.
+        RecipeError: If a line has no ``=``, or its value is not valid YAML.
     """
     result = _copy(values)
     if not isinstance(settings, Mapping):
@@ -115,7 +117,7 @@ def override(values: Mapping[str, Any], settings: Sequence[str] | Mapping[str, A
         wrong = [key for key, equals, _ in lines if not equals]
         if wrong:
             raise RecipeError(f"settings are KEY=VALUE, such as optim.lr=3e-4; got {', '.join(map(repr, wrong))}")
-        settings = {key: _scalar(value) for key, _, value in lines}
+        settings = {key: _scalar(value, key) for key, _, value in lines}
     for key, value in settings.items():
         *parents, last = key.split(".")
         level = result
@@ -131,9 +133,12 @@ def _copy(values: Mapping[str, Any]) -> dict[str, Any]:
     return {key: _copy(value) if isinstance(value, Mapping) else value for key, value in values.items()}
 
 
-def _scalar(text: str) -> Any:
+def _scalar(text: str, key: str) -> Any:
     """YAML 1.1 reads ``1e-3`` as a string; a number is meant."""
-    value = yaml.safe_load(text)
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise RecipeError(f"{key}={text}: the value is not valid YAML; a text is quoted, such as {key}='…'") from error
     return _number(value) if isinstance(value, str) else value
 
 
@@ -232,4 +237,7 @@ def _conflicts(config: Config) -> list[str]:
         )
     if (config.augment.mixup or config.augment.cutmix) and config.batch_size % 2:
         faults.append(f"Mixup and CutMix pair images: batch_size must be even, got {config.batch_size}")
+    faults += [
+        f"model.options.{key} comes from the data: leave it out" for key in FROM_DATA if key in config.model.options
+    ]
     return faults

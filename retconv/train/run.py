@@ -56,7 +56,7 @@ def train(
         The runs' folders, in the order of ``configs``.
 
     Raises:
-        ValueError: If the configurations cannot be replicas of one another.
+        ValueError: If the configurations cannot be replicas of one another, or the device cannot be used.
         TrainError: If training cannot go on: a full disk, a damaged checkpoint, a loss that is not finite, a run that
             another process trains.
     """
@@ -90,7 +90,15 @@ def _device(device: torch.device | str | None) -> torch.device:
     """The device asked for, or this process's own GPU, or the CPU."""
     if device is None:
         device = f"cuda:{os.environ.get('LOCAL_RANK', 0)}" if torch.cuda.is_available() else "cpu"
-    return torch.device(device)
+    try:
+        device = torch.device(device)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).partition("\n")[0].rstrip(".")
+        raise ValueError(
+            f"device {str(device)!r} cannot be used here ({reason}): choose cpu, or leave it out"
+        ) from error
+    return device
 
 
 def _require_replicas(configs: Sequence[Config]) -> None:

@@ -62,7 +62,7 @@ class Trainer:
         self.schedule = make_schedule(self.config.schedule, self.optimiser, self.steps)
         self.ema = ModelEmaV3(self.replicas, decay=self.config.ema) if self.config.ema else None
         self.best: dict[str, Tensor] = {}
-        self.best_accuracy = torch.full((len(self.configs),), -1.0)
+        self.best_accuracy = torch.full((len(self.configs),), -1.0, dtype=torch.float64)
         self.best_epoch = torch.zeros(len(self.configs), dtype=torch.long)
         self.done = 0
         self._loss = torch.vmap(SoftTargetCrossEntropy())
@@ -224,7 +224,7 @@ class Trainer:
             self.ema.module.model.load_state_dict(_stack([s["ema"] for s in saved]))
         load_optimiser_state(self.optimiser, self.replicas, [s["optimiser"] for s in saved])
         self.schedule.step_update(self.done)
-        self.best_accuracy = torch.tensor([s["best"]["accuracy"] for s in saved])
+        self.best_accuracy = torch.tensor([s["best"]["accuracy"] for s in saved], dtype=torch.float64)
         self.best_epoch = torch.tensor([s["best"]["epoch"] for s in saved])
         weights = _stack([s["best"]["weights"] for s in saved])
         self.best = {name: value.to(self.device) for name, value in weights.items()}
