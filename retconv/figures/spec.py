@@ -24,7 +24,8 @@ class FigureSpec:
     Attributes:
         name: Its name on the command line and of its files.
         title: What it is, in a few words.
-        caption: What is seen, in two or three sentences, with the parameter values.
+        caption: What is seen, in two or three sentences, with the parameter values; of measured results, a function
+            that tells it from the table, so that the words cannot outlive the numbers.
         draw: Returns the figure and the tidy table of the data it shows.
         finding: The one-line result, read off that table.
         data: Files of stored results that ``draw`` reads; none for a figure of theory.
@@ -32,10 +33,14 @@ class FigureSpec:
 
     name: str
     title: str
-    caption: str
+    caption: str | Callable[[pd.DataFrame], str]
     draw: Callable[[], tuple[Figure, pd.DataFrame]]
     finding: Callable[[pd.DataFrame], str]
     data: tuple[Path, ...] = ()
+
+    def text(self, table: pd.DataFrame) -> str:
+        """The caption of a table that ``draw`` returned, or that was stored."""
+        return self.caption if isinstance(self.caption, str) else self.caption(table)
 
     def require_data(self) -> None:
         """Check that the stored results are there.
