@@ -105,7 +105,12 @@ class Planted:
         }
 
     def _begin(self, study: str, arm: str, seed: int) -> dict[str, Any]:
-        return {"study": study, "arm": arm, "seed": seed, "run": f"{zlib.crc32(f"{study} {arm}".encode()):015x}{seed:x}"}
+        return {
+            "study": study,
+            "arm": arm,
+            "seed": seed,
+            "run": f"{zlib.crc32(f'{study} {arm}'.encode()):015x}{seed:x}",
+        }
 
     def _noise(self, sd: float = 0.3) -> float:
         return float(self.random.normal(0, sd))

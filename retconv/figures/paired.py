@@ -10,9 +10,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from retconv.figures.panels import letter
-from retconv.figures.study import head, signed
+from retconv.figures.study import LABELS, LOOK, head, signed
 from retconv.figures.style import BLUE, DOUBLE, new_figure
-from retconv.stats import MIN_SEEDS, compare
+from retconv.stats import MIN_SEEDS, compare, summarise
 
 SEED: dict[str, Any] = {"linestyle": "none", "marker": "o", "markersize": 2.8, "markeredgewidth": 0.0, "alpha": 0.5}
 MEAN: dict[str, Any] = {"marker": "D", "markersize": 4.2, "markeredgecolor": "white", "markeredgewidth": 0.5}
@@ -49,6 +49,38 @@ def pair(runs: pd.DataFrame, reference: str, metric: str = "test_accuracy") -> t
 def spread(seeds: pd.Series, width: float) -> pd.Series:
     """Where each seed's mark stands beside its arm, the same in every panel."""
     return width * (seeds - seeds.mean()) / max(seeds.max() - seeds.min(), 1)
+
+
+def over_seeds(rows: pd.DataFrame, value: str, by: Sequence[str]) -> pd.DataFrame:
+    """Mean over seeds with its t interval, for each combination of ``by``; those of fewer than three seeds are left out.
+
+    Of a column that is itself a difference within each run, this is the paired interval.
+    """
+    rows = rows.dropna(subset=value)
+    seeds = rows.groupby(list(by), dropna=False)["seed"].transform("count")
+    enough = rows[seeds >= MIN_SEEDS]
+    if enough.empty:
+        return pd.DataFrame(columns=[*by, "n", "mean", "low", "high"])
+    return summarise(enough, value, by).drop(columns="sd")
+
+
+def draw_line(ax: Axes, runs: pd.DataFrame, means: pd.DataFrame, x: str, y: str, arm: str, shift: float = 0.0) -> None:
+    """One arm along an axis: its seeds, their mean, and the interval of the mean.
+
+    Args:
+        ax: The panel.
+        runs: Rows of the arm, with the columns x and y.
+        means: Its rows of ``over_seeds``, with the column x.
+        x: Column of the position.
+        y: Column of the seeds' values.
+        arm: Whose look and label it gets.
+        shift: Added to the position, so that arms stand beside one another.
+    """
+    colour, marker, style = LOOK[arm]
+    ax.plot(runs[x] + shift, runs[y], color=colour, **SEED)
+    ax.vlines(means[x] + shift, means["low"], means["high"], color=colour, linewidth=1.4)
+    look = MEAN | {"color": colour, "marker": marker, "linestyle": style, "linewidth": 0.9, "label": LABELS[arm]}
+    ax.plot(means[x] + shift, means["mean"], **look)
 
 
 def draw_arms(data: pd.DataFrame, groups: Sequence[Mapping[str, str]], reference: str) -> Figure:
@@ -98,7 +130,9 @@ def draw_differences(ax: Axes, rows: pd.DataFrame, places: Mapping[str, float], 
         y = places[row["arm"]]
         ax.plot([row["low"], row["high"]], [y, y], color=colour, linewidth=1.6, solid_capstyle="butt")
         ax.plot(row["difference"], y, color=colour, **MEAN)
-        ends = f"({signed(row['low'], 2)} to {signed(row['high'], 2)})" if row["low"] == row["low"] else "(too few seeds)"
+        ends = (
+            f"({signed(row['low'], 2)} to {signed(row['high'], 2)})" if row["low"] == row["low"] else "(too few seeds)"
+        )
         _beside(ax, y, 3, f"{signed(row['difference'], 2)} {ends}")
 
 

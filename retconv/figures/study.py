@@ -12,7 +12,7 @@ from pathlib import Path
 import pandas as pd
 from matplotlib.figure import Figure
 
-from retconv.figures.style import BLUE, BROWN, CYAN, GREEN, ORANGE, PINK, PURPLE, RED
+from retconv.figures.style import BLUE, BROWN, CYAN, GREEN, ORANGE, PURPLE
 
 #: Written by ``python -m retconv.studies`` after ``python -m retconv.sweep``.
 FOLDER = Path(__file__).parents[2] / "paper_figures" / "data"
@@ -34,12 +34,10 @@ LOOK = {
     "table": (GREEN, "^", "-"),
     "gmm_5": (BLUE, "D", "-"),
     "gmm": (BLUE, "D", "-"),
-    "manhattan_learnt": (PINK, "v", "-"),
-    "manhattan_fixed": (PURPLE, "<", "-"),
+    "manhattan_learnt": (PURPLE, "v", "-"),
+    "manhattan_fixed": (CYAN, "<", "-"),
     "two_sided": (BROWN, "P", "-"),
 }
-#: Colours of parts of a whole, or of what is none of the arms.
-PARTS = (BLUE, CYAN, "0.85", RED)
 _SETS = {"digits": "digits", "cifar10": "CIFAR-10"}
 _SCALES = {"small": "Small CPU study", "full": "Full study"}
 
@@ -88,6 +86,12 @@ def origin(data: pd.DataFrame) -> str:
 def head(figure: Figure, data: pd.DataFrame) -> None:
     """Write the scale over a figure: a panel that is shown elsewhere must not pass for a larger study."""
     figure.suptitle(origin(data), x=0.005, ha="left", fontsize=7, color="0.35")
+
+
+def some(layers: pd.Series) -> list[int]:
+    """The first, the middle and the last layer, for figures that have no room for all."""
+    known = sorted(layers.dropna().unique().astype(int).tolist())
+    return sorted({known[0], known[len(known) // 2], known[-1]})
 
 
 def signed(value: float, digits: int = 1) -> str:
