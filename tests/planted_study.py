@@ -223,10 +223,10 @@ class Planted:
             for seed in self.seeds:
                 begin, whole = self._begin("main", arm, seed), 90 + self.shared[seed]
                 sides = [] if arm == "plain" else range(1, 2 * self.side, 2)
-                swaps = [("whole", None, None, 0.0)]
-                swaps += [("truncated", k, None, -0.3 * (2 * self.side - 1 - k)) for k in sides]
+                swaps: list[tuple[str, int | None, Any, float]] = [("whole", None, "all", 0.0)]
+                swaps += [("truncated", k, "all", -0.3 * (2 * self.side - 1 - k)) for k in sides]
                 swaps += [("effective", None, layer, -2.0 - layer) for layer in self.layers]
-                swaps += [("effective", None, None, -20.0)]
+                swaps += [("effective", None, "all", -20.0)]
                 for kind, k, layer, change in swaps:
                     change += 0 if kind == "whole" or k == 2 * self.side - 1 else self._noise()
                     numbers = {"kind": kind, "k": k, "layer": layer, "test_accuracy": whole + change, "change": change}
@@ -240,7 +240,11 @@ class Planted:
                     stuck = arm == "elm" and size > first
                     change = 0.0 if size == first else -2.0 * (size / first - 1) * (3 if arm == "plain" else 1)
                     change += self._noise(0.1 * (size > first))
-                    numbers = {"size": size, "tokens": (self.side * size // first) ** 2}
+                    numbers: dict[str, Any] = {
+                        "size": size,
+                        "factor": size / first,
+                        "tokens": (self.side * size // first) ** 2,
+                    }
                     numbers |= {"test_accuracy": None if stuck else 90 + gain + self.shared[seed] + change}
                     numbers |= {"test_loss": None if stuck else 0.4, "change": None if stuck else change}
                     numbers |= {"note": f"cannot move: its mask is for {self.side}×{self.side}" if stuck else None}
@@ -266,12 +270,11 @@ class Planted:
                 "metric": metric,
                 "arm": arm,
                 "against": against,
-                "at": "fraction=0.01" if study == "data_size" else None,
-                "versus": None,
+                "at": "fraction=0.1" if study == "data_size" else None,
+                "versus": "fraction=1.0" if study == "data_size" else None,
                 "expect": "above",
                 "threshold": threshold,
                 "alpha": 0.05,
-                "rules": 2,
                 "confidence": 0.975,
                 "n": len(self.seeds),
                 "difference": None if verdict == "not run" else difference,
@@ -279,7 +282,7 @@ class Planted:
                 "high": None if verdict == "not run" else high,
                 "p": 0.0625,
                 "verdict": verdict,
-                "scale": self.scale,
+                "scale": None if verdict == "not run" else self.scale,
             }
             for study, table, metric, arm, against, threshold, difference, low, high, verdict in rules
         ]

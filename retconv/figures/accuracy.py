@@ -21,7 +21,7 @@ _KEPT = ["arm", "seed", "run", "test_accuracy", "difference", "scale", "data", "
 def draw() -> tuple[Figure, pd.DataFrame]:
     """One row for each arm."""
     runs, differences = pair(study.read("main"), "plain")
-    data = study.tidy(run=runs[_KEPT], difference=differences, rule=study.rules(runs, ["main"]))
+    data = study.tidy(run=runs[_KEPT], difference=differences, rule=study.rules(runs, "main"))
     return draw_arms(data, [{arm: study.LABELS[arm] for arm in group} for group in _GROUPS], "plain"), data
 
 

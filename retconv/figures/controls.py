@@ -27,7 +27,7 @@ _KEPT = ["arm", "seed", "run", "test_accuracy", "difference", "scale", "data", "
 def draw() -> tuple[Figure, pd.DataFrame]:
     """One row for each arm."""
     runs, differences = pair(study.read("controls"), "plain")
-    data = study.tidy(run=runs[_KEPT], difference=differences, rule=study.rules(runs, ["controls"]))
+    data = study.tidy(run=runs[_KEPT], difference=differences, rule=study.rules(runs, "controls"))
     return draw_arms(data, _GROUPS, "plain"), data
 
 
@@ -39,10 +39,11 @@ def finding(data: pd.DataFrame) -> str:
 def caption(data: pd.DataFrame) -> str:
     """What is drawn and seen."""
     what = (
-        "What of a mask's gain is pooling, temperature, the masked diagonal or locality? (a) Test accuracy, every seed "
-        "(dots) and the mean, (b) the difference to plain attention with mean pooling and the same seed, with "
+        "What of a mask's gain is pooling, temperature, the masked diagonal or locality? (a) Test accuracy, every "
+        "seed (dots) and the mean, (b) the difference to plain attention with mean pooling and the same seed, with "
         f"{INTERVAL}. A mask that multiplies logits is also a temperature, which one number for each head has alone; "
-        "LSA adds that no token sees itself, as a negative diagonal would; without negative α a mixture has locality only."
+        "LSA adds that no token sees itself, as a negative diagonal would; without negative α a mixture has locality "
+        "only."
     )
     return study.caption(what, data, finding(data))
 

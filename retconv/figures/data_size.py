@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
 from retconv.figures import study
-from retconv.figures.paired import INTERVAL, MEAN, SEED, pair
+from retconv.figures.paired import INTERVAL, MEAN, SEED, ends, pair
 from retconv.figures.panels import letter
 from retconv.figures.spec import FigureSpec
 from retconv.figures.style import DOUBLE, new_figure
@@ -25,7 +25,7 @@ def _read() -> pd.DataFrame:
         paired, differences = pair(rows, "plain")
         runs.append(paired[_KEPT])
         compared.append(differences.assign(fraction=fraction))
-    rules = study.rules(stored, ["data_size"])
+    rules = study.rules(stored, "data_size")
     return study.tidy(run=pd.concat(runs), difference=pd.concat(compared), rule=rules)
 
 
@@ -41,8 +41,8 @@ def _draw(ax: Axes, data: pd.DataFrame, column: str) -> None:
         look = MEAN | {"color": colour, "marker": marker, "linestyle": style, "linewidth": 0.9}
         ax.plot(place * means.index, means, label=study.LABELS[arm], **look)
         if column == "difference":
-            ends = data[(data["part"] == "difference") & (data["arm"] == arm)]
-            ax.vlines(place * ends["fraction"], ends["low"], ends["high"], color=colour, linewidth=1.6)
+            rows = data[(data["part"] == "difference") & (data["arm"] == arm)]
+            ax.vlines(place * rows["fraction"], rows["low"], rows["high"], color=colour, linewidth=1.6)
     shares = sorted(runs["fraction"].unique())
     ax.set(xscale="log", xlabel="share of the training images (%)")
     ax.set_xticks([100 * f for f in shares], [f"{100 * f:g}" for f in shares])
@@ -72,11 +72,11 @@ def finding(data: pd.DataFrame) -> str:
     rows = data[data["part"] == "difference"].sort_values("fraction")
     parts = []
     for arm, own in rows.groupby("arm", sort=False):
-        ends = ", ".join(
-            f"{study.signed(r.difference, 2)} ({study.signed(r.low, 2)} to {study.signed(r.high, 2)}) at {100 * r.fraction:g} %"
-            for r in (own.iloc[0], own.iloc[-1])
-        )
-        parts.append(f"{study.LABELS[str(arm)]} {ends}")
+        found = [
+            f"{study.signed(row['difference'], 2)} ({ends(row)}) at {100 * row['fraction']:g} %"
+            for row in (own.iloc[0], own.iloc[-1])
+        ]
+        parts.append(f"{study.LABELS[str(arm)]} {', '.join(found)}")
     return f"points over plain: {'; '.join(parts)} of the images"
 
 

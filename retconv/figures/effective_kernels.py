@@ -29,11 +29,11 @@ def _read() -> pd.DataFrame:
     kernels = kernels[kernels["layer"].isin(study.some(kernels["layer"]))]
     where = ["arm", "seed", "layer", "offset_1", "offset_2"]
     shown = kernels.groupby(where, sort=False)["value"].mean().reset_index()
-    rules = study.rules(stored, ["effective", "effective_kernels"])
+    rules = study.rules(stored, "effective", "effective_kernels")
     return study.tidy(run=runs, share=pd.concat(means), kernel=shown, rule=rules)
 
 
-def _draw_kernels(axes: np.ndarray, data: pd.DataFrame, arms: list[str], layers: list[float]) -> None:
+def _draw_kernels(axes: np.ndarray, data: pd.DataFrame, arms: list[str], layers: list[int]) -> None:
     """A column for each arm, a row for each layer; every picture has its own scale from 0."""
     for layer, row in zip(layers, axes, strict=True):
         for arm, ax in zip(arms, row, strict=True):
@@ -66,7 +66,8 @@ def draw() -> tuple[Figure, pd.DataFrame]:
     arms = [arm for arm in study.LOOK if arm in set(data.loc[data["part"] == "kernel", "arm"])]
     shown = study.some(data["layer"])
     figure = new_figure(DOUBLE, 3.5)
-    left, right = figure.subfigures(1, 2, width_ratios=[1.75, 1])
+    parts: np.ndarray = figure.subfigures(1, 2, width_ratios=[1.75, 1], squeeze=False)
+    left, right = parts[0]
     axes = left.subplots(len(shown), len(arms), squeeze=False)
     _draw_kernels(axes, data[data["part"] == "kernel"], arms, shown)
     shares = right.subplots(3, 1, sharex=True)
@@ -93,11 +94,12 @@ def caption(data: pd.DataFrame) -> str:
     """What is drawn and seen."""
     what = (
         "What attention weights amount to when their mean over images and pairs of equal offset stands for them. (a) "
-        "This effective kernel in the first, middle and last layer, mean over heads, seed 0, each from 0 (white) to the "
-        "weight written below it, offset 0 being in the middle. (b–d) The variance of the weights over all "
-        "test images, divided: what depends on the offset alone, hence is a convolution; what depends on the pair of "
-        "tokens besides; and what changes from image to image. Mean over heads; dots are seeds, larger marks their mean "
-        "with its 95 % t interval. Softmax attention has an effective kernel and an explained variance, nothing more."
+        "This effective kernel in the first, middle and last layer, mean over heads, seed 0, each from 0 (white) to "
+        "the weight written below it, offset 0 being in the middle. (b–d) The variance of the weights over all test "
+        "images, divided: what depends on the offset alone, hence is a convolution; what depends on the pair of "
+        "tokens besides; and what changes from image to image. Mean over heads; dots are seeds, larger marks their "
+        "mean with its 95 % t interval. Softmax attention has an effective kernel and an explained variance, nothing "
+        "more."
     )
     return study.caption(what, data, finding(data))
 

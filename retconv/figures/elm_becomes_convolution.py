@@ -19,7 +19,7 @@ def _read() -> pd.DataFrame:
     runs = study.read("elm")[_KEPT]
     runs["convolution"], runs["chance"] = 100 * runs["convolution"], 100 * runs["chance"]
     ends = over_seeds(runs[runs["last"]], "convolution", ["arm", "layer"])
-    return study.tidy(run=runs, end=ends, rule=study.rules(runs, ["elm"]))
+    return study.tidy(run=runs, end=ends, rule=study.rules(runs, "elm"))
 
 
 def draw() -> tuple[Figure, pd.DataFrame]:

@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from retconv.figures import study
-from retconv.figures.paired import INTERVAL, MEAN, SEED, pair, spread
+from retconv.figures.paired import INTERVAL, MEAN, SEED, ends, pair, spread
 from retconv.figures.panels import letter
 from retconv.figures.spec import FigureSpec
 from retconv.figures.style import BLUE, DOUBLE, new_figure
@@ -20,12 +20,13 @@ def _read() -> pd.DataFrame:
     mixtures = stored[stored["components"].notna() | (stored["arm"] == "plain")]
     runs, differences = pair(mixtures, "plain")
     counts = runs.groupby("arm")["components"].first()
-    rules = study.rules(runs, ["main", "gaussians"], runs["arm"].unique().tolist())
+    rules = study.rules(runs, "main", "gaussians")
+    own = rules["arm"].isin(runs["arm"]) & (rules["against"].isin(runs["arm"]) | rules["against"].isna())
     gaussians = study.read("gaussians")
     keys = [gaussians[key] for key in ("arm", "components", "seed", "run")]
     negative = (100 * (gaussians["alpha"] < 0)).groupby(keys).mean().rename("negative").reset_index()
     compared = differences.assign(components=differences["arm"].map(counts))
-    return study.tidy(run=runs[_KEPT], difference=compared, gaussians=negative, rule=rules)
+    return study.tidy(run=runs[_KEPT], difference=compared, gaussians=negative, rule=rules[own])
 
 
 def _draw_seeds(ax: Axes, rows: pd.DataFrame, column: str, order: dict[float, int]) -> None:
@@ -67,8 +68,8 @@ def finding(data: pd.DataFrame) -> str:
     """The difference to plain attention by number of Gaussians."""
     rows = data[data["part"] == "difference"].sort_values("components")
     gains = ", ".join(
-        f"{study.signed(r.difference, 2)} ({study.signed(r.low, 2)} to {study.signed(r.high, 2)}) for K = {r.components:.0f}"
-        for r in rows.itertuples()
+        f"{study.signed(row['difference'], 2)} ({ends(row)}) for K = {row['components']:.0f}"
+        for row in rows.to_dict("records")
     )
     share = data.loc[data["part"] == "gaussians", "negative"]
     return f"points over plain: {gains}; {share.mean():.0f} % of the trained Gaussians are negative"
@@ -78,8 +79,8 @@ def caption(data: pd.DataFrame) -> str:
     """What is drawn and seen."""
     what = (
         "The Gaussian mixture mask by its number of Gaussians: (a) test accuracy, (b) the difference to the plain run "
-        f"of the same seed, with {INTERVAL}, (c) the share of Gaussians whose weight α ends negative; they start "
-        "half and half (dotted). Dots: seeds; diamonds: their mean; dashed: plain."
+        f"of the same seed, with {INTERVAL}, (c) the share of Gaussians whose weight α ends negative; they start half "
+        "and half (dotted). Dots: seeds; diamonds: their mean; dashed: plain."
     )
     return study.caption(what, data, finding(data))
 

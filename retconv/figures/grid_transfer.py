@@ -21,7 +21,7 @@ def _read() -> pd.DataFrame:
     accuracy = over_seeds(runs, "test_accuracy", ["arm", "size"])
     trained = runs["size"].min()
     change = over_seeds(runs[runs["size"] > trained], "change", ["arm", "size"])
-    rules = study.rules(runs, ["grid_transfer"])
+    rules = study.rules(runs, "grid_transfer")
     return study.tidy(run=runs[_KEPT], accuracy=accuracy, change=change, rule=rules)
 
 
@@ -71,10 +71,10 @@ def caption(data: pd.DataFrame) -> str:
     """What is drawn and seen."""
     what = (
         "Models evaluated, without further training, on the test images enlarged: (a) accuracy, (b) its change within "
-        "each run. Dots: seeds; larger marks: means with their 95 % t intervals, in (b) of the paired changes. Position "
-        "embeddings are resampled in every arm. A mask that depends on the offset alone moves exactly; a kernel table "
-        "is 0 beyond its offsets; the two-sided decay counts along rows, whose length changes; the element-wise mask "
-        "has no values for other sizes and cannot move."
+        "each run. Dots: seeds; larger marks: means with their 95 % t intervals, in (b) of the paired changes. "
+        "Position embeddings are resampled in every arm. A mask that depends on the offset alone moves exactly; a "
+        "kernel table is 0 beyond its offsets; the two-sided decay counts along rows, whose length changes; the "
+        "element-wise mask has no values for other sizes and cannot move."
     )
     return study.caption(what, data, finding(data))
 

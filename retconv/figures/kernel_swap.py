@@ -12,16 +12,17 @@ from retconv.figures.spec import FigureSpec
 from retconv.figures.style import DOUBLE, new_figure
 
 _KEPT = ["arm", "seed", "run", "kind", "k", "layer", "test_accuracy", "change", "scale", "data", "commit"]
-_ALL = -1  # stands for all layers at once, which the stored table leaves empty
+_ALL = -1  # stands for all layers at once, which the stored table names so
 
 
 def _read() -> pd.DataFrame:
     stored = study.read("kernel_swap")
     effective = stored["kind"] == "effective"
-    runs = stored.assign(layer=stored["layer"].where(~effective | stored["layer"].notna(), _ALL))
+    layer = pd.to_numeric(stored["layer"].replace("all", _ALL))
+    runs = stored.assign(layer=layer.where(effective))
     cut = over_seeds(runs[runs["kind"] == "truncated"], "change", ["arm", "kind", "k"])
     swapped = over_seeds(runs[effective], "change", ["arm", "kind", "layer"])
-    return study.tidy(run=runs[_KEPT], mean=pd.concat([cut, swapped]), rule=study.rules(runs, ["kernel_swap"]))
+    return study.tidy(run=runs[_KEPT], mean=pd.concat([cut, swapped]), rule=study.rules(runs, "kernel_swap"))
 
 
 def draw() -> tuple[Figure, pd.DataFrame]:
@@ -70,10 +71,10 @@ def caption(data: pd.DataFrame) -> str:
     """What is drawn and seen."""
     what = (
         "Trained models, swapped and not trained further; the change is within each run, with 95 % t intervals of its "
-        "mean over seeds. (a) Every mask's kernel cut to k×k, 0 outside; of the element-wise mask, its projection onto "
-        "kernels, so that even its whole kernel changes it. (b) The attention weights of one layer, or of all, replaced "
-        "by their mean over images and pairs of equal offset, the effective kernel: no content is left. Attention is "
-        "no convolution; this is what it costs to treat it as one. Dots: seeds."
+        "mean over seeds. (a) Every mask's kernel cut to k×k, 0 outside; of the element-wise mask, its projection "
+        "onto kernels, so that even its whole kernel changes it. (b) The attention weights of one layer, or of all, "
+        "replaced by their mean over images and pairs of equal offset, the effective kernel: no content is left. "
+        "Attention is no convolution; this is what it costs to treat it as one. Dots: seeds."
     )
     return study.caption(what, data, finding(data))
 

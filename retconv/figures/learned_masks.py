@@ -1,4 +1,4 @@
-"""Figure: what masks learn: rows of the element-wise mask, its kernel, that kernel's Gaussian fit, and a learnt mixture."""
+"""Figure: what masks learn: the element-wise mask, its kernel, that kernel's Gaussian fit, and a learnt mixture."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def _read() -> pd.DataFrame:
         "data",
         "commit",
     ]
-    rules = study.rules(stored, ["masks", "mask_kernels", "elm_masks"])
+    rules = study.rules(stored, "masks", "mask_kernels", "elm_masks")
     return study.tidy(mask=stored[kept], view=pd.concat(tables), rule=rules)
 
 
@@ -148,12 +148,12 @@ def finding(data: pd.DataFrame) -> str:
 def caption(data: pd.DataFrame) -> str:
     """What is drawn and seen."""
     what = (
-        "Masks after training, in the first, middle and last layer, seed 0: rows of the element-wise mask folded to the "
-        "grid, for (a) a central and (b) a corner token (square), (c) the mean over pairs of equal offset, which is its "
-        "projection onto kernels, (d) the nearest mixture of Gaussians to that, (e) a Gaussian mixture mask that was "
-        "trained as such, first head. Red is positive, blue negative, 0 white; numbers are the ends of the scale. (f) "
-        "Mean weight by distance, largest magnitude 1. The paper reports of its picture that a free mask inhibits the "
-        "flow of a patch to itself and otherwise varies with distance, and that Gaussians fit it."
+        "Masks after training, in the first, middle and last layer, seed 0: rows of the element-wise mask folded to "
+        "the grid, for (a) a central and (b) a corner token (square), (c) the mean over pairs of equal offset, which "
+        "is its projection onto kernels, (d) the nearest mixture of Gaussians to that, (e) a Gaussian mixture mask "
+        "that was trained as such, first head. Red is positive, blue negative, 0 white; numbers are the ends of the "
+        "scale. (f) Mean weight by distance, largest magnitude 1. The paper reports of its picture that a free mask "
+        "inhibits the flow of a patch to itself and otherwise varies with distance, and that Gaussians fit it."
     )
     return study.caption(what, data, finding(data))
 

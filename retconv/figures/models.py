@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from retconv.figures import study
-from retconv.figures.paired import INTERVAL, MEAN, SEED, draw_differences, draw_verdicts, pair, spread
+from retconv.figures.paired import INTERVAL, MEAN, SEED, draw_differences, ends, in_rows, pair, spread, with_rules
 from retconv.figures.panels import letter
 from retconv.figures.spec import FigureSpec
-from retconv.figures.style import BLUE, DOUBLE, new_figure
+from retconv.figures.style import BLUE
 from retconv.studies.published import PUBLISHED_TOP1
 
 #: What is compared: model, plain arm, masked arm, and whether the published numbers belong beside it.
@@ -24,8 +26,11 @@ _ROWS = {
     "ViT, reference recipe": ("vit", "vit_reference_plain", "vit_reference_gmm", False),
     "… against a class token": ("vit", "vit_reference_token", "vit_reference_gmm", True),
 }
+#: The arms in the rules.
+_ARMS = {arm: arm.replace("_", " ") for row in _ROWS.values() for arm in row[1:3]}
 _KEPT = ["row", "arm", "seed", "run", "recipe", "test_accuracy", "scale", "data", "commit"]
-_PUBLISHED = {"color": "black", "marker": "|", "markersize": 9.0, "markeredgewidth": 1.2, "linestyle": "none"}
+_PUBLISHED: dict[str, Any] = {"color": "black", "linestyle": "none"}
+_PUBLISHED |= {"marker": "|", "markersize": 9.0, "markeredgewidth": 1.2}
 
 
 def _read() -> pd.DataFrame:
@@ -42,7 +47,7 @@ def _read() -> pd.DataFrame:
                 published += [
                     {"row": name, "arm": arm, "mean": v} for arm, v in zip((plain, masked), numbers, strict=True)
                 ]
-    rules = study.rules(stored, ["models"])
+    rules = study.rules(stored, "models")
     parts = {"run": pd.concat(runs), "difference": pd.concat(compared), "rule": rules}
     return study.tidy(**parts, published=pd.DataFrame(published))
 
@@ -61,10 +66,10 @@ def _draw_accuracy(ax: Axes, data: pd.DataFrame, places: dict[str, int]) -> None
 def draw() -> tuple[Figure, pd.DataFrame]:
     """One row for each model and recipe."""
     data = _read()
-    compared, rules = (data[data["part"] == part] for part in ("difference", "rule"))
+    compared = data[data["part"] == "difference"]
     places = {name: i for i, name in enumerate(compared["row"])}
-    figure = new_figure(DOUBLE, 1.1 + 0.26 * len(places))
-    left, right = figure.subplots(1, 2, sharey=True, width_ratios=[1, 1.25])
+    figure, above = with_rules(data, _ARMS, 1.0 + 0.26 * len(places))
+    left, right = above.subplots(1, 2, sharey=True, width_ratios=[1, 1.1])
     _draw_accuracy(left, data, places)
     runs = data[data["part"] == "run"]
     plain, masked = (runs[runs["arm"] == runs["row"].map({k: v[i] for k, v in _ROWS.items()})] for i in (1, 2))
@@ -72,32 +77,24 @@ def draw() -> tuple[Figure, pd.DataFrame]:
     gains = seeds["test_accuracy_x"] - seeds["test_accuracy_y"]
     right.plot(gains, seeds["row"].map(places) + spread(seeds["seed"], 0.45), color="0.35", **SEED)
     draw_differences(right, compared.assign(arm=compared["row"]), places)
-    named = rules.drop(columns="row").merge(compared[["arm", "against", "row"]]) if len(rules) else rules
-    draw_verdicts(right, named.assign(arm=named["row"]), {k: _ROWS[k][1] for k in places}, places)
     for name, told in data[data["part"] == "published"].groupby("row")["mean"]:
         right.plot(told.iloc[1] - told.iloc[0], places[name], **_PUBLISHED)
-    left.set(xlabel="test accuracy (%)", yticks=list(places.values()), yticklabels=list(places))
-    left.set_ylim(len(places) - 0.4, -0.6)
+    left.set_xlabel("test accuracy (%)")
     right.set_xlabel("mask − plain, same seed (points)")
     for ax, text in ((left, "a"), (right, "b")):
-        ax.spines[["top", "right"]].set_visible(False)
-        ax.grid(axis="y", color="0.92", linewidth=0.5)
-        ax.tick_params(axis="y", length=0)
+        in_rows(ax, places)
         letter(ax, text)
     keys = [Line2D([], [], color=c, label=t, linestyle="none", **MEAN) for c, t in (("0.35", "plain"), (BLUE, "mask"))]
     keys += [Line2D([], [], label="published", **_PUBLISHED)] if (data["part"] == "published").any() else []
-    figure.legend(handles=keys, loc="outside lower left", ncols=3)
-    study.head(figure, data)
+    above.legend(handles=keys, loc="outside lower left", ncols=3)
     return figure, data
 
 
 def finding(data: pd.DataFrame) -> str:
     """The gain of the mask, model by model."""
-    rows = data[data["part"] == "difference"].itertuples()
     return "mask − plain in points: " + ", ".join(
-        f"{r.row.replace('…', 'the same')} {study.signed(r.difference, 2)} "
-        f"({study.signed(r.low, 2)} to {study.signed(r.high, 2)})"
-        for r in rows
+        f"{row['row'].replace('…', 'the same')} {study.signed(row['difference'], 2)} ({ends(row)})"
+        for row in data[data["part"] == "difference"].to_dict("records")
     )
 
 
@@ -105,8 +102,8 @@ def caption(data: pd.DataFrame) -> str:
     """What is drawn and seen."""
     what = (
         "Five models, plain and with a Gaussian mixture mask: (a) test accuracy, (b) what the mask adds to the plain "
-        f"run of the same seed, with {INTERVAL}. Dots: seeds; diamonds: their mean. Both arms pool by the mean, but for "
-        "the last row, whose plain arm ends in a class token, as the published one does. "
+        f"run of the same seed, with {INTERVAL}. Dots: seeds; diamonds: their mean. Both arms pool by the mean, but "
+        "for the last row, whose plain arm ends in a class token, as the published one does. "
     )
     told = (
         "Ticks: the published numbers, by the reference recipe, of one seed and the best epoch on the test set."

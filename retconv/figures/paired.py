@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure, SubFigure
 
 from retconv.figures.panels import letter
-from retconv.figures.study import LABELS, LOOK, head, signed
-from retconv.figures.style import BLUE, DOUBLE, new_figure
+from retconv.figures.study import LABELS, LOOK, condition, head, signed
+from retconv.figures.style import BLUE, DOUBLE, ORANGE, new_figure
 from retconv.stats import MIN_SEEDS, compare, summarise
 
 SEED: dict[str, Any] = {"linestyle": "none", "marker": "o", "markersize": 2.8, "markeredgewidth": 0.0, "alpha": 0.5}
@@ -52,7 +53,7 @@ def spread(seeds: pd.Series, width: float) -> pd.Series:
 
 
 def over_seeds(rows: pd.DataFrame, value: str, by: Sequence[str]) -> pd.DataFrame:
-    """Mean over seeds with its t interval, for each combination of ``by``; those of fewer than three seeds are left out.
+    """Mean over seeds with its t interval, for each combination of ``by``; fewer than three seeds have none.
 
     Of a column that is itself a difference within each run, this is the paired interval.
     """
@@ -84,7 +85,7 @@ def draw_line(ax: Axes, runs: pd.DataFrame, means: pd.DataFrame, x: str, y: str,
 
 
 def draw_arms(data: pd.DataFrame, groups: Sequence[Mapping[str, str]], reference: str) -> Figure:
-    """Accuracy of every arm at the left, its difference to the reference at the right, with numbers and verdicts.
+    """Accuracy of every arm at the left, its difference to the reference at the right, the rules below.
 
     Args:
         data: Rows of the parts ``run``, ``difference`` and ``rule``.
@@ -95,60 +96,93 @@ def draw_arms(data: pd.DataFrame, groups: Sequence[Mapping[str, str]], reference
     for group in groups:
         shown = [arm for arm in group if arm in set(data["arm"])]
         for arm in shown:
-            places[arm], labels[arm], y = y, group[arm], y + 1
+            places[arm], labels[arm], y = y, group[arm].replace("…", "mixture"), y + 1
         y += 0.5 * bool(shown)
-    figure = new_figure(DOUBLE, 0.75 + 0.19 * y)
-    left, right = figure.subplots(1, 2, sharey=True, width_ratios=[1, 1.25])
+    figure, above = with_rules(data, labels, 0.75 + 0.19 * y)
+    left, right = above.subplots(1, 2, sharey=True, width_ratios=[1, 1.1])
     runs = data[(data["part"] == "run") & data["arm"].isin(places)]
     for ax, column in ((left, "test_accuracy"), (right, "difference")):
         shown = runs[runs["arm"] != reference] if column == "difference" else runs
         height = shown["arm"].map(places) + spread(shown["seed"], 0.45)
         ax.plot(shown[column], height, color="0.35", **SEED)
-        ax.spines[["top", "right"]].set_visible(False)
-        ax.grid(axis="y", color="0.92", linewidth=0.5)
-        ax.tick_params(axis="y", length=0)
-        ax.set_axisbelow(True)
     means = runs.groupby("arm")["test_accuracy"].mean()
     left.plot(means, means.index.map(places), color="black", linestyle="none", **MEAN)
     left.axvline(means[reference], color="0.35", linewidth=0.6, linestyle="--", zorder=0)
-    left.set(xlabel="test accuracy (%)", yticks=list(places.values()), yticklabels=[labels[arm] for arm in places])
-    left.set_ylim(max(places.values()) + 0.6, -0.6)
+    left.set(xlabel="test accuracy (%)")
+    names = {arm: label for group in groups for arm, label in group.items()}
     draw_differences(right, data[data["part"] == "difference"], places)
-    draw_verdicts(right, data[data["part"] == "rule"], dict.fromkeys(places, reference), places)
     right.set_xlabel("difference to plain, same seed (points)")
-    letter(left, "a")
-    letter(right, "b")
-    head(figure, data)
+    for ax, text in ((left, "a"), (right, "b")):
+        in_rows(ax, {names[arm]: place for arm, place in places.items()})
+        letter(ax, text)
     return figure
 
 
-def draw_differences(ax: Axes, rows: pd.DataFrame, places: Mapping[str, float], colour: str = BLUE) -> None:
+def in_rows(ax: Axes, places: Mapping[str, float]) -> None:
+    """Name the rows of a panel, by label, and rule them lightly."""
+    ax.set(yticks=list(places.values()), yticklabels=list(places))
+    ax.set_ylim(max(places.values()) + 0.6, -0.6)
+    ax.spines[["top", "right"]].set_visible(False)
+    ax.grid(axis="y", color="0.92", linewidth=0.5)
+    ax.tick_params(axis="y", length=0)
+    ax.set_axisbelow(True)
+
+
+def with_rules(data: pd.DataFrame, labels: Mapping[str, str], height: float) -> tuple[Figure, SubFigure]:
+    """A figure whose lower part shows the rules: each one's value, interval, threshold and verdict.
+
+    Args:
+        data: Rows of the part ``rule``, among others; if there are none, the figure has no lower part.
+        labels: Of arms.
+        height: Of the upper part, in inches.
+
+    Returns:
+        The figure, and its upper part.
+    """
+    rules = data[data["part"] == "rule"].to_dict("records")
+    below = (0.6 + 0.17 * len(rules)) * bool(rules)
+    figure = new_figure(DOUBLE, height + below)
+    head(figure, data)
+    if not rules:
+        return figure, figure.subfigures(1, 1, squeeze=False)[0, 0]
+    parts: np.ndarray = figure.subfigures(2, 1, height_ratios=[height, below], squeeze=False)
+    above, lower = parts[:, 0]
+    ax = lower.subplots()
+    for y, rule in enumerate(rules):
+        ends = (-rule["threshold"], rule["threshold"]) if rule["expect"] == "within" else (rule["threshold"],)
+        ax.plot(ends, [y] * len(ends), color="black", linestyle="none", marker="|", markersize=7, markeredgewidth=1.2)
+        if rule["verdict"] != "not run":
+            ax.plot([rule["low"], rule["high"]], [y, y], color=ORANGE, linewidth=1.6, solid_capstyle="butt")
+            ax.plot(rule["difference"], y, color=ORANGE, **MEAN)
+        _beside(ax, y, 3, rule["verdict"], style="italic")
+    shares = sorted({f"{100 * rule['confidence']:.4g} %" for rule in rules})
+    in_rows(ax, {condition(rule, labels): y for y, rule in enumerate(rules)})
+    ax.set_xlabel(f"points, with {' or '.join(shares)} interval; ticks: the thresholds")
+    letter(ax, "c")
+    return figure, above
+
+
+def draw_differences(ax: Axes, rows: pd.DataFrame, places: Mapping[str, float]) -> None:
     """Mean differences with their intervals, and the numbers at the right of the panel."""
     ax.axvline(0, color="0.35", linewidth=0.6, linestyle="--", zorder=0)
     _beside(ax, -0.9, 3, "mean (95 % interval)", color="0.35")
     for row in rows[rows["arm"].isin(places)].to_dict("records"):
         y = places[row["arm"]]
-        ax.plot([row["low"], row["high"]], [y, y], color=colour, linewidth=1.6, solid_capstyle="butt")
-        ax.plot(row["difference"], y, color=colour, **MEAN)
-        ends = (
-            f"({signed(row['low'], 2)} to {signed(row['high'], 2)})" if row["low"] == row["low"] else "(too few seeds)"
-        )
-        _beside(ax, y, 3, f"{signed(row['difference'], 2)} {ends}")
+        ax.plot([row["low"], row["high"]], [y, y], color=BLUE, linewidth=1.6, solid_capstyle="butt")
+        ax.plot(row["difference"], y, color=BLUE, **MEAN)
+        _beside(ax, y, 3, f"{signed(row['difference'], 2)} ({ends(row)})")
 
 
-def draw_verdicts(ax: Axes, rows: pd.DataFrame, against: Mapping[str, str], places: Mapping[str, float]) -> None:
-    """The verdicts of rules that compare an arm with its reference, beside its numbers."""
-    found = rows[rows["arm"].map(against) == rows["against"]] if len(rows) else rows
-    for arm, verdicts in found.groupby("arm")["verdict"] if len(found) else ():
-        _beside(ax, places[arm], 100, ", ".join(verdicts.str.removesuffix(" at this n").unique()), style="italic")
-    if len(found):
-        _beside(ax, -0.9, 100, "rule", color="0.35")
+def ends(row: Any) -> str:
+    """``−0.10 to +0.90``: the interval of a row, if it has one."""
+    low, high = row["low"], row["high"]
+    return f"{signed(low, 2)} to {signed(high, 2)}" if low == low else "too few seeds"
 
 
 def _beside(ax: Axes, y: float, points: float, text: str, **look: Any) -> None:
     """Text in a column at the right of a panel."""
-    where = {"xycoords": ax.get_yaxis_transform(), "xytext": (points, 0), "textcoords": "offset points"}
-    ax.annotate(text, (1, y), va="center", annotation_clip=False, **where, **look)
+    where: dict[str, Any] = {"xycoords": ax.get_yaxis_transform(), "textcoords": "offset points"}
+    ax.annotate(text, (1, y), (points, 0), va="center", annotation_clip=False, **where, **look)
 
 
 def extremes(data: pd.DataFrame, labels: Mapping[str, str]) -> str:

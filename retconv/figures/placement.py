@@ -24,7 +24,7 @@ _KEPT = ["arm", "seed", "run", "test_accuracy", "difference", "scale", "data", "
 def draw() -> tuple[Figure, pd.DataFrame]:
     """One row for each placement."""
     runs, differences = pair(study.read("placement"), "plain")
-    data = study.tidy(run=runs[_KEPT], difference=differences, rule=study.rules(runs, ["placement"]))
+    data = study.tidy(run=runs[_KEPT], difference=differences, rule=study.rules(runs, "placement"))
     return draw_arms(data, [_LABELS], "plain"), data
 
 

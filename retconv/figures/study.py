@@ -6,8 +6,9 @@ caption names the scale of what it shows.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Mapping
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from matplotlib.figure import Figure
@@ -39,6 +40,7 @@ LOOK = {
     "two_sided": (BROWN, "P", "-"),
 }
 _SETS = {"digits": "digits", "cifar10": "CIFAR-10"}
+_SIGNS = {"above": ">", "below": "<"}
 _SCALES = {"small": "Small CPU study", "full": "Full study"}
 
 
@@ -54,11 +56,11 @@ def read(table: str) -> pd.DataFrame:
     return data[data["scale"] == scale].reset_index(drop=True)
 
 
-def rules(runs: pd.DataFrame, tables: Sequence[str], arms: Sequence[str] | None = None) -> pd.DataFrame:
-    """The verdicts of the study's rules on some tables, at the scale of ``runs``; on some arms only, if these are given."""
+def rules(runs: pd.DataFrame, *tables: str) -> pd.DataFrame:
+    """The verdicts of the study's rules that read some tables, at the scale of ``runs`` or not run."""
     found = pd.read_csv(FOLDER / "study_verdicts.csv")
-    found = found[(found["scale"] == runs["scale"].iloc[0]) & found["table"].isin([f"study_{t}" for t in tables])]
-    return found if arms is None else found[found["arm"].isin(arms) & found["against"].dropna().isin(arms)]
+    same = found["scale"].isin([runs["scale"].iloc[0]]) | found["scale"].isna()
+    return found[same & found["table"].isin([f"study_{table}" for table in tables])]
 
 
 def tidy(**parts: pd.DataFrame) -> pd.DataFrame:
@@ -99,6 +101,19 @@ def signed(value: float, digits: int = 1) -> str:
     return f"{value:+.{digits}f}".replace("-", "−")
 
 
+def condition(rule: Mapping[Hashable, Any], labels: Mapping[str, str]) -> str:
+    """A rule in symbols: ``kernel table − plain > 0.3``."""
+    value = labels.get(rule["arm"], rule["arm"])
+    if isinstance(rule.get("against"), str):
+        value += f" − {labels.get(rule['against'], rule['against'])}"
+    if isinstance(rule.get("at"), str):
+        value += f", {rule['at'].replace('=', ' ')}"
+    if isinstance(rule.get("versus"), str):
+        value += f" against {rule['versus'].split('=')[-1]}"
+    threshold = f"{rule['threshold']:g}".replace("-", "−")
+    return f"|{value}| < {threshold}" if rule["expect"] == "within" else f"{value} {_SIGNS[rule['expect']]} {threshold}"
+
+
 def answers(data: pd.DataFrame) -> str:
     """What the rules say, one sentence each, from the rows of a figure's table that hold them."""
     found = data[data["part"] == "rule"]
@@ -107,7 +122,7 @@ def answers(data: pd.DataFrame) -> str:
     return " Rules written before the runs: " + " ".join(_answer(rule) for rule in found.to_dict("records"))
 
 
-def _answer(rule: dict) -> str:
+def _answer(rule: Mapping[Hashable, Any]) -> str:
     claim = str(rule["claim"]).rstrip(".")
     if rule["verdict"] == "not run":
         return f"“{claim}”: not run."

@@ -109,9 +109,10 @@ def caption(data: pd.DataFrame) -> str:
     threads = "one thread" if run["threads"] == 1 else f"{run['threads']:.0f} threads"
     what = (
         "What masks cost: (a) training time of an image relative to plain attention, from the median throughput over "
-        f"epochs, all seeds of an arm trained as one stack on {run['device']} ({threads}), hence "
-        "one measurement an arm, on a shared machine; (b) the numbers in the masks of all layers; (c) the difference of test accuracy to plain, same seed, mean and 95 % t interval "
-        "of the paired differences, against the time; numbers beside mixtures are K."
+        f"epochs, all seeds of an arm trained as one stack on {run['device']} ({threads}), hence one measurement an "
+        "arm, on a shared machine; (b) the numbers in the masks of all layers; (c) the difference of test accuracy to "
+        "plain, same seed, mean and 95 % t interval of the paired differences, against the time; numbers beside "
+        "mixtures are K."
     )
     return study.caption(what, data, finding(data))
 
