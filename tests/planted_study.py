@@ -81,7 +81,7 @@ class Planted:
             path = folder / f"study_{name}.csv"
             table = pd.DataFrame(rows)
             if path.is_file():
-                table = pd.concat([pd.read_csv(path), table], ignore_index=True)
+                table = pd.concat([pd.read_csv(path), table], ignore_index=True).drop_duplicates()
             table.to_csv(path, index=False)
 
     def tables(self) -> dict[str, list[dict[str, Any]]]:

@@ -21,6 +21,7 @@ def test_there_are_notebooks() -> None:
         "03_spectra_and_locality",
         "04_proofs",
         "05_masks_in_your_vit",
+        "07_is_it_the_mask",
     ]
 
 

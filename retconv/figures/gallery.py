@@ -43,4 +43,6 @@ def _caption(spec: FigureSpec, data: Path) -> str:
     """The caption, told from the stored table where it depends on that; of that table's absence it says so."""
     if isinstance(spec.caption, str):
         return spec.caption
-    return spec.text(pd.read_csv(data)) if data.is_file() else f"{spec.title}. Its data file is missing: draw it anew."
+    if not data.is_file():
+        return f"{spec.title}. Its data file is missing: draw it anew."
+    return spec.text(pd.read_csv(data, dtype={"run": str}))  # a hash may be made of digits alone

@@ -27,7 +27,9 @@ _ROWS = {
     "… against a class token": ("vit", "vit_reference_token", "vit_reference_gmm", True),
 }
 #: The arms in the rules.
-_ARMS = {arm: arm.replace("_", " ") for row in _ROWS.values() for arm in row[1:3]}
+_ARMS = {row[1]: f"{name}, plain" for name, row in _ROWS.items()}
+_ARMS |= {row[2]: f"{name}, masked" for name, row in _ROWS.items() if "…" not in name}
+_ARMS["vit_reference_token"] = "plain with a class token"
 _KEPT = ["row", "arm", "seed", "run", "recipe", "test_accuracy", "scale", "data", "commit"]
 _PUBLISHED: dict[str, Any] = {"color": "black", "linestyle": "none"}
 _PUBLISHED |= {"marker": "|", "markersize": 9.0, "markeredgewidth": 1.2}

@@ -96,7 +96,7 @@ def draw_arms(data: pd.DataFrame, groups: Sequence[Mapping[str, str]], reference
     for group in groups:
         shown = [arm for arm in group if arm in set(data["arm"])]
         for arm in shown:
-            places[arm], labels[arm], y = y, group[arm].replace("…", "mixture"), y + 1
+            places[arm], labels[arm], y = y, group[arm].replace("…", "mixture").split(":")[0], y + 1
         y += 0.5 * bool(shown)
     figure, above = with_rules(data, labels, 0.75 + 0.19 * y)
     left, right = above.subplots(1, 2, sharey=True, width_ratios=[1, 1.1])
@@ -157,6 +157,7 @@ def with_rules(data: pd.DataFrame, labels: Mapping[str, str], height: float) -> 
         _beside(ax, y, 3, rule["verdict"], style="italic")
     shares = sorted({f"{100 * rule['confidence']:.4g} %" for rule in rules})
     in_rows(ax, {condition(rule, labels): y for y, rule in enumerate(rules)})
+    ax.margins(x=0.08)
     ax.set_xlabel(f"points, with {' or '.join(shares)} interval; ticks: the thresholds")
     letter(ax, "c")
     return figure, above

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import base64
+import html
+import io
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 from matplotlib.figure import Figure
+
+from retconv.figures.style import freeze, house_style, save
 
 #: The formats a figure is saved in, in the order a gallery links them.
 FORMATS = ("png", "pdf", "svg")
@@ -19,7 +24,7 @@ class FiguresError(Exception):
 
 @dataclass(frozen=True)
 class FigureSpec:
-    """A figure of the gallery.
+    """A figure of the gallery. In a notebook it shows itself, drawn anew, with its caption.
 
     Attributes:
         name: Its name on the command line and of its files.
@@ -51,3 +56,14 @@ class FigureSpec:
         for path in self.data:
             if not path.is_file():
                 raise FiguresError(f"figure '{self.name}' needs the data file {path}, which does not exist")
+
+    def _repr_html_(self) -> str:
+        self.require_data()
+        image = io.BytesIO()
+        with house_style():
+            figure, table = self.draw()
+            freeze(figure)
+            save(figure, image, "png")
+        data = base64.b64encode(image.getvalue()).decode()
+        picture = f'<img alt="{html.escape(self.title)}" width="860" src="data:image/png;base64,{data}">'
+        return f"<figure>{picture}<figcaption>{html.escape(self.text(table))}</figcaption></figure>"

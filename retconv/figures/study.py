@@ -51,7 +51,7 @@ def stored(*tables: str) -> tuple[Path, ...]:
 
 def read(table: str) -> pd.DataFrame:
     """The rows of a table at the largest scale that it holds."""
-    data = pd.read_csv(FOLDER / f"study_{table}.csv")
+    data = pd.read_csv(FOLDER / f"study_{table}.csv", dtype={"run": str})  # a hash may be made of digits alone
     scale = "full" if (data["scale"] == "full").any() else "small"
     return data[data["scale"] == scale].reset_index(drop=True)
 
