@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import fields
+from typing import Any
 
 import numpy as np
 import torch
@@ -103,8 +104,8 @@ def elm_mask_rows(run: StudyRun) -> list[Row]:
     )
 
 
-def _masks(run: StudyRun, *kinds: type[Mask]) -> list[tuple[int, str, Mask, Grid]]:
-    """Layer, module, mask and grid of each mask of some kinds."""
+def _masks(run: StudyRun, *kinds: type[Mask]) -> list[tuple[int, str, Any, Grid]]:
+    """Layer, module, mask (of one of the kinds) and grid."""
     if run.folder.config.model.options.get("mask") is None:
         return []
     model = run.load().model

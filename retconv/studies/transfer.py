@@ -20,7 +20,8 @@ def transfer_rows(run: StudyRun) -> list[Row]:
     cannot move, so its accuracy stays empty; a table is 0 at offsets that it never saw.
     """
     size = run.data.test_images.shape[-1]
-    rows, before = [], 0.0
+    rows: list[Row] = []
+    before = 0.0
     for factor in FACTORS:
         tested = run.load()
         model: Any = tested.model

@@ -110,7 +110,7 @@ def parse_study(values: Mapping[str, Any], folder: Path = Path(), name: str = "s
     faults = [f"no option {key}: it follows from the others" for key in derived if key in values]
     study = build(Study, {k: v for k, v in values.items() if k not in (*derived, "rules")}, "", faults)
     arms, twin = _mapping(study.arms), _mapping(study.small)
-    grid = _mapping(study.grid) | (_mapping(twin.get("grid")) if small else {})
+    grid = {**_mapping(study.grid), **(_mapping(twin.get("grid")) if small else {})}
     faults += [
         f"grid.{key} must be a list of values, got {v!r}" for key, v in grid.items() if not v or type(v) is not list
     ]
