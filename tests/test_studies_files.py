@@ -107,7 +107,7 @@ def test_every_arm_in_full_takes_a_step(configs: list[Config]) -> None:
     names, centre = tuple("abcdefghij"), (0.5, 0.5, 0.5)
     data = Dataset("cifar10", images, labels, images, labels, names, centre, centre, flip=True, source="random")
     kept = replace(configs[0].data, validation=0.0)
-    takes_a_step([replace(c, batch_size=2, select="last", data=kept, precision="float32") for c in configs], data)
+    takes_a_step([replace(c, batch_size=2, select="last", data=kept) for c in configs], data)
 
 
 def takes_a_step(configs: list[Config], data: Dataset) -> None:
