@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from retconv.data import Dataset
-from retconv.studies.model import Tested
+from retconv.studies.model import Trained
 from retconv.sweep import Study
 from retconv.train import RunFolder
 
@@ -42,9 +42,9 @@ class StudyRun:
         seeds = [c.seed for c in self.study.configs if self.study.arm_of[c.id] == self.arm]
         return self.seed == min(seeds)
 
-    def load(self) -> Tested:
+    def load(self) -> Trained:
         """The trained model, a new one each time."""
-        return Tested.load(self.folder, self.data)
+        return Trained.load(self.folder, self.data)
 
     def row(self, values: Row) -> Row:
         """Values between the run's name and its full origin."""
