@@ -59,10 +59,17 @@ TABLES: dict[str, dict[str, Error]] = {
         "faults": (
             faulty,
             ValueError,
-            "(?s)no option name: it follows.*arms.gmm must be a mapping of options, got 1.*no option small.arm; did "
-            "you mean 'arms'.*small.arms.gmn is no arm of the study; did you mean 'gmm'.*no option rules.0.metrics; "
-            "did you mean 'metric'.*rules.0.expect cannot be 'beyond'.*rules.0.claim must say what is claimed.*rules.0.arm "
-            "'plian' is no arm of the study; did you mean 'plain'.*rules.0.against 'gmn'.*rules.1 must be a mapping",
+            "(?s)"
+            "no option name: it follows.*"
+            "arms.gmm must be a mapping of options, got 1.*"
+            "no option small.arm; did you mean 'arms'.*"
+            "small.arms.gmn is no arm of the study; did you mean 'gmm'.*"
+            "no option rules.0.metrics; did you mean 'metric'.*"
+            "rules.0.expect cannot be 'beyond'.*"
+            "rules.0.claim must say what is claimed.*"
+            "rules.0.arm 'plian' is no arm of the study; did you mean 'plain'.*"
+            "rules.0.against 'gmn'.*"
+            "rules.1 must be a mapping",
         ),
         "rules that are no list": (
             lambda: parse_study({"rules": {"claim": "So."}}),
