@@ -53,6 +53,12 @@ def mixture(grid: Grid) -> Mask:
     return GaussianMixtureMask.from_parameters(torch.tensor(SIGMA, dtype=dtype), torch.tensor(ALPHA, dtype=dtype))
 
 
+def positive_mixture(grid: Grid) -> Mask:
+    mask = GaussianMixtureMask(HEADS, 3, positive=True)
+    mask.load_state_dict({"sigma": torch.tensor(SIGMA), "alpha": torch.tensor(ALPHA)})
+    return mask
+
+
 def table(grid: Grid) -> Mask:
     entries = [naive.kernel(lambda d, h=h: naive.ripple(h, *d), grid.shape) for h in range(HEADS)]
     return KernelTableMask.from_kernel(torch.tensor(entries).reshape(HEADS, *grid.kernel_shape))
@@ -87,6 +93,11 @@ MASKS = {
     "manhattan, learnable": Case(lambda g: DecayMask(2, "manhattan", gamma(), True), MANHATTAN, (*DECAY, "learnable")),
     "euclidean": Case(lambda g: DecayMask(2, "euclidean", gamma(), True), EUCLIDEAN, (*DECAY, "'euclidean'")),
     "gmm": Case(mixture, MIXTURE, ("heads=2", "components=3", "sigma=0.4…9", "alpha=-0.8…2")),
+    "gmm, positive": Case(
+        positive_mixture,
+        of_offset(lambda h, d: naive.gaussian_mixture(d, SIGMA[h], [abs(a) for a in ALPHA[h]])),
+        ("heads=2", "components=3", "alpha=-0.8…2", "positive=True"),
+    ),
     "table": Case(table, of_offset(lambda h, d: naive.ripple(h, *d)), ("heads=2", "Grid("), moves=False),
     "elm": Case(
         lambda g: elementwise(g, per_head=False),

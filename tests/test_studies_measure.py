@@ -205,3 +205,14 @@ def test_bfloat16_runs_are_measured_in_bfloat16() -> None:
     coarse = replace(trained, precision="bfloat16")
     assert not torch.equal(logits(trained), logits(coarse))
     assert logits(coarse).dtype == torch.float32
+
+
+def test_a_bfloat16_model_can_be_observed_and_replaced() -> None:
+    """What a GPU trains is measured as it was trained."""
+    trained = replace(with_places(planted()), precision="bfloat16")
+    kernels = {name: one.kernel for name, one in effective_kernels(trained).items()}
+    with replaced(trained.model, kernels, "convolution"):
+        assert bool(torch.isfinite(logits(trained)).all())
+    masked = replace(planted(mask="gmm"), precision="bfloat16")
+    with replaced(masked.model, truncated_kernels(masked.model, 3)):
+        assert bool(torch.isfinite(logits(masked)).all())

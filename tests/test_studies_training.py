@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import naive
 import pytest
 import timm
 import torch
+from strategies import DTYPES, SHAPES
 from torch.nn import functional as F
 from training import BASE, few_digits, tiny
 
-from retconv.masks import GaussianMixtureMask
+from retconv.grid import Grid
+from retconv.masks import GaussianMixtureMask, OffDiagonalMask
 from retconv.models.temperature import HeadTemperature
 from retconv.train import Trainer, parse, train
 from retconv.train.batches import Batches
@@ -93,6 +96,20 @@ def test_temperature_starts_as_the_plain_model_and_has_a_number_a_head() -> None
     assert unexpected == []
     x = torch.randn(2, 3, 32, 32)
     assert torch.equal(plain(x), warm(x))
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_the_off_diagonal_mask_is_0_at_its_own_token_and_1_elsewhere(
+    shape: tuple[int, ...], dtype: torch.dtype
+) -> None:
+    """Bit-exact, by a double loop; neutral at prefix tokens, and on every grid."""
+    mask = OffDiagonalMask(2).to(dtype)
+    wanted = torch.tensor(naive.mask(lambda q, k: float(q != k), shape), dtype=dtype)
+    assert torch.equal(mask(shape), wanted.expand(2, -1, -1))
+    assert torch.equal(mask(Grid(shape, prefix=1))[:, 1:, 1:], mask(shape))
+    assert bool((mask(Grid(shape, prefix=1))[:, 0] == 1).all())
+    assert mask.kernel(shape).dtype == dtype
 
 
 def test_a_hidden_diagonal_gives_no_token_weight_on_itself() -> None:
