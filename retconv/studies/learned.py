@@ -108,7 +108,7 @@ def _masks(run: StudyRun, *kinds: type[Mask]) -> list[tuple[int, str, Any, Grid]
     """Layer, module, mask (of one of the kinds) and grid."""
     if run.folder.config.model.options.get("mask") is None:
         return []
-    model = run.load().model
+    model = run.trained.model
     grids = grids_of(model)
     found = enumerate(masks_of(model).items())
     return [(i, name, mask, grids[name].without_prefix()) for i, (name, mask) in found if isinstance(mask, kinds)]

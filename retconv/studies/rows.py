@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from retconv.data import Dataset
@@ -43,8 +44,13 @@ class StudyRun:
         return self.seed == min(seeds)
 
     def load(self) -> Trained:
-        """The trained model, a new one each time."""
+        """The trained model, a new one each time: for measurements that change it."""
         return Trained.load(self.folder, self.data)
+
+    @cached_property
+    def trained(self) -> Trained:
+        """The trained model, always the same one: for measurements that only look at it."""
+        return self.load()
 
     def row(self, values: Row) -> Row:
         """Values between the run's name and its full origin."""
