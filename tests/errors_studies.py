@@ -47,7 +47,7 @@ def faulty() -> None:
         {
             "name": "mine",
             "arms": {"plain": {}, "gmm": 1},
-            "small": {"recipe": "small", "arm": {}, "arms": {"gmn": {}}},
+            "small": {"recipe": "small", "arm": {}, "arms": {"gmn": 2}},
             "rules": [{"arm": "plian", "against": "gmn", "expect": "beyond", "metrics": "loss"}, 1],
         },
         name="mine",
@@ -64,6 +64,7 @@ TABLES: dict[str, dict[str, Error]] = {
             "arms.gmm must be a mapping of options, got 1.*"
             "no option small.arm; did you mean 'arms'.*"
             "small.arms.gmn is no arm of the study; did you mean 'gmm'.*"
+            "small.arms.gmn must be a mapping of options, got 2.*"
             "no option rules.0.metrics; did you mean 'metric'.*"
             "rules.0.expect cannot be 'beyond'.*"
             "rules.0.claim must say what is claimed.*"
