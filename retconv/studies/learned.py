@@ -24,7 +24,7 @@ _MEASURES = ("mean_distance", "radius_half", "radius_95", "size_95", "entropy", 
 
 
 def elm_rows(run: StudyRun) -> list[Row]:
-    """By layer and epoch, how much of an element-wise mask is a convolution.
+    """By layer, at the end of each epoch, how much of an element-wise mask is a convolution.
 
     ``residual`` is law 3's, ``convolution = 1 − residual²`` the share of the mask's energy that its projection holds,
     and ``chance`` what that would be for independent entries: of N² dimensions the projector keeps one for each offset.
