@@ -50,7 +50,7 @@ def gamma() -> Tensor:
 
 def mixture(positive: bool) -> Mask:
     mask = GaussianMixtureMask(HEADS, len(SIGMA[0]), positive=positive)
-    mask.load_state_dict({"sigma": torch.tensor(SIGMA).double(), "alpha": torch.tensor(ALPHA).double()})
+    mask.load_state_dict({"sigma": torch.tensor(SIGMA), "alpha": torch.tensor(ALPHA)})
     return mask
 
 
