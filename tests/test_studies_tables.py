@@ -82,7 +82,10 @@ def test_outcomes_are_those_of_the_runs(trained: Path) -> None:
     rows = table(trained, "main")
     assert len(rows) == 12
     stored = Store(trained / "runs").frame().set_index("run")
+    epochs = Store(trained / "runs").metrics().groupby("run")
     for row in rows.to_dict("records"):
+        assert row["seconds"] == pytest.approx(epochs["seconds"].sum()[row["run"]], rel=1e-5)
+        assert row["images_per_second"] == pytest.approx(epochs["images_per_second"].max()[row["run"]], rel=1e-5)
         assert row["test_accuracy"] == pytest.approx(100 * stored["test_accuracy"][row["run"]])
         assert row["validation_accuracy"] == pytest.approx(100 * stored["best_validation_accuracy"][row["run"]])
         assert row["parameters"] == stored["parameters"][row["run"]]
