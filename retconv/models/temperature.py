@@ -30,7 +30,8 @@ class HeadTemperature(nn.Module):
 
     def forward(self, q: Tensor) -> Tensor:
         """``(batch, heads, length, d)`` to the same."""
-        return q * self.scale[:, None, None]
+        # In autocast queries are bfloat16 and the temperature is not: keys and queries must keep one dtype.
+        return (q * self.scale[:, None, None]).to(q.dtype)
 
 
 def add_temperature(model: nn.Module) -> nn.Module:

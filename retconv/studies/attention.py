@@ -22,11 +22,11 @@ def attention_rows(run: StudyRun) -> tuple[list[Row], list[Row], list[Row]]:
     """
     if run.arm not in MEASURED_ARMS:
         return [], [], []
-    tested = run.load()
-    is_masked = bool(masks_of(tested.model))
-    tested = with_places(tested)
-    _, whole = tested.evaluate()
-    found = effective_kernels(tested)
+    trained = run.load()
+    is_masked = bool(masks_of(trained.model))
+    trained = with_places(trained)
+    _, whole = trained.evaluate()
+    found = effective_kernels(trained)
     effective, entries, swaps = [], [], []
     for layer, (name, one) in enumerate(found.items()):
         measures = locality(one.kernel, one.grid)
@@ -43,14 +43,14 @@ def attention_rows(run: StudyRun) -> tuple[list[Row], list[Row], list[Row]]:
         swaps.append(run.row({"kind": kind, "k": k, "layer": layer, "test_accuracy": accuracy, "change": change}))
 
     swapped("whole", whole)
-    sides = {max(grid.shape) for grid in grids_of(tested.model).values()} if is_masked else set()
+    sides = {max(grid.shape) for grid in grids_of(trained.model).values()} if is_masked else set()
     for k in range(1, 2 * max(sides, default=0), 2):
-        with replaced(tested.model, truncated_kernels(tested.model, k)):
-            swapped("truncated", tested.evaluate()[1], k=k)
+        with replaced(trained.model, truncated_kernels(trained.model, k)):
+            swapped("truncated", trained.evaluate()[1], k=k)
     kernels = {name: one.kernel for name, one in found.items()}
     for layer, name in enumerate(kernels):
-        with replaced(tested.model, {name: kernels[name]}, "convolution"):
-            swapped("effective", tested.evaluate()[1], layer)
-    with replaced(tested.model, kernels, "convolution"):
-        swapped("effective", tested.evaluate()[1])
+        with replaced(trained.model, {name: kernels[name]}, "convolution"):
+            swapped("effective", trained.evaluate()[1], layer)
+    with replaced(trained.model, kernels, "convolution"):
+        swapped("effective", trained.evaluate()[1])
     return effective, entries, swaps

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import fields
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,7 +24,7 @@ _MEASURES = ("mean_distance", "radius_half", "radius_95", "size_95", "entropy", 
 
 
 def elm_rows(run: StudyRun) -> list[Row]:
-    """By layer and epoch, how much of an element-wise mask is a convolution.
+    """By layer, at the end of each epoch, how much of an element-wise mask is a convolution.
 
     ``residual`` is law 3's, ``convolution = 1 − residual²`` the share of the mask's energy that its projection holds,
     and ``chance`` what that would be for independent entries: of N² dimensions the projector keeps one for each offset.
@@ -103,11 +104,11 @@ def elm_mask_rows(run: StudyRun) -> list[Row]:
     )
 
 
-def _masks(run: StudyRun, *kinds: type[Mask]) -> list[tuple[int, str, Mask, Grid]]:
-    """Layer, module, mask and grid of each mask of some kinds."""
+def _masks(run: StudyRun, *kinds: type[Mask]) -> list[tuple[int, str, Any, Grid]]:
+    """Layer, module, mask (of one of the kinds) and grid."""
     if run.folder.config.model.options.get("mask") is None:
         return []
-    model = run.load().model
+    model = run.trained.model
     grids = grids_of(model)
     found = enumerate(masks_of(model).items())
     return [(i, name, mask, grids[name].without_prefix()) for i, (name, mask) in found if isinstance(mask, kinds)]

@@ -19,7 +19,7 @@ CHUNK = 256
 
 
 @dataclass(frozen=True)
-class Tested:
+class Trained:
     """A trained model and the test images that it is measured on.
 
     Attributes:
@@ -35,7 +35,7 @@ class Tested:
     precision: str
 
     @classmethod
-    def load(cls, run: RunFolder, data: Dataset) -> Tested:
+    def load(cls, run: RunFolder, data: Dataset) -> Trained:
         """The weights that the run tested, in its model.
 
         Raises:

@@ -14,35 +14,36 @@ from retconv.convert import NotAConvolutionError, project
 from retconv.masks import KernelTableMask, Mask
 from retconv.models import add_masks, grids_of, masks_of
 from retconv.models.surgery import masked_modules
-from retconv.studies.model import Tested
+from retconv.studies.model import Trained
 
 
-def with_places(tested: Tested) -> Tested:
+def with_places(trained: Trained) -> Trained:
     """The same model with a neutral mask if it has none: its attention can then be observed and replaced.
 
-    That mask is 1 everywhere, and scores multiplied by 1 are the same to the bit.
+    That mask is 1 everywhere: the scores are the same to the bit, and with them the output of timm's plain attention;
+    fused attention sums in another order.
     """
-    if not masks_of(tested.model):
-        add_masks(tested.model, lambda grid, heads: KernelTableMask(grid, 1), where="*blocks*")
-        tested.model.requires_grad_(False)
-    return tested
+    if not masks_of(trained.model):
+        add_masks(trained.model, lambda grid, heads: KernelTableMask(grid, 1), where="*blocks*")
+        trained.model.requires_grad_(False)
+    return trained
 
 
-def effective_kernels(tested: Tested) -> dict[str, Effective]:
+def effective_kernels(trained: Trained) -> dict[str, Effective]:
     """Law 17: the effective kernel of every layer's attention weights over all test images.
 
     Args:
-        tested: Of a model with places (``with_places``).
+        trained: Of a model with places (``with_places``).
 
     Returns:
         By the name of the attention module, in order.
     """
-    streams = {name: EffectiveKernel(grid) for name, grid in grids_of(tested.model).items()}
-    modules = dict(masked_modules(tested.model))
+    streams = {name: EffectiveKernel(grid) for name, grid in grids_of(trained.model).items()}
+    modules = dict(masked_modules(trained.model))
     try:
         for name, module in modules.items():
             module.observer = streams[name].update
-        for _ in tested.logits():
+        for _ in trained.logits():
             pass
     finally:
         for module in modules.values():

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from retconv.data import Dataset
-from retconv.studies.model import Tested
+from retconv.studies.model import Trained
 from retconv.sweep import Study
 from retconv.train import RunFolder
 
@@ -42,9 +43,14 @@ class StudyRun:
         seeds = [c.seed for c in self.study.configs if self.study.arm_of[c.id] == self.arm]
         return self.seed == min(seeds)
 
-    def load(self) -> Tested:
-        """The trained model, a new one each time."""
-        return Tested.load(self.folder, self.data)
+    def load(self) -> Trained:
+        """The trained model, a new one each time: for measurements that change it."""
+        return Trained.load(self.folder, self.data)
+
+    @cached_property
+    def trained(self) -> Trained:
+        """The trained model, always the same one: for measurements that only look at it."""
+        return self.load()
 
     def row(self, values: Row) -> Row:
         """Values between the run's name and its full origin."""

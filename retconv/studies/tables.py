@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from operator import methodcaller
 from pathlib import Path
 
 import pandas as pd
@@ -93,8 +94,8 @@ def write_tables(tables: Mapping[str, pd.DataFrame], folder: str | Path = DATA) 
     """
     Path(folder).mkdir(parents=True, exist_ok=True)
     for name, table in tables.items():
-        text = table.to_csv(index=False, float_format="%.7g")
-        write_whole(Path(folder) / f"{name}.csv", lambda file, text=text: file.write(text.encode()))
+        content = table.to_csv(index=False, float_format="%.7g").encode()
+        write_whole(Path(folder) / f"{name}.csv", methodcaller("write", content))
 
 
 def load_tables(folder: str | Path = DATA) -> dict[str, pd.DataFrame]:

@@ -20,10 +20,11 @@ def transfer_rows(run: StudyRun) -> list[Row]:
     cannot move, so its accuracy stays empty; a table is 0 at offsets that it never saw.
     """
     size = run.data.test_images.shape[-1]
-    rows, before = [], 0.0
+    rows: list[Row] = []
+    before = 0.0
     for factor in FACTORS:
-        tested = run.load()
-        model: Any = tested.model
+        trained = run.load()
+        model: Any = trained.model
         pixels = round(factor * size)
         model.set_input_size(img_size=(pixels, pixels))
         kinds = {type(mask) for mask in masks_of(model).values()}
@@ -32,7 +33,7 @@ def transfer_rows(run: StudyRun) -> list[Row]:
         if ElementwiseMask in kinds and factor != 1:
             row["note"] = "cannot move: its entries belong to pairs of tokens, not to offsets"
         else:
-            loss, accuracy = tested.evaluate(pixels)
+            loss, accuracy = trained.evaluate(pixels)
             before = before if rows else accuracy
             row |= {"test_accuracy": accuracy, "test_loss": loss, "change": accuracy - before}
             row["note"] = "offsets beyond its table are 0" if KernelTableMask in kinds and factor != 1 else ""

@@ -10,6 +10,7 @@ from tqdm import tqdm
 
 from retconv.results import Store
 from retconv.sweep.engines import ENGINES
+from retconv.sweep.rule import Rule
 from retconv.sweep.run import sweep
 from retconv.sweep.study import STUDIES, Study, load_study
 from retconv.train import RecipeError
@@ -73,10 +74,12 @@ def main(
 ) -> None:
     """Train what is missing of a study's runs."""
     if explain:
-        for key in dataclasses.fields(Study):
-            if key.metadata:
-                choices = key.metadata.get("choices")
-                click.echo(f"  {key.name:<10}{key.metadata['help']}" + (f" [{'|'.join(choices)}]" if choices else ""))
+        for kind, prefix in ((Study, ""), (Rule, "rules: ")):
+            for key in dataclasses.fields(kind):
+                if key.metadata:
+                    choices = key.metadata.get("choices")
+                    text = key.metadata["help"] + (f" [{'|'.join(choices)}]" if choices else "")
+                    click.echo(f"  {prefix + key.name:<18}{text}")
         return
     if name is None and listing:
         for study in map(load_study, STUDIES):

@@ -52,7 +52,7 @@ def parse_rules(values: Any, arms: Mapping[str, Any], name: str, faults: list[st
         return ()
     rules = []
     for i, given in enumerate(values):
-        filled = {"table": f"study_{name}"} | given if isinstance(given, Mapping) else given
+        filled = {"table": f"study_{name}", **given} if isinstance(given, Mapping) else given
         rule = build(Rule, filled, f"rules.{i}.", faults)
         if isinstance(rule, Rule):
             rules.append(rule)

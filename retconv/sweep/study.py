@@ -30,7 +30,6 @@ class Study(Plan):
 
     Attributes:
         name: The study's, from its file.
-        rules: What decides its claims.
         configs: The runs: every arm at every combination of the grid.
         arm_of: The arm of each run, by the run's name.
         scale: ``"full"``, or ``"small"`` for the small twin.
@@ -55,8 +54,10 @@ class Study(Plan):
     )
     replicas: bool = option(True, "train seeds of one configuration as one stacked model")
     retries: int = option(2, "rounds without any newly finished run before giving up", low=0)
+    rules: tuple[Rule, ...] = field(
+        default=(), metadata={"help": "what decides its claims, a list; written before any of its runs"}
+    )
     name: str = ""
-    rules: tuple[Rule, ...] = ()
     configs: tuple[Config, ...] = ()
     arm_of: Mapping[str, str] = field(default_factory=dict)
     scale: str = "full"
@@ -110,7 +111,7 @@ def parse_study(values: Mapping[str, Any], folder: Path = Path(), name: str = "s
     faults = [f"no option {key}: it follows from the others" for key in derived if key in values]
     study = build(Study, {k: v for k, v in values.items() if k not in (*derived, "rules")}, "", faults)
     arms, twin = _mapping(study.arms), _mapping(study.small)
-    grid = _mapping(study.grid) | (_mapping(twin.get("grid")) if small else {})
+    grid = {**_mapping(study.grid), **(_mapping(twin.get("grid")) if small else {})}
     faults += [
         f"grid.{key} must be a list of values, got {v!r}" for key, v in grid.items() if not v or type(v) is not list
     ]
@@ -124,7 +125,7 @@ def parse_study(values: Mapping[str, Any], folder: Path = Path(), name: str = "s
     configs: dict[str, Config] = {}
     arm_of: dict[str, str] = {}
     for arm, options in (arms or {"": {}}).items():
-        standing_in = twin.get("arms", {}).get(arm, {}) if small else {}
+        standing_in = _mapping(twin.get("arms")).get(arm, {}) if small else {}
         recipe = _recipe(standing_in, twin if small else {}, options, {"recipe": study.recipe}, folder=folder)
         base = override(override(override(recipe, _options(standing_in)), study.set), _options(options))
         for combination in itertools.product(*grid.values()):
@@ -157,11 +158,12 @@ def _options(values: Mapping[str, Any]) -> dict[str, Any]:
 def _twin_faults(twin: Mapping[str, Any], arms: Mapping[str, Any]) -> list[str]:
     known = ("recipe", "grid", "arms")
     faults = [f"no option small.{key}{nearest(str(key), known)}" for key in twin if key not in known]
-    return faults + [
-        f"small.arms.{arm} is no arm of the study{nearest(arm, arms)}"
-        for arm in _mapping(twin.get("arms"))
-        if arm not in arms
-    ]
+    for arm, options in _mapping(twin.get("arms")).items():
+        if arm not in arms:
+            faults.append(f"small.arms.{arm} is no arm of the study{nearest(str(arm), arms)}")
+        if not isinstance(options, Mapping):
+            faults.append(f"small.arms.{arm} must be a mapping of options, got {options!r}")
+    return faults
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:
