@@ -6,7 +6,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from retconv.figures import study
-from retconv.figures.paired import INTERVAL, draw_arms, extremes, pair
+from retconv.figures.paired import INTERVAL, RULES, draw_arms, extremes, pair
 from retconv.figures.spec import FigureSpec
 
 _GROUPS = [
@@ -35,7 +35,7 @@ def caption(data: pd.DataFrame) -> str:
     what = (
         "Test accuracy of a small ViT with each mask in front of the softmax, everything else equal, mean pooling "
         "included: (a) every seed (dots) and the mean, (b) the difference to the plain run of the same seed, with "
-        f"{INTERVAL}. Dashed: plain."
+        f"{INTERVAL}. Dashed: plain. {RULES}"
     )
     return study.caption(what, data, finding(data))
 

@@ -6,7 +6,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from retconv.figures import study
-from retconv.figures.paired import INTERVAL, draw_arms, extremes, pair
+from retconv.figures.paired import INTERVAL, RULES, draw_arms, extremes, pair
 from retconv.figures.spec import FigureSpec
 
 _GROUPS = [
@@ -43,7 +43,7 @@ def caption(data: pd.DataFrame) -> str:
         "seed (dots) and the mean, (b) the difference to plain attention with mean pooling and the same seed, with "
         f"{INTERVAL}. A mask that multiplies logits is also a temperature, which one number for each head has alone; "
         "LSA adds that no token sees itself, as a negative diagonal would; without negative α a mixture has locality "
-        "only."
+        f"only. {RULES}"
     )
     return study.caption(what, data, finding(data))
 

@@ -65,7 +65,7 @@ def draw() -> tuple[Figure, pd.DataFrame]:
     data = _read()
     arms = [arm for arm in study.LOOK if arm in set(data.loc[data["part"] == "kernel", "arm"])]
     shown = study.some(data["layer"])
-    figure = new_figure(DOUBLE, 3.5)
+    figure = new_figure(DOUBLE, 1.25 + 0.8 * max(len(shown), 2))
     parts: np.ndarray = figure.subfigures(1, 2, width_ratios=[1.75, 1], squeeze=False)
     left, right = parts[0]
     axes = left.subplots(len(shown), len(arms), squeeze=False)
@@ -86,7 +86,7 @@ def finding(data: pd.DataFrame) -> str:
     """What the kernel explains, mean over layers, arm by arm."""
     rows = data[(data["part"] == "share") & (data["share"] == "explained")]
     means = rows.groupby("arm", sort=False)["mean"].agg(["min", "max"])
-    parts = ", ".join(f"{study.LABELS[str(r.Index)]} {r.min:.0f}–{r.max:.0f} %" for r in means.itertuples())
+    parts = ", ".join(f"{study.LABELS[str(r.Index)]} {r.min:.1f}–{r.max:.1f} %" for r in means.itertuples())
     return f"of the variance of attention weights their kernel explains, over layers, {parts}"
 
 

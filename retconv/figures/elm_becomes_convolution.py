@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from retconv.figures import study
 from retconv.figures.paired import MEAN, SEED, over_seeds, spread
@@ -42,6 +43,7 @@ def draw() -> tuple[Figure, pd.DataFrame]:
         ax.axhline(runs["chance"].iloc[0], color="0.35", linewidth=0.8, linestyle=":", zorder=0)
         ax.spines[["top", "right"]].set_visible(False)
         letter(ax, text)
+    axes[0].xaxis.set_major_locator(MaxNLocator(integer=True))
     axes[0].legend(title="layer", ncols=1 + len(layers) // 4, loc="best")
     axes[0].set(xlabel="epoch", ylabel="share that is a convolution (%)", ylim=(0, None))
     axes[1].set_xticks(layers, [f"{layer + 1:.0f}" for layer in layers])

@@ -59,7 +59,10 @@ def finding(data: pd.DataFrame) -> str:
     means = data[data["part"] == "mean"]
     cut = means[means["kind"] == "truncated"]
     least = cut[cut["mean"] >= -1].groupby("arm", sort=False)["k"].min()
-    sizes = ", ".join(f"{study.LABELS[str(arm)]} {k:.0f}×{k:.0f}" for arm, k in least.items())
+    sizes = ", ".join(
+        f"{study.LABELS[arm]} {f'{least[arm]:.0f}×{least[arm]:.0f}' if arm in least else 'none'}"
+        for arm in cut["arm"].unique()
+    )
     swapped = means[(means["kind"] == "effective") & (means["layer"] == _ALL)].itertuples()
     changes = ", ".join(f"{study.LABELS[r.arm]} {study.signed(r.mean)}" for r in swapped)
     return (

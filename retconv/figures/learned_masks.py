@@ -135,7 +135,7 @@ def draw() -> tuple[Figure, pd.DataFrame]:
 
 def finding(data: pd.DataFrame) -> str:
     """How many masks inhibit the token itself, and how well Gaussians fit the element-wise mask."""
-    masks = data[data["part"] == "mask"]
+    masks = data[(data["part"] == "mask") & data["arm"].isin(["elm", "table", "gmm_5"])]
     negative = 100 * masks["negative_center"].astype(float).groupby(masks["arm"], sort=False).mean()
     shares = ", ".join(f"{value:.0f} % of {study.LABELS[str(arm)]}" for arm, value in negative.items())
     fits = data["fit_residual"].dropna()

@@ -10,7 +10,18 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from retconv.figures import study
-from retconv.figures.paired import INTERVAL, MEAN, SEED, draw_differences, ends, in_rows, pair, spread, with_rules
+from retconv.figures.paired import (
+    INTERVAL,
+    MEAN,
+    RULES,
+    SEED,
+    draw_differences,
+    ends,
+    in_rows,
+    pair,
+    spread,
+    with_rules,
+)
 from retconv.figures.panels import letter
 from retconv.figures.spec import FigureSpec
 from retconv.figures.style import BLUE
@@ -26,10 +37,6 @@ _ROWS = {
     "ViT, reference recipe": ("vit", "vit_reference_plain", "vit_reference_gmm", False),
     "… against a class token": ("vit", "vit_reference_token", "vit_reference_gmm", True),
 }
-#: The arms in the rules.
-_ARMS = {row[1]: f"{name}, plain" for name, row in _ROWS.items()}
-_ARMS |= {row[2]: f"{name}, masked" for name, row in _ROWS.items() if "…" not in name}
-_ARMS["vit_reference_token"] = "plain with a class token"
 _KEPT = ["row", "arm", "seed", "run", "recipe", "test_accuracy", "scale", "data", "commit"]
 _PUBLISHED: dict[str, Any] = {"color": "black", "linestyle": "none"}
 _PUBLISHED |= {"marker": "|", "markersize": 9.0, "markeredgewidth": 1.2}
@@ -70,7 +77,7 @@ def draw() -> tuple[Figure, pd.DataFrame]:
     data = _read()
     compared = data[data["part"] == "difference"]
     places = {name: i for i, name in enumerate(compared["row"])}
-    figure, above = with_rules(data, _ARMS, 1.0 + 0.26 * len(places))
+    figure, above = with_rules(data, 1.0 + 0.26 * len(places))
     left, right = above.subplots(1, 2, sharey=True, width_ratios=[1, 1.1])
     _draw_accuracy(left, data, places)
     runs = data[data["part"] == "run"]
@@ -105,7 +112,7 @@ def caption(data: pd.DataFrame) -> str:
     what = (
         "Five models, plain and with a Gaussian mixture mask: (a) test accuracy, (b) what the mask adds to the plain "
         f"run of the same seed, with {INTERVAL}. Dots: seeds; diamonds: their mean. Both arms pool by the mean, but "
-        "for the last row, whose plain arm ends in a class token, as the published one does. "
+        f"for the last row, whose plain arm ends in a class token, as the published one does. {RULES} "
     )
     told = (
         "Ticks: the published numbers, by the reference recipe, of one seed and the best epoch on the test set."

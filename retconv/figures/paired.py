@@ -13,12 +13,17 @@ from matplotlib.figure import Figure, SubFigure
 from retconv.figures.panels import letter
 from retconv.figures.study import LABELS, LOOK, condition, head, signed
 from retconv.figures.style import BLUE, DOUBLE, ORANGE, new_figure
-from retconv.stats import MIN_SEEDS, compare, summarise
+from retconv.stats import MIN_SEEDS, compare, holm, summarise
 
 SEED: dict[str, Any] = {"linestyle": "none", "marker": "o", "markersize": 2.8, "markeredgewidth": 0.0, "alpha": 0.5}
 MEAN: dict[str, Any] = {"marker": "D", "markersize": 4.2, "markeredgecolor": "white", "markeredgewidth": 0.5}
 #: How the captions name the intervals drawn here.
 INTERVAL = "95 % t intervals of the paired differences (each by itself, not adjusted for their number)"
+
+#: How the captions explain the panel of rules.
+RULES = (
+    "(c) The rules that were written before the runs: value, interval, adjusted for the number of rules, and threshold."
+)
 
 
 def pair(runs: pd.DataFrame, reference: str, metric: str = "test_accuracy") -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -31,7 +36,8 @@ def pair(runs: pd.DataFrame, reference: str, metric: str = "test_accuracy") -> t
 
     Returns:
         The runs, with ``difference`` added, and a row for each other arm: ``arm``, ``against``, ``n`` seeds that both
-        have, ``mean``, ``difference``, and the paired interval ``low``, ``high``, empty below three seeds.
+        have, ``mean``, ``difference``, the paired interval ``low``, ``high``, the exact ``p`` by sign flips and
+        ``p_holm``, adjusted for the number of arms; these are empty below three seeds.
     """
     base = runs[runs["arm"] == reference].set_index("seed")[metric]
     runs = runs.assign(difference=runs[metric] - runs["seed"].map(base))
@@ -42,9 +48,11 @@ def pair(runs: pd.DataFrame, reference: str, metric: str = "test_accuracy") -> t
         row["difference"] = both["difference"].mean()
         if len(both) >= MIN_SEEDS:
             shared = runs[runs["arm"].isin([arm, reference]) & runs["seed"].isin(both["seed"])]
-            row |= compare(shared, metric, reference).iloc[0][["low", "high"]].to_dict()
+            row |= compare(shared, metric, reference).iloc[0][["low", "high", "p"]].to_dict()
         rows.append(row)
-    return runs, pd.DataFrame(rows, columns=["arm", "against", "n", "mean", "difference", "low", "high"])
+    table = pd.DataFrame(rows, columns=["arm", "against", "n", "mean", "difference", "low", "high", "p"])
+    table.loc[table["p"].notna(), "p_holm"] = holm(table["p"].dropna())
+    return runs, table
 
 
 def spread(seeds: pd.Series, width: float) -> pd.Series:
@@ -92,13 +100,13 @@ def draw_arms(data: pd.DataFrame, groups: Sequence[Mapping[str, str]], reference
         groups: Labels by arm, from the top; groups stand apart.
         reference: The arm that others are compared with.
     """
-    places, labels, y = {}, {}, 0.0
+    places, y = {}, 0.0
     for group in groups:
         shown = [arm for arm in group if arm in set(data["arm"])]
         for arm in shown:
-            places[arm], labels[arm], y = y, group[arm].replace("…", "mixture").split(":")[0], y + 1
+            places[arm], y = y, y + 1
         y += 0.5 * bool(shown)
-    figure, above = with_rules(data, labels, 0.75 + 0.19 * y)
+    figure, above = with_rules(data, 0.75 + 0.19 * y)
     left, right = above.subplots(1, 2, sharey=True, width_ratios=[1, 1.1])
     runs = data[(data["part"] == "run") & data["arm"].isin(places)]
     for ax, column in ((left, "test_accuracy"), (right, "difference")):
@@ -128,12 +136,11 @@ def in_rows(ax: Axes, places: Mapping[str, float]) -> None:
     ax.set_axisbelow(True)
 
 
-def with_rules(data: pd.DataFrame, labels: Mapping[str, str], height: float) -> tuple[Figure, SubFigure]:
+def with_rules(data: pd.DataFrame, height: float) -> tuple[Figure, SubFigure]:
     """A figure whose lower part shows the rules: each one's value, interval, threshold and verdict.
 
     Args:
         data: Rows of the part ``rule``, among others; if there are none, the figure has no lower part.
-        labels: Of arms.
         height: Of the upper part, in inches.
 
     Returns:
@@ -156,7 +163,7 @@ def with_rules(data: pd.DataFrame, labels: Mapping[str, str], height: float) -> 
             ax.plot(rule["difference"], y, color=ORANGE, **MEAN)
         _beside(ax, y, 3, rule["verdict"], style="italic")
     shares = sorted({f"{100 * rule['confidence']:.4g} %" for rule in rules})
-    in_rows(ax, {condition(rule, labels): y for y, rule in enumerate(rules)})
+    in_rows(ax, {condition(rule): y for y, rule in enumerate(rules)})
     ax.margins(x=0.08)
     ax.set_xlabel(f"points, with {' or '.join(shares)} interval; ticks: the thresholds")
     letter(ax, "c")
@@ -193,5 +200,6 @@ def extremes(data: pd.DataFrame, labels: Mapping[str, str]) -> str:
     ends = " and ".join(f"{labels[r.arm]} {signed(r.difference)}" for r in (rows.iloc[-1], rows.iloc[0]))
     return (
         f"the intervals of {len(above)} of {len(rows)} arms lie above 0, of {len(below)} below, of "
-        f"{len(rows) - len(above) - len(below)} on both sides; the ends are {ends} points"
+        f"{len(rows) - len(above) - len(below)} on both sides (adjusted by Holm for all arms, the least exact p is "
+        f"{rows['p_holm'].min():.2g}); the ends are {ends} points"
     )

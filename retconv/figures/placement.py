@@ -6,7 +6,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from retconv.figures import study
-from retconv.figures.paired import INTERVAL, draw_arms, extremes, pair
+from retconv.figures.paired import INTERVAL, RULES, draw_arms, extremes, pair
 from retconv.figures.spec import FigureSpec
 
 _LABELS = {
@@ -38,7 +38,7 @@ def caption(data: pd.DataFrame) -> str:
     what = (
         "The same Gaussian mixture (5 Gaussians, α ≥ 0, so that it has a logarithm, local start) in each placement: "
         "(a) test accuracy, every seed (dots) and the mean, (b) the difference to plain attention of the same seed, "
-        f"with {INTERVAL}. S = QKᵀ/√d; the last two have no softmax, the last no queries and keys either."
+        f"with {INTERVAL}. S = QKᵀ/√d; the last two have no softmax, the last no queries and keys either. {RULES}"
     )
     return study.caption(what, data, finding(data))
 

@@ -18,6 +18,7 @@ from retconv.figures.style import BLUE, BROWN, CYAN, GREEN, ORANGE, PURPLE
 #: Written by ``python -m retconv.studies`` after ``python -m retconv.sweep``.
 FOLDER = Path(__file__).parents[2] / "paper_figures" / "data"
 
+_MODELS = (("vit", "ViT"), ("swin", "Swin"), ("cait", "CaiT"), ("pit", "PiT"), ("t2t", "T2T"))
 LABELS = {
     "plain": "plain",
     "elm": "element-wise (ELM)",
@@ -27,6 +28,25 @@ LABELS = {
     "manhattan_learnt": "Manhattan decay, learnt",
     "two_sided": "two-sided decay on a line",
     "gmm": "Gaussian mixture, K = 5",
+}
+#: Names for rules, where a difference is written out: no name holds a comma or a sign.
+SHORT = {
+    "elm": "ELM",
+    "table": "kernel table",
+    **{f"gmm_{k}": f"mixture of {k}" for k in (1, 2, 3, 5, 8)},
+    "manhattan_fixed": "fixed decay",
+    "manhattan_learnt": "learnt decay",
+    "two_sided": "decay on a line",
+    "token": "class token",
+    "lsa": "LSA",
+    "gmm": "mixture",
+    "gmm_positive": "positive mixture",
+    "gmm_local": "local mixture",
+    "gmm_decayed": "decayed mixture",
+    "gaussian_bias": "Gaussian bias",
+    **{f"{key}_plain": f"plain {name}" for key, name in (*_MODELS, ("vit_reference", "reference ViT"))},
+    **{f"{key}_gmm": f"masked {name}" for key, name in (*_MODELS, ("vit_reference", "reference ViT"))},
+    "vit_reference_token": "with class token",
 }
 #: Colour, marker and line of the arms that share a panel of lines.
 LOOK = {
@@ -101,11 +121,11 @@ def signed(value: float, digits: int = 1) -> str:
     return f"{value:+.{digits}f}".replace("-", "−")
 
 
-def condition(rule: Mapping[Hashable, Any], labels: Mapping[str, str]) -> str:
+def condition(rule: Mapping[Hashable, Any]) -> str:
     """A rule in symbols: ``kernel table − plain > 0.3``."""
-    value = labels.get(rule["arm"], rule["arm"])
+    value = SHORT.get(rule["arm"], rule["arm"])
     if isinstance(rule.get("against"), str):
-        value += f" − {labels.get(rule['against'], rule['against'])}"
+        value += f" − {SHORT.get(rule['against'], rule['against'])}"
     if isinstance(rule.get("at"), str):
         value += f", {rule['at'].replace('=', ' ')}"
     if isinstance(rule.get("versus"), str):
