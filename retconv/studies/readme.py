@@ -47,8 +47,8 @@ _HEAD = (
 def readme_table(folder: str | Path = DATA) -> str:
     """Means over seeds, without and with, and their paired difference with its t interval, from stored tables.
 
-    Intervals are of 95 % each, not adjusted for their number as those of the verdicts are. Rows whose runs are not stored
-    are left out. Small twins are labelled by their data, and stand for nothing else.
+    Intervals are of 95 % each, not adjusted for their number as those of the verdicts are. Rows whose runs are not
+    stored are left out. Small twins are labelled by their data, and stand for nothing else.
     """
     tables = load_tables(folder)
     lines = [_line(_HEAD), _line(["---"] * len(_HEAD))]
