@@ -101,9 +101,9 @@ FULL = distinct(small=False)
 
 @pytest.mark.parametrize("configs", FULL.values(), ids=FULL.keys())
 def test_every_arm_in_full_takes_a_step(configs: list[Config]) -> None:
-    """On random images of CIFAR-10's shape, two of them: what a GPU will be given does run."""
-    images = torch.randint(0, 256, (8, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-    labels = torch.arange(8)
+    """In its own precision, on two random images of CIFAR-10's shape: what a GPU will be given does run."""
+    images = torch.randint(0, 256, (200, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    labels = torch.arange(200) % 10
     names, centre = tuple("abcdefghij"), (0.5, 0.5, 0.5)
     data = Dataset("cifar10", images, labels, images, labels, names, centre, centre, flip=True, source="random")
     kept = replace(configs[0].data, validation=0.0)

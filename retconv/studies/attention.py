@@ -18,7 +18,8 @@ def attention_rows(run: StudyRun) -> tuple[list[Row], list[Row], list[Row]]:
     A swap is one of three kinds. ``whole``: nothing is swapped. ``truncated``: every mask's kernel is cut to k × k, 0
     outside; an element-wise mask is first projected. ``effective``: the attention weights of one layer, or of all, are
     replaced by their effective kernel alone, ``K_eff * V`` for every image; that kernel is the mean over the images of
-    the test set and uses no label. ``change`` is in percentage points, against ``whole``.
+    the test set, in the model as it was trained, and uses no label. ``change`` is in percentage points, against
+    ``whole``.
     """
     if run.arm not in MEASURED_ARMS:
         return [], [], []

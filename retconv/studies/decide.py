@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 from numpy.typing import ArrayLike
 
 from retconv.stats import interval, sign_flip_p
@@ -58,5 +59,5 @@ def decide(values: ArrayLike, expect: str = "above", threshold: float = 0.0, con
         above, below = -threshold < low and high < threshold, low > threshold or high < -threshold
     holds, fails = (below, above) if expect == "below" else (above, below)
     verdict = SUPPORTED if holds else REFUTED if fails else UNDECIDED
-    mean = sum(map(float, values)) / len(values)  # type: ignore[arg-type]
-    return Decision(len(values), mean, low, high, sign_flip_p(values), verdict)  # type: ignore[arg-type]
+    x = np.asarray(values, np.float64)
+    return Decision(len(x), float(x.mean()), low, high, sign_flip_p(x), verdict)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -46,7 +47,8 @@ _HEAD = (
 def readme_table(folder: str | Path = DATA) -> str:
     """Means over seeds, without and with, and their paired difference with its t interval, from stored tables.
 
-    Rows whose runs are not stored are left out. Small twins are labelled by their data, and stand for nothing else.
+    Intervals are of 95 % each, not adjusted for their number as those of the verdicts are. Rows whose runs are not
+    stored are left out. Small twins are labelled by their data, and stand for nothing else.
     """
     tables = load_tables(folder)
     lines = [_line(_HEAD), _line(["---"] * len(_HEAD))]
@@ -75,5 +77,5 @@ def readme_table(folder: str | Path = DATA) -> str:
     return "\n".join(lines)
 
 
-def _line(cells: object) -> str:
-    return "| " + " | ".join(cells) + " |"  # type: ignore[arg-type]
+def _line(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
