@@ -40,9 +40,9 @@ def table(folder: Path, name: str) -> pd.DataFrame:
 def test_every_figure_has_a_caption_its_data_and_the_width_of_the_page(folder: Path, name: str) -> None:
     spec = FIGURES[name]
     assert spec.name == name
-    assert spec.caption.count(". ") >= 1
-    assert spec.caption.endswith(".")
     data = table(folder, name)
+    assert spec.text(data).count(". ") >= 1
+    assert spec.text(data).endswith(".")
     assert len(data) > 0
     assert not data.isna().all().any()
     with Image.open(folder / f"{name}.png") as image:

@@ -35,6 +35,7 @@ PARTS = (
     ("train",),
     ("results", "stats"),
     ("sweep",),
+    ("studies",),
     ("bench",),
     ("figures",),
     ("explorer",),

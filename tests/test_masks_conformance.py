@@ -48,9 +48,10 @@ def gamma() -> Tensor:
     return torch.tensor(GAMMA, dtype=torch.float64)
 
 
-def mixture(grid: Grid) -> Mask:
-    dtype = torch.get_default_dtype()
-    return GaussianMixtureMask.from_parameters(torch.tensor(SIGMA, dtype=dtype), torch.tensor(ALPHA, dtype=dtype))
+def mixture(positive: bool) -> Mask:
+    mask = GaussianMixtureMask(HEADS, len(SIGMA[0]), positive=positive)
+    mask.load_state_dict({"sigma": torch.tensor(SIGMA), "alpha": torch.tensor(ALPHA)})
+    return mask
 
 
 def table(grid: Grid) -> Mask:
@@ -70,6 +71,7 @@ CAUSAL = of_offset(lambda h, d: naive.causal_decay(d, GAMMA[h]))
 MANHATTAN = of_offset(lambda h, d: naive.manhattan_decay(d, GAMMA[h]))
 EUCLIDEAN = of_offset(lambda h, d: naive.euclidean_decay(d, GAMMA[h]))
 MIXTURE = of_offset(lambda h, d: naive.gaussian_mixture(d, SIGMA[h], ALPHA[h]))
+POSITIVE = of_offset(lambda h, d: naive.gaussian_mixture(d, SIGMA[h], [abs(a) for a in ALPHA[h]]))
 DECAY = ("heads=2", "gamma=0.55…0.9")
 
 MASKS = {
@@ -86,7 +88,8 @@ MASKS = {
     "manhattan": Case(lambda g: DecayMask(2, gamma=gamma()), MANHATTAN, (*DECAY, "fixed", "'manhattan'")),
     "manhattan, learnable": Case(lambda g: DecayMask(2, "manhattan", gamma(), True), MANHATTAN, (*DECAY, "learnable")),
     "euclidean": Case(lambda g: DecayMask(2, "euclidean", gamma(), True), EUCLIDEAN, (*DECAY, "'euclidean'")),
-    "gmm": Case(mixture, MIXTURE, ("heads=2", "components=3", "sigma=0.4…9", "alpha=-0.8…2")),
+    "gmm": Case(lambda g: mixture(False), MIXTURE, ("heads=2", "components=3", "sigma=0.4…9", "alpha=-0.8…2")),
+    "gmm, positive": Case(lambda g: mixture(True), POSITIVE, ("alpha=-0.8…2", "positive=True")),
     "table": Case(table, of_offset(lambda h, d: naive.ripple(h, *d)), ("heads=2", "Grid("), moves=False),
     "elm": Case(
         lambda g: elementwise(g, per_head=False),

@@ -76,6 +76,8 @@ class Call:
             channels.applies(self.mask)
             and self.bias is None
             and not torch.compiler.is_compiling()
+            # Under vmap, as in stacked replicas, the value of sigma cannot be looked at.
+            and not torch._C._functorch.is_functorch_wrapped_tensor(self.q)
             and channels.precise(self.mask, self.source.grid, self.q.dtype)
         ):
             return "channels"

@@ -64,7 +64,7 @@ def extended(q: Tensor, k: Tensor, mask: GaussianMixtureMask, grid: Grid, scale:
     query = [position * precision, -precision / 2 * torch.ones_like(norm)]
     key = [position, norm]
     if grid.prefix:
-        query.append(mask.alpha.to(computing)[..., None].log() - precision / 2 * norm)
+        query.append(mask.weights.to(computing)[..., None].log() - precision / 2 * norm)
         key.append(torch.ones_like(norm))
     return (
         _append(q, torch.cat(query, dim=-1) / scale, grid),
@@ -94,7 +94,7 @@ def attend(
     Raises:
         ValueError: If α is not positive.
     """
-    check(mask.alpha, "bias_logits: alpha", mask.alpha > 0, "must be positive to have a logarithm (law 10)")
+    check(mask.alpha, "bias_logits: alpha", mask.weights > 0, "must be positive to have a logarithm (law 10)")
     query, key = extended(q, k, mask, grid, scale)
     width = max(query.shape[-1], v.shape[-1])
     query, key, values = (F.pad(x, (0, width - x.shape[-1])) for x in (query, key, v))

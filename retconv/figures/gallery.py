@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from retconv.figures.registry import FIGURES
-from retconv.figures.spec import FORMATS
+from retconv.figures.spec import FORMATS, FigureSpec
 
 
 def gallery(folder: Path) -> str:
@@ -24,8 +25,9 @@ def gallery(folder: Path) -> str:
         files = [f"{spec.name}.{kind}" for kind in FORMATS if (folder / f"{spec.name}.{kind}").is_file()]
         if files:
             image = next((file for file in files if not file.endswith(".pdf")), None)
-            data = f"{spec.name}.csv" if (folder / f"{spec.name}.csv").is_file() else None
-            entries.append({"spec": spec, "files": files, "image": image, "data": data})
+            data = folder / f"{spec.name}.csv"
+            entry = {"spec": spec, "files": files, "image": image, "data": data.name if data.is_file() else None}
+            entries.append(entry | {"caption": _caption(spec, data)})
     environment = Environment(
         loader=PackageLoader("retconv.figures"),
         autoescape=True,
@@ -35,3 +37,12 @@ def gallery(folder: Path) -> str:
         undefined=StrictUndefined,
     )
     return environment.get_template("index.html").render(entries=entries)
+
+
+def _caption(spec: FigureSpec, data: Path) -> str:
+    """The caption, told from the stored table where it depends on that; of that table's absence it says so."""
+    if isinstance(spec.caption, str):
+        return spec.caption
+    if not data.is_file():
+        return f"{spec.title}. Its data file is missing: draw it anew."
+    return spec.text(pd.read_csv(data, dtype={"run": str}))  # a hash may be made of digits alone

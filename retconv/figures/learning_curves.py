@@ -11,7 +11,7 @@ from retconv.figures.panels import letter
 from retconv.figures.spec import FigureSpec
 from retconv.figures.style import BLUE, DOUBLE, ORANGE, new_figure
 
-#: Written by ``python -m retconv.results --what metrics --out`` after ``python -m retconv.sweep studies/digits.yaml``.
+#: Written by ``python -m retconv.results --what metrics --out`` after ``python -m retconv.sweep digits``.
 _DATA = Path("paper_figures/data/learning_curves.csv")
 _LOOK = {"plain": (BLUE, "--"), "gmm": (ORANGE, "-")}
 _NAMES = {"plain": "plain", "gmm": "Gaussian mixture mask"}

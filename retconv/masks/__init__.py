@@ -2,7 +2,16 @@
 
 from retconv.masks.base import Mask
 from retconv.masks.decay import DecayMask, RetNetMask
+from retconv.masks.diagonal import OffDiagonalMask
 from retconv.masks.free import ElementwiseMask, KernelTableMask
 from retconv.masks.gaussian import GaussianMixtureMask
 
-__all__ = ["DecayMask", "ElementwiseMask", "GaussianMixtureMask", "KernelTableMask", "Mask", "RetNetMask"]
+__all__ = [
+    "DecayMask",
+    "ElementwiseMask",
+    "GaussianMixtureMask",
+    "KernelTableMask",
+    "Mask",
+    "OffDiagonalMask",
+    "RetNetMask",
+]

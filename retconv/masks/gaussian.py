@@ -27,6 +27,8 @@ class GaussianMixtureMask(Mask):
         start: ``"reference"``: σ = 10 + 10·N(0, 1), α = 2·N(0, 1), the authors' random, non-local start.
             ``"local"``: σ_c = 2^c tokens (c = 0, 1, …) with 10 % spread, α = 1/K: a bump of height 1 on the diagonal.
         generator: Source of the random numbers of the start.
+        positive: Weigh each Gaussian by |α|, so that the mask cannot turn negative and has a logarithm: the sign of α
+            is then as irrelevant as that of σ.
 
     Raises:
         ValueError: If components is not positive or the start is unknown.
@@ -42,6 +44,7 @@ class GaussianMixtureMask(Mask):
         components: int = 5,
         start: Start = "reference",
         generator: torch.Generator | None = None,
+        positive: bool = False,
     ) -> None:
         super().__init__(heads)
         if components < 1:
@@ -49,6 +52,7 @@ class GaussianMixtureMask(Mask):
         if start not in get_args(Start):
             raise ValueError(f"unknown start {start!r}: choose one of {sorted(get_args(Start))}")
         self.components = components
+        self.positive = positive
         self.start: Start = start
         self.sigma = nn.Parameter(torch.empty(heads, components))
         self.alpha = nn.Parameter(torch.empty(heads, components))
@@ -82,11 +86,16 @@ class GaussianMixtureMask(Mask):
         mask.alpha = nn.Parameter(alpha.detach().clone())
         return mask
 
+    @property
+    def weights(self) -> Tensor:
+        """``(heads, components)``, the weights of the Gaussians: α, or |α| if they are positive."""
+        return self.alpha.abs() if self.positive else self.alpha
+
     def kernel(self, grid: Grid | int | tuple[int, ...]) -> Tensor:
         """``(heads, 2 n_1 − 1, …, 2 n_D − 1)``; no ``(heads, components, N, N)`` tensor is ever formed."""
         grid = Grid.of(grid).without_prefix()
         offset = cached_offsets(grid, self.sigma.device, compute_dtype(self.sigma.device))
-        return gaussian_mixture(offset, self.sigma, self.alpha)
+        return gaussian_mixture(offset, self.sigma, self.weights)
 
     def separable(self, grid: Grid | int | tuple[int, ...]) -> Separable | None:
         """One outer product for each Gaussian (law 9); α is carried by the first axis."""
@@ -94,7 +103,7 @@ class GaussianMixtureMask(Mask):
         for n in Grid.of(grid).shape:
             offset = torch.arange(1 - n, n, device=self.sigma.device)[:, None]
             factors.append(gaussian(offset, self.sigma.flatten()).reshape(self.heads, self.components, 2 * n - 1))
-        factors[0] = factors[0] * self.alpha[..., None]
+        factors[0] = factors[0] * self.weights[..., None]
         return Separable(tuple(factors))
 
     def extra_repr(self) -> str:
@@ -103,4 +112,4 @@ class GaussianMixtureMask(Mask):
             f"{name}={float(p.min()):.3g}…{float(p.max()):.3g}"
             for name, p in (("sigma", self.sigma.detach()), ("alpha", self.alpha.detach()))
         )
-        return f"heads={self.heads}, components={self.components}, {ranges}"
+        return f"heads={self.heads}, components={self.components}, {ranges}" + (", positive=True" * self.positive)

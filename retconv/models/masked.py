@@ -8,6 +8,7 @@ whatever a model does around it (rotary positions, normalised queries, gates, po
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -55,14 +56,22 @@ class _Masking(TorchFunctionMode):
             attn_mask = torch.zeros_like(attn_mask, dtype=q.dtype).masked_fill(~attn_mask, -torch.inf)
         attend = PLACEMENTS[self.module.placement]
         mask, backend = self.module.mask, self.module.backend
-        return attend(q, k, v, mask, grid, scale=scale, bias=attn_mask, dropout_p=dropout_p, backend=backend)
+        given: dict[str, Any] = {"scale": scale, "bias": attn_mask, "dropout_p": dropout_p}
+        if self.module.observer is None:
+            return attend(q, k, v, mask, grid, backend=backend, **given)
+        out, weights = attend(q, k, v, mask, grid, return_weights=True, **given)
+        self.module.observer(weights)
+        return out
 
     def _weigh(self, scores: Tensor) -> Tensor:
         """Talking heads mix the scores before the softmax and the weights after: the mask acts between the two."""
         placement = self.module.placement
         source = Source.read(self.module.mask, self.module.place.grid(scores.shape[-1]), scores.shape[1])
         mask = (source.log() if placement == "bias_logits" else source).dense().to(scores.dtype)
-        return mask.expand_as(scores) if placement == "convolution" else weigh(placement, scores, mask)
+        weights = mask.expand_as(scores) if placement == "convolution" else weigh(placement, scores, mask)
+        if self.module.observer is not None:
+            self.module.observer(weights)
+        return weights
 
 
 class MaskedAttention(nn.Module):
@@ -73,12 +82,14 @@ class MaskedAttention(nn.Module):
         placement: Where it acts, a name of ``retconv.attention.PLACEMENTS``.
         place: The module's name, heads and grid.
         backend: How the placement is computed, ``"auto"`` or one of ``retconv.attention.BACKENDS``.
+        observer: If set, is given the weights ``(batch, heads, length, length)`` of every call, which are then formed.
     """
 
     mask: Mask
     placement: str
     place: Place
     backend = "auto"
+    observer: Callable[[Tensor], object] | None = None
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """The module's own forward, with the mask in place."""

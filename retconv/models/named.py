@@ -8,7 +8,15 @@ from collections.abc import Callable, Sequence
 from typing import Any, Literal, get_args
 
 from retconv.grid import Grid
-from retconv.masks import DecayMask, ElementwiseMask, GaussianMixtureMask, KernelTableMask, Mask, RetNetMask
+from retconv.masks import (
+    DecayMask,
+    ElementwiseMask,
+    GaussianMixtureMask,
+    KernelTableMask,
+    Mask,
+    OffDiagonalMask,
+    RetNetMask,
+)
 from retconv.models.raster import RasterMask
 
 #: ``(grid, heads) -> Mask``, the grid without prefix tokens.
@@ -24,6 +32,7 @@ MASKS: dict[str, Callable[..., Mask]] = {
     "manhattan": lambda grid, heads, **options: DecayMask(heads, "manhattan", **options),
     "euclidean": lambda grid, heads, **options: DecayMask(heads, "euclidean", **options),
     "two_sided": lambda grid, heads, **options: RasterMask(DecayMask(heads, "two_sided", **options)),
+    "off_diagonal": lambda grid, heads: OffDiagonalMask(heads),
     "retnet": lambda grid, heads, **options: RasterMask(RetNetMask(heads, **options)),
 }
 

@@ -1,9 +1,9 @@
 """The paper's five small vision transformers in timm's registry: ``timm.create_model("retconv_vit_tiny", mask="gmm")``.
 
 Each takes ``img_size`` (32, or 64 with patches twice as large), ``pooling`` and, for its masks, ``mask``,
-``placement``, ``share`` and ``mask_options``, beside the arguments of timm's class that it is built from. Dimensions
-are those of the authors' code, which took the models from Lee et al. 2021 (arXiv 2112.13492); their sizes and costs as
-published are in ``retconv.models.table``.
+``placement``, ``share`` and ``mask_options``, beside the arguments of timm's class that it is built from; a ViT also
+``temperature``, a learnable one for each head. Dimensions are those of the authors' code, which took the models from
+Lee et al. 2021 (arXiv 2112.13492); their sizes and costs as published are in ``retconv.models.table``.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from retconv.models.named import MaskLike, Share
 from retconv.models.pit import PiT
 from retconv.models.surgery import add_masks
 from retconv.models.t2t import TokensToTokens, sinusoids
+from retconv.models.temperature import add_temperature
 
 #: Width and depth of the ViT of 12 heads by name: the authors' series of growing depth.
 VITS: dict[str, tuple[int, int]] = {
@@ -64,6 +65,7 @@ def _build(
     placement: str = "multiply_logits",
     share: Share = "head",
     mask_options: dict[str, Any] | None = None,
+    temperature: bool = False,
     **kwargs: Any,
 ) -> Any:
     """Build a model by timm's means and put its masks in; ``patch`` says how many patches make up a side."""
@@ -71,6 +73,8 @@ def _build(
         raise ValueError(f"{name} pools by {' or '.join(map(repr, poolings))}, got pooling={pooling!r}")
     kwargs = {"patch_size": img_size // patch, "num_classes": 100} | kwargs
     model = build_model_with_cfg(model_class, name, pretrained, img_size=img_size, global_pool=pooling, **kwargs)
+    if temperature:
+        add_temperature(model)
     if mask is not None:
         add_masks(model, mask, placement=placement, share=share, where="*blocks*", **(mask_options or {}))
     return model

@@ -10,30 +10,37 @@ from tqdm import tqdm
 
 from retconv.results import Store
 from retconv.sweep.engines import ENGINES
+from retconv.sweep.rule import Rule
 from retconv.sweep.run import sweep
-from retconv.sweep.study import Study, load_study
+from retconv.sweep.study import STUDIES, Study, load_study
 from retconv.train import RecipeError
 from retconv.train.config import differences
 
 _HELP = """Train what is missing of a study's runs, over an engine by name.
 
-The same study file serves every engine. The same command again goes on with what is missing; a finished run is never
-repeated, and one that was interrupted goes on from its last checkpoint.
+STUDY is one of the package by name, or a YAML file. The same study serves every engine. The same command again goes on
+with what is missing; a finished run is never repeated, and one that was interrupted goes on from its last checkpoint.
 
 \b
 A study file:
+  hypothesis: A mask helps.            # and the rules that decide it, written before it runs
+  rules: [{claim: It does., arm: gmm, against: plain, threshold: 0.3}]
   recipe: standard                     # a recipe by name, or a YAML file
   set: {data.name: cifar100}           # options of all runs
+  arms:                                # what is compared
+    plain: {model.options.mask: null}
+    gmm: {model.options.mask: gmm}
   grid:                                # options that vary
-    model.options.mask: [null, gmm]
     seed: [0, 1, 2, 3, 4]
   engine: loky                         # serial, loky, dask, ray or slurm
   workers: 2
 \b
 Examples:
-  python -m retconv.sweep study.yaml --list            the runs, and which are finished
-  python -m retconv.sweep study.yaml                   train what is missing
-  python -m retconv.sweep study.yaml --engine ray      the same over another engine
+  python -m retconv.sweep --list                       the studies of the package
+  python -m retconv.sweep main --list                  the runs of one, and which are finished
+  python -m retconv.sweep main                         train what is missing
+  python -m retconv.sweep main --small                 its small twin, for CPUs
+  python -m retconv.sweep study.yaml --engine ray      a study of your own, over another engine
   python -m retconv.sweep --options                    every key of a study file, with its meaning
 """
 
@@ -47,24 +54,41 @@ class _Refusal(click.ClickException):
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110, "show_default": True},
     epilog="Exit codes: 0 all runs are finished; 1 some are not; 2 the study cannot be used.",
 )
-@click.argument("file", metavar="STUDY", type=click.Path(path_type=Path), required=False)
+@click.argument("name", metavar="STUDY", required=False)
+@click.option("--small", is_flag=True, help="The study's small twin, for CPUs.")
 @click.option("--root", type=click.Path(path_type=Path), default=Path("runs"), help="Folder of all runs.")
 @click.option("--engine", type=click.Choice(ENGINES), help="Instead of the study's.")
 @click.option("--workers", type=click.IntRange(1), help="Instead of the study's.")
-@click.option("--list", "listing", is_flag=True, help="List the runs and train nothing.")
+@click.option(
+    "--list", "listing", is_flag=True, help="List the runs, or without a study the studies, and train nothing."
+)
 @click.option("--options", "explain", is_flag=True, help="Explain every key of a study file and train nothing.")
-def main(file: Path | None, root: Path, engine: str | None, workers: int | None, listing: bool, explain: bool) -> None:
+def main(
+    name: str | None,
+    small: bool,
+    root: Path,
+    engine: str | None,
+    workers: int | None,
+    listing: bool,
+    explain: bool,
+) -> None:
     """Train what is missing of a study's runs."""
     if explain:
-        for key in dataclasses.fields(Study):
-            if key.metadata:
-                choices = key.metadata.get("choices")
-                click.echo(f"  {key.name:<10}{key.metadata['help']}" + (f" [{'|'.join(choices)}]" if choices else ""))
+        for kind, prefix in ((Study, ""), (Rule, "rules: ")):
+            for key in dataclasses.fields(kind):
+                if key.metadata:
+                    choices = key.metadata.get("choices")
+                    text = key.metadata["help"] + (f" [{'|'.join(choices)}]" if choices else "")
+                    click.echo(f"  {prefix + key.name:<18}{text}")
         return
-    if file is None:
-        raise _Refusal("which study? give the path of a YAML file; --help shows one")
+    if name is None and listing:
+        for study in map(load_study, STUDIES):
+            click.echo(f"{study.name:<12}{len(study.configs):>4} runs  {study.hypothesis}")
+        return
+    if name is None:
+        raise _Refusal(f"which study? {', '.join(STUDIES)}, or the path of a YAML file; --help shows one")
     try:
-        study = load_study(file)
+        study = load_study(name, small)
     except RecipeError as error:
         raise _Refusal(str(error)) from error
     study = dataclasses.replace(study, engine=engine or study.engine, workers=workers or study.workers)
@@ -74,7 +98,8 @@ def main(file: Path | None, root: Path, engine: str | None, workers: int | None,
         for config in study.configs:
             state = "missing " if config.id in missing else "finished"
             changes = ", ".join(line.replace(" against ", " → ") for line in differences(base, config.as_dict()))
-            click.echo(f"{config.id}  {state}  {changes or 'as the first'}")
+            arm = f"{study.arm_of[config.id]}  " if study.arms else ""
+            click.echo(f"{config.id}  {state}  {arm}{changes or 'as the first'}")
         click.echo(f"{len(study.configs) - len(missing)} of {len(study.configs)} runs finished in {root}")
         return
     outcome = sweep(study, root, tqdm.write)

@@ -1,37 +1,66 @@
-"""A study: a recipe, what varies, and how the runs are shared out."""
+"""A study: a hypothesis, a recipe, what varies, the rules that decide, and how the runs are shared out."""
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
 from retconv.sweep.engines import Plan
+from retconv.sweep.rule import Rule, parse_rules
 from retconv.train import Config, RecipeError, parse
 from retconv.train.config import option
-from retconv.train.parse import build, mapping, override, read
+from retconv.train.parse import build, mapping, nearest, override, read
+
+_FOLDER = resources.files("retconv.sweep") / "studies"
+#: The studies of the package, by name.
+STUDIES = tuple(sorted(file.name.removesuffix(".yaml") for file in _FOLDER.iterdir() if file.name.endswith(".yaml")))
 
 
 @dataclass(frozen=True)
 class Study(Plan):
-    """Which runs, and over which engine.
+    """Which runs, what they are to decide, and over which engine.
 
-    Recipe, set and grid say which runs there are; all else only where and how they are trained.
+    Recipe, set, arms and grid say which runs there are; all else only what is asked of them, and where they train.
+    Options of a run are taken from the recipe, then from ``set``, its arm, and its point of the grid, each going before
+    what is to its left.
 
     Attributes:
-        configs: The runs: every combination of the grid.
+        name: The study's, from its file.
+        configs: The runs: every arm at every combination of the grid.
+        arm_of: The arm of each run, by the run's name.
+        scale: ``"full"``, or ``"small"`` for the small twin.
     """
 
+    hypothesis: str = option("", "what the study is to decide, a sentence")
     recipe: str = option("standard", "recipe that all runs start from: a name, or a YAML file beside the study")
     set: Mapping[str, Any] = field(default_factory=dict, metadata={"help": "options of all runs, by dotted key"})
+    arms: Mapping[str, Any] = field(
+        default_factory=dict,
+        metadata={"help": "what is compared: options by dotted key for each name; recipe: names another recipe"},
+    )
     grid: Mapping[str, Any] = field(
         default_factory=dict, metadata={"help": "options that vary: lists by dotted key, of which all combinations run"}
     )
+    small: Mapping[str, Any] = field(
+        default_factory=dict,
+        metadata={"help": "the small twin (--small): its recipe, its grid, and by arm options instead of its recipe's"},
+    )
+    alpha: float = option(
+        0.05, "probability of error, shared equally by the rules that read one table", low=1e-6, high=0.5
+    )
     replicas: bool = option(True, "train seeds of one configuration as one stacked model")
     retries: int = option(2, "rounds without any newly finished run before giving up", low=0)
+    rules: tuple[Rule, ...] = field(
+        default=(), metadata={"help": "what decides its claims, a list; written before any of its runs"}
+    )
+    name: str = ""
     configs: tuple[Config, ...] = ()
+    arm_of: Mapping[str, str] = field(default_factory=dict)
+    scale: str = "full"
 
     def units(self) -> list[list[Config]]:
         """What one worker is given at a time: one run, or the seeds of one configuration."""
@@ -43,44 +72,98 @@ class Study(Plan):
         return list(stacks.values())
 
 
-def load_study(path: str | Path) -> Study:
-    """Read a study file.
+def load_study(study: str | Path, small: bool = False) -> Study:
+    """Read a study of the package by its name (``STUDIES``), or a study file by its path.
+
+    Args:
+        study: Name or path.
+        small: Take its small twin, which has the same arms and rules.
 
     Raises:
-        RecipeError: If it cannot be read, or with a line for each fault in it or in its runs.
+        RecipeError: If it cannot be read, has no small twin, or with a line for each fault in it or in its runs.
     """
-    path = Path(path)
+    if str(study) in STUDIES:
+        text = (_FOLDER / f"{study}.yaml").read_text(encoding="utf-8")
+        return parse_study(mapping(text, f"study {study}"), name=str(study), small=small)
+    path = Path(study)
     if not path.is_file():
-        raise RecipeError(f"no study file {path}: give the path of a YAML file; --help shows one")
-    return parse_study(mapping(path.read_text(encoding="utf-8"), f"study {path}"), path.parent)
+        raise RecipeError(
+            f"no study file {path}, nor a study of that name{nearest(str(study), STUDIES)}: give a name or the path of "
+            "a YAML file; --help shows one"
+        )
+    values = mapping(path.read_text(encoding="utf-8"), f"study {path}")
+    return parse_study(values, path.parent, path.stem, small)
 
 
-def parse_study(values: Mapping[str, Any], folder: Path = Path()) -> Study:
+def parse_study(values: Mapping[str, Any], folder: Path = Path(), name: str = "study", small: bool = False) -> Study:
     """A study from nested dictionaries, and the configurations of its runs.
 
     Args:
         values: As read from YAML.
         folder: Where a recipe that is a file stands.
+        name: The study's.
+        small: Take its small twin.
 
     Raises:
         RecipeError: With a line for each fault.
     """
-    faults: list[str] = ["no option configs: runs follow from recipe, set and grid"] if "configs" in values else []
-    study = build(Study, {k: v for k, v in values.items() if k != "configs"}, "", faults)
-    wrong = [key for key, v in _mapping(study.grid).items() if not isinstance(v, list) or not v]
-    faults += [f"grid.{key} must be a list of values, got {study.grid[key]!r}" for key in wrong]
+    derived = ("name", "configs", "arm_of", "scale")
+    faults = [f"no option {key}: it follows from the others" for key in derived if key in values]
+    study = build(Study, {k: v for k, v in values.items() if k not in (*derived, "rules")}, "", faults)
+    arms, twin = _mapping(study.arms), _mapping(study.small)
+    grid = {**_mapping(study.grid), **(_mapping(twin.get("grid")) if small else {})}
+    faults += [
+        f"grid.{key} must be a list of values, got {v!r}" for key, v in grid.items() if not v or type(v) is not list
+    ]
+    faults += [f"arms.{arm} must be a mapping of options, got {v!r}" for arm, v in arms.items() if type(v) is not dict]
+    faults += _twin_faults(twin, arms)
+    if small and not twin:
+        faults.append("it has no small twin: small names none")
+    rules = parse_rules(values.get("rules", []), arms, name, faults)
     if faults:
         raise RecipeError("the study cannot be used:\n" + "\n".join(f"  {fault}" for fault in faults))
-    recipe = folder / study.recipe
-    base = override(read(recipe if recipe.is_file() else study.recipe), study.set)
-    keys = list(study.grid)
-    configs = {}
-    for combination in itertools.product(*study.grid.values()):
-        point = dict(zip(keys, combination, strict=True))
-        where = ", ".join(f"{key}={value}" for key, value in point.items()) or "its one run"
-        config = parse(override(base, point), f"the study at {where}")
-        configs[config.id] = config
-    return replace(study, configs=tuple(configs.values()))
+    configs: dict[str, Config] = {}
+    arm_of: dict[str, str] = {}
+    for arm, options in (arms or {"": {}}).items():
+        standing_in = _mapping(twin.get("arms")).get(arm, {}) if small else {}
+        recipe = _recipe(standing_in, twin if small else {}, options, {"recipe": study.recipe}, folder=folder)
+        base = override(override(override(recipe, _options(standing_in)), study.set), _options(options))
+        for combination in itertools.product(*grid.values()):
+            point = ({"arm": arm} if arm else {}) | dict(zip(grid, combination, strict=True))
+            where = ", ".join(f"{key}={value}" for key, value in point.items()) or "its one run"
+            config = parse(override(base, {k: v for k, v in point.items() if k != "arm"}), f"the study at {where}")
+            if arm_of.setdefault(config.id, arm) != arm:
+                raise RecipeError(f"arms {arm_of[config.id]!r} and {arm!r} are the same run: change or remove one")
+            configs[config.id] = config
+    return replace(
+        study,
+        name=name,
+        rules=rules,
+        configs=tuple(configs.values()),
+        arm_of=arm_of,
+        scale="small" if small else "full",
+    )
+
+
+def _recipe(*sources: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """The first recipe that one of the sources names, read."""
+    recipe = next(source["recipe"] for source in sources if "recipe" in source)
+    return read(folder / recipe if (folder / recipe).is_file() else recipe)
+
+
+def _options(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in values.items() if key != "recipe"}
+
+
+def _twin_faults(twin: Mapping[str, Any], arms: Mapping[str, Any]) -> list[str]:
+    known = ("recipe", "grid", "arms")
+    faults = [f"no option small.{key}{nearest(str(key), known)}" for key in twin if key not in known]
+    for arm, options in _mapping(twin.get("arms")).items():
+        if arm not in arms:
+            faults.append(f"small.arms.{arm} is no arm of the study{nearest(str(arm), arms)}")
+        if not isinstance(options, Mapping):
+            faults.append(f"small.arms.{arm} must be a mapping of options, got {options!r}")
+    return faults
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:

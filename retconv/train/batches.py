@@ -26,6 +26,11 @@ class Batches:
         rank: Of this process.
         world: Number of processes, which share every batch.
 
+    With ``data.fraction`` below 1, a fixed part of the images is learnt from, and an epoch keeps its number of steps:
+    it goes through the part again and again, each time in a new order. So runs on less data differ in the data and not
+    in how long they train, as in ConViT's study of sample efficiency (d'Ascoli et al. 2021, arXiv 2103.10697), where
+    the number of images shown is held constant too.
+
     Attributes:
         steps: Steps in an epoch; what does not fill a batch is left for another epoch's order.
 
@@ -36,15 +41,18 @@ class Batches:
     def __init__(self, configs: Sequence[Config], data: Dataset, rank: int = 0, world: int = 1) -> None:
         self.seeds = [config.seed for config in configs]
         self.config = configs[0]
-        self.data = data
+        part, share = data, configs[0].data
+        if share.fraction < 1:
+            part = data.subset(share.fraction, share.split_seed)
+        self.data, self.count = part, len(data.train_labels)
         self.rank, self.world = rank, world
-        self.images, self.labels = data.train_images, data.train_labels.long()
+        self.images, self.labels = part.train_images, part.train_labels.long()
         self.device = self.images.device
         self.batch = self.config.batch_size
-        self.steps = len(self.labels) * self.config.augment.repeats // self.batch
+        self.steps = self.count * self.config.augment.repeats // self.batch
         if self.steps < 1:
             raise ValueError(
-                f"batch_size {self.batch} is more than the {len(self.labels)} training images: choose a smaller one"
+                f"batch_size {self.batch} is more than the {self.count} training images: choose a smaller one"
             )
         if self.batch % world or (self._mixes and self.batch // world % 2):
             raise ValueError(
@@ -93,15 +101,20 @@ class Batches:
     def order(self, epoch: int) -> Tensor:
         """Row numbers of the training images in each replica's order, ``(R, images · repeats)``.
 
-        With repeats, each image stands that many times in a row, differently augmented: repeated augmentation (Hoffer
-        et al. 2020, arXiv 1901.09335), as the reference's sampler does it.
+        A part of the images is gone through as often as it takes to show as many as there are in all. With repeats,
+        each image stands that many times in a row, differently augmented: repeated augmentation (Hoffer et al. 2020,
+        arXiv 1901.09335), as the reference's sampler does it.
         """
         if self._order is None or self._order[0] != epoch:
-            count = len(self.labels)
-            orders = [torch.randperm(count, generator=generator(_HOST, seed, "order", epoch)) for seed in self.seeds]
+            orders = [self._passes(generator(_HOST, seed, "order", epoch)) for seed in self.seeds]
             repeated = torch.stack(orders).repeat_interleave(self.config.augment.repeats, dim=1)
             self._order = epoch, repeated.to(self.device)
         return self._order[1]
+
+    def _passes(self, source: torch.Generator) -> Tensor:
+        """An epoch of one replica: whole passes over its images, the last one cut off."""
+        passes = -(-self.count // len(self.labels))
+        return torch.cat([torch.randperm(len(self.labels), generator=source) for _ in range(passes)])[: self.count]
 
     @property
     def _mixes(self) -> bool:

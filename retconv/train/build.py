@@ -14,8 +14,6 @@ from torch import Tensor, nn
 from retconv.convert import NotAConvolutionError, project
 from retconv.data import Dataset
 from retconv.data.augment import POLICIES, Augment, Erasing
-from retconv.grid import Grid
-from retconv.masks import Mask
 from retconv.models import SMALL_MODELS, grids_of, masks_of
 from retconv.train.config import AugmentConfig, Config, DataConfig
 from retconv.train.parse import RecipeError, nearest
@@ -45,7 +43,7 @@ def _hint(model: str, fault: str) -> str:
     if unknown is None:
         return ""
     kind = type(timm.create_model(model, pretrained=False))
-    own = {"mask", "mask_options"} if model in SMALL_MODELS else set()
+    own = {"mask", "mask_options", "placement", "share", "pooling", "temperature"} if model in SMALL_MODELS else set()
     return nearest(unknown[1], own | inspect.signature(kind).parameters.keys())
 
 
@@ -74,19 +72,23 @@ def augmentation(config: AugmentConfig, data: Dataset) -> Augment:
     return replace(Augment.of(data, config.crop, policy, erasing), flip=flip)
 
 
-def kernels(replicas: Replicas, index: int) -> dict[str, Tensor]:
+def kernels(replicas: Replicas, index: int) -> tuple[dict[str, Tensor], dict[str, float]]:
     """Kernels of one replica's masks, ``(heads, 2 n_1 − 1, …)``, by the name of their module.
 
-    A mask that has no kernel, such as an element-wise one, is represented by that of its projection (law 3).
+    A mask that has no kernel, such as an element-wise one, is represented by that of its projection P (law 3). The
+    second result holds, for such masks alone, what this leaves out: ``‖M − PM‖_F / ‖M‖_F`` over all heads together.
     """
     model = replicas.single(index)
     grids = grids_of(model)
+    found, residuals = {}, {}
     with torch.no_grad():
-        return {name: _kernel(mask, grids[name]) for name, mask in masks_of(model).items()}
-
-
-def _kernel(mask: Mask, grid: Grid) -> Tensor:
-    try:
-        return mask.kernel(grid)
-    except NotAConvolutionError:
-        return project(mask(grid), grid).kernel
+        for name, mask in masks_of(model).items():
+            try:
+                found[name] = mask.kernel(grids[name])
+            except NotAConvolutionError:
+                grid = grids[name].without_prefix()
+                entries = mask(grid)
+                found[name], missed = project(entries, grid)
+                norms = entries.double().flatten(1).norm(dim=1)
+                residuals[name] = float((missed * norms).norm() / norms.norm())
+    return found, residuals

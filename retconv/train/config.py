@@ -14,6 +14,9 @@ OPTIMISERS = ("adamw", "adam", "nadamw", "lion", "sgd", "momentum")
 #: Automatic augmentation by name; AutoAugment has a policy for each of several data sets.
 POLICIES = ("none", "trivialaugment", "randaugment", "autoaugment")
 
+#: Options that came after runs had been stored, with the value that those runs had.
+_YOUNGER: dict[tuple[str, str], Any] = {("data", "fraction"): 1.0, ("optim", "decay_masks"): False}
+
 
 def option(
     default: Any, text: str, *, choices: tuple[str, ...] = (), low: float | None = None, high: float | None = None
@@ -29,6 +32,12 @@ class DataConfig:
     name: str = option("cifar10", "data set, as retconv.data.load names it")
     validation: float = option(0.1, "share of the training images held out, class by class", low=0, high=0.9)
     split_seed: int = option(0, "of the held-out share: the same for every run to be compared", low=0)
+    fraction: float = option(
+        1.0,
+        "share of the other training images that is learnt from, class by class, in as many steps as all of them take",
+        low=1e-6,
+        high=1,
+    )
 
 
 @dataclass(frozen=True)
@@ -63,6 +72,7 @@ class OptimConfig:
     lr: float = option(1e-3, "learning rate after warm-up", low=0)
     weight_decay: float = option(0.05, "on matrices; on everything with decay_all", low=0)
     decay_all: bool = option(False, "decay masks, norms and biases too, as the reference does")
+    decay_masks: bool = option(False, "decay the parameters of masks too, but not norms and biases")
     clip: float = option(0.0, "largest norm of the gradient, of each replica by itself; 0: no limit", low=0)
 
 
@@ -105,8 +115,15 @@ class Config:
 
     @property
     def id(self) -> str:
-        """The name of the run: 16 hexadecimal digits of the SHA-256 of its canonical JSON."""
-        canonical = json.dumps(self.as_dict(), sort_keys=True, separators=(",", ":"))
+        """The name of the run: 16 hexadecimal digits of the SHA-256 of its canonical JSON.
+
+        An option that is younger than stored runs is left out at the value that they had, so that they keep their name.
+        """
+        values = self.as_dict()
+        for (part, key), before in _YOUNGER.items():
+            if values[part][key] == before:
+                del values[part][key]
+        canonical = json.dumps(values, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()[:16]
 
 

@@ -5,7 +5,7 @@
     <root>/<hash of the configuration>/
         config.yaml         the resolved configuration, which is a recipe again
         provenance.jsonl    a line for each session that trained it
-        metrics.jsonl       a line for each epoch
+        metrics.jsonl       a line for each epoch; residual.<mask>: what of a free mask is no convolution
         kernels/            the kernels of its masks by epoch, as .npz
         checkpoint-*.pt     the last two, while it is unfinished
         weights.pt          the weights that were tested

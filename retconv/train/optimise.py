@@ -15,8 +15,8 @@ from retconv.train.config import OptimConfig, ScheduleConfig
 from retconv.train.replicas import Replicas
 
 
-def undecayed(replicas: Replicas) -> set[str]:
-    """Names of the parameters without weight decay: those of masks, and all vectors (norms, biases, scales).
+def undecayed(replicas: Replicas, masks_too: bool = True) -> set[str]:
+    """Names of the parameters without weight decay: all vectors (norms, biases, scales), and those of masks if so said.
 
     Decay pulls towards 0. A Gaussian with σ = 0 and α = 0 is no mask at all, so decay on a mask is a prior against it;
     norms and biases have no scale that decay could regularise. Names that the model itself lists with
@@ -26,13 +26,14 @@ def undecayed(replicas: Replicas) -> set[str]:
     masks = {f"{n}.{p}" for n, m in model.named_modules() if isinstance(m, Mask) for p, _ in m.named_parameters()}
     vectors = {name for name, p in model.named_parameters() if p.ndim <= 2 or name.endswith(".bias")}  # one is R
     listed: set[str] = getattr(model, "no_weight_decay", set)()
-    return masks | vectors | {name for name, _ in model.named_parameters() if name in listed}
+    exempt = vectors | {name for name, _ in model.named_parameters() if name in listed}
+    return exempt | masks if masks_too else exempt - masks
 
 
 def make_optimiser(config: OptimConfig, replicas: Replicas) -> torch.optim.Optimizer:
     """Timm's optimiser over the stacked parameters, in one group with weight decay and one without."""
     named = [(name, p) for name, p in replicas.model.named_parameters() if p.requires_grad]
-    exempt = set() if config.decay_all else undecayed(replicas)
+    exempt = set() if config.decay_all else undecayed(replicas, masks_too=not config.decay_masks)
     groups = [
         {"params": [p for name, p in named if name not in exempt], "weight_decay": config.weight_decay},
         {"params": [p for name, p in named if name in exempt], "weight_decay": 0.0},

@@ -148,7 +148,8 @@ class _Session:
         trainer = self.trainer
         images = trainer.config.batch_size * len(self.folders)
         if self.rank == 0 and not trainer.done:
-            self._keep_kernels()
+            for i, folder in enumerate(self.folders):
+                folder.add_kernels(0, kernels(trainer.replicas, i)[0])
         with tqdm(
             total=trainer.total, initial=trainer.done, unit="img", unit_scale=images, disable=None if progress else True
         ) as bar:
@@ -173,21 +174,19 @@ class _Session:
         rows = self.trainer.finish_epoch()
         if self.rank != 0:
             return
-        for folder, row in zip(self.folders, rows, strict=True):
+        for i, (folder, row) in enumerate(zip(self.folders, rows, strict=True)):
+            of_masks, residuals = kernels(self.trainer.replicas, i)
+            row |= {f"residual.{name}": value for name, value in residuals.items()}
             folder.add_metrics(row | speed)
+            folder.add_kernels(self.trainer.epoch, of_masks)
         for board, row in zip(self.boards, rows, strict=False):
             for name, value in (row | speed).items():
                 board.add_scalar(name, value, row["epoch"])
             board.flush()
-        self._keep_kernels()
         accuracy = "validation_accuracy" if "validation_accuracy" in rows[0] else "train_accuracy"
         shown = {"loss": "train_loss", "accuracy": accuracy}
         means = {label: f"{sum(r[key] for r in rows) / len(rows):.3f}" for label, key in shown.items()}
         bar.set_postfix(means | {"lr": f"{rows[0]['lr']:.1e}", "epoch": rows[0]["epoch"]})
-
-    def _keep_kernels(self) -> None:
-        for i, folder in enumerate(self.folders):
-            folder.add_kernels(self.trainer.epoch, kernels(self.trainer.replicas, i))
 
     def _save(self) -> None:
         """A checkpoint of every replica, then the removal of what is too old; only of what is finite."""

@@ -123,7 +123,7 @@ def _forms(source: Source, subject: Subject) -> list[str | None]:
             metric = "γ^‖δ‖ has a positive Fourier transform in any dimension, hence a positive symbol"
         return [f"positive definite: a decay: {metric}"] * subject.heads
     if isinstance(source, GaussianMixtureMask):
-        return [_mixture(alpha) for alpha in source.alpha.detach()]
+        return [_mixture(alpha) for alpha in source.weights.detach()]
     return [None] * subject.heads
 
 

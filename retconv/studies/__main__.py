@@ -1,0 +1,70 @@
+"""The command ``python -m retconv.studies``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+import torch
+from tqdm import tqdm
+
+from retconv.studies.readme import readme_table
+from retconv.studies.tables import DATA, build_tables, write_tables
+from retconv.studies.verdicts import readable, verdicts
+from retconv.sweep import STUDIES, load_study
+from retconv.train import RecipeError, TrainError
+
+_HELP = """Measure a study's finished runs, write its tables, and apply the rules that were written before it ran.
+
+Nothing is trained here. Deleting the runs and the tables, and calling these two commands again, makes both anew:
+
+\b
+  python -m retconv.sweep main            trains what is missing (see its --help)
+  python -m retconv.studies main          writes paper_figures/data/study_*.csv, and prints the verdicts
+\b
+Examples:
+  python -m retconv.studies               the verdicts, from the tables that there are
+  python -m retconv.studies main --small  the small twin, for CPUs
+  python -m retconv.studies --readme      main results as Markdown, beside the published ones
+"""
+
+
+class _Refusal(click.ClickException):
+    exit_code = 2
+
+
+@click.command(
+    help=_HELP,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110, "show_default": True},
+    epilog="Exit codes: 0 done; 1 runs are missing; 2 no such study.",
+)
+@click.argument("name", metavar="STUDY", required=False)
+@click.option("--small", is_flag=True, help="The study's small twin.")
+@click.option("--root", type=click.Path(path_type=Path), default=Path("runs"), help="Folder of all runs.")
+@click.option("--out", type=click.Path(file_okay=False, path_type=Path), default=DATA, help="Folder of the tables.")
+@click.option("--partial", is_flag=True, help="Use the runs that there are, though some are missing.")
+@click.option("--readme", is_flag=True, help="Print the table of main results as Markdown.")
+def main(name: str | None, small: bool, root: Path, out: Path, partial: bool, readme: bool) -> None:
+    """Write a study's tables and apply its rules."""
+    if readme:
+        click.echo(readme_table(out))
+        return
+    if name is not None:
+        try:
+            study = load_study(name, small)
+        except RecipeError as error:
+            raise _Refusal(str(error)) from error
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+        try:
+            with tqdm(total=len(study.configs), unit="run", disable=None) as bar:
+                tables = build_tables(study, root, device=device, partial=partial, report=lambda _: bar.update())
+            write_tables(tables, out)
+        except TrainError as error:
+            raise click.ClickException(str(error)) from error
+    table = verdicts(out)
+    write_tables({"study_verdicts": table}, out)
+    click.echo(readable(table[table["study"] == name] if name in STUDIES else table))
+
+
+if __name__ == "__main__":
+    main(prog_name="python -m retconv.studies")

@@ -1,0 +1,65 @@
+"""A finished run as a model that can be measured, and its accuracy."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torchvision.transforms import v2
+
+from retconv.data import Dataset
+from retconv.train import RunFolder
+from retconv.train.build import augmentation, build_model
+
+#: Images of a forward pass.
+CHUNK = 256
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A trained model and the test images that it is measured on.
+
+    Attributes:
+        model: In evaluation mode, on the data's device.
+        data: The data set.
+        normalise: Makes uint8 images what the model sees.
+        precision: ``"float32"`` or ``"bfloat16"``, that of the run.
+    """
+
+    model: nn.Module
+    data: Dataset
+    normalise: Callable[[Tensor], Tensor]
+    precision: str
+
+    @classmethod
+    def load(cls, run: RunFolder, data: Dataset) -> Trained:
+        """The weights that the run tested, in its model.
+
+        Raises:
+            TrainError: If the run is not finished.
+        """
+        model = build_model(run.config, data)
+        model.load_state_dict(run.weights())
+        model.to(data.test_images.device).eval().requires_grad_(False)
+        return cls(model, data, augmentation(run.config.augment, data).normalise, run.config.precision)
+
+    def logits(self, size: int | None = None) -> Iterator[tuple[Tensor, Tensor]]:
+        """Logits and labels of all test images, chunk by chunk; at another image size if one is given."""
+        images, labels = self.data.test_images, self.data.test_labels
+        device = images.device.type
+        for x, y in zip(images.split(CHUNK), labels.split(CHUNK), strict=True):
+            x = x if size is None or x.shape[-1] == size else v2.functional.resize(x, [size, size], antialias=True)
+            with torch.no_grad(), torch.autocast(device, torch.bfloat16, enabled=self.precision == "bfloat16"):
+                yield self.model(self.normalise(x)).float(), y.long()
+
+    def evaluate(self, size: int | None = None) -> tuple[float, float]:
+        """Cross-entropy in nats and accuracy in per cent over the test images."""
+        loss = correct = 0.0
+        for logits, labels in self.logits(size):
+            loss += float(F.cross_entropy(logits, labels, reduction="sum"))
+            correct += float((logits.argmax(dim=1) == labels).sum())
+        count = len(self.data.test_labels)
+        return loss / count, 100 * correct / count

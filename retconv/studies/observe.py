@@ -1,0 +1,98 @@
+"""Attention weights of a trained model, and what becomes of it when they are replaced by a convolution."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from torch import Tensor, nn
+
+from retconv.analysis.effective import Effective, EffectiveKernel
+from retconv.approximate import truncate
+from retconv.convert import NotAConvolutionError, project
+from retconv.masks import KernelTableMask, Mask
+from retconv.models import add_masks, grids_of, masks_of
+from retconv.models.surgery import masked_modules
+from retconv.studies.model import Trained
+
+
+def with_places(trained: Trained) -> Trained:
+    """The same model with a neutral mask if it has none: its attention can then be observed and replaced.
+
+    That mask is 1 everywhere: the scores are the same to the bit, and with them the output of timm's plain attention;
+    fused attention sums in another order.
+    """
+    if not masks_of(trained.model):
+        add_masks(trained.model, lambda grid, heads: KernelTableMask(grid, 1), where="*blocks*")
+        trained.model.requires_grad_(False)
+    return trained
+
+
+def effective_kernels(trained: Trained) -> dict[str, Effective]:
+    """Law 17: the effective kernel of every layer's attention weights over all test images.
+
+    Args:
+        trained: Of a model with places (``with_places``).
+
+    Returns:
+        By the name of the attention module, in order.
+    """
+    streams = {name: EffectiveKernel(grid) for name, grid in grids_of(trained.model).items()}
+    modules = dict(masked_modules(trained.model))
+    try:
+        for name, module in modules.items():
+            module.observer = streams[name].update
+        for _ in trained.logits():
+            pass
+    finally:
+        for module in modules.values():
+            module.observer = None
+    return {name: stream.result() for name, stream in streams.items()}
+
+
+@contextmanager
+def replaced(model: nn.Module, kernels: Mapping[str, Tensor], placement: str | None = None) -> Iterator[None]:
+    """Inside, the masks of some attention modules are other kernels; afterwards the model is what it was.
+
+    Args:
+        model: A masked model.
+        kernels: ``(heads, 2 n_1 − 1, …)`` by the module's name.
+        placement: Where they act, if not where the mask did: ``"convolution"`` makes the kernel all that mixes tokens.
+
+    Raises:
+        ValueError: If a kernel is to replace attention that has prefix tokens, for which a kernel says nothing.
+    """
+    modules: dict[str, Any] = dict(masked_modules(model))
+    with_prefix = [name for name in kernels if placement == "convolution" and modules[name].place.prefix]
+    if with_prefix:
+        raise ValueError(
+            f"attention {', '.join(with_prefix)} has prefix tokens, whose weights no kernel of the grid holds: replace "
+            "it in a model with mean pooling"
+        )
+    before = {name: (modules[name].mask, modules[name].placement) for name in kernels}
+    try:
+        for name, kernel in kernels.items():
+            weight = next(modules[name].parameters())
+            modules[name].mask = KernelTableMask.from_kernel(kernel.to(weight.device, weight.dtype)).requires_grad_(
+                False
+            )
+            modules[name].placement = placement or modules[name].placement
+        yield
+    finally:
+        for name, (mask, place) in before.items():
+            modules[name].mask, modules[name].placement = mask, place
+
+
+def truncated_kernels(model: nn.Module, size: int) -> dict[str, Tensor]:
+    """The kernels of a model's masks (a mask without one is first projected, law 3), 0 outside of ``size × size``."""
+    grids = grids_of(model)
+    return {name: truncate(mask_kernel(mask, grids[name]), size=size).kernel for name, mask in masks_of(model).items()}
+
+
+def mask_kernel(mask: Mask, grid: Any) -> Tensor:
+    """The kernel of a mask, or that of its projection."""
+    try:
+        return mask.kernel(grid)
+    except NotAConvolutionError:
+        return project(mask(grid), grid).kernel

@@ -1,0 +1,103 @@
+"""The tables of a study, from its stored runs, written whole or not at all."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from operator import methodcaller
+from pathlib import Path
+
+import pandas as pd
+import torch
+
+from retconv.data import load
+from retconv.results import Store
+from retconv.studies.attention import attention_rows
+from retconv.studies.learned import elm_mask_rows, elm_rows, gaussian_rows, mask_kernel_rows, mask_rows
+from retconv.studies.outcome import outcome_row
+from retconv.studies.rows import Row, StudyRun
+from retconv.studies.transfer import transfer_rows
+from retconv.sweep import Study
+from retconv.train import RunFolder, TrainError
+from retconv.train.files import write_whole
+
+#: Where the tables of the package's studies stand.
+DATA = Path("paper_figures/data")
+#: What is measured on each run of the study named main, beside its outcome.
+_MEASURED: dict[str, Callable[[StudyRun], list[Row]]] = {
+    "study_elm": elm_rows,
+    "study_masks": mask_rows,
+    "study_gaussians": gaussian_rows,
+    "study_mask_kernels": mask_kernel_rows,
+    "study_elm_masks": elm_mask_rows,
+    "study_grid_transfer": transfer_rows,
+}
+
+
+def build_tables(
+    study: Study,
+    root: str | Path = "runs",
+    *,
+    device: torch.device | str = "cpu",
+    partial: bool = False,
+    report: Callable[[str], object] | None = None,
+) -> dict[str, pd.DataFrame]:
+    """Measure a study's finished runs, without training any further.
+
+    Every study has a table of its runs, ``study_<name>``. From the runs of the study named main come besides: what free
+    masks learnt (``study_elm``, ``study_masks``, ``study_gaussians``, ``study_mask_kernels``, ``study_elm_masks``), the
+    effective kernels of attention (``study_effective``, ``study_effective_kernels``), what becomes of accuracy when a
+    kernel is swapped (``study_kernel_swap``), and at other image sizes (``study_grid_transfer``).
+
+    Args:
+        study: The study.
+        root: Folder of its runs.
+        device: Where to measure.
+        partial: Go on with the runs that there are; otherwise all must be finished.
+        report: Is given a line for each run.
+
+    Returns:
+        Tidy tables by name. Accuracies are in per cent, losses in nats.
+
+    Raises:
+        TrainError: If runs are missing and ``partial`` is not set, or none is finished.
+    """
+    missing = {config.id for config in Store(root).missing(study.configs)}
+    if len(missing) == len(study.configs) or (missing and not partial):
+        raise TrainError(
+            f"{len(missing)} of the {len(study.configs)} runs of study {study.name} are not finished in {root}: train "
+            f"them with python -m retconv.sweep {study.name}{' --small' * (study.scale == 'small')}"
+        )
+    rows: dict[str, list[Row]] = {f"study_{study.name}": []}
+    sets = {name: load(name).to(device) for name in {config.data.name for config in study.configs}}
+    for config in study.configs:
+        if config.id in missing:
+            continue
+        run = StudyRun(study, study.arm_of[config.id], RunFolder(root, config), sets[config.data.name])
+        rows[f"study_{study.name}"].append(outcome_row(run))
+        if study.name == "main":
+            for name, measure in _MEASURED.items():
+                rows.setdefault(name, []).extend(measure(run))
+            effective, kernels, swaps = attention_rows(run)
+            rows.setdefault("study_effective", []).extend(effective)
+            rows.setdefault("study_effective_kernels", []).extend(kernels)
+            rows.setdefault("study_kernel_swap", []).extend(swaps)
+        if report is not None:
+            report(f"measured {run.arm} seed {run.seed}")
+    return {name: pd.DataFrame(found) for name, found in rows.items()}
+
+
+def write_tables(tables: Mapping[str, pd.DataFrame], folder: str | Path = DATA) -> None:
+    """Write tables as CSV files, each whole or not at all.
+
+    Raises:
+        TrainError: If the disk is full or the folder cannot be written to.
+    """
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    for name, table in tables.items():
+        content = table.to_csv(index=False, float_format="%.7g").encode()
+        write_whole(Path(folder) / f"{name}.csv", methodcaller("write", content))
+
+
+def load_tables(folder: str | Path = DATA) -> dict[str, pd.DataFrame]:
+    """The tables that stand in a folder, by name."""
+    return {path.stem: pd.read_csv(path) for path in sorted(Path(folder).glob("study_*.csv"))}

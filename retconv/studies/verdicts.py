@@ -1,0 +1,100 @@
+"""Every rule of every study, applied to the stored tables."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from retconv.stats import MIN_SEEDS
+from retconv.studies.decide import decide
+from retconv.studies.tables import DATA, load_tables
+from retconv.sweep import STUDIES, Rule, Study, load_study
+
+NOT_RUN = "not run"
+
+
+def verdicts(folder: str | Path = DATA, studies: Sequence[Study] | None = None) -> pd.DataFrame:
+    """The verdict of every rule, from stored tables alone.
+
+    Args:
+        folder: Where the tables stand.
+        studies: Whose rules; by default of all studies of the package.
+
+    Returns:
+        A row for each rule: ``study``, what the rule says (``claim``, ``table``, ``metric``, ``arm``, ``against``,
+        ``at``, ``versus``, ``expect``, ``threshold``), ``alpha`` of the study and the ``confidence`` of the interval,
+        ``1 − alpha / m`` where m rules read the same table (Bonferroni); ``n``, ``difference``, ``low``, ``high``,
+        ``p`` and ``verdict`` as in ``Decision``; ``scale`` of the runs. Where there are too few seeds, or arms do not
+        have the same, the verdict is ``"not run"``.
+    """
+    tables = load_tables(folder)
+    rows = []
+    for study in map(load_study, STUDIES) if studies is None else studies:
+        sharing = Counter(rule.table for rule in study.rules)
+        for rule in study.rules:
+            table = tables.get(rule.table, pd.DataFrame())
+            confidence = 1 - study.alpha / sharing[rule.table]
+            values = seed_values(rule, table)
+            ran = len(values) >= MIN_SEEDS and values.notna().all()
+            numbers: dict[str, Any] = {"n": len(values.dropna()), "verdict": NOT_RUN}
+            if ran:
+                numbers = asdict(decide(values.to_numpy(), rule.expect, rule.threshold, confidence))
+            scales = table["scale"].unique() if ran else []
+            said = asdict(rule) | {"at": _point(rule.at), "versus": _point(rule.versus)}
+            scale = {"scale": "+".join(map(str, scales))}
+            rows.append(
+                {"study": study.name} | said | {"alpha": study.alpha, "confidence": confidence} | numbers | scale
+            )
+    return pd.DataFrame(rows, columns=_COLUMNS)
+
+
+_COLUMNS = [
+    *("study", "claim", "table", "metric", "arm", "against", "at", "versus", "expect", "threshold"),
+    *("alpha", "confidence", "n", "difference", "low", "high", "p", "verdict", "scale"),
+]
+
+
+def seed_values(rule: Rule, table: pd.DataFrame) -> pd.Series:
+    """The value that each seed gives a rule, by seed; NaN where an arm lacks the seed, empty without runs."""
+    values = _contrast(rule, table, rule.at)
+    return values - _contrast(rule, table, rule.versus) if rule.versus else values
+
+
+def _contrast(rule: Rule, table: pd.DataFrame, point: Mapping[str, Any]) -> pd.Series:
+    values = _metric(table, rule.arm, rule.metric, point)
+    return values - _metric(table, rule.against, rule.metric, point) if rule.against else values
+
+
+def _metric(table: pd.DataFrame, arm: str, metric: str, point: Mapping[str, Any]) -> pd.Series:
+    """By seed, the mean over an arm's rows at a point, such as over layers."""
+    if not {"arm", "seed", metric, *point} <= set(table):
+        return pd.Series(dtype=float)
+    chosen = table["arm"] == arm
+    for column, value in point.items():
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        near = (pd.to_numeric(table[column], errors="coerce") - value).abs() < 1e-9 if number else None
+        chosen &= near if near is not None else table[column].map(str) == str(value)
+    return table[chosen].groupby("seed")[metric].mean()
+
+
+def _point(point: Mapping[str, Any]) -> str:
+    return ", ".join(f"{key}={value}" for key, value in point.items())
+
+
+def readable(table: pd.DataFrame) -> str:
+    """The verdicts as text, one claim a line with its numbers below it."""
+    lines = []
+    for row in table.to_dict("records"):
+        lines.append(f"{row['study']}: {row['claim']}")
+        text = str(row["verdict"])
+        if not math.isnan(row["difference"]):
+            numbers = f"{row['difference']:+.2f} [{row['low']:+.2f}, {row['high']:+.2f}], n = {row['n']:.0f}"
+            text += f": {numbers}, {row['expect']} {row['threshold']:g} expected; {row['scale']}"
+        lines.append(f"    {text}")
+    return "\n".join(lines)

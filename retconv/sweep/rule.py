@@ -1,0 +1,65 @@
+"""Decision rules: what a study's runs must show, written down before they run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from retconv.train.config import option
+from retconv.train.parse import build, nearest
+
+#: Where the whole interval must lie for a claim to hold: above a threshold, below it, or within ± of it.
+EXPECTATIONS = ("above", "below", "within")
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A claim about runs, and how their numbers decide it.
+
+    Each seed gives one value: the metric of ``arm``, less that of ``against`` with the same seed, less the same
+    difference at ``versus``. A value of several rows, such as layers, is their mean. The claim is supported if the
+    whole interval of the mean over seeds lies where ``expect`` says, refuted if all of it lies elsewhere, and undecided
+    otherwise (see ``retconv.studies.decide``).
+    """
+
+    claim: str = option("", "what is claimed, a sentence")
+    arm: str = option("", "arm that it is about")
+    against: str = option("", "arm that it is compared with, seed by seed; without, the arm is taken by itself")
+    table: str = option("", "table of the study's that holds the metric; by default that of its runs")
+    metric: str = option("test_accuracy", "column of the metric; accuracies are in per cent")
+    at: Mapping[str, Any] = field(
+        default_factory=dict, metadata={"help": "values of other columns at which the metric is read"}
+    )
+    versus: Mapping[str, Any] = field(
+        default_factory=dict, metadata={"help": "as at: there the same difference is taken, and subtracted"}
+    )
+    expect: str = option("above", "where the claim says the value lies", choices=EXPECTATIONS)
+    threshold: float = option(0.0, "of it, in the metric's unit, hence percentage points")
+
+
+def parse_rules(values: Any, arms: Mapping[str, Any], name: str, faults: list[str]) -> tuple[Rule, ...]:
+    """The rules of a study file.
+
+    Args:
+        values: As read from YAML.
+        arms: The study's.
+        name: The study's, which names the table of its runs.
+        faults: To which a line is added for each fault.
+    """
+    if not isinstance(values, list):
+        faults.append(f"rules must be a list of rules, got {values!r}")
+        return ()
+    rules = []
+    for i, given in enumerate(values):
+        filled = {"table": f"study_{name}", **given} if isinstance(given, Mapping) else given
+        rule = build(Rule, filled, f"rules.{i}.", faults)
+        if isinstance(rule, Rule):
+            rules.append(rule)
+            if not rule.claim:
+                faults.append(f"rules.{i}.claim must say what is claimed")
+            for key in ("arm", "against"):
+                arm = getattr(rule, key)
+                if arm not in arms and (arm or key == "arm"):
+                    faults.append(f"rules.{i}.{key} {arm!r} is no arm of the study{nearest(str(arm), arms)}")
+    return tuple(rules)

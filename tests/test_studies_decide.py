@@ -1,0 +1,146 @@
+"""Rules decide as they were written: all three verdicts, on planted numbers."""
+
+from __future__ import annotations
+
+import statistics
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
+
+from retconv.studies import decide, verdicts, write_tables
+from retconv.studies.verdicts import readable, seed_values
+from retconv.sweep import Rule, Study, parse_study
+
+TIGHT = (0.98, 1.0, 1.02, 0.99, 1.01)
+WIDE = (-2.0, 4.0, 1.0, -1.0, 3.0)
+
+
+@pytest.mark.parametrize(
+    ("values", "expect", "threshold", "verdict"),
+    [
+        (TIGHT, "above", 0.5, "supported"),
+        (TIGHT, "above", 1.5, "refuted"),
+        (TIGHT, "above", 1.0, "undecided at this n"),
+        (WIDE, "above", 0.5, "undecided at this n"),
+        (TIGHT, "below", 1.5, "supported"),
+        (TIGHT, "below", 0.5, "refuted"),
+        (WIDE, "below", 1.5, "undecided at this n"),
+        (TIGHT, "within", 1.5, "supported"),
+        (TIGHT, "within", 0.5, "refuted"),
+        (tuple(-v for v in TIGHT), "within", 0.5, "refuted"),
+        (TIGHT, "within", 1.0, "undecided at this n"),
+        (WIDE, "within", 2.0, "undecided at this n"),
+    ],
+)
+def test_every_expectation_has_three_verdicts(
+    values: tuple[float, ...], expect: str, threshold: float, verdict: str
+) -> None:
+    assert decide(values, expect, threshold).verdict == verdict
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.lists(st.floats(-5, 5), min_size=3, max_size=8),
+    st.sampled_from(["above", "below", "within"]),
+    st.floats(0, 3),
+    st.sampled_from([0.9, 0.95, 0.99]),
+)
+def test_a_verdict_follows_from_the_t_interval_by_hand(
+    values: list[float], expect: str, threshold: float, confidence: float
+) -> None:
+    """On Python floats: the mean ± t s / √n, and where it lies."""
+    mean, n = statistics.fmean(values), len(values)
+    half = stats.t.ppf((1 + confidence) / 2, n - 1) * statistics.stdev(values) / n**0.5
+    decision = decide(values, expect, threshold, confidence)
+    assert (decision.n, decision.difference) == (n, pytest.approx(mean, abs=1e-9))
+    assert (decision.low, decision.high) == (pytest.approx(mean - half, abs=1e-9), pytest.approx(mean + half, abs=1e-9))
+    low, high = decision.low, decision.high
+    wanted = {
+        "above": (low > threshold, high < threshold),
+        "below": (high < threshold, low > threshold),
+        "within": (low > -threshold and high < threshold, low > threshold or high < -threshold),
+    }[expect]
+    assert decision.verdict == ("supported" if wanted[0] else "refuted" if wanted[1] else "undecided at this n")
+
+
+def test_more_confidence_never_decides_more() -> None:
+    for threshold in (0.9, 0.95, 1.05):
+        sure, surer = (decide(TIGHT, "above", threshold, confidence).verdict for confidence in (0.9, 0.9999))
+        assert surer in (sure, "undecided at this n")
+
+
+def planted(folder: Path, **arms: tuple[float, ...]) -> Path:
+    """A table of runs of study toy: an arm's accuracy by seed, at two data sizes, half as far apart at the larger."""
+    rows = [
+        {"study": "toy", "arm": arm, "seed": seed, "fraction": f, "test_accuracy": 90 + value * scale, "scale": "small"}
+        for arm, values in arms.items()
+        for f, scale in ((0.1, 1.0), (1.0, 0.5))
+        for seed, value in enumerate(values)
+    ]
+    write_tables({"study_toy": pd.DataFrame(rows)}, folder)
+    return folder
+
+
+def toy(*rules: dict) -> Study:
+    arms = {"plain": {"batch_size": 16}, "masked": {}, "absent": {"batch_size": 8}}
+    return parse_study({"recipe": "smoke", "arms": arms, "rules": [{"claim": "So."} | r for r in rules]}, name="toy")
+
+
+def test_planted_tables_give_their_verdicts(tmp_path: Path) -> None:
+    """A difference of about 1 point on a tenth of the data, and of half a point on all."""
+    folder = planted(tmp_path, plain=(0.0, 0.1, 0.2, 0.3, 0.4), masked=(0.98, 1.1, 1.22, 1.29, 1.41))
+    pair = {"arm": "masked", "against": "plain", "at": {"fraction": 0.1}}
+    study = toy(
+        pair | {"threshold": 0.5},
+        pair | {"expect": "below", "threshold": 0.5},
+        pair | {"threshold": 1.0},
+        pair | {"versus": {"fraction": 1.0}, "threshold": 0.3},
+        {"arm": "plain", "at": {"fraction": 1.0}, "threshold": 80},
+        pair | {"arm": "absent"},
+        pair | {"table": "study_nowhere"},
+    )
+    table = verdicts(folder, [study])
+    assert list(table["verdict"]) == [
+        *("supported", "refuted", "undecided at this n", "supported", "supported", "not run", "not run")
+    ]
+    assert list(table["difference"][:4]) == pytest.approx([1.0, 1.0, 1.0, 0.5])
+    assert list(table["n"][:4]) == [5, 5, 5, 5]
+    assert set(table["scale"][:5]) == {"small"}
+    assert table["at"][0] == "fraction=0.1"
+    assert "supported: +1.00 [" in readable(table)
+
+
+def test_alpha_is_shared_by_the_rules_that_read_one_table(tmp_path: Path) -> None:
+    pair = {"arm": "masked", "against": "plain"}
+    study = toy(pair, pair | {"threshold": 1}, pair | {"table": "study_elm"})
+    assert list(verdicts(tmp_path, [study])["confidence"]) == pytest.approx([0.975, 0.975, 0.95])
+
+
+def test_arms_that_differ_in_their_seeds_are_not_compared(tmp_path: Path) -> None:
+    folder = planted(tmp_path, plain=(0.0, 0.1, 0.2), masked=(1.0, 1.1, 1.2, 1.3))
+    (row,) = verdicts(folder, [toy({"arm": "masked", "against": "plain"})]).to_dict("records")
+    assert (row["verdict"], row["n"]) == ("not run", 3)
+
+
+def test_rows_of_one_seed_are_averaged() -> None:
+    """As over layers; and what is asked for is found among numbers, words and truth values alike."""
+    table = pd.DataFrame(
+        {
+            "arm": "elm", "seed": [0, 0, 0, 1, 1, 1], "layer": ["0", "1", "all"] * 2, "last": True,
+            "k": [1.0, 3.0, None] * 2, "convolution": [0.2, 0.4, 9.0, 0.5, 0.7, 8.0],
+        }
+    )  # fmt: skip
+    rule = Rule(claim="So.", arm="elm", metric="convolution")
+    means = {"layer": 0}, {"layer": "all", "last": True}, {"k": 3}, {"last": True}, {"last": False}
+    values = [seed_values(Rule(**vars(rule) | {"at": at}), table).tolist() for at in means]
+    assert values == [[0.2, 0.5], [9.0, 8.0], [0.4, 0.7], pytest.approx([3.2, 9.2 / 3]), []]
+
+
+def test_without_tables_nothing_is_decided(tmp_path: Path) -> None:
+    table = verdicts(tmp_path)
+    assert set(table["verdict"]) == {"not run"}
+    assert len(table) > 25

@@ -1,0 +1,145 @@
+"""The studies of the package: every file parses, says beforehand what decides it, and every arm of it trains."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from click.testing import CliRunner
+from training import few_digits
+
+from retconv.data import Dataset
+from retconv.sweep import STUDIES, Study, load_study, parse_study
+from retconv.sweep.__main__ import main
+from retconv.train import Config, Trainer
+
+FIVE = ("controls", "data_size", "main", "models", "placement")
+#: Columns that rules may read, by table; those of runs are ``RUNS``.
+MEASURED = {
+    "study_elm": {"convolution", "last"},
+    "study_kernel_swap": {"change", "kind", "k", "layer"},
+    "study_grid_transfer": {"change", "factor"},
+}
+RUNS = {"test_accuracy", "fraction"}
+
+
+def test_the_studies_are_those_of_the_package() -> None:
+    assert set(STUDIES) == {*FIVE, "digits"}
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_a_study_says_beforehand_what_decides_it(name: str) -> None:
+    study = load_study(name)
+    assert study.hypothesis.endswith(".")
+    assert study.rules
+    assert all(rule.claim.endswith(".") for rule in study.rules)
+    for rule in study.rules:
+        readable = RUNS if rule.table == f"study_{name}" else MEASURED[rule.table]
+        assert {rule.metric, *rule.at, *rule.versus} <= readable
+
+
+@pytest.mark.parametrize("name", FIVE)
+def test_arms_are_distinct_and_paired_by_five_seeds(name: str) -> None:
+    """Also those of the small twin, which has the same arms."""
+    whole, twin = load_study(name), load_study(name, small=True)
+    assert set(whole.arm_of.values()) == set(twin.arm_of.values()) == set(whole.arms)
+    assert (whole.scale, twin.scale) == ("full", "small")
+    for study in (whole, twin):
+        assert all(sorted(c.seed for c in unit) == [0, 1, 2, 3, 4] for unit in study.units())
+        assert len(study.units()) == len(study.arms) * len(study.grid.get("data.fraction", [1]))
+    assert not {c.id for c in whole.configs} & {c.id for c in twin.configs}
+
+
+@pytest.mark.parametrize("name", FIVE)
+def test_pooling_is_held_equal(name: str) -> None:
+    """Except in arms that are about it."""
+    study = load_study(name)
+    tokens = {study.arm_of[c.id] for c in study.configs if c.model.options["pooling"] != "avg"}
+    assert tokens == {"controls": {"token"}, "models": {"vit_reference_token"}}.get(name, set())
+
+
+def test_what_two_studies_share_is_one_run() -> None:
+    runs = {name: {s.arm_of[c.id]: c.id for c in s.configs if c.data.fraction == 1} for name, s in studies().items()}
+    plain = [runs[name][arm] for name, arm in (*((n, "plain") for n in FIVE if n != "models"), ("models", "vit_plain"))]
+    masked = [runs["main"]["gmm_5"], runs["controls"]["gmm"], runs["data_size"]["gmm"], runs["models"]["vit_gmm"]]
+    assert len(set(plain)) == len(set(masked)) == 1
+    assert runs["main"]["manhattan_learnt"] == runs["data_size"]["manhattan_learnt"]
+
+
+def test_the_reference_recipe_selects_nothing_and_the_others_on_validation() -> None:
+    study = load_study("models")
+    for config in study.configs:
+        reference = study.arm_of[config.id].startswith("vit_reference")
+        assert (config.select, config.data.validation) == (("last", 0.0) if reference else ("best", 0.1))
+        assert config.augment.repeats == (3 if reference else 1)
+
+
+def studies() -> dict[str, Study]:
+    return {name: load_study(name) for name in FIVE}
+
+
+def distinct(small: bool) -> dict[str, list[Config]]:
+    """Two seeds of every arm of every study, each once; of data sizes, the smallest."""
+    found: dict[str, list[Config]] = {}
+    for name in FIVE:
+        study = load_study(name, small)
+        for unit in sorted(study.units(), key=lambda unit: unit[0].data.fraction, reverse=True):
+            arm = study.arm_of[unit[0].id]
+            if not any(unit[:2] == other for other in found.values()):
+                found[f"{name}/{arm}"] = unit[:2]
+    return found
+
+
+@pytest.mark.parametrize("configs", distinct(small=True).values(), ids=distinct(small=True).keys())
+def test_every_arm_of_a_small_twin_takes_a_step(configs: list[Config]) -> None:
+    takes_a_step([replace(config, batch_size=8) for config in configs], few_digits())
+
+
+FULL = distinct(small=False)
+
+
+@pytest.mark.parametrize("configs", FULL.values(), ids=FULL.keys())
+def test_every_arm_in_full_takes_a_step(configs: list[Config]) -> None:
+    """In its own precision, on two random images of CIFAR-10's shape: what a GPU will be given does run."""
+    images = torch.randint(0, 256, (200, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    labels = torch.arange(200) % 10
+    names, centre = tuple("abcdefghij"), (0.5, 0.5, 0.5)
+    data = Dataset("cifar10", images, labels, images, labels, names, centre, centre, flip=True, source="random")
+    kept = replace(configs[0].data, validation=0.0)
+    takes_a_step([replace(c, batch_size=2, select="last", data=kept) for c in configs], data)
+
+
+def takes_a_step(configs: list[Config], data: Dataset) -> None:
+    trainer = Trainer(configs, data)
+    before = [p.detach().clone() for p in trainer.parameters]
+    trainer.step()
+    trainer.require_finite(None)
+    assert torch.isfinite(trainer.loss_sum).all()
+    assert any(not torch.equal(a, b) for a, b in zip(before, trainer.parameters, strict=True))
+
+
+def test_list_without_a_study_lists_the_studies() -> None:
+    output = CliRunner().invoke(main, ["--list"]).output
+    assert all(
+        f"{study.name:<12}{len(study.configs):>4} runs  {study.hypothesis}" in output for study in studies().values()
+    )
+
+
+def test_list_names_the_arms_of_a_twin(tmp_path) -> None:
+    output = CliRunner().invoke(main, ["main", "--small", "--list", "--root", str(tmp_path)]).output
+    assert "missing   gmm_5  " in output
+    assert "0 of 55 runs finished" in output
+
+
+def test_the_small_twin_puts_its_options_before_those_of_the_arm() -> None:
+    """What stands in for a recipe must not undo what an arm is about."""
+    study = {
+        "recipe": "smoke",
+        "set": {"optim.lr": 1e-2},
+        "arms": {"one": {"optim.weight_decay": 0.5}, "other": {}},
+        "small": {"recipe": "small", "arms": {"one": {"optim.lr": 1.0, "optim.weight_decay": 1.0, "batch_size": 4}}},
+    }
+    one, other = parse_study(study, small=True).configs
+    assert (one.optim.lr, one.optim.weight_decay, one.batch_size) == (1e-2, 0.5, 4)
+    assert (other.optim.lr, other.optim.weight_decay, other.batch_size) == (1e-2, 0.05, 32)
