@@ -20,24 +20,26 @@ from retconv.masks import GaussianMixtureMask, RetNetMask
 
 F64 = torch.float64
 every_recomputed = pytest.mark.parametrize("placement", [p for p, names in BACKENDS.items() if "recompute" in names])
-#: Scores of a block for each thread, tokens from which on a table is read, and scores of a slab of which blocks are
-#: parts: whole heads together, a few elements, and a few rows at a time, dense or from a table.
+#: Half the scores of a block for each thread, tokens from which on a table is read, scores of a slab of which blocks
+#: are parts, and of one that is added by itself: whole heads together, some elements, and some rows, dense or by table.
 CUTS = {
-    "heads": (2**18, 2000, 1),
-    "elements": (700, 2000, 1),
-    "rows": (60, 2000, 1),
-    "runs of heads": (2**18, 1, 2**17),
-    "runs": (60, 1, 2**17),
-    "slabs": (60, 1, 1),
+    "heads": (2**18, 2000, 1, 1),
+    "elements": (700, 2000, 1, 1),
+    "rows": (60, 2000, 1, 1),
+    "runs of heads": (2**18, 1, 2**17, 2**14),
+    "runs": (60, 1, 2**17, 2**14),
+    "one slab after another": (60, 1, 2**17, 1),
+    "parts of slabs": (60, 1, 1, 1),
 }
 every_cut = pytest.mark.parametrize("cut", CUTS)
 
 
 def set_cut(monkeypatch: pytest.MonkeyPatch, cut: str, threads: int = 2) -> None:
-    block, tokens, large = CUTS[cut]
+    block, tokens, large, small = CUTS[cut]
     monkeypatch.setattr(blocks, "BLOCK", block)
     monkeypatch.setattr(rows, "TABLE_TOKENS", tokens)
     monkeypatch.setattr(rows, "LARGE", large)
+    monkeypatch.setattr(rows, "SMALL", small)
     # Blocks are shared out to more threads than the tests run on.
     monkeypatch.setattr(recompute, "threads_of", lambda device: threads)
 
@@ -144,9 +146,8 @@ def test_autocast_reaches_no_block() -> None:
 def test_runs_hold_every_row_of_the_mask(shape: tuple[int, ...], large: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Bit for bit; and the table is smaller than the mask by about n_1 / 2."""
     monkeypatch.setattr(rows, "LARGE", large)
-    monkeypatch.setattr(blocks, "BLOCK", 50)
     kernel, grid = kernel_of(shape, 5), Grid(shape, prefix=2)
-    table = rows.TableRows(kernel, HEADS, 1, shape, grid.prefix, threads=2)
+    table = rows.TableRows(kernel, HEADS, 1, shape, grid.prefix, threads=2, size=50)
     read = torch.ones(HEADS, grid.length, grid.length, dtype=F64)
     for block in (block for group in table.groups() for block in group if block.first >= grid.prefix):
         part = table.read(block).reshape(block.last - block.first, grid.size)
@@ -169,18 +170,15 @@ def count_rows(given: Iterable[blocks.Block], elements: int, length: int, limit:
 
 @pytest.mark.parametrize("threads", [1, 2, 5])
 @pytest.mark.parametrize(("heads", "batch", "length"), [(3, 5, 8), (2, 7, 64), (1, 1, 9), (12, 1, 16)])
-def test_blocks_cover_every_score_once(
-    heads: int, batch: int, length: int, threads: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_blocks_cover_every_score_once(heads: int, batch: int, length: int, threads: int) -> None:
     for limit in (1, 100, 700, 6000, 10**6):
-        monkeypatch.setattr(blocks, "BLOCK", limit)
         largest = 2 * threads * max(limit, length**2)
-        given = blocks.elements(heads, batch, length, threads)
+        given = blocks.elements(heads, batch, length, threads, limit)
         assert_exact(count_rows(given, heads * batch, length, largest), torch.ones(heads * batch, length))
         for step in (1, 2):
             last = length - length % step
             largest = 2 * threads * max(limit, step * length)
-            count = count_rows(blocks.cut(0, 0, last, length, threads, step), 1, length, largest)
+            count = count_rows(blocks.cut(0, 0, last, length, threads, limit, step), 1, length, largest)
             assert_exact(count[0, :last], torch.ones(last))
             assert not bool(count[0, last:].any())
 
@@ -242,6 +240,8 @@ def test_auto_takes_the_fastest_exact_backend(monkeypatch: pytest.MonkeyPatch) -
     assert choice("multiply_logits", many, grid) == "recompute"
     assert choice("multiply_logits", many, grid, dropout_p=0.1) == "reference"
     assert choice("bias_logits", many, grid) == "recompute"
+    assert choice("bias_logits", one, grid) == "recompute", "few tokens"
+    monkeypatch.setattr(rows, "TABLE_TOKENS", 16)
     assert choice("bias_logits", one, grid) == "channels"
     with torch.no_grad():
         assert choice("bias_logits", many, grid) == "sdpa"

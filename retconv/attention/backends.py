@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from retconv.attention import blocks, channels, recompute, reference
+from retconv.attention import blocks, channels, recompute, reference, rows
 from retconv.attention.inputs import MaskLike, Source, check_bias, check_dropout, check_qkv
 from retconv.grid import Grid
 from retconv.operators import operator
@@ -75,6 +75,8 @@ class Call:
         if (
             channels.applies(self.mask)
             and self.bias is None
+            # On a CPU, wider queries and keys cost more than a dense bias of few tokens.
+            and (self.q.device.type != "cpu" or self.q.shape[2] >= rows.TABLE_TOKENS)
             and not torch.compiler.is_compiling()
             and channels.precise(self.mask, self.source.grid, self.q.dtype)
         ):

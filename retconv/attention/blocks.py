@@ -16,6 +16,14 @@ from torch import Tensor
 
 #: Scores for each thread in a block, 1 MiB in float32: a backward pass works on three such blocks at a time.
 BLOCK = 2**18
+#: Heads of up to so many channels have blocks twice as large: less is computed for each score, and an operation must
+#: outweigh the start of its threads.
+NARROW = 32
+
+
+def block_size(dim: int) -> int:
+    """How many scores a block has for each thread, for heads of so many channels."""
+    return 2 * BLOCK if dim <= NARROW else BLOCK
 
 
 @dataclass(frozen=True)
@@ -58,14 +66,14 @@ class Block:
         return x[head : self.stop // x.shape[1]].flatten(0, 1)
 
 
-def whole(length: int) -> bool:
+def whole(length: int, size: int) -> bool:
     """Whether matrices of this many tokens are small enough to be taken whole."""
-    return length**2 <= BLOCK
+    return length**2 <= size
 
 
-def elements(heads: int, batch: int, length: int, threads: int) -> Iterator[Block]:
-    """Blocks of whole matrices, of about ``BLOCK`` scores for each thread."""
-    together = threads * max(1, round(BLOCK / length**2))
+def elements(heads: int, batch: int, length: int, threads: int, size: int) -> Iterator[Block]:
+    """Blocks of whole matrices, of about ``size`` scores for each thread."""
+    together = threads * max(1, round(size / length**2))
     if batch <= together:
         together = batch * (together // batch)
         for start in range(0, heads * batch, together):
@@ -77,10 +85,10 @@ def elements(heads: int, batch: int, length: int, threads: int) -> Iterator[Bloc
             yield Block(head * batch + start, head * batch + min(start + together, batch), 0, length)
 
 
-def cut(element: int, first: int, last: int, columns: int, threads: int, step: int = 1) -> Iterator[Block]:
-    """Blocks of an element's rows, in steps of rows that must stay together, about ``BLOCK`` scores for each thread."""
+def cut(element: int, first: int, last: int, columns: int, threads: int, size: int, step: int = 1) -> Iterator[Block]:
+    """Blocks of an element's rows, in steps of rows that must stay together, about ``size`` scores for each thread."""
     steps = (last - first) // step
-    together = threads * max(1, round(BLOCK / (columns * step)))
+    together = threads * max(1, round(size / (columns * step)))
     # Equal blocks, rather than large ones and a small rest; what no multiple of the threads holds comes last.
     together = math.ceil(steps / max(1, round(steps / together)) / threads) * threads if steps else 1
     at = 0

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from retconv.attention import rows as mask_rows
-from retconv.attention.blocks import Block, threads_of
+from retconv.attention.blocks import Block, block_size, threads_of
 from retconv.attention.inputs import Source
 from retconv.attention.rows import DenseRows, TableRows
 from retconv.attention.sums import Sums, gathered, scattered
@@ -56,11 +56,11 @@ class _Work:
     ) -> None:
         self.batch, self.heads, self.length, _ = q.shape
         self.dtype = torch.promote_types(q.dtype, torch.float32)
-        mask, threads = mask.to(self.dtype), threads_of(q.device)
+        mask, threads, size = mask.to(self.dtype), threads_of(q.device), block_size(max(q.shape[-1], v.shape[-1]))
         self.rows: DenseRows | TableRows = (
-            TableRows(mask, self.heads, self.batch, tuple(shape), prefix, threads)
+            TableRows(mask, self.heads, self.batch, tuple(shape), prefix, threads, size)
             if shape
-            else DenseRows(mask, self.heads, self.batch, threads)
+            else DenseRows(mask, self.heads, self.batch, threads, size)
         )
         self.bias = bias if bias is None else bias.to(self.dtype)
         self.scale = scale
@@ -190,31 +190,36 @@ def _attend_backward(
         dq, dk, dv = (torch.empty_like(x, memory_format=torch.contiguous_format) for x in (work.q, work.k, work.v))
         dbias = torch.zeros_like(work.bias) if work.bias is not None and needs_bias else None
         buffers = [work.scratch() for _ in range(3)]
+
+        def step(block: Block, keys: Sums, values: Sums) -> None:
+            factor, spare, d = (work.view(block, buffer) for buffer in buffers)
+            m, g_rows = work.mask(block), block.rows(g)
+            work.scores(block, factor)
+            weights = work.weights(placement, block, factor, m, spare)
+            values.add(block, weights, g_rows)
+            torch.bmm(g_rows, block.all(work.v).mT, out=d)
+            if placement in ("multiply_logits", "bias_logits"):
+                _softmax_backward(d, weights)
+                if dbias is not None:
+                    work.add_bias(block, dbias, d)
+            if m is not None:
+                part, free = work.part(d, m), work.part(spare, m)
+                work.rows.add(block, part, None if placement == "bias_logits" else work.part(factor, m), free)
+                if placement != "bias_logits":
+                    part.mul_(m)
+            if placement == "multiply_weights":
+                _softmax_backward(d, factor)
+                if dbias is not None:
+                    work.add_bias(block, dbias, d)
+            out = block.rows(dq)
+            torch.baddbmm(out, d, block.all(work.k), beta=0, alpha=scale, out=out)
+            keys.add(block, d, block.rows(work.q), scale)
+
         for group in work.groups:
             keys, values = Sums(dk, group), Sums(dv, group)
             for block in group:
-                factor, spare, d = (work.view(block, buffer) for buffer in buffers)
-                m, g_rows = work.mask(block), block.rows(g)
-                work.scores(block, factor)
-                weights = work.weights(placement, block, factor, m, spare)
-                values.add(block, weights, g_rows)
-                torch.bmm(g_rows, block.all(work.v).mT, out=d)
-                if placement in ("multiply_logits", "bias_logits"):
-                    _softmax_backward(d, weights)
-                    if dbias is not None:
-                        work.add_bias(block, dbias, d)
-                if m is not None:
-                    part, free = work.part(d, m), work.part(spare, m)
-                    work.rows.add(block, part, None if placement == "bias_logits" else work.part(factor, m), free)
-                    if placement != "bias_logits":
-                        part.mul_(m)
-                if placement == "multiply_weights":
-                    _softmax_backward(d, factor)
-                    if dbias is not None:
-                        work.add_bias(block, dbias, d)
-                out = block.rows(dq)
-                torch.baddbmm(out, d, block.all(work.k), beta=0, alpha=scale, out=out)
-                keys.add(block, d, block.rows(work.q), scale)
+                # A function of its own: it holds no part of a table while the next is made.
+                step(block, keys, values)
             keys.close()
             values.close()
         return (

@@ -8,7 +8,6 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from retconv.attention import blocks
 from retconv.attention.blocks import Block, cut, elements, whole
 from retconv.convert import fold, unfold
 
@@ -16,6 +15,8 @@ from retconv.convert import fold, unfold
 TABLE_TOKENS = 1024
 #: From this many scores in a slab on, blocks are parts of one slab.
 LARGE = 2**17
+#: From this many scores in a slab on, slabs are added to the gradient one by one.
+SMALL = 2**14
 #: Up to this many elements of a batch are added one by one.
 FEW = 4
 
@@ -41,8 +42,12 @@ def runs(kernel: Tensor, shape: tuple[int, ...]) -> Tensor:
 def kernel_of_runs(table: Tensor, shape: tuple[int, ...]) -> Tensor:
     """The adjoint of ``runs``: sums of the table's entries that are one entry of the kernel."""
     rest, sides = math.prod(shape[1:]), tuple(shape[1:])
-    slabs = table.view(len(table), rest, -1, rest).transpose(1, 2)
+    slabs = table.reshape(len(table), rest, -1, rest).transpose(1, 2)
     return fold(slabs.reshape(len(table), -1, *sides, *sides), sides)
+
+
+def _add(total: Tensor, part: Tensor, factor: Tensor | None) -> None:
+    total.add_(part) if factor is None else total.addcmul_(part, factor)
 
 
 class DenseRows:
@@ -53,18 +58,19 @@ class DenseRows:
     #: The order of queries: their own.
     order = None
 
-    def __init__(self, mask: Tensor, heads: int, batch: int, threads: int) -> None:
-        self.mask, self.heads, self.batch, self.threads = mask.contiguous(), heads, batch, threads
+    def __init__(self, mask: Tensor, heads: int, batch: int, threads: int, size: int) -> None:
+        self.mask, self.heads, self.batch = mask.contiguous(), heads, batch
+        self.threads, self.size = threads, size
         self.gradient: Tensor | None = None
 
     def groups(self) -> Iterator[list[Block]]:
         """Blocks by the elements that they are parts of."""
         length = self.mask.shape[-1]
-        if whole(length):
-            yield from ([block] for block in elements(self.heads, self.batch, length, self.threads))
+        if whole(length, self.size):
+            yield from ([block] for block in elements(self.heads, self.batch, length, self.threads, self.size))
         else:
             for element in range(self.heads * self.batch):
-                yield list(cut(element, 0, length, length, self.threads))
+                yield list(cut(element, 0, length, length, self.threads, self.size))
 
     def read(self, block: Block) -> Tensor:
         """``(heads, 1, rows, length)``, to be broadcast over the batch."""
@@ -81,7 +87,7 @@ class DenseRows:
             factor = factor if factor is None else factor.flatten(0, 1)[None]
         if part.shape[1] <= FEW:
             for b in range(part.shape[1]):
-                total.add_(part[:, b]) if factor is None else total.addcmul_(part[:, b], factor[:, b])
+                _add(total, part[:, b], None if factor is None else factor[:, b])
         else:
             total += (part if factor is None else torch.mul(part, factor, out=spare)).sum(dim=1)
 
@@ -98,9 +104,10 @@ class TableRows:
     """
 
     def __init__(
-        self, kernel: Tensor, heads: int, batch: int, shape: tuple[int, ...], prefix: int, threads: int
+        self, kernel: Tensor, heads: int, batch: int, shape: tuple[int, ...], prefix: int, threads: int, size: int
     ) -> None:
-        self.kernel, self.heads, self.batch, self.threads = kernel, heads, batch, threads
+        self.kernel, self.heads, self.batch = kernel, heads, batch
+        self.threads, self.size = threads, size
         self.shape, self.prefix = shape, prefix
         self.step, self.tokens = math.prod(shape[1:]), math.prod(shape)  # R and N
         self.slabs = self.step * self.tokens < LARGE
@@ -111,18 +118,17 @@ class TableRows:
         self.gradient: Tensor | None = None
         self._first, self._tables = 0, kernel.new_empty(0)
         self._sums: Tensor | None = None
-        self._skewed: Tensor | None = None
 
     def groups(self) -> Iterator[list[Block]]:
         """Blocks by element: rows of prefix tokens, then several slabs at a time, or a part of one."""
         for element in range(self.heads * self.batch):
             length = self.prefix + self.tokens
-            group = list(cut(element, 0, self.prefix, length, 1))
+            group = list(cut(element, 0, self.prefix, length, 1, self.size))
             if self.slabs:
-                group += cut(element, self.prefix, length, length, self.threads, self.step)
+                group += cut(element, self.prefix, length, length, self.threads, self.size, self.step)
             else:
                 for first in range(self.prefix, length, self.step):
-                    group += cut(element, first, first + self.step, length, self.threads)
+                    group += cut(element, first, first + self.step, length, self.threads, self.size)
             yield group
 
     def read(self, block: Block) -> Tensor:
@@ -131,23 +137,37 @@ class TableRows:
 
     def add(self, block: Block, part: Tensor, factor: Tensor | None, spare: Tensor) -> None:
         """Add a part of the shape that was read, times a factor, summed over equal entries, to the gradient."""
+        head = self._table(block)
         if self._sums is None:
-            self._sums = torch.zeros_like(self._tables)
+            self._sums = head.new_zeros(len(self._tables), self.threads if self.slabs else 1, *head.shape)
         sums = self._sums[block.heads(self.kernel, self.batch).start - self._first]
         part, factor = part[0, 0], None if factor is None else factor[0, 0]
         if not self.slabs:
-            total = self._window(sums, block)
-            total.add_(part) if factor is None else total.addcmul_(part, factor)
-            return
-        # Each slab is written one step further to the right than the one before: equal entries stand in one column.
+            _add(self._window(sums[0], block), part, factor)
+        elif self.step * self.tokens >= SMALL:
+            self._add_slabs(sums, block, part, factor)
+        else:
+            self._add_skewed(sums[0], block, part, factor)
+
+    def _add_slabs(self, sums: Tensor, block: Block, part: Tensor, factor: Tensor | None) -> None:
+        """One slab of each lane at a time, each lane to sums of its own."""
+        lanes, count = block.lanes, part.shape[0] // block.lanes
+        parts = part.unflatten(0, (lanes, count))
+        factors = None if factor is None else factor.unflatten(0, (lanes, count))
+        first = sums.storage_offset() + block.first - self.prefix
+        strides = (sums.stride(0) + count * self.step, sums.stride(1), 1)
+        for slab in range(count):
+            total = sums.as_strided((lanes, self.step, self.tokens), strides, first + slab * self.step)
+            _add(total, parts[:, slab], None if factors is None else factors[:, slab])
+
+    def _add_skewed(self, sums: Tensor, block: Block, part: Tensor, factor: Tensor | None) -> None:
+        """All slabs at once, each written one step further to the right: equal entries stand in one column."""
         slabs, step, size = part.shape
         width = size + (slabs - 1) * step
-        if self._skewed is None or self._skewed.shape[0] != slabs:
-            self._skewed = part.new_zeros(slabs, step, width)
-        view = self._skewed.as_strided((slabs, step, size), (step * width + step, width, 1))
-        view.copy_(part) if factor is None else torch.mul(part, factor, out=view)
+        skewed = part.new_zeros(slabs, step, width)
+        _add(skewed.as_strided((slabs, step, size), (step * width + step, width, 1)), part, factor)
         first = block.first - self.prefix
-        sums[:, first : first + width] += self._skewed.sum(dim=0)
+        sums[:, first : first + width] += skewed.sum(dim=0)
 
     def total(self) -> Tensor:
         """The gradient of the kernel."""
@@ -164,18 +184,20 @@ class TableRows:
         return table[row : row + count, start : start + self.tokens]
 
     def _table(self, block: Block) -> Tensor:
-        """The table of the block's head: as many heads are made at once as ``BLOCK`` holds."""
+        """The table of the block's head: as many heads are made at once as a block of two threads has scores."""
         head = block.heads(self.kernel, self.batch).start
         if not self._first <= head < self._first + len(self._tables):
             self._flush()
-            together = max(1, 2 * blocks.BLOCK // ((2 * self.shape[0] - 1) * self.step**2))
+            together = max(1, 2 * self.size // ((2 * self.shape[0] - 1) * self.step**2))
             self._first, self._tables = head, runs(self.kernel[head : head + together], self.shape)
         return self._tables[head - self._first]
 
     def _flush(self) -> None:
-        """Add the sums of tables to the gradient of the kernel."""
+        """Let the tables go, and add their sums to the gradient of the kernel."""
+        self._tables = self.kernel.new_empty(0)
         if self._sums is not None:
             if self.gradient is None:
                 self.gradient = torch.zeros_like(self.kernel)
-            self.gradient[self._first : self._first + len(self._sums)] += kernel_of_runs(self._sums, self.shape)
-            self._sums = None
+            sums, self._sums = self._sums, None
+            sums = sums.squeeze(1) if sums.shape[1] == 1 else sums.sum(dim=1)
+            self.gradient[self._first : self._first + len(sums)] += kernel_of_runs(sums, self.shape)

@@ -12,38 +12,35 @@ from retconv.attention.blocks import Block
 class Sums:
     """``Σ scale · weightsᵀ rows`` over a group of blocks, for the elements of ``(heads, batch, length, d)`` it holds.
 
-    A group of several blocks, or lanes, sums the transpose, ``rowsᵀ weights``, one sum for each lane: such a product reads the
+    A group of several blocks, or lanes, sums the transpose, ``rowsᵀ weights``, one sum for each lane: it reads the
     weights along their rows. Down their columns it would take twice as long where the length is a power of 2, since
-    these fall on the same few lines of the cache.
+    these fall on the same few lines of the cache. Only long sequences are summed in the result itself, to save memory.
     """
 
     def __init__(self, out: Tensor, group: list[Block]) -> None:
         self.out = out.flatten(0, 1)[group[0].start : group[0].stop]
-        self.lanes = max(block.lanes for block in group)
+        lanes = max(block.lanes for block in group)
+        self.several = len(group) > 1 or lanes > 1
         self.sums: Tensor | None = None
-        if len(group) > 1 or self.lanes > 1:
-            size = self.out.shape[2], self.out.shape[1]
-            if self.lanes * self.out.numel() > blocks.BLOCK:
-                # Long sequences have one sum, in the memory of the result.
-                self.lanes = 1
-                self.sums = self.out.view(1, *size).zero_()
-            else:
-                self.sums = out.new_zeros(self.lanes, *size)
+        if self.several and lanes * self.out.numel() <= blocks.BLOCK:
+            self.sums = out.new_zeros(lanes, self.out.shape[2], self.out.shape[1])
+        elif self.several:
+            self.out.zero_()
 
     def add(self, block: Block, weights: Tensor, rows: Tensor, scale: float = 1.0) -> None:
         """Add the product of a block's ``(matrices, rows, length)`` and ``(matrices, rows, d)``."""
-        if self.sums is None:
-            torch.baddbmm(self.out, weights.mT, rows, beta=0, alpha=scale, out=self.out)
+        if self.sums is not None:
+            sums = self.sums[: block.lanes]
+            torch.baddbmm(sums, rows.mT, weights, alpha=scale, out=sums)
             return
-        if block.lanes > self.lanes:
+        if block.lanes > 1:
             weights, rows = weights.flatten(0, 1)[None], rows.flatten(0, 1)[None]
-        sums = self.sums[: weights.shape[0]]
-        torch.baddbmm(sums, rows.mT, weights, alpha=scale, out=sums)
+        torch.baddbmm(self.out, weights.mT, rows, beta=int(self.several), alpha=scale, out=self.out)
 
     def close(self) -> None:
         """Write the sum over lanes to the result."""
         if self.sums is not None:
-            self.out.copy_(self.sums.sum(dim=0).t())
+            self.out[0] = self.sums.sum(dim=0).t()
 
 
 def gathered(x: Tensor, dtype: torch.dtype, order: Tensor | None = None) -> Tensor:
