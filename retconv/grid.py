@@ -198,7 +198,14 @@ class Grid:
             )
 
 
-@lru_cache(maxsize=64)
 def cached_offsets(grid: Grid, device: torch.device, dtype: torch.dtype) -> Tensor:
     """``grid.offsets`` in a floating dtype, kept between calls; callers must not write to it."""
+    # torch.compile looks through a cache, and warns that it does.
+    return _offsets(grid, device, dtype) if torch.compiler.is_compiling() else _kept_offsets(grid, device, dtype)
+
+
+def _offsets(grid: Grid, device: torch.device, dtype: torch.dtype) -> Tensor:
     return grid.offsets(device).to(dtype)
+
+
+_kept_offsets = lru_cache(maxsize=64)(_offsets)

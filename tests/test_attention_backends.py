@@ -1,5 +1,7 @@
 """Every fast backend is the reference, gradients included, and keeps nothing large for backward."""
 
+from collections.abc import Iterable
+
 import pytest
 import torch
 from attention_cases import BATCH, SOFTMAX, bias_for, gradients, kernel_for, qkv
@@ -8,7 +10,7 @@ from hypothesis import HealthCheck, settings
 from strategies import HEADS, every_grid, kernel_of, normal
 from torch import Tensor
 
-from retconv.attention import BACKENDS, PLACEMENTS, blocks, multiply_logits, recompute
+from retconv.attention import BACKENDS, PLACEMENTS, blocks, multiply_logits, recompute, rows
 from retconv.attention.backends import Call
 from retconv.attention.inputs import Source
 from retconv.bench.timing import peak_bytes
@@ -18,26 +20,28 @@ from retconv.masks import GaussianMixtureMask, RetNetMask
 
 F64 = torch.float64
 every_recomputed = pytest.mark.parametrize("placement", [p for p, names in BACKENDS.items() if "recompute" in names])
-#: Scores of a block, tokens from which on a table is read, and scores of a slab that is added by itself: whole heads
-#: together, a few elements, and a few rows at a time, dense or from a table.
+#: Half the scores of a block for each thread, tokens from which on a table is read, scores of a slab of which blocks
+#: are parts, and of one that is added by itself: whole heads together, some elements, and some rows, dense or by table.
 CUTS = {
-    "heads": (2**19, 2000, 1),
-    "elements": (900, 2000, 1),
-    "rows": (60, 2000, 1),
-    "runs of heads": (2**19, 1, 2**17),
-    "runs": (60, 1, 2**17),
-    "slabs": (200, 1, 1),
+    "heads": (2**18, 2000, 1, 1),
+    "elements": (700, 2000, 1, 1),
+    "rows": (60, 2000, 1, 1),
+    "runs of heads": (2**18, 1, 2**17, 2**14),
+    "runs": (60, 1, 2**17, 2**14),
+    "one slab after another": (60, 1, 2**17, 1),
+    "parts of slabs": (60, 1, 1, 1),
 }
 every_cut = pytest.mark.parametrize("cut", CUTS)
 
 
-def set_cut(monkeypatch: pytest.MonkeyPatch, cut: str) -> None:
-    block, tokens, large = CUTS[cut]
+def set_cut(monkeypatch: pytest.MonkeyPatch, cut: str, threads: int = 2) -> None:
+    block, tokens, large, small = CUTS[cut]
     monkeypatch.setattr(blocks, "BLOCK", block)
-    monkeypatch.setattr(blocks, "TABLE_TOKENS", tokens)
-    monkeypatch.setattr(blocks, "LARGE", large)
-    # Padding of rows at every other length.
-    monkeypatch.setattr(blocks, "ALIASED", 2)
+    monkeypatch.setattr(rows, "TABLE_TOKENS", tokens)
+    monkeypatch.setattr(rows, "LARGE", large)
+    monkeypatch.setattr(rows, "SMALL", small)
+    # Blocks are shared out to more threads than the tests run on.
+    monkeypatch.setattr(recompute, "threads_of", lambda device: threads)
 
 
 def check_against_reference(
@@ -65,8 +69,8 @@ def check_against_reference(
 def test_blocks_are_the_reference(
     shape: tuple[int, ...], seed: int, placement: str, cut: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Output and gradients in q, k, v, mask and bias, however the scores are cut."""
-    set_cut(monkeypatch, cut)
+    """Output and gradients in q, k, v, mask and bias, however the scores are cut and shared out."""
+    set_cut(monkeypatch, cut, threads=1 + seed % 3)
     check_against_reference(placement, "recompute", shape, seed, F64)
 
 
@@ -137,32 +141,46 @@ def test_autocast_reaches_no_block() -> None:
     assert_close(out, multiply_logits(q.double(), k.double(), v.double(), mask.double(), grid, backend="reference"))
 
 
+@pytest.mark.parametrize("large", [1, 2**17], ids=["parts of a slab", "several slabs"])
 @pytest.mark.parametrize("shape", [(7,), (1, 6), (3, 5), (5, 3), (2, 3, 4)])
-def test_runs_hold_every_row_of_the_mask(shape: tuple[int, ...]) -> None:
+def test_runs_hold_every_row_of_the_mask(shape: tuple[int, ...], large: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Bit for bit; and the table is smaller than the mask by about n_1 / 2."""
-    kernel, grid = kernel_of(shape, 5), Grid(shape)
-    rows = blocks.TableRows(blocks.runs(kernel, shape), 1, grid)
-    read = rows.read(blocks.Block(0, HEADS, 0, grid.size)).reshape(HEADS, grid.size, grid.size)
-    queries, keys = rows.orders(kernel.device)
-    assert_exact(read, kernel_to_mask(kernel, grid)[:, queries][:, :, keys])
-    assert rows.values[0].numel() == (2 * shape[0] - 1) * (grid.size // shape[0]) ** 2
+    monkeypatch.setattr(rows, "LARGE", large)
+    kernel, grid = kernel_of(shape, 5), Grid(shape, prefix=2)
+    table = rows.TableRows(kernel, HEADS, 1, shape, grid.prefix, threads=2, size=50)
+    read = torch.ones(HEADS, grid.length, grid.length, dtype=F64)
+    for block in (block for group in table.groups() for block in group if block.first >= grid.prefix):
+        part = table.read(block).reshape(block.last - block.first, grid.size)
+        queries = torch.arange(grid.length) if table.order is None else table.order
+        read[block.start, queries[block.first : block.last], grid.prefix :] = part
+    assert_exact(read, kernel_to_mask(kernel, grid))
+    assert rows.runs(kernel, shape)[0].numel() == (2 * shape[0] - 1) * (grid.size // shape[0]) ** 2
 
 
-@pytest.mark.parametrize(
-    ("heads", "batch", "rows", "columns", "step"), [(3, 5, 8, 8, 1), (2, 7, 64, 80, 8), (1, 1, 9, 9, 3)]
-)
-def test_blocks_cover_every_score_once(
-    heads: int, batch: int, rows: int, columns: int, step: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def count_rows(given: Iterable[blocks.Block], elements: int, length: int, limit: float) -> Tensor:
+    """How often each row of each element is in a block."""
+    count = torch.zeros(elements, length)
+    for block in given:
+        matrices, height = block.size
+        assert matrices * height == (block.stop - block.start) * (block.last - block.first)
+        assert matrices * height * length <= limit
+        count[block.start : block.stop, block.first : block.last] += 1
+    return count
+
+
+@pytest.mark.parametrize("threads", [1, 2, 5])
+@pytest.mark.parametrize(("heads", "batch", "length"), [(3, 5, 8), (2, 7, 64), (1, 1, 9), (12, 1, 16)])
+def test_blocks_cover_every_score_once(heads: int, batch: int, length: int, threads: int) -> None:
     for limit in (1, 100, 700, 6000, 10**6):
-        monkeypatch.setattr(blocks, "BLOCK", limit)
-        count = torch.zeros(heads * batch, rows)
-        for block in blocks.plan(heads, batch, rows, columns, step):
-            size = (block.stop - block.start) * (block.last - block.first) * columns
-            assert size <= 1.5 * limit or block.last - block.first <= step
-            assert block.first % step == 0
-            count[block.start : block.stop, block.first : block.last] += 1
-        assert_exact(count, torch.ones_like(count))
+        largest = 2 * threads * max(limit, length**2)
+        given = blocks.elements(heads, batch, length, threads, limit)
+        assert_exact(count_rows(given, heads * batch, length, largest), torch.ones(heads * batch, length))
+        for step in (1, 2):
+            last = length - length % step
+            largest = 2 * threads * max(limit, step * length)
+            count = count_rows(blocks.cut(0, 0, last, length, threads, limit, step), 1, length, largest)
+            assert_exact(count[0, :last], torch.ones(last))
+            assert not bool(count[0, last:].any())
 
 
 # --- what is kept, and what is chosen -------------------------------------------------------------------------------
@@ -222,6 +240,8 @@ def test_auto_takes_the_fastest_exact_backend(monkeypatch: pytest.MonkeyPatch) -
     assert choice("multiply_logits", many, grid) == "recompute"
     assert choice("multiply_logits", many, grid, dropout_p=0.1) == "reference"
     assert choice("bias_logits", many, grid) == "recompute"
+    assert choice("bias_logits", one, grid) == "recompute", "few tokens"
+    monkeypatch.setattr(rows, "TABLE_TOKENS", 16)
     assert choice("bias_logits", one, grid) == "channels"
     with torch.no_grad():
         assert choice("bias_logits", many, grid) == "sdpa"
@@ -236,7 +256,7 @@ def test_operation_is_a_good_citizen_of_torch(shape: list[int], bias: bool) -> N
     grid = Grid((2, 3))
     q, k, v = (x.requires_grad_() for x in qkv(grid, 8))
     kernel = kernel_of(grid.shape, 8)
-    mask = (blocks.runs(kernel, grid.shape) if shape else kernel_to_mask(kernel, grid)).requires_grad_()
+    mask = (kernel if shape else kernel_to_mask(kernel, grid)).requires_grad_()
     added = normal(8, 1, 1, 6, 6).requires_grad_() if bias else None
     checks = ("test_schema", "test_autograd_registration", "test_faketensor", "test_aot_dispatch_dynamic")
     torch.library.opcheck(

@@ -10,7 +10,7 @@ from compare import assert_close
 from test_sign_flip import flipped_gather  # noqa: F401
 from torch import Tensor
 
-from retconv.attention import BACKENDS, PLACEMENTS, blocks, recompute
+from retconv.attention import BACKENDS, PLACEMENTS, rows
 from retconv.grid import Grid
 
 SHAPE, SEED = (3, 5), 1
@@ -56,13 +56,13 @@ def test_flipped_gather_is_noticed(check: Check) -> None:
 
 def test_flipped_runs_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     """The table of runs, in which large masks are read, has a sign of its own."""
-    monkeypatch.setattr(blocks, "TABLE_TOKENS", 1)
-    check, straight = against_loops("multiply_logits", "recompute"), blocks.runs
+    monkeypatch.setattr(rows, "TABLE_TOKENS", 1)
+    check, straight = against_loops("multiply_logits", "recompute"), rows.runs
     check()
 
     def backwards(kernel: Tensor, shape: tuple[int, ...]) -> Tensor:
         return straight(kernel.flip(tuple(range(1, kernel.ndim))), shape)
 
-    monkeypatch.setattr(recompute, "runs", backwards)
+    monkeypatch.setattr(rows, "runs", backwards)
     with pytest.raises(AssertionError):
         check()

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from retconv.attention import blocks, channels, recompute, reference
+from retconv.attention import blocks, channels, recompute, reference, rows
 from retconv.attention.inputs import MaskLike, Source, check_bias, check_dropout, check_qkv
 from retconv.grid import Grid
 from retconv.operators import operator
@@ -65,7 +65,7 @@ class Call:
     def _blocks(self) -> bool:
         """Whether blocks apply and pay: on a CPU, and for more scores than a single block holds."""
         batch, heads, length, _ = self.q.shape
-        large = batch * heads * length**2 >= blocks.BLOCK
+        large = batch * heads * length**2 >= 2 * blocks.BLOCK
         return large and self.q.device.type == "cpu" and self.refusal("recompute") is None
 
     def _choose_bias(self) -> str:
@@ -75,6 +75,8 @@ class Call:
         if (
             channels.applies(self.mask)
             and self.bias is None
+            # On a CPU, wider queries and keys cost more than a dense bias of few tokens.
+            and (self.q.device.type != "cpu" or self.q.shape[2] >= rows.TABLE_TOKENS)
             and not torch.compiler.is_compiling()
             # Under vmap, as in stacked replicas, the value of sigma cannot be looked at.
             and not torch._C._functorch.is_functorch_wrapped_tensor(self.q)

@@ -5,21 +5,21 @@ A block of scores is masked, normalised and multiplied by V, and forgotten. Back
     S = q kᵀ · scale,   Z = M ⊙ S,   P = softmax(Z),   dZ = P ⊙ (dO Vᵀ − rowsum(dO ⊙ O)),
     dS = dZ ⊙ M,        dM = Σ_batch dZ ⊙ S,           dQ = dS k,   dK = dSᵀ q,   dV = Pᵀ dO
 
-for ``multiply_logits``, and likewise for the other placements. What it keeps is q, k, v and the mask.
+for ``multiply_logits``, and likewise for the other placements. What it keeps is q, k, v and the mask or its kernel.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from retconv.attention import blocks
-from retconv.attention.blocks import Block, DenseRows, TableRows, gathered, plan, runs, scattered
+from retconv.attention import rows as mask_rows
+from retconv.attention.blocks import Block, block_size, threads_of
 from retconv.attention.inputs import Source
-from retconv.grid import Grid
+from retconv.attention.rows import DenseRows, TableRows
+from retconv.attention.sums import Sums, gathered, scattered
 
 
 def attend(
@@ -28,20 +28,19 @@ def attend(
     """Output ``(batch, heads, length, d_v)`` of a placement; gradients flow to all tensors given, once."""
     source = source.log() if placement == "bias_logits" else source
     grid = source.grid
-    if source.kernel is not None and bias is None and grid.length >= blocks.TABLE_TOKENS:
+    if source.kernel is not None and bias is None and grid.length >= mask_rows.TABLE_TOKENS:
         # Axes of one token are left out: the first one left has the longest slide.
         shape = [n for n in grid.shape if n > 1] or [1]
         kernel = source.kernel.reshape(-1, *(2 * n - 1 for n in shape))
-        return _attend(q, k, v, runs(kernel, tuple(shape)), None, placement, scale, shape, grid.prefix)
+        return _attend(q, k, v, kernel, None, placement, scale, shape, grid.prefix)
     bias = bias if bias is None else bias.reshape(*(1,) * (4 - bias.ndim), *bias.shape)
     return _attend(q, k, v, source.dense(), bias, placement, scale, [], 0)
 
 
 class _Work:
-    """The tensors of one call, in the order and layout in which blocks read them.
+    """The tensors of one call, in the layout in which blocks read them.
 
-    Queries, keys and values become ``(heads, batch, length, d)`` in the computing dtype, float32 for half types. Keys
-    and values have ``padding`` more tokens, of weight 0.
+    Queries, keys and values become ``(heads, batch, length, d)`` in the computing dtype, float32 for half types.
     """
 
     def __init__(
@@ -57,69 +56,59 @@ class _Work:
     ) -> None:
         self.batch, self.heads, self.length, _ = q.shape
         self.dtype = torch.promote_types(q.dtype, torch.float32)
-        self.padding = blocks.PADDING if self.length % blocks.ALIASED == 0 else 0
-        self.columns = self.length + self.padding
-        mask = mask.to(self.dtype).contiguous()
-        self.rows = TableRows(mask, self.batch, Grid(shape, prefix)) if shape else DenseRows(mask, self.batch)
+        mask, threads, size = mask.to(self.dtype), threads_of(q.device), block_size(max(q.shape[-1], v.shape[-1]))
+        self.rows: DenseRows | TableRows = (
+            TableRows(mask, self.heads, self.batch, tuple(shape), prefix, threads, size)
+            if shape
+            else DenseRows(mask, self.heads, self.batch, threads, size)
+        )
         self.bias = bias if bias is None else bias.to(self.dtype)
-        self.orders = self.rows.orders(q.device)
         self.scale = scale
-        self.q = gathered(q, self.orders[0], self.dtype)
-        self.k = gathered(k, self.orders[1], self.dtype, self.padding)
-        self.v = gathered(v, self.orders[1], self.dtype, self.padding)
-        self.blocks = list(self._plan())
-
-    def _plan(self) -> Iterator[Block]:
-        """Masked rows, then those of prefix tokens that come last."""
-        masked = self.rows.masked
-        yield from plan(self.heads, self.batch, masked, self.columns, self.rows.step)
-        if masked < self.length:
-            for block in plan(self.heads, self.batch, self.length - masked, self.columns, 1):
-                yield Block(block.start, block.stop, block.first + masked, block.last + masked)
-
-    def mask(self, block: Block) -> Tensor | None:
-        """The mask of a block, or None for rows of prefix tokens."""
-        return self.rows.read(block) if block.first < self.rows.masked else None
+        self.q = gathered(q, self.dtype, self.rows.order)
+        self.k, self.v = gathered(k, self.dtype), gathered(v, self.dtype)
+        self.groups = list(self.rows.groups())
+        self._largest = max(b.size[0] * b.size[1] for group in self.groups for b in group) * self.length
 
     def scratch(self) -> Tensor:
         """A buffer that holds the scores of any block."""
-        return self.q.new_empty(max((b.stop - b.start) * (b.last - b.first) for b in self.blocks) * self.columns)
-
-    def scores(self, block: Block, buffer: Tensor) -> Tensor:
-        """``(elements, rows, columns)``, written to the buffer."""
-        keys = block.take(self.k, rows=False)
-        out = self.view(block, buffer)
-        return torch.baddbmm(out, block.take(self.q), keys.transpose(1, 2), beta=0, alpha=self.scale, out=out)
+        return self.q.new_empty(self._largest)
 
     def view(self, block: Block, buffer: Tensor) -> Tensor:
-        """The part of a buffer that a block takes."""
-        size = (block.stop - block.start, block.last - block.first, self.columns)
-        return buffer[: size[0] * size[1] * size[2]].view(size)
+        """The part of a buffer that a block takes, ``(matrices, rows, length)``."""
+        count, height = block.size
+        return buffer[: count * height * self.length].view(count, height, self.length)
+
+    def scores(self, block: Block, out: Tensor) -> Tensor:
+        """Write the scores of a block."""
+        return torch.baddbmm(out, block.rows(self.q), block.all(self.k).mT, beta=0, alpha=self.scale, out=out)
+
+    def mask(self, block: Block) -> Tensor | None:
+        """The mask of a block, or None for rows of prefix tokens."""
+        return self.rows.read(block) if block.first >= self.rows.prefix else None
 
     def part(self, values: Tensor, mask: Tensor) -> Tensor:
         """The masked columns of a block's values, ``(heads, batch, *rows, masked)`` like its part of the mask."""
-        return self._columns(values, self.rows.masked, mask.shape[2:-1])
+        view = self._by_head(values, mask.shape[2:-1])
+        return view[..., self.rows.prefix :] if self.rows.prefix else view
 
     def multiply(self, values: Tensor, mask: Tensor | None, out: Tensor) -> None:
         """Write the product with the mask, of which None is the neutral one, to ``out``, which may be the values."""
         if mask is not None:
             torch.mul(self.part(values, mask), mask, out=self.part(out, mask))
         if out is not values:
-            first = self.rows.masked if mask is not None else 0
-            out[..., first:] = values[..., first:]
+            rest = self.rows.prefix if mask is not None else self.length
+            out[..., :rest] = values[..., :rest]
 
     def softmax(self, block: Block, values: Tensor) -> None:
-        """Add the bias, hide the padding, and normalise, in place."""
+        """Add the bias and normalise, in place."""
         if self.bias is not None:
-            self._columns(values, self.length, values.shape[1:2]).add_(self.bias_part(block, self.bias))
-        if self.padding:
-            values[..., self.length :] = -torch.inf
+            self._by_head(values, (block.last - block.first,)).add_(self.bias_part(block, self.bias))
         torch.softmax(values, dim=-1, out=values)
 
     def add_bias(self, block: Block, grad: Tensor, values: Tensor) -> None:
         """Add the gradient of a block's logits to that of the bias."""
         total = self.bias_part(block, grad)
-        total += self._columns(values, self.length, values.shape[1:2]).sum_to_size(total.shape)
+        total += self._by_head(values, (block.last - block.first,)).sum_to_size(total.shape)
 
     def bias_part(self, block: Block, bias: Tensor) -> Tensor:
         """A view of the bias of a block, ``(heads, batch, rows, length)``; axes may have length 1."""
@@ -131,10 +120,10 @@ class _Work:
             bias = bias[:, :, block.first : block.last]
         return bias.transpose(0, 1)
 
-    def _columns(self, values: Tensor, count: int, rows: torch.Size) -> Tensor:
-        heads = max(1, values.shape[0] // self.batch)
-        view = values.view(heads, values.shape[0] // heads, *rows, self.columns)
-        return view if count == self.columns else view[..., :count]
+    def _by_head(self, values: Tensor, rows: tuple[int, ...]) -> Tensor:
+        elements = values.numel() // (rows[0] * self.length) if len(rows) == 1 else 1
+        heads = max(1, elements // self.batch)
+        return values.view(heads, elements // heads, *rows, self.length)
 
     def weights(self, placement: str, block: Block, scores: Tensor, mask: Tensor | None, out: Tensor) -> Tensor:
         """What multiplies V; where the mask multiplies, it is ``out``, and ``scores`` keep what it multiplied."""
@@ -167,11 +156,12 @@ def _attend(
         work = _Work(q, k, v, mask, bias, scale, shape, prefix)
         out = work.q.new_empty(*work.q.shape[:3], v.shape[-1])
         buffer = work.scratch()
-        for block in work.blocks:
-            scores = work.scores(block, buffer)
-            weights = work.weights(placement, block, scores, work.mask(block), scores)
-            _write(out, block, weights, block.take(work.v, rows=False))
-        return scattered(out, work.orders[0], v.dtype)
+        for group in work.groups:
+            for block in group:
+                scores = work.scores(block, work.view(block, buffer))
+                weights = work.weights(placement, block, scores, work.mask(block), scores)
+                torch.bmm(weights, block.all(work.v), out=block.rows(out))
+        return scattered(out, v.dtype, work.rows.order)
 
 
 @_attend.register_fake
@@ -196,38 +186,47 @@ def _attend_backward(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     with torch.autocast(q.device.type, enabled=False):
         work = _Work(q, k, v, mask, bias, scale, shape, prefix)
-        g = gathered(grad, work.orders[0], work.dtype)
-        dq = torch.empty_like(work.q, memory_format=torch.contiguous_format)
-        dk, dv = (torch.zeros_like(x, memory_format=torch.contiguous_format) for x in (work.k, work.v))
-        dmask = torch.zeros_like(work.rows.values)
+        g = gathered(grad, work.dtype, work.rows.order)
+        dq, dk, dv = (torch.empty_like(x, memory_format=torch.contiguous_format) for x in (work.q, work.k, work.v))
         dbias = torch.zeros_like(work.bias) if work.bias is not None and needs_bias else None
         buffers = [work.scratch() for _ in range(3)]
-        for block in work.blocks:
-            m, queries, g_rows = work.mask(block), block.take(work.q), block.take(g)
-            factor = work.scores(block, buffers[0])
-            weights = work.weights(placement, block, factor, m, work.view(block, buffers[1]))
-            _add(dv, block, weights.transpose(1, 2), g_rows)
-            d = torch.bmm(g_rows, block.take(work.v, rows=False).transpose(1, 2), out=work.view(block, buffers[2]))
+
+        def step(block: Block, keys: Sums, values: Sums) -> None:
+            factor, spare, d = (work.view(block, buffer) for buffer in buffers)
+            m, g_rows = work.mask(block), block.rows(g)
+            work.scores(block, factor)
+            weights = work.weights(placement, block, factor, m, spare)
+            values.add(block, weights, g_rows)
+            torch.bmm(g_rows, block.all(work.v).mT, out=d)
             if placement in ("multiply_logits", "bias_logits"):
                 _softmax_backward(d, weights)
                 if dbias is not None:
                     work.add_bias(block, dbias, d)
-            if m is not None and placement == "bias_logits":
-                work.rows.add(block, dmask, work.part(d, m))
-            elif m is not None:
-                work.rows.add(block, dmask, work.part(d, m), work.part(factor, m))
-                work.part(d, m).mul_(m)
+            if m is not None:
+                part, free = work.part(d, m), work.part(spare, m)
+                work.rows.add(block, part, None if placement == "bias_logits" else work.part(factor, m), free)
+                if placement != "bias_logits":
+                    part.mul_(m)
             if placement == "multiply_weights":
                 _softmax_backward(d, factor)
                 if dbias is not None:
                     work.add_bias(block, dbias, d)
-            _write(dq, block, d, block.take(work.k, rows=False), scale)
-            _add(dk, block, d.transpose(1, 2), queries, scale)
+            out = block.rows(dq)
+            torch.baddbmm(out, d, block.all(work.k), beta=0, alpha=scale, out=out)
+            keys.add(block, d, block.rows(work.q), scale)
+
+        for group in work.groups:
+            keys, values = Sums(dk, group), Sums(dv, group)
+            for block in group:
+                # A function of its own: it holds no part of a table while the next is made.
+                step(block, keys, values)
+            keys.close()
+            values.close()
         return (
-            scattered(dq, work.orders[0], q.dtype),
-            scattered(dk[:, :, : work.length], work.orders[1], k.dtype),
-            scattered(dv[:, :, : work.length], work.orders[1], v.dtype),
-            dmask.to(mask.dtype),
+            scattered(dq, q.dtype, work.rows.order),
+            scattered(dk, k.dtype),
+            scattered(dv, v.dtype),
+            work.rows.total().to(mask.dtype),
             q.new_empty(0) if bias is None or dbias is None else dbias.to(bias.dtype),
         )
 
@@ -254,21 +253,6 @@ def _gradients(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
 
 
 _attend.register_autograd(_gradients, setup_context=_keep)
-
-
-def _write(out: Tensor, block: Block, left: Tensor, right: Tensor, scale: float = 1.0) -> None:
-    """Write ``scale · left @ right`` to a block's rows of ``(heads, batch, length, d)``."""
-    rows = out.flatten(0, 1)[block.start : block.stop, block.first : block.last]
-    if rows.is_contiguous():
-        torch.baddbmm(rows, left, right, beta=0, alpha=scale, out=rows)
-    else:
-        torch.mul(torch.bmm(left, right), scale, out=rows)
-
-
-def _add(out: Tensor, block: Block, left: Tensor, right: Tensor, scale: float = 1.0) -> None:
-    """Add ``scale · left @ right`` to a block's elements of ``(heads, batch, length, d)``."""
-    part = out.flatten(0, 1)[block.start : block.stop]
-    torch.baddbmm(part, left, right, alpha=scale, out=part)
 
 
 def _softmax_backward(grad: Tensor, weights: Tensor) -> None:

@@ -36,6 +36,7 @@ CONTENDERS: tuple[tuple[str, str, str], ...] = (
     ("multiply_logits", "gmm", "auto"),
     ("bias_logits", "gmm", "auto"),
     ("bias_logits", "log-gaussian", "auto"),
+    ("bias_logits", "log-gaussian", "channels"),
     ("bias_logits", "fixed decay", "auto"),
     ("multiply_weights", "gmm", "auto"),
     ("retention", "gmm", "auto"),
@@ -181,8 +182,8 @@ def command(
     r"""What a mask costs: each placement and mask against plain fused attention (SDPA) without one.
 
     `ratio` is the time relative to plain attention, and `memory` the most bytes held at once. The masks are a free
-    kernel table, a Gaussian mixture of 5, one Gaussian (its logarithm is extra channels of query and key), all
-    learnt, and a fixed Manhattan decay. Backends are those that auto chooses, and for one the plain reference.
+    kernel table, a Gaussian mixture of 5, one Gaussian (its logarithm can be extra channels of query and key), all
+    learnt, and a fixed Manhattan decay. Backends are those that auto chooses, and for two masks another one beside it.
 
     \b
     Examples:
