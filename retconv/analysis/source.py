@@ -54,6 +54,11 @@ class Subject:
         difference = (stored - transposed).abs().flatten(1).amax(dim=1)
         return difference <= _SYMMETRIC * stored.abs().flatten(1).amax(dim=1)
 
+    def head(self, index: int) -> Subject:
+        """One head alone."""
+        kernel, entries = (None if t is None else t[index : index + 1] for t in (self.kernel, self.entries))
+        return Subject(self.grid, kernel, entries)
+
     def mask(self) -> Tensor:
         """The mask ``(heads, N, N)``.
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from retconv.analysis.source import Source, Subject, resolve
 from retconv.analysis.spectrum.lanczos import eigenvalue_range
-from retconv.analysis.spectrum.values import beyond_dense
+from retconv.analysis.spectrum.values import beyond_dense, symmetric_eigenvalues
 from retconv.grid import Grid
 from retconv.masks import DecayMask, GaussianMixtureMask
 
@@ -76,7 +76,7 @@ def _head(subject: Subject, head: int, form: str | None, symmetric: bool) -> Def
 def _range(subject: Subject, head: int) -> tuple[float, float]:
     if beyond_dense(subject):
         return float("nan"), float("nan")
-    values = torch.linalg.eigvalsh(subject.mask()[head])
+    values = symmetric_eigenvalues(subject.head(head))[0]
     return float(values[0]), float(values[-1])
 
 

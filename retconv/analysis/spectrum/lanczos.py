@@ -20,7 +20,7 @@ ACCURACY = 0.0
 
 def largest_eigenvalues(subject: Subject, head: int, k: int) -> np.ndarray:
     """The k eigenvalues of largest magnitude of one head's symmetric mask, float64 in no particular order."""
-    return _lanczos(_head_product(subject, head), subject.grid.size, subject.device, k, ACCURACY)
+    return _lanczos(subject.head(head).product, subject.grid.size, subject.device, k, ACCURACY)
 
 
 def eigenvalue_range(subject: Subject, head: int, accuracy: float) -> tuple[float, float, float]:
@@ -37,7 +37,7 @@ def eigenvalue_range(subject: Subject, head: int, accuracy: float) -> tuple[floa
     Returns:
         The smallest eigenvalue, from above; the largest, from below; and c, the largest ℓ1 norm of a row.
     """
-    product = _head_product(subject, head)
+    product = subject.head(head).product
     stored = subject.kernel if subject.kernel is not None else subject.mask()
     rows = stored[head].abs()
     bound = float(rows.sum() if subject.kernel is not None else rows.sum(dim=1).max())
@@ -56,8 +56,8 @@ def largest_singular_values(subject: Subject, head: int, k: int) -> np.ndarray:
 
     Squaring costs small singular values their accuracy, not the largest ones.
     """
-    forward = _head_product(subject, head)
-    backward = _head_product(transposed(subject), head)
+    forward = subject.head(head).product
+    backward = transposed(subject.head(head)).product
     squares = _lanczos(lambda x: backward(forward(x)), subject.grid.size, subject.device, k, ACCURACY)
     return np.sqrt(np.maximum(squares, 0.0))
 
@@ -68,12 +68,6 @@ def transposed(subject: Subject) -> Subject:
         return Subject(subject.grid, subject.kernel.flip(tuple(range(1, subject.kernel.ndim))), None)
     assert subject.entries is not None
     return Subject(subject.grid, None, subject.entries.mT)
-
-
-def _head_product(subject: Subject, head: int) -> Callable[[Tensor], Tensor]:
-    kernel = None if subject.kernel is None else subject.kernel[head : head + 1]
-    entries = None if subject.entries is None else subject.entries[head : head + 1]
-    return Subject(subject.grid, kernel, entries).product
 
 
 def _lanczos(
