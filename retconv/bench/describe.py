@@ -36,7 +36,9 @@ def bench(rounds: int) -> pd.DataFrame:
     Returns:
         The rows of ``race``; ``speedup`` is over ``import torch``, below 1.
     """
-    contenders: dict[str, Callable[[], object]] = {REFERENCE: partial(_start, ["-c", "import torch"])}
+    contenders: dict[str, Callable[[], object]] = {
+        REFERENCE: partial(_start, ["-c", "import torch; print(torch.__version__, flush=True)"])
+    }
     contenders |= {n: partial(_start, ["-m", "retconv.describe", *text.split()]) for n, text in COMMANDS.items()}
     table = race(contenders, rounds, REFERENCE)
     table.insert(0, "kind", "cold start")
@@ -44,7 +46,13 @@ def bench(rounds: int) -> pd.DataFrame:
 
 
 def _start(arguments: list[str]) -> None:
-    subprocess.run([sys.executable, *arguments], check=True, stdout=subprocess.DEVNULL)
+    """Wait for the first line: a description is printed at once. How long Python takes to end is nobody's wait."""
+    with subprocess.Popen([sys.executable, *arguments], stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        process.kill()
+    if not line:
+        raise RuntimeError(f"{' '.join(arguments)} printed nothing")
 
 
 @click.command("describe")
