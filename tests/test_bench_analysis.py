@@ -29,6 +29,6 @@ def test_describe_table_starts_each_command_and_torch_alone(monkeypatch: pytest.
     monkeypatch.setattr(describe, "_start", started.append)
     result = CliRunner().invoke(main, ["describe", "--rounds", "1"])
     assert result.exit_code == 0, result.output
-    assert ["-c", "import torch"] in started
+    assert ["-c", describe.TORCH] in started
     assert ["-m", "retconv.describe", *describe.COMMANDS["gmm"].split()] in started
     assert all(name in result.output for name in describe.COMMANDS)

@@ -15,6 +15,7 @@ from retconv.bench.cli import out_option, report, rounds_option
 from retconv.bench.timing import race
 
 REFERENCE = "import torch"
+TORCH = "import torch; print(torch.__version__, flush=True)"
 #: The command line of each mask, as a person types it.
 COMMANDS = {
     "retnet": "retnet --grid 196 --gamma 0.97",
