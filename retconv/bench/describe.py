@@ -37,9 +37,7 @@ def bench(rounds: int) -> pd.DataFrame:
     Returns:
         The rows of ``race``; ``speedup`` is over ``import torch``, below 1.
     """
-    contenders: dict[str, Callable[[], object]] = {
-        REFERENCE: partial(_start, ["-c", "import torch; print(torch.__version__, flush=True)"])
-    }
+    contenders: dict[str, Callable[[], object]] = {REFERENCE: partial(_start, ["-c", TORCH])}
     contenders |= {n: partial(_start, ["-m", "retconv.describe", *text.split()]) for n, text in COMMANDS.items()}
     table = race(contenders, rounds, REFERENCE)
     table.insert(0, "kind", "cold start")
