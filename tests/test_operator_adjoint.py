@@ -118,3 +118,33 @@ def test_gradient_in_the_kernel_is_the_fold_of_the_outer_product() -> None:
     (actual,) = torch.autograd.grad(((operator(kernel, shape, method="fft") @ x) * y).sum(), (kernel,))
     (expected,) = torch.autograd.grad((kernel_to_mask(kernel, shape) * (y @ x.mT)).sum(), (kernel,))
     assert_close(actual, expected)
+
+
+@pytest.mark.parametrize("method", ["dense", "direct", "fft", "toeplitz"])
+def test_the_gradient_of_an_even_kernel_has_an_odd_part(method: str) -> None:
+    """As of a free table that starts at 1 everywhere: what is 0 in the kernel need not be 0 in its gradient."""
+    x, g = signal_of((3, 5), 1), signal_of((3, 5), 2)
+    kernel = torch.ones(HEADS, 5, 9, dtype=x.dtype, requires_grad=True)
+    (gradient,) = torch.autograd.grad(operator(kernel, (3, 5), method) @ x, kernel, g)
+    (expected,) = torch.autograd.grad(kernel_to_mask(kernel, (3, 5)) @ x, kernel, g)
+    assert_close(gradient, expected)
+    assert not torch.allclose(expected, expected.flip(-1))
+
+
+@pytest.mark.filterwarnings("ignore:There is a performance drop")
+@pytest.mark.parametrize("even", [False, True])
+@pytest.mark.parametrize("method", ["dense", "direct", "toeplitz"])
+def test_vmap_over_kernels(method: str, even: bool) -> None:
+    """Products and gradients, mapped over kernels, are those of each kernel."""
+    x, kernels = signal_of((3, 5), 1), torch.stack([kernel_of((3, 5), seed) for seed in range(3)])
+    kernels = kernels + kernels.flip(-1) if even else kernels
+
+    def product(kernel: Tensor) -> Tensor:
+        return operator(kernel, (3, 5), method) @ x
+
+    def energy(kernel: Tensor) -> Tensor:
+        return product(kernel).square().sum()
+
+    assert_close(torch.func.vmap(product)(kernels), torch.stack([product(k) for k in kernels]))
+    gradients = torch.stack([torch.func.grad(energy)(k) for k in kernels])
+    assert_close(torch.func.vmap(torch.func.grad(energy))(kernels), gradients)

@@ -188,3 +188,14 @@ def test_auto_takes_no_quadratic_memory() -> None:
     for mask, shape in ((RetNetMask(12), (4096,)), (DecayMask(12), (64, 64))):
         with torch.no_grad():
             assert peak_bytes(lambda: retention(q, k, v, mask, shape)) < 2**27  # noqa: B023
+
+
+def test_parallel_vmap_over_kernels() -> None:
+    """``torch.func.vmap`` over masks of the same queries, keys and values is retention with each."""
+    q, k, v = (normal(i, 2, HEADS, 15, 4) for i in range(3))
+    kernels = torch.stack([kernel_of((3, 5), seed) for seed in range(3)])
+
+    def outcome(kernel: Tensor) -> Tensor:
+        return retention(q, k, v, kernel, (3, 5), method="parallel")
+
+    assert_close(torch.func.vmap(outcome)(kernels), torch.stack([outcome(kernel) for kernel in kernels]))

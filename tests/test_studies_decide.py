@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from retconv.studies import decide, verdicts, write_tables
+from retconv.studies import decide, load_tables, verdicts, write_tables
 from retconv.studies.verdicts import readable, seed_values
 from retconv.sweep import Rule, Study, parse_study
 
@@ -144,3 +144,23 @@ def test_without_tables_nothing_is_decided(tmp_path: Path) -> None:
     table = verdicts(tmp_path)
     assert set(table["verdict"]) == {"not run"}
     assert len(table) > 25
+
+
+def test_small_and_full_runs_are_never_averaged(tmp_path: Path) -> None:
+    """Of a table that holds both, the full ones decide."""
+    folder = planted(tmp_path, plain=(0.0, 0.1, 0.2), masked=(1.0, 1.12, 1.21))
+    small = load_tables(folder)["study_toy"]
+    shift = 10.0 * (small["arm"] == "masked")
+    full = small.assign(scale="full", test_accuracy=small["test_accuracy"] + shift)
+    write_tables({"study_toy": pd.concat([small, full])}, folder)
+    (row,) = verdicts(folder, [toy({"arm": "masked", "against": "plain", "at": {"fraction": 0.1}})]).to_dict("records")
+    assert (row["n"], row["scale"]) == (3, "full")
+    assert row["difference"] == pytest.approx(11.01)
+
+
+def test_the_name_of_a_run_stays_text(tmp_path: Path) -> None:
+    names = ["0012345678901234", "12e3456789012345", "ab12345678901234"]
+    write_tables({"study_toy": pd.DataFrame({"run": names[:1]}), "study_other": pd.DataFrame({"run": names})}, tmp_path)
+    tables = load_tables(tmp_path)
+    assert list(tables["study_toy"]["run"]) == names[:1]
+    assert list(tables["study_other"]["run"]) == names

@@ -90,7 +90,7 @@ def test_observed_attention_is_the_attention_that_is_computed(placement: str) ->
     before = logits(trained)
     for _, module in masked_modules(trained.model):
         module.observer = lambda weights: None
-    torch.testing.assert_close(before, logits(trained), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(before, logits(trained), rtol=1e-5, atol=1e-5)
 
 
 def test_uniform_attention_is_its_effective_kernel() -> None:

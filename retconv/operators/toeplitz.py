@@ -22,9 +22,9 @@ class ToeplitzProduct:
     Of length L = 2n − 1 (n tokens on the last axis), it needs the frequencies θ_k = 2πk/L, k = 0 … n − 1, only, and for
     each of them the kernel's transform ``A + iB`` is a Toeplitz matrix over the other axes. With positions counted from
     the middle of the axis, the cosine transform sees the even part of x only and the sine transform the odd part, which
-    halves both on a long axis. A kernel that is even along the last axis has B = 0: two products instead of three.
-    Matrix products run so much faster than transforms that this wins between the sizes of the dense product and those
-    of the FFT.
+    halves both on a long axis. A kernel that is even along the last axis has B = 0: two products instead of three,
+    where no gradient of it is wanted. Matrix products run so much faster than transforms that this wins between the
+    sizes of the dense product and those of the FFT.
 
     Args:
         kernel: ``(heads, 2 n_1 − 1, …, 2 n_D − 1)`` with D ≥ 2.
@@ -47,7 +47,7 @@ class ToeplitzProduct:
         waves = torch.stack([weight * torch.cos(theta * offset), weight * torch.sin(theta * offset)]).to(kernel.dtype)
         real, imag = torch.einsum("h...o,pko->phk...", kernel, waves)
         # A, B − A and A + B for each frequency, or A alone; shape of each: (heads, n, P, P) with P = N / n.
-        parts = (real,) if torch.equal(kernel, kernel.flip(-1)) else (real, imag - real, real + imag)
+        parts = (real,) if _is_even(kernel) else (real, imag - real, real + imag)
         self.matrices = tuple(unfold(p, tuple(others)).reshape(len(kernel), n, grid.size // n, -1) for p in parts)
         self._kept: Tensor | None = None
 
@@ -55,8 +55,9 @@ class ToeplitzProduct:
         """Apply to ``x`` ``(heads, N, columns)``."""
         _, n, count, _ = self.matrices[0].shape
         rows = x.reshape(len(x), count, n, -1)
-        differentiable = torch.is_grad_enabled() and (x.requires_grad or self.matrices[0].requires_grad)
-        space = None if differentiable else self._space(rows)
+        given = (x, self.matrices[0])
+        differentiable = torch.is_grad_enabled() and any(t.requires_grad for t in given)
+        space = None if differentiable or any(map(_is_wrapped, given)) else self._space(rows)
         parts = [self._head(head, row, space) for head, row in enumerate(rows)]
         return torch.stack(parts).reshape(x.shape) if len(parts) > 1 else parts[0].reshape(x.shape)
 
@@ -99,6 +100,18 @@ class ToeplitzProduct:
             return torch.bmm(cosine.mT, y_c, out=y).baddbmm_(sine.mT, y_s)
         y_even = torch.bmm(cosine.mT, y_c, out=buffer(0, *even_shape))
         return _join(y_even, torch.bmm(sine.mT, y_s, out=buffer(0, *odd_shape, start=math.prod(even_shape))), y)
+
+
+def _is_even(kernel: Tensor) -> bool:
+    """Whether B = 0 may be left out: not where a gradient is wanted, since B's own need not be 0."""
+    if torch.is_grad_enabled() and kernel.requires_grad:
+        return False
+    return not _is_wrapped(kernel) and torch.equal(kernel, kernel.flip(-1))
+
+
+def _is_wrapped(x: Tensor) -> bool:
+    """Whether ``torch.func`` maps over it: its values cannot be looked at, nor written to a given place."""
+    return bool(torch._C._functorch.is_functorch_wrapped_tensor(x))
 
 
 def _split(x: Tensor, even_part: Tensor | None, odd_part: Tensor | None) -> tuple[Tensor, Tensor]:

@@ -17,8 +17,10 @@ def parallel(q: Tensor, k: Tensor, v: Tensor, kernel: Tensor, grid: Grid) -> Ten
     """The reference: scores and mask are formed, O(N²) in time and memory."""
     grid.require_dense(q.shape[0] * q.shape[1], q.dtype)
     scores, mask = q @ k.mT, kernel_to_mask(kernel, grid)
-    # In place where no gradient needs the scores: a third dense tensor would cost more time than the products.
+    # In place where no gradient needs the scores: a third dense tensor would cost more time than the products. A mask
+    # that torch.func maps over is many, for which the scores have no place.
     watched = torch.is_grad_enabled() and (scores.requires_grad or mask.requires_grad)
+    watched |= torch._C._functorch.is_functorch_wrapped_tensor(mask)
     return (scores * mask if watched else scores.mul_(mask)) @ v
 
 

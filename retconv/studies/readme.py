@@ -10,6 +10,7 @@ import pandas as pd
 from retconv.stats import compare
 from retconv.studies.published import PUBLISHED_TOP1
 from retconv.studies.tables import DATA, load_tables
+from retconv.studies.verdicts import largest_scale
 
 #: Study, arm, what it is compared with, what is said of it, and its published counterpart on CIFAR-10.
 _ROWS = (
@@ -54,7 +55,7 @@ def readme_table(folder: str | Path = DATA) -> str:
     lines = [_line(_HEAD), _line(["---"] * len(_HEAD))]
     for study, arm, against, name, model in _ROWS:
         table = tables.get(f"study_{study}", pd.DataFrame({"arm": []}))
-        chosen = table[table["arm"].isin([arm, against])]
+        chosen = largest_scale(table[table["arm"].isin([arm, against])])
         if chosen["arm"].nunique() < 2:
             continue
         row = compare(chosen, "test_accuracy", against).iloc[0]

@@ -100,4 +100,5 @@ def write_tables(tables: Mapping[str, pd.DataFrame], folder: str | Path = DATA) 
 
 def load_tables(folder: str | Path = DATA) -> dict[str, pd.DataFrame]:
     """The tables that stand in a folder, by name."""
-    return {path.stem: pd.read_csv(path) for path in sorted(Path(folder).glob("study_*.csv"))}
+    # The name of a run may be made of digits alone, or look like 12e34: it is text.
+    return {path.stem: pd.read_csv(path, dtype={"run": str}) for path in sorted(Path(folder).glob("study_*.csv"))}

@@ -30,24 +30,23 @@ def verdicts(folder: str | Path = DATA, studies: Sequence[Study] | None = None) 
         A row for each rule: ``study``, what the rule says (``claim``, ``table``, ``metric``, ``arm``, ``against``,
         ``at``, ``versus``, ``expect``, ``threshold``), ``alpha`` of the study and the ``confidence`` of the interval,
         ``1 − alpha / m`` where m rules read the same table (Bonferroni); ``n``, ``difference``, ``low``, ``high``,
-        ``p`` and ``verdict`` as in ``Decision``; ``scale`` of the runs. Where there are too few seeds, or arms do not
-        have the same, the verdict is ``"not run"``.
+        ``p`` and ``verdict`` as in ``Decision``; ``scale`` of the runs: a table that holds both is read at the full
+        one. Where there are too few seeds, or arms do not have the same, the verdict is ``"not run"``.
     """
     tables = load_tables(folder)
     rows = []
     for study in map(load_study, STUDIES) if studies is None else studies:
         sharing = Counter(rule.table for rule in study.rules)
         for rule in study.rules:
-            table = tables.get(rule.table, pd.DataFrame())
+            table = largest_scale(tables.get(rule.table, pd.DataFrame()))
             confidence = 1 - study.alpha / sharing[rule.table]
             values = seed_values(rule, table)
             ran = len(values) >= MIN_SEEDS and values.notna().all()
             numbers: dict[str, Any] = {"n": len(values.dropna()), "verdict": NOT_RUN}
             if ran:
                 numbers = asdict(decide(values.to_numpy(), rule.expect, rule.threshold, confidence))
-            scales = table["scale"].unique() if ran else []
             said = asdict(rule) | {"at": _point(rule.at), "versus": _point(rule.versus)}
-            scale = {"scale": "+".join(map(str, scales))}
+            scale = {"scale": table["scale"].iloc[0] if ran else ""}
             rows.append(
                 {"study": study.name} | said | {"alpha": study.alpha, "confidence": confidence} | numbers | scale
             )
@@ -58,6 +57,12 @@ _COLUMNS = [
     *("study", "claim", "table", "metric", "arm", "against", "at", "versus", "expect", "threshold"),
     *("alpha", "confidence", "n", "difference", "low", "high", "p", "verdict", "scale"),
 ]
+
+
+def largest_scale(table: pd.DataFrame) -> pd.DataFrame:
+    """The rows of the full study if there are any, else those of its small twin: the two are never averaged."""
+    full = table["scale"] == "full" if "scale" in table else pd.Series(dtype=bool)
+    return table[full] if full.any() else table
 
 
 def seed_values(rule: Rule, table: pd.DataFrame) -> pd.Series:
