@@ -22,7 +22,8 @@ class ToeplitzProduct:
     Of length L = 2n − 1 (n tokens on the last axis), it needs the frequencies θ_k = 2πk/L, k = 0 … n − 1, only, and for
     each of them the kernel's transform ``A + iB`` is a Toeplitz matrix over the other axes. With positions counted from
     the middle of the axis, the cosine transform sees the even part of x only and the sine transform the odd part, which
-    halves both on a long axis. A kernel that is even along the last axis has B = 0: two products instead of three.
+    halves both on a long axis. A kernel that is even along the last axis has B = 0: two products instead of three,
+    except where its gradient is asked for, which is not even.
     Matrix products run so much faster than transforms that this wins between the sizes of the dense product and those
     of the FFT.
 
@@ -47,7 +48,9 @@ class ToeplitzProduct:
         waves = torch.stack([weight * torch.cos(theta * offset), weight * torch.sin(theta * offset)]).to(kernel.dtype)
         real, imag = torch.einsum("h...o,pko->phk...", kernel, waves)
         # A, B − A and A + B for each frequency, or A alone; shape of each: (heads, n, P, P) with P = N / n.
-        parts = (real,) if torch.equal(kernel, kernel.flip(-1)) else (real, imag - real, real + imag)
+        watched = torch.is_grad_enabled() and kernel.requires_grad
+        even = not watched and torch.equal(kernel, kernel.flip(-1))
+        parts = (real,) if even else (real, imag - real, real + imag)
         self.matrices = tuple(unfold(p, tuple(others)).reshape(len(kernel), n, grid.size // n, -1) for p in parts)
         self._kept: Tensor | None = None
 
