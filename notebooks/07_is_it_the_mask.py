@@ -44,7 +44,7 @@ verdicts = verdicts[verdicts["study"].isin(studies)]
 #
 # `scale` says whether these are the full study, or its small twin for CPUs: the same arms and rules on handwritten
 # digits, in seconds a run. The twin tests the machinery and shows what an answer would look like; it does not
-# answer for CIFAR-10, and no published number stands beside it.
+# answer for CIFAR-10.
 
 # %%
 runs.groupby(["study", "scale", "data"], sort=False).agg(

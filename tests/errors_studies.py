@@ -7,16 +7,18 @@ from collections.abc import Callable
 from pathlib import Path
 
 import click
+import pandas as pd
 import timm
 import torch
 from error_table import Error
 
 from retconv.models import add_masks
 from retconv.models.temperature import add_temperature
-from retconv.studies import build_tables, decide
+from retconv.studies import build_tables, decide, write_tables
 from retconv.studies.__main__ import main
 from retconv.studies.observe import replaced
 from retconv.sweep import load_study, parse_study
+from retconv.train import TrainError
 
 
 def command(*arguments: str) -> Callable[[], object]:
@@ -40,6 +42,12 @@ def measuring_without_runs() -> None:
 def command_without_runs() -> None:
     with tempfile.TemporaryDirectory() as folder:
         command("main", "--small", "--root", folder, "--out", folder)()
+
+
+def replacing_full_runs() -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        for scale in ("full", "small"):
+            write_tables({"study_toy": pd.DataFrame({"run": ["a"], "scale": [scale]})}, folder)
 
 
 def faulty() -> None:
@@ -72,6 +80,7 @@ TABLES: dict[str, dict[str, Error]] = {
             "rules.0.against 'gmn'.*"
             "rules.1 must be a mapping",
         ),
+        "small for full": (replacing_full_runs, TrainError, "study_toy.csv holds full-scale runs.*another folder"),
         "rules that are no list": (
             lambda: parse_study({"rules": {"claim": "So."}}),
             ValueError,

@@ -17,7 +17,7 @@ APPROXIMATIONS: dict[str, tuple[Callable[[Tensor], Approximation], tuple[tuple[i
     "truncate": (lambda k: truncate(k, size=3), ((9,), (3, 4), (2, 2, 3)), 1000),
     "truncate to a tolerance": (lambda k: truncate(k, tolerance=0.2), ((9,), (3, 4), (2, 2, 3)), 1000),
     "separate": (lambda k: separate(k, rank=1), ((9,), (3, 4), (2, 2, 3)), 1000),
-    "exponentials": (lambda k: exponentials(k, order=1), ((4,),), 500),
+    "exponentials": (lambda k: exponentials(k, order=1), ((4,),), 1000),
     "gaussian mixture": (lambda k: fit_gaussian_mixture(k, 1, starts=1), ((4,), (2, 3)), 200),
     "decay": (fit_decay, ((4,), (2, 3)), 50),
 }

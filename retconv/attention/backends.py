@@ -12,6 +12,7 @@ from torch import Tensor
 from retconv.attention import blocks, channels, recompute, reference, rows
 from retconv.attention.inputs import MaskLike, Source, check_bias, check_dropout, check_qkv
 from retconv.grid import Grid
+from retconv.kernels.parameters import is_transformed
 from retconv.operators import operator
 
 #: The backends of each placement, beside ``"auto"``: the plain formula; blocks that are computed again in backward;
@@ -79,7 +80,7 @@ class Call:
             and (self.q.device.type != "cpu" or self.q.shape[2] >= rows.TABLE_TOKENS)
             and not torch.compiler.is_compiling()
             # Under vmap, as in stacked replicas, the value of sigma cannot be looked at.
-            and not torch._C._functorch.is_functorch_wrapped_tensor(self.q)
+            and not is_transformed(self.q)
             and channels.precise(self.mask, self.source.grid, self.q.dtype)
         ):
             return "channels"

@@ -33,6 +33,8 @@ class _Benchmarks(click.Group):
         try:
             command: click.Command = importlib.import_module(f"retconv.bench.{cmd_name}").command
         except ModuleNotFoundError as error:
+            if str(error.name).startswith("retconv"):
+                raise
             return _unavailable(cmd_name, f"needs {error.name}, which is not installed: pip install 'retconv[train]'")
         return command
 

@@ -94,7 +94,7 @@ def caption(data: pd.DataFrame) -> str:
     """What is drawn and seen."""
     what = (
         "What attention weights amount to when their mean over images and pairs of equal offset stands for them. (a) "
-        "This effective kernel in the first, middle and last layer, mean over heads, seed 0, each from 0 (white) to "
+        "This effective kernel in the first, middle and last layer, mean over heads, one seed, each from 0 (white) to "
         "the weight written below it, offset 0 being in the middle. (b–d) The variance of the weights over all test "
         "images, divided: what depends on the offset alone, hence is a convolution; what depends on the pair of "
         "tokens besides; and what changes from image to image. Mean over heads; dots are seeds, larger marks their "

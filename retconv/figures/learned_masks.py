@@ -148,7 +148,7 @@ def finding(data: pd.DataFrame) -> str:
 def caption(data: pd.DataFrame) -> str:
     """What is drawn and seen."""
     what = (
-        "Masks after training, in the first, middle and last layer, seed 0: rows of the element-wise mask folded to "
+        "Masks after training, in the first, middle and last layer, one seed: rows of the element-wise mask folded to "
         "the grid, for (a) a central and (b) a corner token (square), (c) the mean over pairs of equal offset, which "
         "is its projection onto kernels, (d) the nearest mixture of Gaussians to that, (e) a Gaussian mixture mask "
         "that was trained as such, first head. Red is positive, blue negative, 0 white; numbers are the ends of the "

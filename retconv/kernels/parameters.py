@@ -34,12 +34,26 @@ def check(parameter: Tensor, name: str, good: Tensor, rule: str) -> None:
 
     While ``torch.compile`` or ``torch.export`` traces or ``torch.func`` transforms, values are unknown and not checked.
     """
-    if torch.compiler.is_compiling() or torch._C._functorch.is_functorch_wrapped_tensor(good) or bool(good.all()):
+    if torch.compiler.is_compiling() or is_transformed(good) or bool(good.all()):
         return
     bad = parameter.detach()[~good].flatten()
     shown = ", ".join(f"{v:.6g}" for v in bad[:4].tolist())
     more = f" and {bad.numel() - 4} more" if bad.numel() > 4 else ""
     raise ValueError(f"{name} {rule}, got {shown}{more}")
+
+
+def is_transformed(x: Tensor) -> bool:
+    """Whether ``torch.func`` maps over it or differentiates it: its values are not to be looked at."""
+    return torch._C._functorch.is_functorch_wrapped_tensor(x)
+
+
+def is_constant(x: Tensor) -> bool:
+    """Whether a shortcut may rest on its values: none is traced or transformed, and no gradient of it is wanted.
+
+    The gradient of an even kernel, for one, is not even.
+    """
+    wanted = torch.is_grad_enabled() and x.requires_grad
+    return not (wanted or torch.compiler.is_compiling() or is_transformed(x))
 
 
 def prepare(offset: Tensor, *parameters: Tensor) -> tuple[Tensor, list[Tensor], torch.dtype]:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from retconv.convert import unfold
 from retconv.grid import Grid
+from retconv.kernels.parameters import is_constant, is_transformed
 from retconv.operators.blocks import block_bytes
 
 #: Axes from this length on are split into even and odd part: below, the additions cost more than they save.
@@ -46,8 +47,9 @@ class ToeplitzProduct:
         weight = (2 - (index == 0).to(index.dtype))[:, None] / length
         waves = torch.stack([weight * torch.cos(theta * offset), weight * torch.sin(theta * offset)]).to(kernel.dtype)
         real, imag = torch.einsum("h...o,pko->phk...", kernel, waves)
+        even = is_constant(kernel) and torch.equal(kernel, kernel.flip(-1))
         # A, B − A and A + B for each frequency, or A alone; shape of each: (heads, n, P, P) with P = N / n.
-        parts = (real,) if _is_even(kernel) else (real, imag - real, real + imag)
+        parts = (real,) if even else (real, imag - real, real + imag)
         self.matrices = tuple(unfold(p, tuple(others)).reshape(len(kernel), n, grid.size // n, -1) for p in parts)
         self._kept: Tensor | None = None
 
@@ -57,7 +59,7 @@ class ToeplitzProduct:
         rows = x.reshape(len(x), count, n, -1)
         given = (x, self.matrices[0])
         differentiable = torch.is_grad_enabled() and any(t.requires_grad for t in given)
-        space = None if differentiable or any(map(_is_wrapped, given)) else self._space(rows)
+        space = None if differentiable or any(map(is_transformed, given)) else self._space(rows)
         parts = [self._head(head, row, space) for head, row in enumerate(rows)]
         return torch.stack(parts).reshape(x.shape) if len(parts) > 1 else parts[0].reshape(x.shape)
 
@@ -100,18 +102,6 @@ class ToeplitzProduct:
             return torch.bmm(cosine.mT, y_c, out=y).baddbmm_(sine.mT, y_s)
         y_even = torch.bmm(cosine.mT, y_c, out=buffer(0, *even_shape))
         return _join(y_even, torch.bmm(sine.mT, y_s, out=buffer(0, *odd_shape, start=math.prod(even_shape))), y)
-
-
-def _is_even(kernel: Tensor) -> bool:
-    """Whether B = 0 may be left out: not where a gradient is wanted, since B's own need not be 0."""
-    if torch.is_grad_enabled() and kernel.requires_grad:
-        return False
-    return not _is_wrapped(kernel) and torch.equal(kernel, kernel.flip(-1))
-
-
-def _is_wrapped(x: Tensor) -> bool:
-    """Whether ``torch.func`` maps over it: its values cannot be looked at, nor written to a given place."""
-    return bool(torch._C._functorch.is_functorch_wrapped_tensor(x))
 
 
 def _split(x: Tensor, even_part: Tensor | None, odd_part: Tensor | None) -> tuple[Tensor, Tensor]:

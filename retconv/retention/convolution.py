@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 
 import torch
@@ -10,6 +11,7 @@ from torch.utils.checkpoint import checkpoint
 
 from retconv.operators import MaskOperator, operator
 from retconv.operators.blocks import blocks
+from retconv.operators.mirrored import SIGNS, MirroredProduct
 from retconv.retention.source import Forms
 
 #: Bytes of intermediate results of one block unless told otherwise, on a CPU and on an accelerator.
@@ -42,11 +44,11 @@ def convolution(q: Tensor, k: Tensor, v: Tensor, source: Forms, method: str, bud
     per_feature = COPIES * batch * size * v.shape[-1] * v.itemsize
     watched = torch.is_grad_enabled() and any(t.requires_grad for t in (q, k, v, source.kernel))
     rows: dict[int, Tensor] = {}
-    op, of = None, None
+    block, of = None, None
     for h, a in blocks(heads, d, max(1, budget // per_feature)):
-        if op is None or of != h:
-            op, of = operator(source.part(h), source.grid, method), h
-        block = partial(_block, op)
+        if block is None or of != h:
+            columns = batch * len(range(d)[a]) * v.shape[-1]
+            block, of = _applied(operator(source.part(h), source.grid, method), k, columns), h
         inputs = q[:, h, :, a], k[:, h, :, a], v[:, h]
         # Recomputed in the backward pass: the outer products of all blocks together take N d e numbers for each head.
         part = checkpoint(block, *inputs, use_reentrant=False, preserve_rng_state=False) if watched else block(*inputs)
@@ -57,9 +59,40 @@ def convolution(q: Tensor, k: Tensor, v: Tensor, source: Forms, method: str, bud
     return torch.cat(list(rows.values()), dim=1)
 
 
+def _applied(op: MaskOperator, like: Tensor, columns: int) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
+    """What to do with a block of these heads: on classes of tokens where the Toeplitz product wins and they exist."""
+    heads, size, _ = op.shape
+    outer = like.new_empty(()).expand(heads, size, columns)
+    if op.choose(outer) != "toeplitz" or not MirroredProduct.applies(op.kernel, op.grid):
+        return partial(_block, op)
+    return partial(_mirrored, [MirroredProduct(kernel[None].to(like.dtype), op.grid) for kernel in op.kernel])
+
+
 def _block(op: MaskOperator, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     """Some features of q and k, ``(batch, heads, N, a)``, with all of v."""
     batch, heads, size, a = k.shape
     outer = k.permute(1, 2, 0, 3)[..., None] * v.permute(1, 2, 0, 3)[..., None, :]  # (heads, N, batch, a, e)
     convolved = (op @ outer.reshape(heads, size, -1)).reshape(heads, size, batch, a, -1)
     return (q.permute(1, 2, 0, 3)[..., None] * convolved).sum(dim=3).permute(2, 0, 1, 3)
+
+
+def _mirrored(products: list[MirroredProduct], q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """The same where the mask keeps even and odd parts apart, see ``MirroredProduct``.
+
+    A class's part of the outer products, signed sums over an orbit of four tokens, is itself a product of 4 × a and
+    4 × e matrices, and contraction with the orbit's four queries is another: no array of N outer products is formed.
+    """
+    batch, _, size, _ = k.shape
+    signs = q.new_tensor(SIGNS)[:, :, None]
+    heads = []
+    for h, product in enumerate(products):
+        # Each orbit and element of the batch; shape: (N / 4 · batch, 4, features).
+        orbits = (product.orbits(t[:, h].transpose(0, 1)).transpose(1, 2).flatten(0, 1) for t in (q, k, v))
+        q_, k_, v_ = orbits
+        out = q.new_zeros(())
+        for i, sign in enumerate(signs):
+            outer = k_.mT @ (v_ * sign)  # shape: (N / 4 · batch, a, e)
+            convolved = product(i, outer.view(size // 4, -1)).view(outer.shape)
+            out = out + (q_ * sign) @ convolved
+        heads.append(product.tokens(out.unflatten(0, (size // 4, batch)).transpose(1, 2)))
+    return torch.stack(heads).permute(2, 0, 1, 3)

@@ -10,6 +10,7 @@ from torch.utils.checkpoint import checkpoint
 
 from retconv.convert import kernel_to_mask
 from retconv.grid import Grid
+from retconv.kernels.parameters import is_transformed
 from retconv.operators.blocks import block_bytes
 
 
@@ -20,7 +21,7 @@ def parallel(q: Tensor, k: Tensor, v: Tensor, kernel: Tensor, grid: Grid) -> Ten
     # In place where no gradient needs the scores: a third dense tensor would cost more time than the products. A mask
     # that torch.func maps over is many, for which the scores have no place.
     watched = torch.is_grad_enabled() and (scores.requires_grad or mask.requires_grad)
-    watched |= torch._C._functorch.is_functorch_wrapped_tensor(mask)
+    watched |= is_transformed(mask)
     return (scores * mask if watched else scores.mul_(mask)) @ v
 
 

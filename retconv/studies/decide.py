@@ -22,7 +22,7 @@ class Decision:
         difference: Mean of the values.
         low: Lower end of its t interval.
         high: Upper end.
-        p: Exact two-sided p-value of the values under random signs, for information.
+        p: Exact two-sided p-value of the values under random signs, hence about 0 whatever the threshold: information.
         verdict: ``"supported"``, ``"refuted"`` or ``"undecided at this n"``.
     """
 

@@ -90,12 +90,23 @@ def write_tables(tables: Mapping[str, pd.DataFrame], folder: str | Path = DATA) 
     """Write tables as CSV files, each whole or not at all.
 
     Raises:
-        TrainError: If the disk is full or the folder cannot be written to.
+        TrainError: If small tables would replace full ones, the disk is full, or the folder cannot be written to.
     """
     Path(folder).mkdir(parents=True, exist_ok=True)
+    stored = load_tables(folder)
+    for name, table in tables.items():
+        if "full" in _scales(stored.get(name)) - _scales(table):
+            raise TrainError(
+                f"{Path(folder) / name}.csv holds full-scale runs, which a small study must not replace: give another "
+                "folder with --out"
+            )
     for name, table in tables.items():
         content = table.to_csv(index=False, float_format="%.7g").encode()
         write_whole(Path(folder) / f"{name}.csv", methodcaller("write", content))
+
+
+def _scales(table: pd.DataFrame | None) -> set[str]:
+    return set() if table is None or "scale" not in table else set(table["scale"])
 
 
 def load_tables(folder: str | Path = DATA) -> dict[str, pd.DataFrame]:
