@@ -36,11 +36,8 @@ def draw() -> tuple[Figure, pd.DataFrame]:
     for ax, kind, x, width in ((axes[0], "truncated", "k", 0.25), (axes[1], "effective", "place", 0.12)):
         for i, arm in enumerate(arms):
             rows = data[(data["arm"] == arm) & (data["kind"] == kind)]
-            runs, means, shift = (
-                rows[rows["part"] == "run"],
-                rows[rows["part"] == "mean"],
-                width * (i - (len(arms) - 1) / 2),
-            )
+            runs, means = rows[rows["part"] == "run"], rows[rows["part"] == "mean"]
+            shift = width * (i - (len(arms) - 1) / 2)
             whole = means[x] > last  # all layers at once are no further layer: no line leads there
             for part in (means[~whole], means[whole]) if kind == "effective" else (means,):
                 draw_line(ax, runs[runs[x].isin(part[x])], part, x, "change", arm, shift)
