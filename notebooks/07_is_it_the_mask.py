@@ -34,7 +34,8 @@ from retconv.sweep import load_study
 
 pd.set_option("display.precision", 2)
 tables = load_tables("../paper_figures/data")
-studies = ["main", "controls", "placement", "data_size", "models"]
+planned = ["main", "controls", "placement", "data_size", "models", "tiny_imagenet"]
+studies = [name for name in planned if f"study_{name}" in tables]
 runs = pd.concat([tables[f"study_{name}"] for name in studies])
 verdicts = tables["study_verdicts"]
 verdicts = verdicts[verdicts["study"].isin(studies)]
@@ -52,7 +53,7 @@ runs.groupby(["study", "scale", "data"], sort=False).agg(
 )
 
 # %%
-for name in studies:
+for name in planned:
     print(f"{name}: {load_study(name).hypothesis}")
 
 # %% [markdown]

@@ -96,6 +96,11 @@ TABLES: dict[str, dict[str, Error]] = {
             ValueError,
             "arms 'one' and 'other' are the same run: change or remove one",
         ),
+        "tables that nothing finds": (
+            lambda: parse_study({"recipe": "smoke", "mask_tables": "mine"}, name="mine"),
+            ValueError,
+            "mask_tables must begin with study, such as study_mine, got 'mine'",
+        ),
         "no such study": (
             lambda: load_study("mian"),
             ValueError,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import asdict, replace
+from functools import cache
 
 import pytest
 import torch
@@ -10,22 +11,26 @@ from click.testing import CliRunner
 from training import few_digits
 
 from retconv.data import Dataset
+from retconv.data.registry import SPECS
 from retconv.sweep import STUDIES, Study, load_study, parse_study
 from retconv.sweep.__main__ import main
 from retconv.train import Config, Trainer
 
+#: Studies on CIFAR-10, which share runs; and those of five seeds with a small twin.
 FIVE = ("controls", "data_size", "main", "models", "placement")
+PAIRED = (*FIVE, "tiny_imagenet")
 #: Columns that rules may read, by table; those of runs are ``RUNS``.
 MEASURED = {
     "study_elm": {"convolution", "last"},
     "study_kernel_swap": {"change", "kind", "k", "layer"},
     "study_grid_transfer": {"change", "factor"},
 }
+MEASURED |= {name.replace("study", "study_tiny_imagenet"): columns for name, columns in MEASURED.items()}
 RUNS = {"test_accuracy", "fraction"}
 
 
 def test_the_studies_are_those_of_the_package() -> None:
-    assert set(STUDIES) == {*FIVE, "digits"}
+    assert set(STUDIES) == {*PAIRED, "digits"}
 
 
 @pytest.mark.parametrize("name", STUDIES)
@@ -37,9 +42,10 @@ def test_a_study_says_beforehand_what_decides_it(name: str) -> None:
     for rule in study.rules:
         readable = RUNS if rule.table == f"study_{name}" else MEASURED[rule.table]
         assert {rule.metric, *rule.at, *rule.versus} <= readable
+        assert rule.table == f"study_{name}" or rule.table.startswith(f"{study.mask_tables}_")
 
 
-@pytest.mark.parametrize("name", FIVE)
+@pytest.mark.parametrize("name", PAIRED)
 def test_arms_are_distinct_and_paired_by_five_seeds(name: str) -> None:
     """Also those of the small twin, which has the same arms."""
     whole, twin = load_study(name), load_study(name, small=True)
@@ -51,7 +57,7 @@ def test_arms_are_distinct_and_paired_by_five_seeds(name: str) -> None:
     assert not {c.id for c in whole.configs} & {c.id for c in twin.configs}
 
 
-@pytest.mark.parametrize("name", FIVE)
+@pytest.mark.parametrize("name", PAIRED)
 def test_pooling_is_held_equal(name: str) -> None:
     """Except in arms that are about it."""
     study = load_study(name)
@@ -75,14 +81,28 @@ def test_the_reference_recipe_selects_nothing_and_the_others_on_validation() -> 
         assert config.augment.repeats == (3 if reference else 1)
 
 
+def test_tiny_imagenet_asks_what_the_main_study_asks() -> None:
+    """The same arms, of which it leaves some out; the same thresholds; and the same kinds of tables, by other names."""
+    first, second = load_study("main"), load_study("tiny_imagenet")
+    assert second.arms.items() <= first.arms.items()
+    twin = load_study("tiny_imagenet", small=True)
+    assert {c.data.name for c in (*second.configs, *twin.configs)} == {"tiny-imagenet-32"}
+    shared = {rule.claim: asdict(rule) | {"table": ""} for rule in first.rules}
+    own = [rule.claim for rule in second.rules if shared.get(rule.claim) != asdict(rule) | {"table": ""}]
+    assert [claim.split(" that ")[0] for claim in own] == [
+        "At least half of the gain of 2.38 points",
+        "A Manhattan decay",
+    ]
+
+
 def studies() -> dict[str, Study]:
-    return {name: load_study(name) for name in FIVE}
+    return {name: load_study(name) for name in PAIRED}
 
 
 def distinct(small: bool) -> dict[str, list[Config]]:
     """Two seeds of every arm of every study, each once; of data sizes, the smallest."""
     found: dict[str, list[Config]] = {}
-    for name in FIVE:
+    for name in PAIRED:
         study = load_study(name, small)
         for unit in sorted(study.units(), key=lambda unit: unit[0].data.fraction, reverse=True):
             arm = study.arm_of[unit[0].id]
@@ -93,7 +113,8 @@ def distinct(small: bool) -> dict[str, list[Config]]:
 
 @pytest.mark.parametrize("configs", distinct(small=True).values(), ids=distinct(small=True).keys())
 def test_every_arm_of_a_small_twin_takes_a_step(configs: list[Config]) -> None:
-    takes_a_step([replace(config, batch_size=8) for config in configs], few_digits())
+    name = configs[0].data.name
+    takes_a_step([replace(c, batch_size=8) for c in configs], few_digits() if name == "digits" else noise(name))
 
 
 FULL = distinct(small=False)
@@ -101,13 +122,18 @@ FULL = distinct(small=False)
 
 @pytest.mark.parametrize("configs", FULL.values(), ids=FULL.keys())
 def test_every_arm_in_full_takes_a_step(configs: list[Config]) -> None:
-    """In its own precision, on two random images of CIFAR-10's shape: what a GPU will be given does run."""
-    images = torch.randint(0, 256, (200, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-    labels = torch.arange(200) % 10
-    names, centre = tuple("abcdefghij"), (0.5, 0.5, 0.5)
-    data = Dataset("cifar10", images, labels, images, labels, names, centre, centre, flip=True, source="random")
+    """In its own precision, on two random images of its data's shape: what a GPU will be given does run."""
     kept = replace(configs[0].data, validation=0.0)
-    takes_a_step([replace(c, batch_size=2, select="last", data=kept) for c in configs], data)
+    takes_a_step([replace(c, batch_size=2, select="last", data=kept) for c in configs], noise(kept.name))
+
+
+@cache
+def noise(name: str) -> Dataset:
+    """400 random images of a data set's size and number of classes."""
+    size, classes = SPECS[name].size, SPECS[name].classes
+    images = torch.randint(0, 256, (400, 3, size, size), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    labels, names, centre = torch.arange(400) % classes, tuple(map(str, range(classes))), (0.5, 0.5, 0.5)
+    return Dataset(name, images, labels, images, labels, names, centre, centre, flip=True, source="random")
 
 
 def takes_a_step(configs: list[Config], data: Dataset) -> None:
@@ -122,7 +148,7 @@ def takes_a_step(configs: list[Config], data: Dataset) -> None:
 def test_list_without_a_study_lists_the_studies() -> None:
     output = CliRunner().invoke(main, ["--list"]).output
     assert all(
-        f"{study.name:<12}{len(study.configs):>4} runs  {study.hypothesis}" in output for study in studies().values()
+        f"{study.name:<14}{len(study.configs):>4} runs  {study.hypothesis}" in output for study in studies().values()
     )
 
 

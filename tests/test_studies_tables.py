@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -32,6 +33,7 @@ STUDY = {
         "gmm_5": {"model.options.mask": "gmm", "model.options.mask_options": {"components": 5}},
     },
     "grid": {"seed": [0, 1, 2]},
+    "mask_tables": "study",
     "engine": "serial",
     "rules": [
         {"claim": "Masks cost less than everything.", "arm": "gmm_5", "against": "plain", "threshold": -100},
@@ -43,6 +45,9 @@ STUDY = {
          "at": {"factor": 1.5}, "threshold": 100},
     ],
 }  # fmt: skip
+#: What is measured besides the runs' outcomes, where a study says so.
+MEASURED = ("elm", "masks", "gaussians", "mask_kernels", "elm_masks", "effective", "effective_kernels", "kernel_swap",
+            "grid_transfer")  # fmt: skip
 #: What a run made again does not repeat.
 CLOCK = ["seconds", "images_per_second"]
 
@@ -68,9 +73,7 @@ def table(folder: Path, name: str) -> pd.DataFrame:
 def test_every_row_traces_to_a_run(trained: Path) -> None:
     runs = {run.path.name: run for run in Store(trained / "runs").runs()}
     tables = load_tables(trained / "data")
-    measured = ("main", "elm", "masks", "gaussians", "mask_kernels", "elm_masks", "effective", "effective_kernels",
-                "kernel_swap", "grid_transfer")  # fmt: skip
-    assert set(tables) == {f"study_{name}" for name in measured}
+    assert set(tables) == {f"study_{name}" for name in ("main", *MEASURED)}
     for name, rows in tables.items():
         assert set(rows["run"]) <= set(runs), name
         assert all(runs[run].config.seed == seed for run, seed in zip(rows["run"], rows["seed"], strict=True))
@@ -147,6 +150,14 @@ def test_an_elementwise_mask_cannot_move(trained: Path) -> None:
     assert stuck["test_accuracy"].isna().all()
     assert stuck["note"].str.startswith("cannot move").all()
     assert rows.drop(stuck.index)["test_accuracy"].notna().all()
+
+
+def test_a_study_says_whether_and_where_its_masks_are_measured(trained: Path) -> None:
+    """Two measured studies must not write the same tables."""
+    one = replace(study(trained), name="mine", configs=study(trained).configs[:1])
+    assert set(build_tables(replace(one, mask_tables=""), trained / "runs")) == {"study_mine"}
+    named = set(build_tables(replace(one, mask_tables="study_mine"), trained / "runs"))
+    assert named == {"study_mine", *(f"study_mine_{name}" for name in MEASURED)}
 
 
 def test_runs_made_again_give_the_same_tables(trained: Path, tmp_path: Path) -> None:

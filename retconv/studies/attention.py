@@ -8,11 +8,11 @@ from retconv.studies.learned import kernel_entries
 from retconv.studies.observe import effective_kernels, replaced, truncated_kernels, with_places
 from retconv.studies.rows import Row, StudyRun
 
-#: Arms of the main study whose attention is measured.
+#: Arms whose attention is measured, in studies with ``mask_tables``.
 MEASURED_ARMS = ("plain", "elm", "table", "gmm_5", "manhattan_learnt")
 
 
-def attention_rows(run: StudyRun) -> tuple[list[Row], list[Row], list[Row]]:
+def attention_rows(run: StudyRun) -> dict[str, list[Row]]:
     """Rows of three tables: of effective kernels, of their entries (for one run of an arm), and of swapped kernels.
 
     A swap is one of three kinds. ``whole``: nothing is swapped. ``truncated``: every mask's kernel is cut to k × k, 0
@@ -21,14 +21,17 @@ def attention_rows(run: StudyRun) -> tuple[list[Row], list[Row], list[Row]]:
     the test set, in the model as it was trained, and uses no label. ``change`` is in percentage points, against
     ``whole``.
     """
+    effective: list[Row] = []
+    entries: list[Row] = []
+    swaps: list[Row] = []
+    tables = {"effective": effective, "effective_kernels": entries, "kernel_swap": swaps}
     if run.arm not in MEASURED_ARMS:
-        return [], [], []
+        return tables
     trained = run.load()
     is_masked = bool(masks_of(trained.model))
     trained = with_places(trained)
     _, whole = trained.evaluate()
     found = effective_kernels(trained)
-    effective, entries, swaps = [], [], []
     for layer, (name, one) in enumerate(found.items()):
         measures = locality(one.kernel, one.grid)
         for head in range(len(one.kernel)):
@@ -54,4 +57,4 @@ def attention_rows(run: StudyRun) -> tuple[list[Row], list[Row], list[Row]]:
             swapped("effective", trained.evaluate()[1], layer)
     with replaced(trained.model, kernels, "convolution"):
         swapped("effective", trained.evaluate()[1])
-    return effective, entries, swaps
+    return tables

@@ -33,6 +33,7 @@ _ROWS = (
     ("main", "elm", "plain", "ViT, element-wise mask", ""),
     ("main", "table", "plain", "ViT, kernel table", ""),
     ("main", "manhattan_learnt", "plain", "ViT, learnable Manhattan decay", ""),
+    ("tiny_imagenet", "gmm_5", "plain", "ViT, Tiny-ImageNet at 32 pixels", ""),
 )
 _HEAD = (
     "model",

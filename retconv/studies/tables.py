@@ -22,14 +22,14 @@ from retconv.train.files import write_whole
 
 #: Where the tables of the package's studies stand.
 DATA = Path("paper_figures/data")
-#: What is measured on each run of the study named main, beside its outcome.
+#: What is measured on each run of a study with ``mask_tables``, beside its outcome.
 _MEASURED: dict[str, Callable[[StudyRun], list[Row]]] = {
-    "study_elm": elm_rows,
-    "study_masks": mask_rows,
-    "study_gaussians": gaussian_rows,
-    "study_mask_kernels": mask_kernel_rows,
-    "study_elm_masks": elm_mask_rows,
-    "study_grid_transfer": transfer_rows,
+    "elm": elm_rows,
+    "masks": mask_rows,
+    "gaussians": gaussian_rows,
+    "mask_kernels": mask_kernel_rows,
+    "elm_masks": elm_mask_rows,
+    "grid_transfer": transfer_rows,
 }
 
 
@@ -43,10 +43,10 @@ def build_tables(
 ) -> dict[str, pd.DataFrame]:
     """Measure a study's finished runs, without training any further.
 
-    Every study has a table of its runs, ``study_<name>``. From the runs of the study named main come besides: what free
-    masks learnt (``study_elm``, ``study_masks``, ``study_gaussians``, ``study_mask_kernels``, ``study_elm_masks``), the
-    effective kernels of attention (``study_effective``, ``study_effective_kernels``), what becomes of accuracy when a
-    kernel is swapped (``study_kernel_swap``), and at other image sizes (``study_grid_transfer``).
+    Every study has a table of its runs, ``study_<name>``. Where its ``mask_tables`` is a text, tables whose names begin
+    with it come besides: what free masks learnt (``…_elm``, ``…_masks``, ``…_gaussians``, ``…_mask_kernels``,
+    ``…_elm_masks``), the effective kernels of attention (``…_effective``, ``…_effective_kernels``), what becomes of
+    accuracy when a kernel is swapped (``…_kernel_swap``), and at other image sizes (``…_grid_transfer``).
 
     Args:
         study: The study.
@@ -67,20 +67,18 @@ def build_tables(
             f"{len(missing)} of the {len(study.configs)} runs of study {study.name} are not finished in {root}: train "
             f"them with python -m retconv.sweep {study.name}{' --small' * (study.scale == 'small')}"
         )
-    rows: dict[str, list[Row]] = {f"study_{study.name}": []}
+    runs = f"study_{study.name}"
+    rows: dict[str, list[Row]] = {runs: []}
     sets = {name: load(name).to(device) for name in {config.data.name for config in study.configs}}
     for config in study.configs:
         if config.id in missing:
             continue
         run = StudyRun(study, study.arm_of[config.id], RunFolder(root, config), sets[config.data.name])
-        rows[f"study_{study.name}"].append(outcome_row(run))
-        if study.name == "main":
-            for name, measure in _MEASURED.items():
-                rows.setdefault(name, []).extend(measure(run))
-            effective, kernels, swaps = attention_rows(run)
-            rows.setdefault("study_effective", []).extend(effective)
-            rows.setdefault("study_effective_kernels", []).extend(kernels)
-            rows.setdefault("study_kernel_swap", []).extend(swaps)
+        rows[runs].append(outcome_row(run))
+        if study.mask_tables:
+            found = {name: measure(run) for name, measure in _MEASURED.items()} | attention_rows(run)
+            for name, more in found.items():
+                rows.setdefault(f"{study.mask_tables}_{name}", []).extend(more)
         if report is not None:
             report(f"measured {run.arm} seed {run.seed}")
     return {name: pd.DataFrame(found) for name, found in rows.items()}

@@ -83,7 +83,7 @@ def main(
         return
     if name is None and listing:
         for study in map(load_study, STUDIES):
-            click.echo(f"{study.name:<12}{len(study.configs):>4} runs  {study.hypothesis}")
+            click.echo(f"{study.name:<14}{len(study.configs):>4} runs  {study.hypothesis}")
         return
     if name is None:
         raise _Refusal(f"which study? {', '.join(STUDIES)}, or the path of a YAML file; --help shows one")

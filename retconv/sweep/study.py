@@ -52,6 +52,9 @@ class Study(Plan):
     alpha: float = option(
         0.05, "probability of error, shared equally by the rules that read one table", low=1e-6, high=0.5
     )
+    mask_tables: str = option(
+        "", "what the names of tables of its masks and attention begin with, such as study; empty: not measured"
+    )
     replicas: bool = option(True, "train seeds of one configuration as one stacked model")
     retries: int = option(2, "rounds without any newly finished run before giving up", low=0)
     rules: tuple[Rule, ...] = field(
@@ -117,6 +120,9 @@ def parse_study(values: Mapping[str, Any], folder: Path = Path(), name: str = "s
     ]
     faults += [f"arms.{arm} must be a mapping of options, got {v!r}" for arm, v in arms.items() if type(v) is not dict]
     faults += _twin_faults(twin, arms)
+    # Tables are found by this beginning of their names.
+    if study.mask_tables and not str(study.mask_tables).startswith("study"):
+        faults.append(f"mask_tables must begin with study, such as study_{name}, got {study.mask_tables!r}")
     if small and not twin:
         faults.append("it has no small twin: small names none")
     rules = parse_rules(values.get("rules", []), arms, name, faults)
