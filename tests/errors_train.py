@@ -109,6 +109,11 @@ TABLES: dict[str, dict[str, Error]] = {
             ValueError,
             "schedule.warmup_epochs 10 must be below schedule.epochs 5",
         ),
+        "decay of masks, twice": (
+            lambda: parse({"optim": {"decay_all": True, "decay_masks": True}}),
+            ValueError,
+            "optim.decay_all decays masks too: leave out optim.decay_masks, or set optim.decay_all: false",
+        ),
         "odd batch": (lambda: parse({"batch_size": 7, "augment": {"mixup": 1}}), ValueError, "must be even, got 7"),
         "no recipe": (lambda: load("standart"), ValueError, "no recipe.*'standart'; did you mean 'standard'"),
         "not YAML": (lambda: mapping("a: [", "recipe 'x'"), ValueError, "recipe 'x' is not valid YAML"),

@@ -72,7 +72,7 @@ class OptimConfig:
     lr: float = option(1e-3, "learning rate after warm-up", low=0)
     weight_decay: float = option(0.05, "on matrices; on everything with decay_all", low=0)
     decay_all: bool = option(False, "decay masks, norms and biases too, as the reference does")
-    decay_masks: bool = option(False, "decay the parameters of masks too, but not norms and biases")
+    decay_masks: bool = option(False, "decay the parameters of masks, not norms and biases; instead of decay_all")
     clip: float = option(0.0, "largest norm of the gradient, of each replica by itself; 0: no limit", low=0)
 
 

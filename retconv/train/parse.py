@@ -236,6 +236,8 @@ def _conflicts(config: Config) -> list[str]:
             f"schedule.warmup_epochs {config.schedule.warmup_epochs} must be below schedule.epochs "
             f"{config.schedule.epochs}"
         )
+    if config.optim.decay_all and config.optim.decay_masks:
+        faults.append("optim.decay_all decays masks too: leave out optim.decay_masks, or set optim.decay_all: false")
     if (config.augment.mixup or config.augment.cutmix) and config.batch_size % 2:
         faults.append(f"Mixup and CutMix pair images: batch_size must be even, got {config.batch_size}")
     faults += [
