@@ -13,10 +13,11 @@ from torch.nn import functional as F
 from training import BASE, few_digits, tiny
 
 from retconv.grid import Grid
-from retconv.masks import GaussianMixtureMask, OffDiagonalMask
+from retconv.masks import ElementwiseMask, GaussianMixtureMask, OffDiagonalMask
 from retconv.models.temperature import HeadTemperature
 from retconv.train import Trainer, parse, train
 from retconv.train.batches import Batches
+from retconv.train.build import kernels, mask_kernel
 from retconv.train.optimise import undecayed
 
 OPTIONS = {"patch_size": 4, "embed_dim": 16, "depth": 2, "num_heads": 2}
@@ -159,6 +160,29 @@ def test_residuals_of_free_masks_are_stored_by_epoch(tmp_path) -> None:
         if mask == "elm":
             entries = run.weights()["blocks.0.attn.mask.weight"][0]
             assert run.metrics()[-1]["residual.blocks.0.attn"] == pytest.approx(by_loops(entries.tolist(), 2), rel=1e-5)
+
+
+@pytest.mark.parametrize("start", ["zeros", "ones"])
+def test_a_free_mask_that_is_a_convolution_leaves_nothing_out(start: str) -> None:
+    """Of zeros too, whose residual would be 0/0: it is there, and 0, for every element-wise mask."""
+    options = OPTIONS | {"mask": "elm", "mask_options": {"start": start}}
+    replicas = Trainer([replace(MASKED, model=replace(MASKED.model, options=options))], few_digits()).replicas
+    found, residuals = kernels(replicas, 0)
+    assert residuals == {"blocks.0.attn": 0.0, "blocks.1.attn": 0.0}
+    assert all(bool((kernel == (start == "ones")).all()) for kernel in found.values())
+
+
+@pytest.mark.parametrize("prefix", [0, 1])
+def test_a_masks_residual_is_over_all_heads_together(prefix: int) -> None:
+    """One head of zeros beside one that is no convolution; prefix tokens take no part."""
+    mask = ElementwiseMask((2, 2), 2, per_head=True)
+    with torch.no_grad():
+        mask.weight[1] = torch.randn(4, 4, generator=torch.Generator().manual_seed(0))
+    kernel, residual = mask_kernel(mask, Grid((2, 2), prefix=prefix))
+    assert residual == pytest.approx(by_loops(mask.weight[1].tolist(), 2), rel=1e-6)
+    assert kernel.shape == (2, 3, 3)
+    assert not kernel[0].any()
+    assert not kernel.requires_grad
 
 
 def by_loops(mask: list[list[float]], side: int) -> float:

@@ -15,8 +15,8 @@ from retconv.convert import project
 from retconv.grid import Grid
 from retconv.masks import ElementwiseMask, GaussianMixtureMask, KernelTableMask, Mask
 from retconv.models import grids_of, masks_of
-from retconv.studies.observe import mask_kernel
 from retconv.studies.rows import Row, StudyRun
+from retconv.train.build import mask_kernel
 
 #: Arms whose kernels are stored entry by entry, for one run each.
 _SHOWN = ("elm", "table", "gmm_5")
@@ -78,7 +78,7 @@ def mask_kernel_rows(run: StudyRun) -> list[Row]:
     if run.arm not in _SHOWN or not run.is_shown:
         return []
     found = _masks(run, ElementwiseMask, KernelTableMask, GaussianMixtureMask)
-    kernels = [(layer, mask_kernel(mask, grid)) for layer, _, mask, grid in found]
+    kernels = [(layer, mask_kernel(mask, grid)[0]) for layer, _, mask, grid in found]
     shared = [layer for layer, _, mask, _ in found if isinstance(mask, ElementwiseMask) and not mask.per_head]
     return run.short_rows(
         entry for layer, kernel in kernels for entry in kernel_entries(layer, kernel[:1] if layer in shared else kernel)

@@ -10,11 +10,11 @@ from torch import Tensor, nn
 
 from retconv.analysis.effective import Effective, EffectiveKernel
 from retconv.approximate import truncate
-from retconv.convert import NotAConvolutionError, project
-from retconv.masks import KernelTableMask, Mask
+from retconv.masks import KernelTableMask
 from retconv.models import add_masks, grids_of, masks_of
 from retconv.models.surgery import masked_modules
 from retconv.studies.model import Trained
+from retconv.train.build import mask_kernel
 
 
 def with_places(trained: Trained) -> Trained:
@@ -87,12 +87,5 @@ def replaced(model: nn.Module, kernels: Mapping[str, Tensor], placement: str | N
 def truncated_kernels(model: nn.Module, size: int) -> dict[str, Tensor]:
     """The kernels of a model's masks (a mask without one is first projected, law 3), 0 outside of ``size × size``."""
     grids = grids_of(model)
-    return {name: truncate(mask_kernel(mask, grids[name]), size=size).kernel for name, mask in masks_of(model).items()}
-
-
-def mask_kernel(mask: Mask, grid: Any) -> Tensor:
-    """The kernel of a mask, or that of its projection."""
-    try:
-        return mask.kernel(grid)
-    except NotAConvolutionError:
-        return project(mask(grid), grid).kernel
+    kernels = {name: mask_kernel(mask, grids[name])[0] for name, mask in masks_of(model).items()}
+    return {name: truncate(kernel, size=size).kernel for name, kernel in kernels.items()}

@@ -14,6 +14,8 @@ from torch import Tensor, nn
 from retconv.convert import NotAConvolutionError, project
 from retconv.data import Dataset
 from retconv.data.augment import POLICIES, Augment, Erasing
+from retconv.grid import Grid
+from retconv.masks import ElementwiseMask, Mask
 from retconv.models import SMALL_MODELS, grids_of, masks_of
 from retconv.train.config import AugmentConfig, Config, DataConfig
 from retconv.train.parse import RecipeError, nearest
@@ -72,23 +74,31 @@ def augmentation(config: AugmentConfig, data: Dataset) -> Augment:
     return replace(Augment.of(data, config.crop, policy, erasing), flip=flip)
 
 
-def kernels(replicas: Replicas, index: int) -> tuple[dict[str, Tensor], dict[str, float]]:
-    """Kernels of one replica's masks, ``(heads, 2 n_1 − 1, …)``, by the name of their module.
+@torch.no_grad()
+def mask_kernel(mask: Mask, grid: Grid) -> tuple[Tensor, float]:
+    """The kernel of a mask, or that of its projection P if it has none (law 3).
 
-    A mask that has no kernel, such as an element-wise one, is represented by that of its projection P (law 3). The
-    second result holds, for such masks alone, what this leaves out: ``‖M − PM‖_F / ‖M‖_F`` over all heads together.
+    Returns:
+        Kernel ``(heads, 2 n_1 − 1, …)``, and what it leaves out of the mask: ``‖M − PM‖_F / ‖M‖_F`` over all heads
+        together, 0 for a convolution, such as a mask of zeros.
+    """
+    try:
+        return mask.kernel(grid), 0.0
+    except NotAConvolutionError:
+        entries = mask(grid.without_prefix())
+        kernel, missed = project(entries, grid.without_prefix())
+        norms = entries.double().flatten(1).norm(dim=1)
+        # Each head's residual is relative to its own norm.
+        return kernel, float((missed * norms).norm() / norms.norm())
+
+
+def kernels(replicas: Replicas, index: int) -> tuple[dict[str, Tensor], dict[str, float]]:
+    """Kernels of one replica's masks by the name of their module, and what they leave out (see ``mask_kernel``).
+
+    The second result holds only masks that need not be convolutions: element-wise ones, and others without a kernel.
     """
     model = replicas.single(index)
-    grids = grids_of(model)
-    found, residuals = {}, {}
-    with torch.no_grad():
-        for name, mask in masks_of(model).items():
-            try:
-                found[name] = mask.kernel(grids[name])
-            except NotAConvolutionError:
-                grid = grids[name].without_prefix()
-                entries = mask(grid)
-                found[name], missed = project(entries, grid)
-                norms = entries.double().flatten(1).norm(dim=1)
-                residuals[name] = float((missed * norms).norm() / norms.norm())
-    return found, residuals
+    masks, grids = masks_of(model), grids_of(model)
+    found = {name: mask_kernel(mask, grids[name]) for name, mask in masks.items()}
+    free = [name for name, mask in masks.items() if isinstance(mask, ElementwiseMask) or found[name][1]]
+    return {name: kernel for name, (kernel, _) in found.items()}, {name: found[name][1] for name in free}
