@@ -102,7 +102,7 @@ def _lines(axes: list[Axes]) -> list[pd.DataFrame]:
         array(a[0])
         for a in (sampled_symbol(weights, _SAMPLES), gpsa_symbol(theta, alpha, shift), gpsa_symbol(fine, alpha, shift))
     )
-    parts = [("real", BLUE, curve_.real, sample.real), ("imaginary", ORANGE, curve_.imag, sample.imag)]
+    parts = [("Re", BLUE, curve_.real, sample.real), ("Im", ORANGE, curve_.imag, sample.imag)]
     _draw_line(axes[-1], "GPSA, Δ = 2, α = 1/4", parts)
     axes[-1].legend(loc="upper left", handlelength=1.0, labelspacing=0.2, bbox_to_anchor=(-0.04, 1.04))
     for part, values_, exact_ in (

@@ -98,15 +98,22 @@ def finding(data: pd.DataFrame) -> str:
     )
 
 
+def _machine(runs: pd.DataFrame) -> str:
+    """Every device, number of threads and version that the stored runs name."""
+    places = []
+    for device, threads, version in runs[["device", "threads", "torch"]].drop_duplicates().itertuples(index=False):
+        count = "one thread" if threads == 1 else f"{threads:.0f} threads"
+        places.append(f"{device} ({count}, torch {version})")
+    return " and ".join(places)
+
+
 def caption(data: pd.DataFrame) -> str:
     """What is drawn and seen."""
-    run = data[data["part"] == "run"].iloc[0]
-    threads = "one thread" if run["threads"] == 1 else f"{run['threads']:.0f} threads"
     what = (
         "What masks cost: (a) training time of an image relative to plain attention, from the fastest epoch, all "
-        f"seeds of an arm trained as one stack on {run['device']} ({threads}), hence one measurement an arm, on a "
-        "shared machine; (b) the numbers in the masks of all layers; (c) the difference of test accuracy to plain, "
-        "same seed, mean and 95 % t interval of the paired differences, against the time, with the marks of (a)."
+        f"seeds of an arm trained as one stack on {_machine(data[data['part'] == 'run'])}, hence one measurement an "
+        "arm; (b) the numbers in the masks of all layers; (c) the difference of test accuracy to plain, same seed, "
+        "mean and 95 % t interval of the paired differences, against the time, with the marks of (a)."
     )
     return study.caption(what, data, finding(data))
 
