@@ -215,6 +215,18 @@ def test_cost_is_the_throughput_of_the_whole_stack(planted: Path) -> None:
     assert arms.loc["elm", "time"] == pytest.approx(250 / 240)
 
 
+def test_the_caption_of_cost_names_the_machines_that_are_stored(planted: Path) -> None:
+    """All of them, and nothing of them that is not stored."""
+    edit(planted, "main", lambda runs: runs.assign(device="CPU A", torch="2.0", threads=1))
+    data, _ = draw("training_cost")
+    assert "one stack on CPU A (one thread, torch 2.0), hence" in spec("training_cost").text(data)
+    edit(planted, "main", lambda runs: runs.assign(threads=runs["threads"].where(runs["seed"] == 0, 8)))
+    data, _ = draw("training_cost")
+    text = spec("training_cost").text(data)
+    assert "one stack on CPU A (one thread, torch 2.0) and CPU A (8 threads, torch 2.0), hence" in text
+    assert "shared" not in text
+
+
 def test_shares_of_variance_are_means_over_heads(planted: Path) -> None:
     data, _ = draw("effective_kernels")
     runs = data[data["part"] == "run"]
