@@ -13,9 +13,6 @@ import yaml
 from retconv.train import Config, RecipeError, RunFolder, parse
 from retconv.train.config import flatten
 
-#: What of the last session's origin stands beside every number.
-_ORIGIN = ("commit", "torch", "device", "threads", "replicas")
-
 
 class Store:
     """The runs below a folder: one folder each, named by the hash of its configuration (see ``RunFolder``).
@@ -54,11 +51,11 @@ class Store:
             leaves an option of the model to its default), every number of the test result, and commit, version of
             torch, device, threads and number of replicas of the last session that trained it.
         """
-        return self._table(configs, lambda run: [run.result() | _origin(run)] if run.finished else [])
+        return self._table(configs, lambda run: [run.result() | run.origin()] if run.finished else [])
 
     def metrics(self, configs: Iterable[Config] | None = None) -> pd.DataFrame:
         """One row for each epoch of each run, finished or not: run, options, the epoch's numbers, and their origin."""
-        return self._table(configs, lambda run: [row | _origin(run) for row in run.metrics()])
+        return self._table(configs, lambda run: [row | run.origin() for row in run.metrics()])
 
     def kernels(self, configs: Iterable[Config] | None = None) -> pd.DataFrame:
         """One row for each entry of each kernel: run, options, ``epoch``, ``mask``, ``head``, offsets and ``value``.
@@ -92,15 +89,15 @@ class Store:
         )
 
 
-def _origin(run: RunFolder) -> dict[str, Any]:
-    session = run.provenance()[-1]
-    return {key: session[key] for key in _ORIGIN}
-
-
 def _entries(run: RunFolder) -> Iterator[dict[str, Any]]:
     for epoch, kernels in run.kernels().items():
         for name, kernel in kernels.items():
-            center = [size // 2 for size in kernel.shape[1:]]
-            for index, value in np.ndenumerate(kernel):
-                offsets = {f"offset_{d + 1}": i - c for d, (i, c) in enumerate(zip(index[1:], center, strict=True))}
-                yield {"epoch": epoch, "mask": name, "head": index[0]} | offsets | {"value": float(value)}
+            yield from ({"epoch": epoch, "mask": name} | entry for entry in kernel_entries(kernel))
+
+
+def kernel_entries(kernel: np.ndarray) -> Iterator[dict[str, Any]]:
+    """A row for each entry of a kernel ``(heads, 2 n_1 − 1, …)``: ``head``, ``offset_1``, …, and ``value``."""
+    center = [size // 2 for size in kernel.shape[1:]]
+    for index, value in np.ndenumerate(kernel):
+        offsets = {f"offset_{d + 1}": i - c for d, (i, c) in enumerate(zip(index[1:], center, strict=True))}
+        yield {"head": index[0]} | offsets | {"value": float(value)}

@@ -13,6 +13,7 @@ from retconv.studies.tables import DATA, build_tables, write_tables
 from retconv.studies.verdicts import readable, verdicts
 from retconv.sweep import STUDIES, load_study
 from retconv.train import RecipeError, TrainError
+from retconv.train.cli import SETTINGS, Refusal
 
 _HELP = """Measure a study's finished runs, write its tables, and apply the rules that were written before it ran.
 
@@ -29,13 +30,9 @@ Examples:
 """
 
 
-class _Refusal(click.ClickException):
-    exit_code = 2
-
-
 @click.command(
     help=_HELP,
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110, "show_default": True},
+    context_settings=SETTINGS,
     epilog="Exit codes: 0 done; 1 runs are missing; 2 no such study.",
 )
 @click.argument("name", metavar="STUDY", required=False)
@@ -53,7 +50,7 @@ def main(name: str | None, small: bool, root: Path, out: Path, partial: bool, re
         try:
             study = load_study(name, small)
         except RecipeError as error:
-            raise _Refusal(str(error)) from error
+            raise Refusal(str(error)) from error
         device = "cuda" if torch.cuda.is_available() else "cpu"
         try:
             with tqdm(total=len(study.configs), unit="run", disable=None) as bar:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from retconv.analysis.locality import locality
 from retconv.models import grids_of, masks_of
-from retconv.studies.learned import kernel_entries
+from retconv.studies.learned import layer_entries
 from retconv.studies.observe import effective_kernels, replaced, truncated_kernels, with_places
 from retconv.studies.rows import Row, StudyRun
 
@@ -40,7 +40,7 @@ def attention_rows(run: StudyRun) -> dict[str, list[Row]]:
             keys = ("self_weight", "extroversion", "mean_distance", "size_95")
             effective.append(run.row(at | shares | {key: float(getattr(measures, key)[head]) for key in keys}))
         if run.is_shown:
-            entries += run.short_rows(kernel_entries(layer, one.kernel))
+            entries += run.short_rows(layer_entries(layer, one.kernel))
 
     def swapped(kind: str, accuracy: float, layer: object = "all", k: int | None = None) -> None:
         change = accuracy - whole

@@ -15,6 +15,7 @@ from retconv.convert import project
 from retconv.grid import Grid
 from retconv.masks import ElementwiseMask, GaussianMixtureMask, KernelTableMask, Mask
 from retconv.models import grids_of, masks_of
+from retconv.results.store import kernel_entries
 from retconv.studies.rows import Row, StudyRun
 from retconv.train.build import mask_kernel
 
@@ -34,12 +35,10 @@ def elm_rows(run: StudyRun) -> list[Row]:
     last = run.folder.result()["epochs"]
     for epoch in run.folder.metrics() if masks else []:
         for layer, module, _, grid in masks:
-            residual = epoch.get(f"residual.{module}")
-            if residual is not None:
-                chance = int(np.prod(grid.kernel_shape)) / grid.size**2
-                at = {"layer": layer, "module": module, "epoch": epoch["epoch"], "last": epoch["epoch"] == last}
-                measured = {"residual": residual, "convolution": 1 - residual**2, "chance": chance}
-                rows.append(run.row(at | measured))
+            residual = epoch[f"residual.{module}"]
+            chance = int(np.prod(grid.kernel_shape)) / grid.size**2
+            at = {"layer": layer, "module": module, "epoch": epoch["epoch"], "last": epoch["epoch"] == last}
+            rows.append(run.row(at | {"residual": residual, "convolution": 1 - residual**2, "chance": chance}))
     return rows
 
 
@@ -78,19 +77,17 @@ def mask_kernel_rows(run: StudyRun) -> list[Row]:
     if run.arm not in _SHOWN or not run.is_shown:
         return []
     found = _masks(run, ElementwiseMask, KernelTableMask, GaussianMixtureMask)
-    kernels = [(layer, mask_kernel(mask, grid)[0]) for layer, _, mask, grid in found]
-    shared = [layer for layer, _, mask, _ in found if isinstance(mask, ElementwiseMask) and not mask.per_head]
-    return run.short_rows(
-        entry for layer, kernel in kernels for entry in kernel_entries(layer, kernel[:1] if layer in shared else kernel)
-    )
+    rows: list[Row] = []
+    for layer, _, mask, grid in found:
+        kernel, _ = mask_kernel(mask, grid)
+        shared = isinstance(mask, ElementwiseMask) and not mask.per_head
+        rows += run.short_rows(layer_entries(layer, kernel[:1] if shared else kernel))
+    return rows
 
 
-def kernel_entries(layer: int, kernel: Tensor) -> Iterator[Row]:
-    """One row for each entry of a kernel ``(heads, 2 n_1 − 1, …)``: layer, head, offsets and value."""
-    center = [side // 2 for side in kernel.shape[1:]]
-    for index, value in np.ndenumerate(kernel.detach().float().cpu().numpy()):
-        offsets = {f"offset_{d + 1}": i - c for d, (i, c) in enumerate(zip(index[1:], center, strict=True))}
-        yield {"layer": layer, "head": index[0]} | offsets | {"value": float(value)}
+def layer_entries(layer: int, kernel: Tensor) -> Iterator[Row]:
+    """One row for each entry of a layer's kernel ``(heads, 2 n_1 − 1, …)``: layer, head, offsets and value."""
+    yield from ({"layer": layer} | entry for entry in kernel_entries(kernel.detach().float().cpu().numpy()))
 
 
 def elm_mask_rows(run: StudyRun) -> list[Row]:

@@ -13,7 +13,6 @@ from retconv.sweep import Study
 from retconv.train import RunFolder
 
 Row = dict[str, Any]
-_ORIGIN = ("commit", "torch", "device", "threads", "replicas")
 
 
 @dataclass(frozen=True)
@@ -54,13 +53,12 @@ class StudyRun:
 
     def row(self, values: Row) -> Row:
         """Values between the run's name and its full origin."""
-        origin = self.folder.provenance()[-1]
-        end = {key: origin[key] for key in _ORIGIN}
-        return self._begin() | values | {"scale": self.study.scale, "data": self.data.name} | end
+        end = {"scale": self.study.scale, "data": self.data.name} | self.folder.origin()
+        return self._begin() | values | end
 
     def short_rows(self, rows: Iterator[Row]) -> list[Row]:
         """Rows of long tables, which name the run, its scale and its commit; the rest stands in the table of runs."""
-        end = {"scale": self.study.scale, "commit": self.folder.provenance()[-1]["commit"]}
+        end = {"scale": self.study.scale, "commit": self.folder.origin()["commit"]}
         return [self._begin() | row | end for row in rows]
 
     def _begin(self) -> Row:

@@ -14,6 +14,7 @@ from retconv.sweep.rule import Rule
 from retconv.sweep.run import sweep
 from retconv.sweep.study import STUDIES, Study, load_study
 from retconv.train import RecipeError
+from retconv.train.cli import SETTINGS, Refusal, meaning
 from retconv.train.config import differences
 
 _HELP = """Train what is missing of a study's runs, over an engine by name.
@@ -45,13 +46,9 @@ Examples:
 """
 
 
-class _Refusal(click.ClickException):
-    exit_code = 2
-
-
 @click.command(
     help=_HELP,
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110, "show_default": True},
+    context_settings=SETTINGS,
     epilog="Exit codes: 0 all runs are finished; 1 some are not; 2 the study cannot be used.",
 )
 @click.argument("name", metavar="STUDY", required=False)
@@ -77,20 +74,18 @@ def main(
         for kind, prefix in ((Study, ""), (Rule, "rules: ")):
             for key in dataclasses.fields(kind):
                 if key.metadata:
-                    choices = key.metadata.get("choices")
-                    text = key.metadata["help"] + (f" [{'|'.join(choices)}]" if choices else "")
-                    click.echo(f"  {prefix + key.name:<18}{text}")
+                    click.echo(f"  {prefix + key.name:<18}{meaning(key)}")
         return
     if name is None and listing:
         for study in map(load_study, STUDIES):
             click.echo(f"{study.name:<14}{len(study.configs):>4} runs  {study.hypothesis}")
         return
     if name is None:
-        raise _Refusal(f"which study? {', '.join(STUDIES)}, or the path of a YAML file; --help shows one")
+        raise Refusal(f"which study? {', '.join(STUDIES)}, or the path of a YAML file; --help shows one")
     try:
         study = load_study(name, small)
     except RecipeError as error:
-        raise _Refusal(str(error)) from error
+        raise Refusal(str(error)) from error
     study = dataclasses.replace(study, engine=engine or study.engine, workers=workers or study.workers)
     missing = {config.id for config in Store(root).missing(study.configs)}
     if listing:

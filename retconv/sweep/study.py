@@ -13,11 +13,11 @@ from retconv.sweep.engines import Plan
 from retconv.sweep.rule import Rule, parse_rules
 from retconv.train import Config, RecipeError, parse
 from retconv.train.config import option
-from retconv.train.parse import build, mapping, nearest, override, read
+from retconv.train.parse import build, mapping, nearest, override, read, yaml_names
 
 _FOLDER = resources.files("retconv.sweep") / "studies"
 #: The studies of the package, by name.
-STUDIES = tuple(sorted(file.name.removesuffix(".yaml") for file in _FOLDER.iterdir() if file.name.endswith(".yaml")))
+STUDIES = yaml_names(_FOLDER)
 
 
 @dataclass(frozen=True)
@@ -113,8 +113,8 @@ def parse_study(values: Mapping[str, Any], folder: Path = Path(), name: str = "s
     derived = ("name", "configs", "arm_of", "scale")
     faults = [f"no option {key}: it follows from the others" for key in derived if key in values]
     study = build(Study, {k: v for k, v in values.items() if k not in (*derived, "rules")}, "", faults)
-    arms, twin = _mapping(study.arms), _mapping(study.small)
-    grid = {**_mapping(study.grid), **(_mapping(twin.get("grid")) if small else {})}
+    arms, twin = _or_empty(study.arms), _or_empty(study.small)
+    grid = {**_or_empty(study.grid), **(_or_empty(twin.get("grid")) if small else {})}
     faults += [
         f"grid.{key} must be a list of values, got {v!r}" for key, v in grid.items() if not v or type(v) is not list
     ]
@@ -131,7 +131,7 @@ def parse_study(values: Mapping[str, Any], folder: Path = Path(), name: str = "s
     configs: dict[str, Config] = {}
     arm_of: dict[str, str] = {}
     for arm, options in (arms or {"": {}}).items():
-        standing_in = _mapping(twin.get("arms")).get(arm, {}) if small else {}
+        standing_in = _or_empty(twin.get("arms")).get(arm, {}) if small else {}
         recipe = _recipe(standing_in, twin if small else {}, options, {"recipe": study.recipe}, folder=folder)
         base = override(override(override(recipe, _options(standing_in)), study.set), _options(options))
         for combination in itertools.product(*grid.values()):
@@ -164,7 +164,7 @@ def _options(values: Mapping[str, Any]) -> dict[str, Any]:
 def _twin_faults(twin: Mapping[str, Any], arms: Mapping[str, Any]) -> list[str]:
     known = ("recipe", "grid", "arms")
     faults = [f"no option small.{key}{nearest(str(key), known)}" for key in twin if key not in known]
-    for arm, options in _mapping(twin.get("arms")).items():
+    for arm, options in _or_empty(twin.get("arms")).items():
         if arm not in arms:
             faults.append(f"small.arms.{arm} is no arm of the study{nearest(str(arm), arms)}")
         if not isinstance(options, Mapping):
@@ -172,5 +172,6 @@ def _twin_faults(twin: Mapping[str, Any], arms: Mapping[str, Any]) -> list[str]:
     return faults
 
 
-def _mapping(value: Any) -> Mapping[str, Any]:
+def _or_empty(value: Any) -> Mapping[str, Any]:
+    """A value that should be a mapping, or an empty one: what is wrong with it is a fault elsewhere."""
     return value if isinstance(value, Mapping) else {}

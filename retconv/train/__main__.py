@@ -14,6 +14,7 @@ import yaml
 from torch import distributed
 
 from retconv.data import CorruptDataError, DataNotFoundError
+from retconv.train.cli import SETTINGS, Refusal, meaning
 from retconv.train.config import Config
 from retconv.train.files import TrainError
 from retconv.train.parse import RECIPES, RecipeError, load
@@ -36,12 +37,6 @@ Examples:
 """
 
 
-class _Refusal(click.ClickException):
-    """What is wrong, without a traceback, and exit code 2."""
-
-    exit_code = 2
-
-
 def _explain(kind: type, prefix: str = "") -> Iterator[str]:
     """A line for every option of a configuration: key, default, meaning, choices or range."""
     instance = kind()
@@ -50,15 +45,13 @@ def _explain(kind: type, prefix: str = "") -> Iterator[str]:
         if dataclasses.is_dataclass(value):
             yield from _explain(type(value), f"{option.name}.")
             continue
-        choices = option.metadata.get("choices")
         default = yaml.safe_dump(value, default_flow_style=True).removesuffix("...\n").strip()
-        meaning = option.metadata["help"] + (f" [{'|'.join(choices)}]" if choices else "")
-        yield f"  {prefix + option.name:<26}{default:<18}{meaning}"
+        yield f"  {prefix + option.name:<26}{default:<18}{meaning(option)}"
 
 
 @click.command(
     help=_HELP,
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110, "show_default": True},
+    context_settings=SETTINGS,
     epilog="Exit codes: 0 finished; 1 training could not go on; 2 a recipe or option that cannot be used.",
 )
 @click.option("--recipe", metavar="NAME|FILE", help="A recipe of the package by name, or a YAML file.")
@@ -95,11 +88,11 @@ def main(
         click.echo("\n".join(_explain(Config)))
         return
     if recipe is None:
-        raise _Refusal(f"which recipe? --recipe {'|'.join(RECIPES)}, or a YAML file; --help explains")
+        raise Refusal(f"which recipe? --recipe {'|'.join(RECIPES)}, or a YAML file; --help explains")
     try:
         config = load(recipe, settings)
     except RecipeError as error:
-        raise _Refusal(str(error)) from error
+        raise Refusal(str(error)) from error
     configs = [dataclasses.replace(config, seed=seed) for seed in dict.fromkeys(seeds)] or [config]
     if show:
         click.echo(yaml.safe_dump(config.as_dict(), sort_keys=False, allow_unicode=True).rstrip())
@@ -114,7 +107,7 @@ def main(
     except TrainError as error:
         raise click.ClickException(str(error)) from error
     except (ValueError, DataNotFoundError, CorruptDataError, ModuleNotFoundError) as error:
-        raise _Refusal(str(error)) from error
+        raise Refusal(str(error)) from error
     except KeyboardInterrupt:
         click.echo("stopped; the same command goes on from the last checkpoint", err=True)
         sys.exit(130)

@@ -30,6 +30,9 @@ from retconv.train import checkpoint
 from retconv.train.config import Config, differences
 from retconv.train.files import TrainError, append_line, make_folder, write_whole
 
+#: What of a session's provenance stands beside numbers in tables; all of it is in the run's folder.
+ORIGIN = ("commit", "torch", "device", "threads", "replicas")
+
 
 class RunFolder:
     """A run on disk.
@@ -106,6 +109,11 @@ class RunFolder:
     def provenance(self) -> list[dict[str, Any]]:
         """The sessions that trained the run."""
         return read_lines(self.path / "provenance.jsonl")
+
+    def origin(self) -> dict[str, Any]:
+        """What stands beside every number of the run: ``ORIGIN`` of the last session that trained it."""
+        session = self.provenance()[-1]
+        return {key: session[key] for key in ORIGIN}
 
     def metrics(self) -> list[dict[str, Any]]:
         """Each epoch's numbers, in order."""

@@ -6,6 +6,7 @@ import dataclasses
 import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from importlib import resources
+from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any, get_type_hints
 
@@ -16,13 +17,15 @@ from retconv.data import NAMES
 from retconv.models import SMALL_MODELS
 from retconv.train.config import Config, flatten
 
-RECIPES = tuple(
-    sorted(
-        path.name.removesuffix(".yaml")
-        for path in (resources.files("retconv.train") / "recipes").iterdir()
-        if path.name.endswith(".yaml")
-    )
-)
+
+def yaml_names(folder: Traversable) -> tuple[str, ...]:
+    """Names of the YAML files of a folder of the package, in order."""
+    return tuple(sorted(f.name.removesuffix(".yaml") for f in folder.iterdir() if f.name.endswith(".yaml")))
+
+
+_FOLDER = resources.files("retconv.train") / "recipes"
+#: The recipes of the package, by name.
+RECIPES = yaml_names(_FOLDER)
 #: Arguments of a model that the data give.
 FROM_DATA = ("img_size", "in_chans", "num_classes")
 
@@ -82,7 +85,7 @@ def read(recipe: str | Path) -> dict[str, Any]:
         RecipeError: If there is none, or it is no YAML mapping.
     """
     if str(recipe) in RECIPES:
-        text = (resources.files("retconv.train") / "recipes" / f"{recipe}.yaml").read_text(encoding="utf-8")
+        text = (_FOLDER / f"{recipe}.yaml").read_text(encoding="utf-8")
     elif Path(recipe).is_file():
         text = Path(recipe).read_text(encoding="utf-8")
     else:

@@ -80,6 +80,14 @@ class Trainer:
         self.correct = torch.zeros(count, device=self.device, dtype=torch.long)
         self.bad_step = torch.full((count,), -1, device=self.device)
 
+    def _sums(self) -> tuple[Tensor, Tensor]:
+        """Losses and hits since the epoch began, ``(R,)`` each, of all processes together."""
+        losses, correct = self.loss_sum.clone(), self.correct.clone()
+        if self.world > 1:
+            distributed.all_reduce(losses)
+            distributed.all_reduce(correct)
+        return losses, correct
+
     @property
     def epoch(self) -> int:
         """Epochs completed."""
@@ -128,10 +136,7 @@ class Trainer:
 
     def finish_epoch(self) -> list[dict[str, float]]:
         """Numbers of the epoch that just ended, one row for each replica, after validation."""
-        losses, correct = self.loss_sum.clone(), self.correct.clone()
-        if self.world > 1:
-            distributed.all_reduce(losses)
-            distributed.all_reduce(correct)
+        losses, correct = self._sums()
         images = self.steps * self.config.batch_size
         columns = {
             "train_loss": losses / (self.steps * self.world),
@@ -191,10 +196,7 @@ class Trainer:
 
     def states(self) -> list[dict[str, Any]]:
         """What resuming needs, one for each replica: tensors on the CPU and plain values. Called by all processes."""
-        losses, correct = self.loss_sum.clone(), self.correct.clone()
-        if self.world > 1:
-            distributed.all_reduce(losses)
-            distributed.all_reduce(correct)
+        losses, correct = self._sums()
         return [self._state(i, losses, correct) for i in range(len(self.configs))]
 
     def _state(self, i: int, losses: Tensor, correct: Tensor) -> dict[str, Any]:
