@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from importlib import resources
 from pathlib import Path
@@ -113,13 +113,13 @@ def parse_study(values: Mapping[str, Any], folder: Path = Path(), name: str = "s
     derived = ("name", "configs", "arm_of", "scale")
     faults = [f"no option {key}: it follows from the others" for key in derived if key in values]
     study = build(Study, {k: v for k, v in values.items() if k not in (*derived, "rules")}, "", faults)
-    arms, twin = _or_empty(study.arms), _or_empty(study.small)
-    grid = {**_or_empty(study.grid), **(_or_empty(twin.get("grid")) if small else {})}
+    arms, twin = _or_empty(study.arms), _or_empty(study.small) if small else {}
+    grid = {**_or_empty(study.grid), **_or_empty(twin.get("grid"))}
     faults += [
         f"grid.{key} must be a list of values, got {v!r}" for key, v in grid.items() if not v or type(v) is not list
     ]
     faults += [f"arms.{arm} must be a mapping of options, got {v!r}" for arm, v in arms.items() if type(v) is not dict]
-    faults += _twin_faults(twin, arms)
+    faults += _twin_faults(_or_empty(study.small), arms)
     # Tables are found by this beginning of their names.
     if study.mask_tables and not str(study.mask_tables).startswith("study"):
         faults.append(f"mask_tables must begin with study, such as study_{name}, got {study.mask_tables!r}")
@@ -130,17 +130,10 @@ def parse_study(values: Mapping[str, Any], folder: Path = Path(), name: str = "s
         raise RecipeError("the study cannot be used:\n" + "\n".join(f"  {fault}" for fault in faults))
     configs: dict[str, Config] = {}
     arm_of: dict[str, str] = {}
-    for arm, options in (arms or {"": {}}).items():
-        standing_in = _or_empty(twin.get("arms")).get(arm, {}) if small else {}
-        recipe = _recipe(standing_in, twin if small else {}, options, {"recipe": study.recipe}, folder=folder)
-        base = override(override(override(recipe, _options(standing_in)), study.set), _options(options))
-        for combination in itertools.product(*grid.values()):
-            point = ({"arm": arm} if arm else {}) | dict(zip(grid, combination, strict=True))
-            where = ", ".join(f"{key}={value}" for key, value in point.items()) or "its one run"
-            config = parse(override(base, {k: v for k, v in point.items() if k != "arm"}), f"the study at {where}")
-            if arm_of.setdefault(config.id, arm) != arm:
-                raise RecipeError(f"arms {arm_of[config.id]!r} and {arm!r} are the same run: change or remove one")
-            configs[config.id] = config
+    for arm, config in _runs(study, grid, twin, folder):
+        if arm_of.setdefault(config.id, arm) != arm:
+            raise RecipeError(f"arms {arm_of[config.id]!r} and {arm!r} are the same run: change or remove one")
+        configs[config.id] = config
     return replace(
         study,
         name=name,
@@ -149,6 +142,19 @@ def parse_study(values: Mapping[str, Any], folder: Path = Path(), name: str = "s
         arm_of=arm_of,
         scale="small" if small else "full",
     )
+
+
+def _runs(study: Study, grid: Mapping[str, Any], twin: Mapping[str, Any], folder: Path) -> Iterator[tuple[str, Config]]:
+    """Arm and configuration of every run; ``twin`` is empty for the full study."""
+    for arm, options in (study.arms or {"": {}}).items():
+        standing_in = _or_empty(twin.get("arms")).get(arm, {})
+        recipe = _recipe(standing_in, twin, options, {"recipe": study.recipe}, folder=folder)
+        base = override(override(override(recipe, _options(standing_in)), study.set), _options(options))
+        for combination in itertools.product(*grid.values()):
+            point = dict(zip(grid, combination, strict=True))
+            named = ({"arm": arm} if arm else {}) | point
+            where = ", ".join(f"{key}={value}" for key, value in named.items()) or "its one run"
+            yield arm, parse(override(base, point), f"the study at {where}")
 
 
 def _recipe(*sources: Mapping[str, Any], folder: Path) -> dict[str, Any]:
