@@ -50,6 +50,12 @@ def replacing_full_runs() -> None:
             write_tables({"study_toy": pd.DataFrame({"run": ["a"], "scale": [scale]})}, folder)
 
 
+def replacing_another_study() -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        for study in ("toy", "other"):
+            write_tables({"study_elm": pd.DataFrame({"study": [study], "run": ["a"], "scale": ["small"]})}, folder)
+
+
 def faulty() -> None:
     parse_study(
         {
@@ -81,6 +87,11 @@ TABLES: dict[str, dict[str, Error]] = {
             "rules.1 must be a mapping",
         ),
         "small for full": (replacing_full_runs, TrainError, "study_toy.csv holds full-scale runs.*another folder"),
+        "one study for another": (
+            replacing_another_study,
+            TrainError,
+            "study_elm.csv holds runs of study toy, which another study must not replace.*other mask_tables",
+        ),
         "rules that are no list": (
             lambda: parse_study({"rules": {"claim": "So."}}),
             ValueError,

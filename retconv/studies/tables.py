@@ -56,7 +56,7 @@ def build_tables(
         report: Is given a line for each run.
 
     Returns:
-        Tidy tables by name. Accuracies are in per cent, losses in nats.
+        Tidy tables by name, those without rows left out. Accuracies are in per cent, losses in nats.
 
     Raises:
         TrainError: If runs are missing and ``partial`` is not set, or none is finished.
@@ -81,30 +81,39 @@ def build_tables(
                 rows.setdefault(f"{study.mask_tables}_{name}", []).extend(more)
         if report is not None:
             report(f"measured {run.arm} seed {run.seed}")
-    return {name: pd.DataFrame(found) for name, found in rows.items()}
+    return {name: pd.DataFrame(found) for name, found in rows.items() if found}
 
 
 def write_tables(tables: Mapping[str, pd.DataFrame], folder: str | Path = DATA) -> None:
     """Write tables as CSV files, each whole or not at all.
 
     Raises:
-        TrainError: If small tables would replace full ones, the disk is full, or the folder cannot be written to.
+        TrainError: If small tables would replace full ones, or those of one study another's, the disk is full, or the
+            folder cannot be written to.
     """
     Path(folder).mkdir(parents=True, exist_ok=True)
     stored = load_tables(folder)
     for name, table in tables.items():
-        if "full" in _scales(stored.get(name)) - _scales(table):
+        before = stored.get(name, pd.DataFrame())
+        if "full" in _values(before, "scale") - _values(table, "scale"):
             raise TrainError(
                 f"{Path(folder) / name}.csv holds full-scale runs, which a small study must not replace: give another "
                 "folder with --out"
+            )
+        # A table without runs, that of the verdicts, is of all studies.
+        others = _values(before, "study") - _values(table, "study") if "run" in table else set()
+        if others:
+            raise TrainError(
+                f"{Path(folder) / name}.csv holds runs of study {', '.join(sorted(others))}, which another study must "
+                "not replace: give another folder with --out, or the study other mask_tables"
             )
     for name, table in tables.items():
         content = table.to_csv(index=False, float_format="%.7g").encode()
         write_whole(Path(folder) / f"{name}.csv", methodcaller("write", content))
 
 
-def _scales(table: pd.DataFrame | None) -> set[str]:
-    return set() if table is None or "scale" not in table else set(table["scale"])
+def _values(table: pd.DataFrame, column: str) -> set[str]:
+    return set(table.get(column, ()))
 
 
 def load_tables(folder: str | Path = DATA) -> dict[str, pd.DataFrame]:
