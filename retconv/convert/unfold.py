@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from torch import Tensor
 from torch.autograd import Function
 
@@ -71,7 +72,12 @@ class Fold(Function):
 
 def unfold(kernel: Tensor, shape: tuple[int, ...]) -> Tensor:
     """Gather a kernel ``(…, 2n − 1)`` into ``(…, n, n)`` (queries, then keys), without any check."""
-    return Unfold.apply(kernel, shape)
+    # Where no gradient is wanted a view does, without the bookkeeping of a Function.
+    return (
+        Unfold.apply(kernel, shape)
+        if torch.is_grad_enabled() and kernel.requires_grad
+        else Unfold.forward(kernel, shape)
+    )
 
 
 def fold(mask: Tensor, shape: tuple[int, ...]) -> Tensor:

@@ -59,12 +59,7 @@ class Exponentials:
 
     def kernel(self, n: int) -> Tensor:
         """The kernel table of a line of n tokens, real ``(heads, 2n − 1)``."""
-        # Distances from 1 on: torch's complex 0⁰ is NaN.
-        distance = torch.arange(1, n, device=self.past_weights.device)
-        sides = [
-            torch.cat([weights[..., None], weights[..., None] * poles[..., None] ** distance], dim=-1).real.sum(dim=1)
-            for _, weights, poles in self._sides()
-        ]
+        sides = [(weights[..., None] * powers(poles, n - 1)).real.sum(dim=1) for _, weights, poles in self._sides()]
         past = sides[0].flip(-1)
         return torch.cat([past, torch.zeros_like(past[:, 1:]) if self.causal else sides[1][:, 1:]], dim=1)
 
@@ -73,3 +68,10 @@ class Exponentials:
         if self.future_weights is not None and self.future_poles is not None:
             sides.append(("future", self.future_weights, self.future_poles))
         return sides
+
+
+def powers(poles: Tensor, last: int) -> Tensor:
+    """``λ^0 … λ^last`` of each pole ``(heads, order)``, in a last axis."""
+    exponent = torch.arange(1, last + 1, device=poles.device)
+    # From 1 on: torch's complex 0⁰ is NaN.
+    return torch.cat([torch.ones_like(poles)[..., None], poles[..., None] ** exponent], dim=-1)

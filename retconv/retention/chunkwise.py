@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import math
-from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from retconv.convert import unfold
-from retconv.kernels import Exponentials
+from retconv.kernels.exponentials import Exponentials, powers
+from retconv.kernels.parameters import is_transformed
 
 #: Least and most tokens of a chunk unless told otherwise.
-LEAST, MOST = 32, 128
+LEAST, MOST = 16, 64
 
 
 def chunk_length(d: int, e: int) -> int:
-    """Tokens of a chunk: the power of two next to √(4de), about where states cost as much as products within chunks."""
-    return min(MOST, max(LEAST, 1 << (2 * math.isqrt(d * e) - 1).bit_length()))
+    """Tokens of a chunk: the power of two next to √(de), about where states cost as much as products within chunks."""
+    return min(MOST, max(LEAST, 1 << (math.isqrt(d * e) - 1).bit_length()))
 
 
 def chunkwise(q: Tensor, k: Tensor, v: Tensor, line: Exponentials, chunk: int, memory: Tensor | None = None) -> Tensor:
@@ -45,18 +45,16 @@ def chunkwise(q: Tensor, k: Tensor, v: Tensor, line: Exponentials, chunk: int, m
     padding = -size % chunk
     q, k, v = ((F.pad(t, (0, 0, 0, padding)) if padding else t).unflatten(2, (-1, chunk)) for t in (q, k, v))
     # shapes now: (batch, heads, chunks, C, features)
+    # Small tables first: made between the large results, they would scatter these over memory and caches.
     inner = unfold(line.kernel(chunk).to(q.dtype), (chunk,))[:, None]
-    scores = q @ k.mT
-    watched = torch.is_grad_enabled() and (scores.requires_grad or inner.requires_grad)
-    out = (scores * inner if watched else scores.mul_(inner)) @ v
-    i = torch.arange(chunk, device=q.device)
-    weights, poles = wide(line.past_weights, q), wide(line.past_poles, q)
-    give, take = powers(poles, chunk - 1 - i), weights[..., None] * powers(poles, i + 1)
-    _add_between(out, q, k, v, give, take, poles**chunk, memory, backwards=False)
+    past = _factors(line.past_weights, line.past_poles, q, chunk)
+    future = None
     if line.future_weights is not None and line.future_poles is not None:
-        weights, poles = wide(line.future_weights, q), wide(line.future_poles, q)
-        give, take = powers(poles, i), weights[..., None] * powers(poles, chunk - i)
-        _add_between(out, q, k, v, give, take, poles**chunk, None, backwards=True)
+        future = _factors(line.future_weights, line.future_poles, q, chunk)
+    out = _within(q, k, v, inner)
+    _add_between(out, q, k, v, past, memory, backwards=False)
+    if future is not None:
+        _add_between(out, q, k, v, future, None, backwards=True)
     return out.flatten(2, 3)[:, :, :size]
 
 
@@ -65,9 +63,9 @@ def absorb(k: Tensor, v: Tensor, line: Exponentials, chunk: int, memory: Tensor 
     poles = wide(line.past_poles, k)
     for part_k, part_v in zip(k.split(chunk, dim=2), v.split(chunk, dim=2), strict=True):
         length = part_k.shape[2]
-        give = powers(poles, torch.arange(length - 1, -1, -1, device=k.device))
-        given = _states(part_k[:, :, None], part_v[:, :, None], _cast(give, k))[:, :, 0]
-        memory = given if memory is None else torch.addcmul(given, memory, _cast(poles**length, k)[..., None, None])
+        decays = _cast(powers(poles, length), k)
+        given = _states(part_k[:, :, None], part_v[:, :, None], decays[..., :-1].flip(-1))[:, :, 0]
+        memory = given if memory is None else torch.addcmul(given, memory, decays[..., -1:, None])
     assert memory is not None  # there is at least one token
     return memory
 
@@ -77,14 +75,23 @@ def wide(parameter: Tensor, like: Tensor) -> Tensor:
     return parameter.to(like.device, torch.promote_types(parameter.dtype, like.dtype))
 
 
-def powers(poles: Tensor, exponent: Tensor) -> Tensor:
-    """``λ^i`` for each pole ``(heads, order)`` and exponent, ``(heads, order, C)``."""
-    return poles[..., None] ** exponent
-
-
 def _cast(factor: Tensor, like: Tensor) -> Tensor:
     """Bring a real or complex factor to the precision of the input, after its powers are taken."""
     return factor.to(like.dtype.to_complex() if factor.is_complex() else like.dtype)
+
+
+def _within(q: Tensor, k: Tensor, v: Tensor, inner: Tensor) -> Tensor:
+    """Pairs within a chunk, ``(batch, heads, chunks, C, e)``; the scores are freed at its end."""
+    scores = q @ k.mT
+    watched = torch.is_grad_enabled() and (scores.requires_grad or inner.requires_grad)
+    return (scores * inner if watched or is_transformed(inner) else scores.mul_(inner)) @ v
+
+
+def _factors(weights: Tensor, poles: Tensor, like: Tensor, chunk: int) -> tuple[Tensor, Tensor, Tensor]:
+    """``λ^i`` and ``w λ^(i+1)`` for each place i of a chunk, ``(heads, order, C)``, and λ^C, ``(heads, order)``."""
+    table = powers(wide(poles, like), chunk)
+    near, far = table[..., :-1], wide(weights, like)[..., None] * table[..., 1:]
+    return _cast(near, like), _cast(far, like), _cast(table[..., -1], like)
 
 
 def _add_between(
@@ -92,15 +99,19 @@ def _add_between(
     q: Tensor,
     k: Tensor,
     v: Tensor,
-    give: Tensor,
-    take: Tensor,
-    step: Tensor,
+    factors: tuple[Tensor, Tensor, Tensor],
     memory: Tensor | None,
     backwards: bool,
 ) -> None:
     """Add to ``out`` ``(batch, heads, chunks, C, e)`` what the chunks before (or after) hand to each chunk."""
-    carried = _carried(_states(k, v, _cast(give, q)), _cast(step, q)[..., None], memory, backwards).flatten(3, 4)
-    weighted = _weighted(q, _cast(take, q))  # shape: (batch, heads, chunks, C, order · d)
+    near, far, step = factors
+    if backwards:
+        carried = _carried(_states(k, v, near).flip(2), step, None).flip(2)
+        weighted = _weighted(q, far.flip(-1))
+    else:
+        carried = _carried(_states(k, v, near.flip(-1)), step, memory)
+        weighted = _weighted(q, far)  # shape: (batch, heads, chunks, C, order · d)
+    carried = carried.flatten(3, 4)
     if carried.is_complex():
         # Re(a s) = Re a · Re s − Im a · Im s, as one real product.
         weighted = torch.cat([weighted.real, -weighted.imag], dim=-1)
@@ -108,19 +119,35 @@ def _add_between(
     out.flatten(0, 2).baddbmm_(weighted.flatten(0, 2), carried.flatten(0, 2))
 
 
-def _carried(states: Tensor, factor: Tensor, memory: Tensor | None, backwards: bool) -> Tensor:
-    """What arrives at each chunk: the states of the chunks before it (or after), each times λ^C for every step."""
+def _carried(states: Tensor, factor: Tensor, memory: Tensor | None) -> Tensor:
+    """What arrives at each chunk: the states of the chunks before it, each times λ^C for every chunk between.
+
+    First within groups of about √chunks chunks, all groups at once, then from group to group: a recursion over n chunks
+    takes 2√n steps instead of n.
+    """
+    count = states.shape[2]
+    group = 1 << count.bit_length() // 2
     first = torch.zeros_like(states[:, :, :1]) if memory is None else memory[:, :, None].to(states.dtype)
-    total = torch.cat([states[:, :, 1:], first] if backwards else [first, states[:, :, :-1]], dim=2)
-    chunks = list(total.flatten(4).unbind(2))
-    order = range(len(chunks) - 1, -1, -1) if backwards else range(len(chunks))
-    if torch.is_grad_enabled() and (total.requires_grad or factor.requires_grad):
-        for before, after in pairwise(order):
-            chunks[after] = torch.addcmul(chunks[after], chunks[before], factor)
-        return torch.stack(chunks, dim=2).view_as(total)
-    for before, after in pairwise(order):
-        chunks[after].addcmul_(chunks[before], factor)
-    return total
+    rest = states.new_zeros(*states.shape[:2], -count % group, *states.shape[3:])
+    total = torch.cat([first, states[:, :, :-1], rest], dim=2).unflatten(2, (-1, group)).flatten(5)
+    watched = torch.is_grad_enabled() and (total.requires_grad or factor.requires_grad)
+    add = torch.addcmul if watched else Tensor.addcmul_
+    step = factor[:, None, :, None]
+    leap = step[:, 0] ** group
+    places = list(total.unbind(3))  # shape of each: (batch, heads, groups, order, d · e)
+    for place in range(1, group):
+        places[place] = add(places[place], places[place - 1], step)
+    ends = list(places[-1].unbind(2))  # shape of each: (batch, heads, order, d · e)
+    for end in range(1, len(ends)):
+        ends[end] = add(ends[end], ends[end - 1], leap)
+    if watched:
+        before = torch.stack([torch.zeros_like(ends[0]), *ends[:-1]], dim=2)
+        within = [add(x, before, step ** (place + 1)) for place, x in enumerate(places[:-1])]
+        total = torch.stack([*within, torch.stack(ends, dim=2)], dim=3)
+    else:
+        reach = step[:, None] ** torch.arange(1, group, device=step.device)[:, None, None]
+        total[:, :, 1:, :-1].addcmul_(total[:, :, :-1, -1:], reach)
+    return total.flatten(2, 3)[:, :, :count].reshape(states.shape)
 
 
 def _weighted(x: Tensor, factor: Tensor) -> Tensor:

@@ -36,9 +36,11 @@ def seconds(method: str, q: Tensor, v: Tensor, source: Forms) -> float:
         chunk = min(chunk_length(d, e), size)
         per_token = chunk * (d + e) + 2 * sides * source.line.order * d * e
         return 3 * CALL + rows * size * (per_token * PRODUCT + chunk * ENTRY) + sides * STEP * size / chunk
-    # Law 14: the outer products are written, convolved, and contracted.
-    rank = source.factors.rank if source.factors is not None else 0
-    decay = source.factors is not None and source.factors.gamma is not None
+    # Law 14: the outer products are written, convolved, and contracted. It never beats a recursion on one axis, so the
+    # factors that it would use there are not made.
+    factors = source.factors if source.line is None else None
+    rank = factors.rank if factors is not None else 0
+    decay = factors is not None and factors.gamma is not None
     problem = cost.Problem(source.grid, heads, batch * d * e, rank, decay, q.dtype, q.device)
     if method == "convolution":
         of = min(cost.seconds(name, problem) for name in cost.SECONDS)

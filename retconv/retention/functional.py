@@ -65,7 +65,7 @@ def retention(
         method: ``"auto"`` or a name in ``METHODS``.
         scale: s; by default ``1 / √d``.
         chunk: Tokens of a chunk C of ``chunkwise`` and of ``scan`` on one axis; it need not divide N. By default
-            about 2√(de), from 32 to 128.
+            about √(de), from 16 to 64.
         budget: Bytes of intermediate results that law 14 may hold in one block of feature pairs (a block has at least
             one feature of k with all of v's); by default 48 MiB on a CPU and 1 GiB elsewhere.
 
