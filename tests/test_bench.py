@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pandas as pd
@@ -10,7 +11,7 @@ import torch
 from click.testing import CliRunner
 
 from retconv.attention import PLACEMENTS
-from retconv.bench.__main__ import main
+from retconv.bench.__main__ import COMMANDS, main
 from retconv.bench.timing import operand_bytes, peak_bytes, race
 from retconv.operators import operator
 
@@ -81,3 +82,11 @@ def test_attention_table_has_every_contender_and_keeps_earlier_rows(tmp_path: Pa
     assert (table["ratio_q1"] <= table["ratio_q3"]).all()
     assert (table["memory"] > 0).all()
     assert set(table["pass"]) == {"forward", "forward + backward"}
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_shows_each_example_on_a_line_of_its_own(name: str) -> None:
+    result = CliRunner().invoke(main, [name, "--help"])
+    assert result.exit_code == 0
+    examples = re.split(r"Examples?:\n", result.output)[1].partition("\n\n")[0].splitlines()
+    assert all(line.strip().startswith(("python -m retconv.bench", "pip install")) for line in examples), examples

@@ -179,7 +179,7 @@ def command(
     out: Path | None,
     append: bool,
 ) -> None:
-    r"""What a mask costs: each placement and mask against plain fused attention (SDPA) without one.
+    """What a mask costs: each placement and mask against plain fused attention (SDPA) without one.
 
     `ratio` is the time relative to plain attention, and `memory` the most bytes held at once. The masks are a free
     kernel table, a Gaussian mixture of 5, one Gaussian (its logarithm can be extra channels of query and key), all

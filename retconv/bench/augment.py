@@ -74,7 +74,7 @@ def _one_by_one(transform: v2.Transform, images: Sequence[Any]) -> Tensor:
 @rounds_option
 @out_option
 def command(policies: tuple[str, ...], batch: int, size: int, threads: int, rounds: int, out: Path | None) -> None:
-    r"""Augment a batch as a whole, and by torchvision sample by sample, on the CPU.
+    """Augment a batch as a whole, and by torchvision sample by sample, on the CPU.
 
     Every contender turns uint8 images into one normalised float32 batch: random crop with a border of 4 pixels, mirror
     image, policy, normalisation, random erasing of a quarter of the images. On one thread, what is compared is work on

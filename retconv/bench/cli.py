@@ -49,3 +49,9 @@ threads_option = click.option("--threads", default=2, help="CPU threads.")
 out_option = click.option(
     "--out", type=click.Path(dir_okay=False, path_type=Path), help="Also write the table to this CSV file."
 )
+allocator_option = click.option(
+    "--allocator",
+    type=click.Choice(["default", "kept"]),
+    default="default",
+    help="Memory: as a user's program has it, where large arrays go back to the system at once, or freed pages kept.",
+)

@@ -58,7 +58,7 @@ def _start(arguments: list[str]) -> None:
 @rounds_option
 @out_option
 def command(rounds: int, out: Path | None) -> None:
-    r"""Cold starts of python -m retconv.describe, beside those of import torch, which it cannot avoid.
+    """Cold starts of python -m retconv.describe, beside those of import torch, which it cannot avoid.
 
     \b
     Example:

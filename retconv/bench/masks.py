@@ -68,7 +68,7 @@ def _exponentials(mask: GaussianMixtureMask, squared: Tensor, upstream: Tensor) 
 @threads_option
 @out_option
 def command(grids: list[Grid], heads: int, components: int, rounds: int, threads: int, out: Path | None) -> None:
-    r"""Forward and backward of a Gaussian mixture mask, from its kernel and by (heads, K, N, N) exponentials.
+    """Forward and backward of a Gaussian mixture mask, from its kernel and by (heads, K, N, N) exponentials.
 
     \b
     Example:

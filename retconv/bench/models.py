@@ -140,7 +140,7 @@ def command(
     threads: int,
     out: Path | None,
 ) -> None:
-    r"""Time a training step of each small vision transformer, masked, against the same model without masks.
+    """Time a training step of each small vision transformer, masked, against the same model without masks.
 
     A step is forward, cross-entropy, backward and AdamW on random 32x32 images. `cost` is the time relative to the
     plain model, the median of ratios within rounds with its quartiles. Compiling a deep model takes minutes.

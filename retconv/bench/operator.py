@@ -110,7 +110,7 @@ def _convolved(
 def command(
     grids: list[Grid], kinds: tuple[str, ...], channels: int, heads: int, rounds: int, threads: int, out: Path | None
 ) -> None:
-    r"""M @ x by every method, by auto, and by scipy's fftconvolve and oaconvolve.
+    """M @ x by every method, by auto, and by scipy's fftconvolve and oaconvolve.
 
     The reference is the dense product with a mask that is already there. `best` is the time relative to the fastest
     single contender. In units of the input, `operand` is what the operator holds once prepared, and `memory` what

@@ -119,7 +119,7 @@ def same_numbers(one: RunFolder, other: RunFolder) -> bool:
 @click.option("--threads", default=2, help="CPU threads.")
 @out_option
 def command(kills: int, seed: int, threads: int, out: Path | None) -> None:
-    r"""Kill training by SIGKILL at random instants, resume it, and compare every bit with an undisturbed run.
+    """Kill training by SIGKILL at random instants, resume it, and compare every bit with an undisturbed run.
 
     \b
     Example:

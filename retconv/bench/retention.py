@@ -14,7 +14,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from retconv.bench.cli import out_option, report, rounds_option, threads_option
+from retconv.bench.cli import allocator_option, out_option, report, rounds_option, threads_option
 from retconv.bench.peers import peers
 from retconv.bench.timing import keep_pages, peak_bytes, progress, race
 from retconv.checks import relative_error
@@ -150,6 +150,7 @@ def _errors(kind: str, length: int, head_size: int, methods: list[str]) -> dict[
 @click.option("--head-size", default=16, help="Features of q, k and v for each head.")
 @rounds_option
 @threads_option
+@allocator_option
 @out_option
 def command(
     lengths: tuple[int, ...],
@@ -158,15 +159,18 @@ def command(
     head_size: int,
     rounds: int,
     threads: int,
+    allocator: str,
     out: Path | None,
 ) -> None:
-    r"""(S ⊙ M) V in every form, by length, and in the public implementations that are installed.
+    """(S ⊙ M) V in every form, by length, and in the public implementations that are installed.
 
     `causal` is RetNet's decay on a line; `manhattan` (decay) and `gmm` (five Gaussians a head) are on a square grid.
     The reference is `parallel`, which forms mask and scores from the kernel at each call, as a mask that trains must;
     `parallel, mask given` has the mask beforehand. Beyond 4 GiB for a dense object neither runs, and the reference is
-    `auto`. `mib` is the peak memory of tensors beyond the input, `error64` and `error32` are relative to `tiled` in
-    float64. A contender that takes more than half a second runs once.
+    `auto`. A dense form's gigabytes come from the system at each call and are cleared page by page, which costs it
+    more than its products; `--allocator kept` leaves that cost out. `mib` is the peak memory of tensors beyond the
+    input, `error64` and `error32` are relative to `tiled` in float64. A contender that takes more than half a second
+    runs once.
 
     \b
     Examples:
@@ -175,5 +179,5 @@ def command(
       pip install yet-another-retnet torchscale   # peers, raced once they are installed
     """
     torch.set_num_threads(threads)
-    allocator = keep_pages()
-    report(bench(list(lengths), kinds, heads, head_size, rounds), allocator, out)
+    setting = keep_pages() if allocator == "kept" else "default"
+    report(bench(list(lengths), kinds, heads, head_size, rounds), setting, out)

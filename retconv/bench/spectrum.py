@@ -78,7 +78,7 @@ def _dense(mask: np.ndarray, k: int) -> Tensor:
 @threads_option
 @out_option
 def command(grids: list[Grid], kinds: tuple[str, ...], k: int, rounds: int, threads: int, out: Path | None) -> None:
-    r"""Largest singular values by Lanczos iteration on the fast operator, beside scipy's svds of the dense mask.
+    """Largest singular values by Lanczos iteration on the fast operator, beside scipy's svds of the dense mask.
 
     The masks are outer products, so their singular values are known: `error` is the largest relative one.
 

@@ -140,7 +140,7 @@ def keep_pages() -> str:
     except OSError:
         return "default"
     threshold, trim = -3, -1  # M_MMAP_THRESHOLD and M_TRIM_THRESHOLD of malloc.h
-    kept = mallopt(threshold, 2**30) and mallopt(trim, 2**31 - 1)
+    kept = mallopt(threshold, 2**30) and mallopt(trim, -1)  # never trimmed
     return "glibc, freed pages kept" if kept else "default"
 
 

@@ -204,7 +204,7 @@ def command(
     threads: int,
     out: Path | None,
 ) -> None:
-    r"""Training steps of the standard recipe: stacked replicas, masked and plain, and a plain DataLoader as the peer.
+    """Training steps of the standard recipe: stacked replicas, masked and plain, and a plain DataLoader as the peer.
 
     `speedup` is that of a step over the one of 1 replica; five replicas that take twice as long have 0.5. Batches are
     made from random pixels in the memory of the device, by crop, flip, TrivialAugment and erasing.

@@ -24,7 +24,7 @@ from retconv.models.table import table
 @click.option("--img-size", default=32, help="Side of the image; the published costs are those of 32.")
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Also write the table to this CSV file.")
 def main(masks: tuple[str, ...], classes: int, img_size: int, out: Path | None) -> None:
-    r"""Count the five small vision transformers and set them beside the published figures.
+    """Count the five small vision transformers and set them beside the published figures.
 
     Parameters and multiply-accumulates (MACs) are in millions; the columns of masks say how many numbers each adds.
     The published MACs count linear and convolution layers, and an added bias as one for each output; `attention` is
