@@ -66,7 +66,7 @@ class Call:
     def _blocks(self) -> bool:
         """Whether blocks apply and pay: on a CPU, and for more scores than a single block holds."""
         batch, heads, length, _ = self.q.shape
-        large = batch * heads * length**2 >= 2 * blocks.BLOCK
+        large = batch * heads * length**2 >= blocks.BLOCK
         return large and self.q.device.type == "cpu" and self.refusal("recompute") is None
 
     def _choose_bias(self) -> str:

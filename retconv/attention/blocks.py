@@ -14,16 +14,16 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-#: Scores for each thread in a block, 1 MiB in float32: a backward pass works on three such blocks at a time.
-BLOCK = 2**18
-#: Heads of up to so many channels have blocks twice as large: less is computed for each score, and an operation must
-#: outweigh the start of its threads.
-NARROW = 32
+#: Scores for each thread in a block, 2 MiB in float32: a backward pass works on three such blocks at a time, and an
+#: operation on a smaller one does not outweigh the start of its threads.
+BLOCK = 2**19
+#: Blocks of so many tokens or more have half as many scores, to save memory: there, that is no slower.
+LONG = 4096
 
 
-def block_size(dim: int) -> int:
-    """How many scores a block has for each thread, for heads of so many channels."""
-    return 2 * BLOCK if dim <= NARROW else BLOCK
+def block_size(length: int) -> int:
+    """How many scores a block has for each thread."""
+    return BLOCK if length < LONG else BLOCK // 2
 
 
 @dataclass(frozen=True)

@@ -56,7 +56,7 @@ class _Work:
     ) -> None:
         self.batch, self.heads, self.length, _ = q.shape
         self.dtype = torch.promote_types(q.dtype, torch.float32)
-        mask, threads, size = mask.to(self.dtype), threads_of(q.device), block_size(max(q.shape[-1], v.shape[-1]))
+        mask, threads, size = mask.to(self.dtype), threads_of(q.device), block_size(self.length)
         self.rows: DenseRows | TableRows = (
             TableRows(mask, self.heads, self.batch, tuple(shape), prefix, threads, size)
             if shape

@@ -22,7 +22,7 @@ class Sums:
         lanes = max(block.lanes for block in group)
         self.several = len(group) > 1 or lanes > 1
         self.sums: Tensor | None = None
-        if self.several and lanes * self.out.numel() <= blocks.BLOCK:
+        if self.several and lanes * self.out.numel() < blocks.BLOCK:
             self.sums = out.new_zeros(lanes, self.out.shape[2], self.out.shape[1])
         elif self.several:
             self.out.zero_()
