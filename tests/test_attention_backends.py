@@ -20,28 +20,35 @@ from retconv.masks import GaussianMixtureMask, RetNetMask
 
 F64 = torch.float64
 every_recomputed = pytest.mark.parametrize("placement", [p for p, names in BACKENDS.items() if "recompute" in names])
-#: Half the scores of a block for each thread, tokens from which on a table is read, scores of a slab of which blocks
-#: are parts, and of one that is added by itself: whole heads together, some elements, and some rows, dense or by table.
+#: Scores of a block for each thread, keys of a tile, tokens from which on a table is read, and scores from which on a
+#: slab is added to the gradient by itself: whole heads together, some elements, and some rows, dense or by table, all
+#: keys of a row at once or tile by tile.
 CUTS = {
-    "heads": (2**18, 2000, 1, 1),
-    "elements": (700, 2000, 1, 1),
-    "rows": (60, 2000, 1, 1),
-    "runs of heads": (2**18, 1, 2**17, 2**14),
-    "runs": (60, 1, 2**17, 2**14),
-    "one slab after another": (60, 1, 2**17, 1),
-    "parts of slabs": (60, 1, 1, 1),
+    "heads": (2**18, 1024, 2000, 1),
+    "elements": (700, 1024, 2000, 1),
+    "rows": (60, 1024, 2000, 1),
+    "rows by tiles": (20, 3, 2000, 1),
+    "runs of heads": (2**18, 1024, 1, 2**14),
+    "runs": (200, 1024, 1, 2**14),
+    "runs by tiles": (50, 3, 1, 2**14),
+    "one slab after another": (200, 1024, 1, 1),
+    "one slab after another by tiles": (50, 3, 1, 1),
+    "parts of slabs": (1, 1024, 1, 1),
+    "parts of slabs by tiles": (1, 3, 1, 1),
 }
 every_cut = pytest.mark.parametrize("cut", CUTS)
 
 
 def set_cut(monkeypatch: pytest.MonkeyPatch, cut: str, threads: int = 2) -> None:
-    block, tokens, large, small = CUTS[cut]
+    block, tile, tokens, small = CUTS[cut]
     monkeypatch.setattr(blocks, "BLOCK", block)
+    monkeypatch.setattr(blocks, "SMALLER", 1)
+    monkeypatch.setattr(blocks, "LONG", tile + 1)
+    monkeypatch.setattr(blocks, "TILE", tile)
     monkeypatch.setattr(rows, "TABLE_TOKENS", tokens)
-    monkeypatch.setattr(rows, "LARGE", large)
     monkeypatch.setattr(rows, "SMALL", small)
     # Blocks are shared out to more threads than the tests run on.
-    monkeypatch.setattr(recompute, "threads_of", lambda device: threads)
+    monkeypatch.setattr(blocks, "threads_of", lambda device: threads)
 
 
 def check_against_reference(
@@ -141,18 +148,21 @@ def test_autocast_reaches_no_block() -> None:
     assert_close(out, multiply_logits(q.double(), k.double(), v.double(), mask.double(), grid, backend="reference"))
 
 
-@pytest.mark.parametrize("large", [1, 2**17], ids=["parts of a slab", "several slabs"])
+@pytest.mark.parametrize("threads", [1, 2, 3])
+@pytest.mark.parametrize("size", [1, 50, 1000], ids=["parts of a slab", "some slabs", "all slabs"])
 @pytest.mark.parametrize("shape", [(7,), (1, 6), (3, 5), (5, 3), (2, 3, 4)])
-def test_runs_hold_every_row_of_the_mask(shape: tuple[int, ...], large: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Bit for bit; and the table is smaller than the mask by about n_1 / 2."""
-    monkeypatch.setattr(rows, "LARGE", large)
+def test_runs_hold_every_row_of_the_mask(shape: tuple[int, ...], size: int, threads: int) -> None:
+    """Bit for bit, tile by tile; and the table is smaller than the mask by about n_1 / 2."""
     kernel, grid = kernel_of(shape, 5), Grid(shape, prefix=2)
-    table = rows.TableRows(kernel, HEADS, 1, shape, grid.prefix, threads=2, size=50)
+    tiles = [(0, 4), (4, grid.length)]
+    width = max(right - left for left, right in tiles)
+    table = rows.TableRows(kernel, HEADS, 1, shape, grid.prefix, threads, size, width)
     read = torch.ones(HEADS, grid.length, grid.length, dtype=F64)
     for block in (block for group in table.groups() for block in group if block.first >= grid.prefix):
-        part = table.read(block).reshape(block.last - block.first, grid.size)
-        queries = torch.arange(grid.length) if table.order is None else table.order
-        read[block.start, queries[block.first : block.last], grid.prefix :] = part
+        for left, right in tiles:
+            keys = slice(max(left, grid.prefix), right)
+            part = table.read(block, (left, right)).reshape(block.last - block.first, keys.stop - keys.start)
+            read[block.start, block.first : block.last, keys] = part.flip(-1)
     assert_exact(read, kernel_to_mask(kernel, grid))
     assert rows.runs(kernel, shape)[0].numel() == (2 * shape[0] - 1) * (grid.size // shape[0]) ** 2
 
@@ -181,6 +191,14 @@ def test_blocks_cover_every_score_once(heads: int, batch: int, length: int, thre
             count = count_rows(blocks.cut(0, 0, last, length, threads, limit, step), 1, length, largest)
             assert_exact(count[0, :last], torch.ones(last))
             assert not bool(count[0, last:].any())
+
+
+@pytest.mark.parametrize("length", [1, 64, 1024, 2047, 2048, 2049, 4096, 65536])
+def test_tiles_cover_every_key_once(length: int) -> None:
+    covered = blocks.tiles(length)
+    assert [left for left, _ in covered] == [0, *(right for _, right in covered[:-1])]
+    assert covered[-1][1] == length
+    assert length < blocks.LONG or all(0 < right - left <= 2 * blocks.TILE for left, right in covered)
 
 
 # --- what is kept, and what is chosen -------------------------------------------------------------------------------

@@ -10,20 +10,25 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor
 
-#: Scores for each thread in a block, 2 MiB in float32: a backward pass works on three such blocks at a time, and an
-#: operation on a smaller one does not outweigh the start of its threads.
+#: Scores for each thread in a block, 2 MiB in float32: an operation on a smaller one does not outweigh the start of its
+#: threads.
 BLOCK = 2**19
-#: Blocks of so many tokens or more have half as many scores, to save memory: there, that is no slower.
-LONG = 4096
+#: From ``LONG`` tokens on backward takes keys in tiles of about ``TILE``: a product of few rows with many keys spends
+#: its time on reading the keys.
+LONG, TILE = 2048, 512
+#: By how much blocks of tiles are smaller: three of them at a time are most of the memory that backward needs.
+SMALLER = 4
 
 
-def block_size(length: int) -> int:
-    """How many scores a block has for each thread."""
-    return BLOCK if length < LONG else BLOCK // 2
+def tiles(length: int) -> list[tuple[int, int]]:
+    """Ranges of keys, about equally long, that backward takes one after another."""
+    count = round(length / TILE) if length >= LONG else 1
+    return list(pairwise(length * i // count for i in range(count + 1)))
 
 
 @dataclass(frozen=True)
@@ -51,15 +56,15 @@ class Block:
 
     def rows(self, x: Tensor) -> Tensor:
         """The block's rows of ``(heads, batch, length, d)``, as ``(matrices, rows, d)``; a view within one head."""
-        part = self._elements(x)[:, self.first : self.last]
+        part = self.elements(x)[:, self.first : self.last]
         return part.unflatten(1, (self.lanes, -1)).flatten(0, 1) if self.lanes > 1 else part
 
-    def all(self, x: Tensor) -> Tensor:
-        """All tokens of ``(heads, batch, length, d)``, for each matrix of the block; a view within one head."""
-        part = self._elements(x)
-        return part.expand(self.lanes, -1, -1) if self.lanes > 1 else part
+    def matrices(self, x: Tensor) -> Tensor:
+        """Something of each element, ``(elements, keys, d)``, for each matrix of the block."""
+        return x.expand(self.lanes, -1, -1) if self.lanes > 1 else x
 
-    def _elements(self, x: Tensor) -> Tensor:
+    def elements(self, x: Tensor) -> Tensor:
+        """The block's elements of ``(heads, batch, length, d)``, ``(elements, length, d)``; a view within one head."""
         head, element = divmod(self.start, x.shape[1])
         if self.stop - self.start <= x.shape[1] - element:
             return x[head, element : element + self.stop - self.start]

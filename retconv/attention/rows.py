@@ -13,8 +13,6 @@ from retconv.convert import fold, unfold
 
 #: From this many tokens on the mask is read from a table of runs, below it is dense.
 TABLE_TOKENS = 1024
-#: From this many scores in a slab on, blocks are parts of one slab.
-LARGE = 2**17
 #: From this many scores in a slab on, slabs are added to the gradient one by one.
 SMALL = 2**14
 #: Up to this many elements of a batch are added one by one.
@@ -22,27 +20,28 @@ FEW = 4
 
 
 def runs(kernel: Tensor, shape: tuple[int, ...]) -> Tensor:
-    """The table of runs of a kernel: every row of the mask is a contiguous part of one row of it.
+    """The table of runs of a kernel: every row of the mask, its keys backwards, is a contiguous part of a row of it.
 
-    With R tokens in a slab of the first axis, M[q, k] for q = (q_1, r) is ``table[r][(n_1 − 1 − q_1) R + k]``: all axes
-    but the first are unfolded, and sliding along the first is sliding along the table.
+    With R tokens in a slab of the first axis, M[q, N − 1 − k] for q = (q_1, r) is ``table[r][q_1 R + k]``: all axes but
+    the first are unfolded, and sliding along the first is sliding along the table.
 
     Args:
-        kernel: ``(heads, 2 n_1 − 1, …, 2 n_D − 1)``.
+        kernel: ``(heads, offsets, 2 n_2 − 1, …, 2 n_D − 1)``: all offsets of the first axis, or some in a row.
         shape: The grid's shape.
 
     Returns:
-        ``(heads, R, (2 n_1 − 1) R)``: smaller than the mask by a factor of about ``n_1 / 2``.
+        ``(heads, R, offsets · R)``: smaller than the mask by a factor of about ``n_1 / 2``.
     """
     rest = math.prod(shape[1:])
     slabs = unfold(kernel, shape[1:])  # shape: (heads, 2 n_1 − 1, r_q …, r_k …)
-    return slabs.reshape(len(kernel), -1, rest, rest).transpose(1, 2).reshape(len(kernel), rest, -1)
+    slabs = slabs.reshape(*kernel.shape[:2], rest, rest).flip(1, 3)
+    return slabs.transpose(1, 2).reshape(len(kernel), rest, -1)
 
 
 def kernel_of_runs(table: Tensor, shape: tuple[int, ...]) -> Tensor:
     """The adjoint of ``runs``: sums of the table's entries that are one entry of the kernel."""
     rest, sides = math.prod(shape[1:]), tuple(shape[1:])
-    slabs = table.reshape(len(table), rest, -1, rest).transpose(1, 2)
+    slabs = table.reshape(len(table), rest, -1, rest).transpose(1, 2).flip(1, 3)
     return fold(slabs.reshape(len(table), -1, *sides, *sides), sides)
 
 
@@ -55,32 +54,32 @@ class DenseRows:
 
     #: Tokens at the front that the mask does not hold.
     prefix = 0
-    #: The order of queries: their own.
-    order = None
+    #: Whether keys come backwards.
+    backwards = False
 
-    def __init__(self, mask: Tensor, heads: int, batch: int, threads: int, size: int) -> None:
+    def __init__(self, mask: Tensor, heads: int, batch: int, threads: int, size: int, width: int) -> None:
         self.mask, self.heads, self.batch = mask.contiguous(), heads, batch
-        self.threads, self.size = threads, size
+        self.threads, self.size, self.width = threads, size, width
         self.gradient: Tensor | None = None
 
     def groups(self) -> Iterator[list[Block]]:
         """Blocks by the elements that they are parts of."""
         length = self.mask.shape[-1]
-        if whole(length, self.size):
+        if self.width == length and whole(length, self.size):
             yield from ([block] for block in elements(self.heads, self.batch, length, self.threads, self.size))
         else:
             for element in range(self.heads * self.batch):
-                yield list(cut(element, 0, length, length, self.threads, self.size))
+                yield list(cut(element, 0, length, self.width, self.threads, self.size))
 
-    def read(self, block: Block) -> Tensor:
-        """``(heads, 1, rows, length)``, to be broadcast over the batch."""
-        return self.mask[block.heads(self.mask, self.batch), None, block.first : block.last]
+    def read(self, block: Block, tile: tuple[int, int]) -> Tensor:
+        """``(heads, 1, rows, keys)``, to be broadcast over the batch."""
+        return self.mask[block.heads(self.mask, self.batch), None, block.first : block.last, slice(*tile)]
 
-    def add(self, block: Block, part: Tensor, factor: Tensor | None, spare: Tensor) -> None:
-        """Add ``(heads, batch, rows, length)``, times a factor, summed over the batch, to the gradient."""
+    def add(self, block: Block, tile: tuple[int, int], part: Tensor, factor: Tensor | None, spare: Tensor) -> None:
+        """Add ``(heads, batch, rows, keys)``, times a factor, summed over the batch, to the gradient."""
         if self.gradient is None:
             self.gradient = torch.zeros_like(self.mask)
-        total = self.gradient[block.heads(self.mask, self.batch), block.first : block.last]
+        total = self.gradient[block.heads(self.mask, self.batch), block.first : block.last, slice(*tile)]
         if total.shape[0] == 1:
             # Heads are further elements of the batch where one head of the mask serves all.
             part, spare = part.flatten(0, 1)[None], spare.flatten(0, 1)[None]
@@ -99,98 +98,117 @@ class DenseRows:
 class TableRows:
     """Rows of a mask read from the table of runs of its head: neither the mask nor its gradient is ever N×N.
 
-    Where a block has several slabs, queries come slab by slab from the last to the first, so that their runs start one
-    slab further each time. Prefix tokens come first.
+    Keys come backwards, so that the runs of one slab start a slab further than those of the slab before. Prefix tokens
+    are the first rows, and the last keys.
     """
 
+    backwards = True
+
     def __init__(
-        self, kernel: Tensor, heads: int, batch: int, shape: tuple[int, ...], prefix: int, threads: int, size: int
+        self,
+        kernel: Tensor,
+        heads: int,
+        batch: int,
+        shape: tuple[int, ...],
+        prefix: int,
+        threads: int,
+        size: int,
+        width: int,
     ) -> None:
         self.kernel, self.heads, self.batch = kernel, heads, batch
-        self.threads, self.size = threads, size
+        self.threads, self.size, self.width = threads, size, width
         self.shape, self.prefix = shape, prefix
-        self.step, self.tokens = math.prod(shape[1:]), math.prod(shape)  # R and N
-        self.slabs = self.step * self.tokens < LARGE
-        self.order: Tensor | None = None
-        if self.slabs:
-            token = torch.arange(prefix + self.tokens, device=kernel.device)
-            self.order = torch.cat([token[:prefix], token[prefix:].view(-1, self.step).flip(0).flatten()])
+        self.step = math.prod(shape[1:])  # R
         self.gradient: Tensor | None = None
-        self._first, self._tables = 0, kernel.new_empty(0)
+        self._heads, self._offsets = range(0), range(0)  # of the tables that are there
+        self._tables = kernel.new_empty(0)
         self._sums: Tensor | None = None
 
     def groups(self) -> Iterator[list[Block]]:
         """Blocks by element: rows of prefix tokens, then several slabs at a time, or a part of one."""
+        shared = (self.width, self.threads, self.size)
         for element in range(self.heads * self.batch):
-            length = self.prefix + self.tokens
-            group = list(cut(element, 0, self.prefix, length, 1, self.size))
-            if self.slabs:
-                group += cut(element, self.prefix, length, length, self.threads, self.size, self.step)
+            group = list(cut(element, 0, self.prefix, self.width, 1, self.size))
+            if self.step * self.width <= self.size:
+                group += cut(element, self.prefix, self.prefix + self.shape[0] * self.step, *shared, self.step)
             else:
-                for first in range(self.prefix, length, self.step):
-                    group += cut(element, first, first + self.step, length, self.threads, self.size)
+                for slab in range(self.shape[0]):
+                    first = self.prefix + slab * self.step
+                    group += cut(element, first, first + self.step, *shared)
             yield group
 
-    def read(self, block: Block) -> Tensor:
-        """``(1, 1, slabs, R, N)``, or ``(1, 1, rows, N)`` within a slab: views of the table, nothing is copied."""
-        return self._window(self._table(block), block)[None, None]
+    def read(self, block: Block, tile: tuple[int, int]) -> Tensor:
+        """``(1, 1, slabs, R, keys)``, or ``(1, 1, 1, rows, keys)`` within a slab: views of the table."""
+        return self._window(self._table(block, tile), block, tile)[None, None]
 
-    def add(self, block: Block, part: Tensor, factor: Tensor | None, spare: Tensor) -> None:
+    def add(self, block: Block, tile: tuple[int, int], part: Tensor, factor: Tensor | None, spare: Tensor) -> None:
         """Add a part of the shape that was read, times a factor, summed over equal entries, to the gradient."""
-        head = self._table(block)
+        self._table(block, tile)
         if self._sums is None:
-            self._sums = head.new_zeros(len(self._tables), self.threads if self.slabs else 1, *head.shape)
-        sums = self._sums[block.heads(self.kernel, self.batch).start - self._first]
+            lanes = self.threads if SMALL <= self.step * self.width <= self.size else 1
+            self._sums = self._tables.new_zeros(len(self._tables), lanes, *self._tables.shape[1:])
+        sums = self._sums[self._head(block) - self._heads.start]  # shape: (lanes, R, table)
+        window = self._window(sums[0], block, tile)
         part, factor = part[0, 0], None if factor is None else factor[0, 0]
-        if not self.slabs:
-            _add(self._window(sums[0], block), part, factor)
-        elif self.step * self.tokens >= SMALL:
-            self._add_slabs(sums, block, part, factor)
+        if len(part) == 1:
+            _add(window, part, factor)
+        elif self.step * self.width < SMALL:
+            self._add_skewed(window, part, factor)
         else:
-            self._add_skewed(sums[0], block, part, factor)
+            # Windows of one slab and the next share entries: one is added after another, each lane's to its own sums.
+            count = len(part) // block.lanes
+            parts = part.unflatten(0, (block.lanes, count))
+            factors = None if factor is None else factor.unflatten(0, (block.lanes, count))
+            strides = (sums.stride(0) + count * self.step, sums.stride(1), 1)
+            for slab in range(count):
+                total = window.as_strided(parts[:, slab].shape, strides, window.storage_offset() + slab * self.step)
+                _add(total, parts[:, slab], None if factors is None else factors[:, slab])
 
-    def _add_slabs(self, sums: Tensor, block: Block, part: Tensor, factor: Tensor | None) -> None:
-        """One slab of each lane at a time, each lane to sums of its own."""
-        lanes, count = block.lanes, part.shape[0] // block.lanes
-        parts = part.unflatten(0, (lanes, count))
-        factors = None if factor is None else factor.unflatten(0, (lanes, count))
-        first = sums.storage_offset() + block.first - self.prefix
-        strides = (sums.stride(0) + count * self.step, sums.stride(1), 1)
-        for slab in range(count):
-            total = sums.as_strided((lanes, self.step, self.tokens), strides, first + slab * self.step)
-            _add(total, parts[:, slab], None if factors is None else factors[:, slab])
-
-    def _add_skewed(self, sums: Tensor, block: Block, part: Tensor, factor: Tensor | None) -> None:
+    def _add_skewed(self, window: Tensor, part: Tensor, factor: Tensor | None) -> None:
         """All slabs at once, each written one step further to the right: equal entries stand in one column."""
-        slabs, step, size = part.shape
-        width = size + (slabs - 1) * step
-        skewed = part.new_zeros(slabs, step, width)
-        _add(skewed.as_strided((slabs, step, size), (step * width + step, width, 1)), part, factor)
-        first = block.first - self.prefix
-        sums[:, first : first + width] += skewed.sum(dim=0)
+        count, step, size = part.shape
+        width = size + (count - 1) * step
+        skewed = part.new_zeros(count, step, width)
+        _add(skewed.as_strided(part.shape, (step * width + step, width, 1)), part, factor)
+        total = window.as_strided((step, width), window.stride()[1:], window.storage_offset())
+        total += skewed.sum(dim=0)
 
     def total(self) -> Tensor:
         """The gradient of the kernel."""
         self._flush()
         return torch.zeros_like(self.kernel) if self.gradient is None else self.gradient
 
-    def _window(self, table: Tensor, block: Block) -> Tensor:
-        first, count = block.first - self.prefix, block.last - block.first
-        if self.slabs:
-            size = (count // self.step, self.step, self.tokens)
-            return table.as_strided(size, (self.step, table.stride(0), 1), table.storage_offset() + first)
-        slab, row = divmod(first, self.step)
-        start = (self.shape[0] - 1 - slab) * self.step
-        return table[row : row + count, start : start + self.tokens]
+    def _window(self, table: Tensor, block: Block, tile: tuple[int, int]) -> Tensor:
+        """The block's part of a table, ``(slabs, R, keys)``."""
+        tokens = self.shape[0] * self.step
+        left, right = (max(key - self.prefix, 0) for key in tile)
+        slab, row = divmod(block.first - self.prefix, self.step)
+        start = (slab - self._offsets.start) * self.step + tokens - right
+        count, run = block.last - block.first, table.stride(0)
+        if count >= self.step:
+            size, strides = (count // self.step, self.step, right - left), (self.step, run, 1)
+            return table.as_strided(size, strides, table.storage_offset() + start)
+        return table[None, row : row + count, start : start + right - left]
 
-    def _table(self, block: Block) -> Tensor:
-        """The table of the block's head: as many heads are made at once as a block of two threads has scores."""
-        head = block.heads(self.kernel, self.batch).start
-        if not self._first <= head < self._first + len(self._tables):
+    def _head(self, block: Block) -> int:
+        return block.heads(self.kernel, self.batch).start
+
+    def _table(self, block: Block, tile: tuple[int, int]) -> Tensor:
+        """What a tile needs of the head's table: as many heads at once as a block has scores for each thread."""
+        head, count = self._head(block), self.shape[0]
+        left, right = (max(key - self.prefix, 0) for key in tile)
+        offsets = range(count - math.ceil(right / self.step), 2 * count - 1 - left // self.step)
+        if head not in self._heads or offsets != self._offsets:
             self._flush()
-            together = max(1, 2 * self.size // ((2 * self.shape[0] - 1) * self.step**2))
-            self._first, self._tables = head, runs(self.kernel[head : head + together], self.shape)
-        return self._tables[head - self._first]
+            together = max(1, self.size // (len(offsets) * self.step**2))
+            self._heads, self._offsets = range(head, min(head + together, len(self.kernel))), offsets
+            self._tables = runs(self._part(self.kernel), self.shape)
+        return self._tables[head - self._heads.start]
+
+    def _part(self, kernel: Tensor) -> Tensor:
+        """The heads and offsets of a kernel of which tables are there; these count offsets backwards."""
+        last = 2 * self.shape[0] - 1
+        return kernel[self._heads.start : self._heads.stop, last - self._offsets.stop : last - self._offsets.start]
 
     def _flush(self) -> None:
         """Let the tables go, and add their sums to the gradient of the kernel."""
@@ -199,5 +217,8 @@ class TableRows:
             if self.gradient is None:
                 self.gradient = torch.zeros_like(self.kernel)
             sums, self._sums = self._sums, None
-            sums = sums.squeeze(1) if sums.shape[1] == 1 else sums.sum(dim=1)
-            self.gradient[self._first : self._first + len(sums)] += kernel_of_runs(sums, self.shape)
+            first, *others = sums.unbind(1)
+            for lane in others:
+                first += lane
+            part = self._part(self.gradient)
+            part += kernel_of_runs(first, self.shape)

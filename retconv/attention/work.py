@@ -1,0 +1,144 @@
+"""The tensors of one call of blockwise attention, and what is done to one block of scores."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from retconv.attention import blocks
+from retconv.attention.blocks import Block
+from retconv.attention.rows import DenseRows, TableRows
+from retconv.attention.sums import gathered
+
+
+class Work:
+    """The tensors of one call, in the layout in which blocks read them.
+
+    Queries, keys and values become ``(heads, batch, length, d)`` in the computing dtype, float32 for half types.
+    """
+
+    def __init__(
+        self,
+        q: Tensor,
+        k: Tensor,
+        v: Tensor,
+        mask: Tensor,
+        bias: Tensor | None,
+        scale: float,
+        shape: list[int],
+        prefix: int,
+        tiles: list[tuple[int, int]],
+    ) -> None:
+        self.batch, self.heads, self.length, _ = q.shape
+        self.dtype = torch.promote_types(q.dtype, torch.float32)
+        mask, threads, width = (
+            mask.to(self.dtype),
+            blocks.threads_of(q.device),
+            max(right - left for left, right in tiles),
+        )
+        size = blocks.BLOCK if len(tiles) == 1 else max(1, blocks.BLOCK // blocks.SMALLER)
+        self.rows: DenseRows | TableRows = (
+            TableRows(mask, self.heads, self.batch, tuple(shape), prefix, threads, size, width)
+            if shape
+            else DenseRows(mask, self.heads, self.batch, threads, size, width)
+        )
+        self.bias = bias if bias is None else bias.to(self.dtype)
+        self.scale = scale
+        self.long = len(blocks.tiles(self.length)) > 1
+        self.q, self.k, self.v = (gathered(x, self.dtype) for x in (q, k, v))
+        self.groups = list(self.rows.groups())
+        self._largest = max(b.size[0] * b.size[1] for group in self.groups for b in group) * width
+
+    def scratch(self) -> Tensor:
+        """A buffer that holds the scores of any block."""
+        return self.q.new_empty(self._largest)
+
+    def view(self, block: Block, tile: tuple[int, int], buffer: Tensor) -> Tensor:
+        """The part of a buffer that a block takes, ``(matrices, rows, keys)``."""
+        size = (*block.size, tile[1] - tile[0])
+        return buffer[: size[0] * size[1] * size[2]].view(size)
+
+    def keys(self, block: Block, tile: tuple[int, int], x: Tensor) -> Tensor:
+        """A tile of keys or values of a block's elements, ``(elements, keys, d)``, as rows read them."""
+        part = block.elements(x)[:, slice(*tile)]
+        return part.flip(1) if self.rows.backwards else part
+
+    def scores(self, block: Block, rows: Tensor, keys: Tensor, out: Tensor) -> Tensor:
+        """Write the scores of a block."""
+        return torch.baddbmm(out, rows, block.matrices(keys).mT, beta=0, alpha=self.scale, out=out)
+
+    def mask(self, block: Block, tile: tuple[int, int]) -> Tensor | None:
+        """The mask of a block, or None for rows of prefix tokens."""
+        return self.rows.read(block, tile) if block.first >= self.rows.prefix else None
+
+    def part(self, values: Tensor, mask: Tensor) -> Tensor:
+        """The masked columns of a block's values, ``(heads, batch, *rows, masked)`` like its part of the mask."""
+        return self._by_head(values, mask.shape[2:-1])[..., : mask.shape[-1]]
+
+    def multiply(self, values: Tensor, mask: Tensor | None, out: Tensor) -> None:
+        """Write the product with the mask, of which None is the neutral one, to ``out``, which may be the values."""
+        if mask is not None:
+            torch.mul(self.part(values, mask), mask, out=self.part(out, mask))
+        if out is not values:
+            masked = 0 if mask is None else mask.shape[-1]
+            out[..., masked:] = values[..., masked:]
+
+    def add_bias(self, block: Block, tile: tuple[int, int], grad: Tensor, values: Tensor) -> None:
+        """Add the gradient of a block's logits to that of the bias."""
+        total = self.bias_part(block, tile, grad)
+        total += self._by_head(values, (block.last - block.first,)).sum_to_size(total.shape)
+
+    def bias_part(self, block: Block, tile: tuple[int, int], bias: Tensor) -> Tensor:
+        """A view of the bias of a block, ``(heads, batch, rows, keys)``; axes may have length 1."""
+        if bias.shape[1] > 1:
+            bias = bias[:, block.start // self.batch : (block.stop - 1) // self.batch + 1]
+        if bias.shape[0] > 1 and block.stop - block.start < self.batch:
+            bias = bias[block.start % self.batch : (block.stop - 1) % self.batch + 1]
+        if bias.shape[2] > 1:
+            bias = bias[:, :, block.first : block.last]
+        if bias.shape[3] > 1:
+            bias = bias[..., slice(*tile)]
+        return bias.transpose(0, 1)
+
+    def _by_head(self, values: Tensor, rows: tuple[int, ...]) -> Tensor:
+        elements = values.numel() // (rows[0] * values.shape[-1]) if len(rows) == 1 else 1
+        heads = max(1, elements // self.batch)
+        return values.view(heads, elements // heads, *rows, values.shape[-1])
+
+    def weights(
+        self, placement: str, block: Block, tile: tuple[int, int], scores: Tensor, mask: Tensor | None, out: Tensor
+    ) -> tuple[Tensor, Tensor | None]:
+        """What multiplies V; where the mask multiplies, it is ``out``, and ``scores`` keep what it multiplied.
+
+        Of a tile they are those of its own softmax. For long sequences the logarithm of the sum that the softmax
+        divided by comes with them, ``(matrices, rows, 1)``.
+        """
+        if placement in ("multiply_logits", "retention"):
+            self.multiply(scores, mask, out)
+            scores = out
+        elif placement == "bias_logits" and mask is not None:
+            self.part(scores, mask).add_(mask)
+        total = None if placement == "retention" else self._softmax(block, tile, scores)
+        if placement == "multiply_weights":
+            self.multiply(scores, mask, out)
+            scores = out
+        return scores, total
+
+    def _softmax(self, block: Block, tile: tuple[int, int], values: Tensor) -> Tensor | None:
+        """Add the bias and normalise, in place."""
+        if self.bias is not None:
+            self._by_head(values, (block.last - block.first,)).add_(self.bias_part(block, tile, self.bias))
+        if not self.long:
+            torch.softmax(values, dim=-1, out=values)
+            return None
+        top = values.amax(dim=-1, keepdim=True)
+        torch.softmax(values, dim=-1, out=values)
+        total = top - values.amax(dim=-1, keepdim=True).log_()
+        hidden = top == -math.inf
+        if tile != (0, self.length) and bool(hidden.any()):
+            # A row may have all keys of one tile hidden, and others not.
+            values.masked_fill_(hidden, 0.0)
+            total.masked_fill_(hidden, -math.inf)
+        return total
