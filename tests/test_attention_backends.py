@@ -47,6 +47,7 @@ def set_cut(monkeypatch: pytest.MonkeyPatch, cut: str, threads: int = 2) -> None
     monkeypatch.setattr(blocks, "TILE", tile)
     monkeypatch.setattr(rows, "TABLE_TOKENS", tokens)
     monkeypatch.setattr(rows, "SMALL", small)
+    monkeypatch.setattr(rows, "FEW", 1 if cut == "rows" else 4)
     # Blocks are shared out to more threads than the tests run on.
     monkeypatch.setattr(blocks, "threads_of", lambda device: threads)
 
@@ -115,14 +116,77 @@ def test_strided_queries_keys_and_values_are_read_in_place() -> None:
     assert_close(fast, multiply_logits(*qkv_, kernel, grid, backend="reference"))
 
 
-def test_hidden_keys_keep_gradients_finite_in_blocks() -> None:
-    grid = Grid(6)
+@every_cut
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_slabs_of_several_rows_are_the_reference(cut: str, threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Several slabs for each thread, and several rows in each."""
+    set_cut(monkeypatch, cut, threads)
+    check_against_reference("multiply_logits", "recompute", (12, 2), 3, F64)
+
+
+@every_cut
+def test_hidden_keys_keep_gradients_finite_in_blocks(cut: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows may have all keys of a tile hidden."""
+    set_cut(monkeypatch, cut)
+    grid = Grid(9)
     leaves = dict(zip("qkv", qkv(grid, 10), strict=True)) | {"mask": RetNetMask(HEADS, gamma=0.7).double().kernel(grid)}
     fast, exact = (
         gradients("bias_logits", leaves, grid, leaves["v"], backend=backend) for backend in ("recompute", "reference")
     )
     for actual, expected in zip(fast, exact, strict=True):
         assert_close(actual, expected)
+
+
+@pytest.mark.parametrize("shift", [0.0, -1e9, torch.finfo(torch.float32).min])
+def test_tiles_of_rows_with_a_large_common_logit_have_the_reference_gradients(
+    shift: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As padding makes them; next to it the logarithm of a sum over keys would be rounded away."""
+    set_cut(monkeypatch, "rows by tiles")
+    grid = Grid(9)
+    leaves = dict(zip("qkv", qkv(grid, 11, torch.float32), strict=True)) | {"mask": kernel_of((9,), 11).float()}
+    leaves["bias"] = torch.zeros(1, 1, 9, 9)
+    leaves["bias"][..., 5:, :] = shift
+    fast, exact = (
+        gradients("multiply_logits", leaves, grid, leaves["v"], backend=backend)
+        for backend in ("recompute", "reference")
+    )
+    for actual, expected in zip(fast, exact, strict=True):
+        assert_close(actual, expected)
+
+
+def test_prefix_tokens_may_fill_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
+    for cut in CUTS:
+        set_cut(monkeypatch, cut)
+        grid = Grid((1,), prefix=8)
+        leaves = dict(zip("qkv", qkv(grid, 12), strict=True)) | {"mask": kernel_of((1,), 12)}
+        fast, exact = (
+            gradients("multiply_logits", leaves, grid, leaves["v"], backend=b) for b in ("recompute", "reference")
+        )
+        for actual, expected in zip(fast, exact, strict=True):
+            assert_close(actual, expected)
+
+
+@pytest.mark.parametrize("placement", SOFTMAX)
+def test_tiles_cost_half_types_no_precision(placement: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The gradient of a kernel in float32 is that of whole rows, to the precision of float32."""
+    grid = Grid((4, 5), prefix=1)
+    leaves = dict(zip("qkv", (x.to(torch.bfloat16) for x in qkv(grid, 13)), strict=True))
+    leaves["mask"] = kernel_for(placement, grid.shape, 13).float()
+    found = []
+    for cut in ("runs", "runs by tiles"):
+        set_cut(monkeypatch, cut)
+        found.append(gradients(placement, leaves, grid, leaves["v"], backend="recompute")[-1])
+    assert found[0].dtype == torch.float32
+    assert_close(found[1], found[0])
+
+
+def test_an_empty_batch_has_an_empty_result() -> None:
+    for size in (6, 1200):
+        q = torch.zeros(0, HEADS, size, 4)
+        assert (
+            multiply_logits(q, q, q, torch.ones(HEADS, 2 * size - 1), Grid(size), backend="recompute").shape == q.shape
+        )
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
@@ -268,9 +332,13 @@ def test_auto_takes_the_fastest_exact_backend(monkeypatch: pytest.MonkeyPatch) -
     assert choice("bias_logits", one, grid) == "recompute", "the dot product of a narrow Gaussian is not precise"
 
 
+@pytest.mark.parametrize("cut", ["rows", "rows by tiles"])
 @pytest.mark.parametrize(("shape", "bias"), [([], False), ([], True), ([2, 3], False)])
-def test_operation_is_a_good_citizen_of_torch(shape: list[int], bias: bool) -> None:
+def test_operation_is_a_good_citizen_of_torch(
+    shape: list[int], bias: bool, cut: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Its schema, shapes without values and gradients are registered as ``torch.compile`` expects."""
+    set_cut(monkeypatch, cut)
     grid = Grid((2, 3))
     q, k, v = (x.requires_grad_() for x in qkv(grid, 8))
     kernel = kernel_of(grid.shape, 8)

@@ -41,3 +41,13 @@ def test_a_pole_of_zero_is_the_identity() -> None:
     """0⁰ = 1: what the closed form means, though torch's complex power says NaN."""
     made = Exponentials(torch.full((2, 1), 3.0 + 0j), torch.zeros(2, 1, dtype=torch.complex128))
     assert_close(made.kernel(3), [[0.0, 0.0, 3.0, 0.0, 0.0]] * 2)
+
+
+def test_a_pole_at_zero_has_a_finite_kernel_and_gradient() -> None:
+    """Its kernel is the weight at offset 0, and the slope of λ at offset −1 is the weight."""
+    poles = torch.zeros(1, 1, dtype=torch.complex128, requires_grad=True)
+    weights = torch.full((1, 1), 2.0, dtype=torch.complex128)
+    kernel = Exponentials(weights, poles).kernel(4)
+    assert kernel.tolist() == [[0.0, 0.0, 0.0, 2.0, 0.0, 0.0, 0.0]]
+    (slope,) = torch.autograd.grad(kernel[0, 2], poles)
+    assert slope.item() == 2.0

@@ -27,7 +27,7 @@ SMALLER = 4
 
 def tiles(length: int) -> list[tuple[int, int]]:
     """Ranges of keys, about equally long, that backward takes one after another."""
-    count = round(length / TILE) if length >= LONG else 1
+    count = max(1, round(length / TILE)) if length >= LONG else 1
     return list(pairwise(length * i // count for i in range(count + 1)))
 
 
@@ -79,6 +79,8 @@ def whole(length: int, size: int) -> bool:
 def elements(heads: int, batch: int, length: int, threads: int, size: int) -> Iterator[Block]:
     """Blocks of whole matrices, of about ``size`` scores for each thread."""
     together = threads * max(1, round(size / length**2))
+    if not batch:
+        return
     if batch <= together:
         together = batch * (together // batch)
         for start in range(0, heads * batch, together):

@@ -7,9 +7,13 @@ A block of scores is masked, normalised and multiplied by V, and forgotten. Back
 
 for ``multiply_logits``, and likewise for the other placements. What it keeps is q, k, v and the mask or its kernel.
 
-Backward of a long sequence takes the keys tile by tile. Its part of P is the softmax of the tile's scores times
-``exp(L_tile − L)``, one number a row, with L the logarithm of the sum that a softmax divides by. The rows of dO carry
-that factor, and L and O are kept as well.
+Backward of a long sequence takes the keys tile by tile. Its part of P is the softmax of the tile's scores times one
+number a row, which the rows of dO carry: with z the largest logit of a row and p = P at its place,
+
+    P = softmax(Z_tile) · exp(z_tile − z) · p / p_tile.
+
+Two numbers, and not the logarithm of the sum that a softmax divides by: next to a large z that would be rounded away.
+z, p and O are kept as well.
 """
 
 from __future__ import annotations
@@ -53,31 +57,42 @@ def _attend(
     scale: float,
     shape: list[int],
     prefix: int,
-) -> tuple[Tensor, Tensor]:
-    """The output, and for long sequences the logarithms of the sums ``(heads, batch, length, 1)``, else nothing."""
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The output, and what backward of a long softmax needs, else nothing: ``peaks`` of its rows, and the exact output.
+
+    ``peaks`` are the largest logit and weight of each row, ``(heads, batch, length, 2)``; the exact output is what was
+    rounded to a half type.
+    """
     with torch.autocast(q.device.type, enabled=False):
         tile = (0, q.shape[2])
         work = Work(q, k, v, mask, bias, scale, shape, prefix, [tile])
         out = work.q.new_empty(*work.q.shape[:3], v.shape[-1])
-        totals = work.q.new_zeros(*work.q.shape[:3], 1) if work.long else work.q.new_zeros(0)
+        long = work.long and placement != "retention"
+        peaks = work.q.new_empty(*work.q.shape[:3], 2) if long else work.q.new_empty(0)
         buffer = work.scratch()
         for group in work.groups:
             keys, values = (work.keys(group[0], tile, x) for x in (work.k, work.v))
             for block in group:
                 scores = work.scores(block, block.rows(work.q), keys, work.view(block, tile, buffer))
-                weights, total = work.weights(placement, block, tile, scores, work.mask(block, tile), scores)
+                weights, found = work.weights(placement, block, tile, scores, work.mask(block, tile), scores)
                 torch.bmm(weights, block.matrices(values), out=block.rows(out))
-                if total is not None:
-                    block.rows(totals).copy_(total)
-        return scattered(out, v.dtype), totals
+                if found is not None and long:
+                    block.rows(peaks).copy_(found)
+        exact = out.transpose(0, 1) if long and v.dtype != work.dtype else work.q.new_empty(0)
+        return scattered(out, v.dtype), peaks, exact
 
 
 @_attend.register_fake
-def _(q: Tensor, k: Tensor, v: Tensor, *rest: Any) -> tuple[Tensor, Tensor]:
+def _(
+    q: Tensor, k: Tensor, v: Tensor, mask: Tensor, bias: Tensor | None, placement: str, *rest: Any
+) -> tuple[Tensor, Tensor, Tensor]:
     batch, heads, length, _ = q.shape
     dtype = torch.promote_types(q.dtype, torch.float32)
-    totals = (heads, batch, length, 1) if len(blocks.tiles(length)) > 1 else (0,)
-    return v.new_empty(heads, batch, length, v.shape[-1]).transpose(0, 1), q.new_empty(totals, dtype=dtype)
+    long = length >= blocks.LONG and placement != "retention"
+    out = v.new_empty(heads, batch, length, v.shape[-1]).transpose(0, 1)
+    peaks = q.new_empty((heads, batch, length, 2) if long else (0,), dtype=dtype)
+    exact = torch.empty_like(out, dtype=dtype) if long and v.dtype != dtype else q.new_empty(0, dtype=dtype)
+    return out, peaks, exact
 
 
 @torch.library.custom_op("retconv::attend_backward", mutates_args=())
@@ -89,7 +104,7 @@ def _attend_backward(
     mask: Tensor,
     bias: Tensor | None,
     out: Tensor | None,
-    totals: Tensor,
+    peaks: Tensor,
     placement: str,
     scale: float,
     shape: list[int],
@@ -110,9 +125,10 @@ def _attend_backward(
             factor, spare, d = (work.view(block, tile, buffer) for buffer in buffers)
             m, q_rows, g_rows, means = work.mask(block, tile), block.rows(work.q), block.rows(g), None
             work.scores(block, q_rows, keys, factor)
-            weights, total = work.weights(placement, block, tile, factor, m, spare)
-            if total is not None and inner is not None:
-                share = (total - block.rows(totals)).exp_()
+            weights, found = work.weights(placement, block, tile, factor, m, spare)
+            if found is not None and inner is not None:
+                (top, largest), (top_here, largest_here) = (x.split(1, dim=-1) for x in (block.rows(peaks), found))
+                share = (top_here - top).exp_() * (largest / largest_here)
                 g_rows, means = g_rows * share, block.rows(inner) * share
             sums[1].add(block, weights, g_rows)
             torch.bmm(g_rows, block.matrices(values).mT, out=d)
@@ -161,14 +177,15 @@ def _(
     return (*like, mask.new_empty(mask.shape), dbias)  # type: ignore[return-value]
 
 
-def _keep(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
+def _keep(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, Tensor]) -> None:
     q, k, v, mask, bias, *ctx.rest = inputs
-    out, totals = output
-    ctx.mark_non_differentiable(totals)
-    ctx.save_for_backward(q, k, v, mask, bias, out if totals.numel() else None, totals)
+    out, peaks, exact = output
+    ctx.mark_non_differentiable(peaks, exact)
+    kept = (exact if exact.numel() else out) if peaks.numel() else None
+    ctx.save_for_backward(q, k, v, mask, bias, kept, peaks)
 
 
-def _gradients(ctx: Any, grad: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
+def _gradients(ctx: Any, grad: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
     saved = ctx.saved_tensors
     needs_bias = saved[4] is not None and ctx.needs_input_grad[4]
     *gradients, dbias = _attend_backward(grad, *saved, *ctx.rest, needs_bias)

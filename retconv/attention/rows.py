@@ -194,13 +194,14 @@ class TableRows:
         return block.heads(self.kernel, self.batch).start
 
     def _table(self, block: Block, tile: tuple[int, int]) -> Tensor:
-        """What a tile needs of the head's table: as many heads at once as a block has scores for each thread."""
+        """What a tile needs of the head's table, or all of several heads, as many entries as a thread has scores."""
         head, count = self._head(block), self.shape[0]
         left, right = (max(key - self.prefix, 0) for key in tile)
         offsets = range(count - math.ceil(right / self.step), 2 * count - 1 - left // self.step)
         if head not in self._heads or offsets != self._offsets:
             self._flush()
-            together = max(1, self.size // (len(offsets) * self.step**2))
+            tiled = self.width < self.prefix + count * self.step
+            together = 1 if tiled else max(1, self.size // (len(offsets) * self.step**2))
             self._heads, self._offsets = range(head, min(head + together, len(self.kernel))), offsets
             self._tables = runs(self._part(self.kernel), self.shape)
         return self._tables[head - self._heads.start]

@@ -46,10 +46,10 @@ class Work:
         )
         self.bias = bias if bias is None else bias.to(self.dtype)
         self.scale = scale
-        self.long = len(blocks.tiles(self.length)) > 1
+        self.long = self.length >= blocks.LONG
         self.q, self.k, self.v = (gathered(x, self.dtype) for x in (q, k, v))
         self.groups = list(self.rows.groups())
-        self._largest = max(b.size[0] * b.size[1] for group in self.groups for b in group) * width
+        self._largest = max((b.size[0] * b.size[1] for group in self.groups for b in group), default=0) * width
 
     def scratch(self) -> Tensor:
         """A buffer that holds the scores of any block."""
@@ -70,8 +70,8 @@ class Work:
         return torch.baddbmm(out, rows, block.matrices(keys).mT, beta=0, alpha=self.scale, out=out)
 
     def mask(self, block: Block, tile: tuple[int, int]) -> Tensor | None:
-        """The mask of a block, or None for rows of prefix tokens."""
-        return self.rows.read(block, tile) if block.first >= self.rows.prefix else None
+        """The mask of a block, or None for rows of prefix tokens, or keys of nothing else."""
+        return self.rows.read(block, tile) if min(block.first, tile[1] - 1) >= self.rows.prefix else None
 
     def part(self, values: Tensor, mask: Tensor) -> Tensor:
         """The masked columns of a block's values, ``(heads, batch, *rows, masked)`` like its part of the mask."""
@@ -112,19 +112,19 @@ class Work:
     ) -> tuple[Tensor, Tensor | None]:
         """What multiplies V; where the mask multiplies, it is ``out``, and ``scores`` keep what it multiplied.
 
-        Of a tile they are those of its own softmax. For long sequences the logarithm of the sum that the softmax
-        divided by comes with them, ``(matrices, rows, 1)``.
+        Of a tile they are those of its own softmax. For long sequences the largest logit and the largest weight of each
+        row come with them, ``(matrices, rows, 2)``.
         """
         if placement in ("multiply_logits", "retention"):
             self.multiply(scores, mask, out)
             scores = out
         elif placement == "bias_logits" and mask is not None:
             self.part(scores, mask).add_(mask)
-        total = None if placement == "retention" else self._softmax(block, tile, scores)
+        peaks = None if placement == "retention" else self._softmax(block, tile, scores)
         if placement == "multiply_weights":
             self.multiply(scores, mask, out)
             scores = out
-        return scores, total
+        return scores, peaks
 
     def _softmax(self, block: Block, tile: tuple[int, int], values: Tensor) -> Tensor | None:
         """Add the bias and normalise, in place."""
@@ -135,10 +135,10 @@ class Work:
             return None
         top = values.amax(dim=-1, keepdim=True)
         torch.softmax(values, dim=-1, out=values)
-        total = top - values.amax(dim=-1, keepdim=True).log_()
+        largest = values.amax(dim=-1, keepdim=True)
         hidden = top == -math.inf
         if tile != (0, self.length) and bool(hidden.any()):
             # A row may have all keys of one tile hidden, and others not.
             values.masked_fill_(hidden, 0.0)
-            total.masked_fill_(hidden, -math.inf)
-        return total
+            largest.masked_fill_(hidden, 1.0)
+        return torch.cat([top, largest], dim=-1)

@@ -72,7 +72,7 @@ class Fold(Function):
 
 def unfold(kernel: Tensor, shape: tuple[int, ...]) -> Tensor:
     """Gather a kernel ``(…, 2n − 1)`` into ``(…, n, n)`` (queries, then keys), without any check."""
-    # Where no gradient is wanted a view does, without the bookkeeping of a Function.
+    # Where no gradient is wanted the plain operations do, without the bookkeeping of a Function.
     return (
         Unfold.apply(kernel, shape)
         if torch.is_grad_enabled() and kernel.requires_grad

@@ -72,6 +72,7 @@ class Exponentials:
 
 def powers(poles: Tensor, last: int) -> Tensor:
     """``λ^0 … λ^last`` of each pole ``(heads, order)``, in a last axis."""
-    exponent = torch.arange(1, last + 1, device=poles.device)
-    # From 1 on: torch's complex 0⁰ is NaN.
-    return torch.cat([torch.ones_like(poles)[..., None], poles[..., None] ** exponent], dim=-1)
+    exponent = torch.arange(2, max(last, 1) + 1, device=poles.device)
+    # From 2 on: torch's complex 0⁰ is NaN, and so is the gradient of 0¹.
+    table = torch.cat([torch.ones_like(poles)[..., None], poles[..., None], poles[..., None] ** exponent], dim=-1)
+    return table[..., : last + 1]

@@ -35,7 +35,9 @@ def seconds(method: str, q: Tensor, v: Tensor, source: Forms) -> float:
         sides = 1 if source.line.causal else 2
         chunk = min(chunk_length(d, e), size)
         per_token = chunk * (d + e) + 2 * sides * source.line.order * d * e
-        return 3 * CALL + rows * size * (per_token * PRODUCT + chunk * ENTRY) + sides * STEP * size / chunk
+        return (
+            3 * CALL + rows * size * (per_token * PRODUCT + chunk * ENTRY) + 2 * sides * STEP * math.sqrt(size / chunk)
+        )
     # Law 14: the outer products are written, convolved, and contracted. It never beats a recursion on one axis, so the
     # factors that it would use there are not made.
     factors = source.factors if source.line is None else None
