@@ -1,0 +1,61 @@
+"""How attention may be cut into blocks, and the check of any cut and backend against the reference."""
+
+import pytest
+import torch
+from attention_cases import bias_for, gradients, kernel_for, qkv
+from compare import assert_close
+from strategies import HEADS, normal
+
+from retconv.attention import BACKENDS, blocks, rows
+from retconv.grid import Grid
+
+F64 = torch.float64
+every_recomputed = pytest.mark.parametrize("placement", [p for p, names in BACKENDS.items() if "recompute" in names])
+#: Scores of a block for each thread, keys of a tile, tokens from which on a table is read, and scores from which on a
+#: slab is added to the gradient by itself: whole heads together, some elements, and some rows, dense or by table, all
+#: keys of a row at once or tile by tile.
+CUTS = {
+    "heads": (2**18, 1024, 2000, 1),
+    "elements": (700, 1024, 2000, 1),
+    "rows": (60, 1024, 2000, 1),
+    "rows by tiles": (20, 3, 2000, 1),
+    "runs of heads": (2**18, 1024, 1, 2**14),
+    "runs": (200, 1024, 1, 2**14),
+    "runs by tiles": (50, 3, 1, 2**14),
+    "one slab after another": (200, 1024, 1, 1),
+    "one slab after another by tiles": (50, 3, 1, 1),
+    "parts of slabs": (1, 1024, 1, 1),
+    "parts of slabs by tiles": (1, 3, 1, 1),
+}
+every_cut = pytest.mark.parametrize("cut", CUTS)
+
+
+def set_cut(monkeypatch: pytest.MonkeyPatch, cut: str, threads: int = 2) -> None:
+    block, tile, tokens, small = CUTS[cut]
+    monkeypatch.setattr(blocks, "BLOCK", block)
+    monkeypatch.setattr(blocks, "SMALLER", 1)
+    monkeypatch.setattr(blocks, "LONG", tile + 1)
+    monkeypatch.setattr(blocks, "TILE", tile)
+    monkeypatch.setattr(rows, "TABLE_TOKENS", tokens)
+    monkeypatch.setattr(rows, "SMALL", small)
+    monkeypatch.setattr(rows, "FEW", 1 if cut == "rows" else 4)
+    # Blocks are shared out to more threads than the tests run on.
+    monkeypatch.setattr(blocks, "threads_of", lambda device: threads)
+
+
+def check_against_reference(
+    placement: str, backend: str, shape: tuple[int, ...], seed: int, dtype: torch.dtype
+) -> None:
+    grid = Grid(shape, prefix=seed % 3)
+    leaves = dict(zip("qkv", qkv(grid, seed, dtype), strict=True))
+    leaves["mask"] = kernel_for(placement, shape, seed, dtype)[: 1 + seed % HEADS]
+    bias = bias_for(placement, grid, seed, dtype)
+    if bias is not None:
+        leaves["bias"] = bias
+    upstream = normal(seed + 30, *leaves["v"].shape)
+    fast = gradients(placement, leaves, grid, upstream.to(dtype), scale=0.7, backend=backend)
+    exact = gradients(
+        placement, {n: x.double() for n, x in leaves.items()}, grid, upstream, scale=0.7, backend="reference"
+    )
+    for actual, expected in zip(fast, exact, strict=True):
+        assert_close(actual, expected)
