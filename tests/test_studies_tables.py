@@ -46,8 +46,17 @@ STUDY = {
     ],
 }  # fmt: skip
 #: What is measured besides the runs' outcomes, where a study says so.
-MEASURED = ("elm", "masks", "gaussians", "mask_kernels", "elm_masks", "effective", "effective_kernels", "kernel_swap",
-            "grid_transfer")  # fmt: skip
+MEASURED = (
+    "elm",
+    "masks",
+    "gaussians",
+    "mask_kernels",
+    "elm_masks",
+    "effective",
+    "effective_kernels",
+    "kernel_swap",
+    "grid_transfer",
+)
 #: What a run made again does not repeat.
 CLOCK = ["seconds", "images_per_second"]
 

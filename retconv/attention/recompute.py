@@ -46,6 +46,11 @@ def attend(
     return _attend(q, k, v, source.dense(), bias, placement, scale, [], 0)[0]
 
 
+def _is_tiled(placement: str, length: int) -> bool:
+    """Whether backward takes a softmax tile by tile."""
+    return length >= blocks.LONG and placement != "retention"
+
+
 @torch.library.custom_op("retconv::attend", mutates_args=())
 def _attend(
     q: Tensor,
@@ -67,7 +72,7 @@ def _attend(
         tile = (0, q.shape[2])
         work = Work(q, k, v, mask, bias, scale, shape, prefix, [tile])
         out = work.q.new_empty(*work.q.shape[:3], v.shape[-1])
-        long = work.long and placement != "retention"
+        long = _is_tiled(placement, work.length)
         peaks = work.q.new_empty(*work.q.shape[:3], 2) if long else work.q.new_empty(0)
         buffer = work.scratch()
         for group in work.groups:
@@ -88,7 +93,7 @@ def _(
 ) -> tuple[Tensor, Tensor, Tensor]:
     batch, heads, length, _ = q.shape
     dtype = torch.promote_types(q.dtype, torch.float32)
-    long = length >= blocks.LONG and placement != "retention"
+    long = _is_tiled(placement, length)
     out = v.new_empty(heads, batch, length, v.shape[-1]).transpose(0, 1)
     peaks = q.new_empty((heads, batch, length, 2) if long else (0,), dtype=dtype)
     exact = torch.empty_like(out, dtype=dtype) if long and v.dtype != dtype else q.new_empty(0, dtype=dtype)

@@ -143,7 +143,7 @@ class TableRows:
 
     def add(self, block: Block, tile: tuple[int, int], part: Tensor, factor: Tensor | None, spare: Tensor) -> None:
         """Add a part of the shape that was read, times a factor, summed over equal entries, to the gradient."""
-        self._table(block, tile)
+        self._table(block, tile)  # sums of other tables are added up before these begin
         if self._sums is None:
             lanes = self.threads if SMALL <= self.step * self.width <= self.size else 1
             self._sums = self._tables.new_zeros(len(self._tables), lanes, *self._tables.shape[1:])
@@ -181,7 +181,7 @@ class TableRows:
     def _window(self, table: Tensor, block: Block, tile: tuple[int, int]) -> Tensor:
         """The block's part of a table, ``(slabs, R, keys)``."""
         tokens = self.shape[0] * self.step
-        left, right = (max(key - self.prefix, 0) for key in tile)
+        left, right = self._masked(tile)
         slab, row = divmod(block.first - self.prefix, self.step)
         start = (slab - self._offsets.start) * self.step + tokens - right
         count, run = block.last - block.first, table.stride(0)
@@ -190,13 +190,17 @@ class TableRows:
             return table.as_strided(size, strides, table.storage_offset() + start)
         return table[None, row : row + count, start : start + right - left]
 
+    def _masked(self, tile: tuple[int, int]) -> tuple[int, int]:
+        """The tokens of the grid among a tile's keys."""
+        return max(tile[0] - self.prefix, 0), max(tile[1] - self.prefix, 0)
+
     def _head(self, block: Block) -> int:
         return block.heads(self.kernel, self.batch).start
 
     def _table(self, block: Block, tile: tuple[int, int]) -> Tensor:
         """What a tile needs of the head's table, or all of several heads, as many entries as a thread has scores."""
         head, count = self._head(block), self.shape[0]
-        left, right = (max(key - self.prefix, 0) for key in tile)
+        left, right = self._masked(tile)
         offsets = range(count - math.ceil(right / self.step), 2 * count - 1 - left // self.step)
         if head not in self._heads or offsets != self._offsets:
             self._flush()

@@ -126,7 +126,7 @@ def _carried(states: Tensor, factor: Tensor, memory: Tensor | None) -> Tensor:
     takes 2√n steps instead of n.
     """
     count = states.shape[2]
-    group = 1 << count.bit_length() // 2
+    group = 1 << (count.bit_length() // 2)
     first = torch.zeros_like(states[:, :, :1]) if memory is None else memory[:, :, None].to(states.dtype)
     rest = states.new_zeros(*states.shape[:2], -count % group, *states.shape[3:])
     total = torch.cat([first, states[:, :, :-1], rest], dim=2).unflatten(2, (-1, group)).flatten(5)
