@@ -62,36 +62,81 @@ def bench(
 
     Returns:
         The rows of ``race`` (``speedup`` is that of a step: divided by R it is what a replica gains) with ``model``,
-        ``kind`` (the mask), ``replicas``, ``images_per_second`` over all replicas, ``data_share`` (of a step's time,
-        for making its batch) and ``utilisation`` (floating-point operations of forward and backward per second,
-        against those of a large matrix product in the same precision on the same device). Operations are those of the
-        model's matrix products and convolutions by the plain formula, backward twice forward: what a fast form
-        computes again is not work done.
+        ``kind`` (the mask), ``replicas``, ``data_share`` (of a step's time, for making its batch) and the columns of
+        ``_rates``.
     """
     data = pixels(4 * batch, device)
     tables = []
     for model, mask in progress([(m, k) for m in models for k in masks], "bench train"):
-        config = _config(model, mask, batch, device)
+        config = _config({"model.name": model, "model.options.mask": _mask(mask)}, batch, device)
         trainers = {r: Trainer([config] * r, data) for r in sorted({1, *replicas})}
         peer = Peer(config, data)
         contenders: dict[str, Callable[[], object]] = {
-            f"{r} replica{'s' * (r > 1)}": _synchronised(t.step, device) for r, t in trainers.items()
+            f"{r} replica{'s' * (r > 1)}": synchronised(t.step, device) for r, t in trainers.items()
         }
-        contenders[PEER] = _synchronised(peer.step, device)
+        contenders[PEER] = synchronised(peer.step, device)
         table = race(contenders, rounds, "1 replica")
-        counts = [*trainers, 1]
         table.insert(0, "model", model)
         table.insert(1, "kind", mask)
-        table["replicas"] = counts
-        table["images_per_second"] = [1e3 * batch * r / ms for r, ms in zip(counts, table["ms"], strict=True)]
-        shares = [_data_seconds(_synchronised(partial(_make_batch, t), device)) for t in trainers.values()]
-        shares.append(_data_seconds(_synchronised(peer.batch, device)))
+        table["replicas"] = [*trainers, 1]
+        shares = [_data_seconds(synchronised(partial(_make_batch, t), device)) for t in trainers.values()]
+        shares.append(_data_seconds(synchronised(peer.batch, device)))
         table["data_share"] = [1e3 * s / ms for s, ms in zip(shares, table["ms"], strict=True)]
-        work = 3 * 2 * batch * count(trainers[1].replicas.single(0)).macs
-        peak = _peak(config, device)
-        table["utilisation"] = [work * r / (ms / 1e3) / peak for r, ms in zip(counts, table["ms"], strict=True)]
-        tables.append(table)
+        tables.append(_rates(table, trainers[1], batch))
     return pd.concat(tables, ignore_index=True)
+
+
+def bench_shapes(
+    shapes: list[str], masks: list[str], precisions: list[str], batch: int, rounds: int, device: torch.device
+) -> pd.DataFrame:
+    """Race a training step of small ViTs, with crops and mirror images, against a loop written by hand.
+
+    Args:
+        shapes: ``"dim/depth/heads"``, of 64 tokens.
+        masks: ``"none"`` or names of masks.
+        precisions: Of ``float32`` and ``bfloat16``.
+        batch: Images of a step.
+        rounds: Timed rounds.
+        device: Where to train.
+
+    Returns:
+        The rows of ``race`` with the loop as the reference, ``model`` (the shape), ``kind`` (the precision), and the
+        columns of ``_rates``.
+    """
+    data = pixels(4 * batch, device)
+    tables = []
+    for shape, precision in progress([(s, p) for s in shapes for p in precisions], "bench train"):
+        dim, depth, heads = (int(number) for number in shape.split("/"))
+        options = {"embed_dim": dim, "depth": depth, "num_heads": heads}
+        trainers = {}
+        for mask in masks:
+            chosen = {"model.options": options | {"mask": _mask(mask)}, "precision": precision}
+            trainers[mask] = Trainer([_config(chosen | _CROP_AND_FLIP, batch, device)], data)
+        loop = HandWritten(data, dim, depth, heads, batch, precision == "bfloat16")
+        contenders = {LOOP: synchronised(loop.step, device)}
+        contenders |= {mask: synchronised(trainer.step, device) for mask, trainer in trainers.items()}
+        table = race(contenders, rounds, LOOP)
+        table.insert(0, "model", shape)
+        table.insert(1, "kind", precision)
+        tables.append(_rates(table.assign(replicas=1), trainers[masks[0]], batch))
+    return pd.concat(tables, ignore_index=True)
+
+
+def _rates(table: pd.DataFrame, trainer: Trainer, batch: int) -> pd.DataFrame:
+    """Add what a race's times mean.
+
+    ``images_per_second`` over all replicas; ``gflops``, 1e9 floating-point operations of forward and backward per
+    second: those of the model's matrix products and convolutions by the plain formula, backward twice forward, since
+    what a fast form computes again is not work done; ``utilisation``, that against a large matrix product in the same
+    precision on the same device.
+    """
+    seconds = table["ms"] / 1e3
+    work = 3 * 2 * batch * count(trainer.replicas.single(0)).macs * table["replicas"]
+    return table.assign(
+        images_per_second=batch * table["replicas"] / seconds,
+        gflops=work / seconds / 1e9,
+        utilisation=work / seconds / _peak(trainer.half, trainer.device),
+    )
 
 
 class Peer:
@@ -142,31 +187,23 @@ class Peer:
         self.optimiser.step()
 
 
-def _config(model: str, mask: str, batch: int, device: torch.device) -> Config:
-    chosen = {
-        "model.name": model,
-        "model.options.mask": None if mask == "none" else mask,
-        "batch_size": batch,
-        # Most CPUs have no units for bfloat16.
-        "precision": "bfloat16" if device.type == "cuda" else "float32",
-        "data.validation": 0.0,
-        "augment.mixup": 0.0,
-        "augment.cutmix": 0.0,
-    }
-    return parse(override(load("standard").as_dict(), chosen))
+#: The augmentation that the loop written by hand has too.
+_CROP_AND_FLIP = {"augment.policy": "none", "augment.erase": 0.0, "model.options.drop_path_rate": 0.0}
+
+
+def _config(chosen: dict[str, Any], batch: int, device: torch.device) -> Config:
+    fixed = {"batch_size": batch, "data.validation": 0.0, "augment.mixup": 0.0, "augment.cutmix": 0.0}
+    # Most CPUs have no units for bfloat16.
+    fixed["precision"] = "bfloat16" if device.type == "cuda" else "float32"
+    return parse(override(load("standard").as_dict(), fixed | chosen))
+
+
+def _mask(name: str) -> str | None:
+    return None if name == "none" else name
 
 
 def _make_batch(trainer: Trainer) -> None:
     trainer.batches(0, trainer.done % trainer.steps, trainer.replicas.draws)
-
-
-def _synchronised(run: Callable[[], object], device: torch.device) -> Callable[[], None]:
-    def timed() -> None:
-        run()
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-
-    return timed
 
 
 def _data_seconds(run: Callable[[], object], times: int = 5) -> float:
@@ -177,12 +214,11 @@ def _data_seconds(run: Callable[[], object], times: int = 5) -> float:
     return (time.perf_counter() - start) / times
 
 
-def _peak(config: Config, device: torch.device) -> float:
-    """Floating-point operations per second of a large matrix product in the recipe's precision."""
+def _peak(half: bool, device: torch.device) -> float:
+    """Floating-point operations per second of a large matrix product."""
     size = 8192 if device.type == "cuda" else 1024
-    dtype = torch.bfloat16 if config.precision == "bfloat16" else torch.float32
-    a, b = (torch.randn(size, size, device=device, dtype=dtype) for _ in range(2))
-    return 2 * size**3 / min(_data_seconds(_synchronised(lambda: a @ b, device)) for _ in range(3))
+    a, b = (torch.randn(size, size, device=device, dtype=torch.bfloat16 if half else torch.float32) for _ in range(2))
+    return 2 * size**3 / min(_data_seconds(synchronised(lambda: a @ b, device), 1) for _ in range(3))
 
 
 @click.command("train")
