@@ -105,7 +105,7 @@ def _masks() -> Iterator[tuple[str, Case]]:
     for name, build in MASKS.items():
         torch.manual_seed(0)
         mask = build(grid.without_prefix(), HEADS)
-        yield f"mask {name}", Case(lambda m: m(grid), (mask,), roundings=4)
+        yield f"mask {name}", Case(lambda m: m(grid), (mask,), roundings=8)
 
 
 def _operators() -> Iterator[tuple[str, Case]]:
@@ -214,7 +214,5 @@ def _of(function: Callable[..., Tensor], *last: Any, **named: Any) -> Callable[.
 
 
 CASES = {
-    name: case
-    for part in (_masks, _operators, _retention, _attention, _kernels, _convert)
-    for name, case in part()
+    name: case for part in (_masks, _operators, _retention, _attention, _kernels, _convert) for name, case in part()
 }
