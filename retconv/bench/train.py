@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from torchvision.transforms import v2
 
 from retconv.bench.cli import out_option, report, rounds_option, threads_option
-from retconv.bench.timing import keep_pages, progress, race
+from retconv.bench.timing import keep_pages, progress, race, synchronised
 from retconv.data import Dataset
 from retconv.models import SMALL_MODELS
 from retconv.models.count import count
@@ -75,17 +75,17 @@ def bench(
         trainers = {r: Trainer([config] * r, data) for r in sorted({1, *replicas})}
         peer = Peer(config, data)
         contenders: dict[str, Callable[[], object]] = {
-            f"{r} replica{'s' * (r > 1)}": _synchronised(t.step, device) for r, t in trainers.items()
+            f"{r} replica{'s' * (r > 1)}": synchronised(t.step, device) for r, t in trainers.items()
         }
-        contenders[PEER] = _synchronised(peer.step, device)
+        contenders[PEER] = synchronised(peer.step, device)
         table = race(contenders, rounds, "1 replica")
         counts = [*trainers, 1]
         table.insert(0, "model", model)
         table.insert(1, "kind", mask)
         table["replicas"] = counts
         table["images_per_second"] = [1e3 * batch * r / ms for r, ms in zip(counts, table["ms"], strict=True)]
-        shares = [_data_seconds(_synchronised(partial(_make_batch, t), device)) for t in trainers.values()]
-        shares.append(_data_seconds(_synchronised(peer.batch, device)))
+        shares = [_data_seconds(synchronised(partial(_make_batch, t), device)) for t in trainers.values()]
+        shares.append(_data_seconds(synchronised(peer.batch, device)))
         table["data_share"] = [1e3 * s / ms for s, ms in zip(shares, table["ms"], strict=True)]
         work = 3 * 2 * batch * count(trainers[1].replicas.single(0)).macs
         peak = _peak(config, device)
@@ -160,15 +160,6 @@ def _make_batch(trainer: Trainer) -> None:
     trainer.batches(0, trainer.done % trainer.steps, trainer.replicas.draws)
 
 
-def _synchronised(run: Callable[[], object], device: torch.device) -> Callable[[], None]:
-    def timed() -> None:
-        run()
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-
-    return timed
-
-
 def _data_seconds(run: Callable[[], object], times: int = 5) -> float:
     run()
     start = time.perf_counter()
@@ -182,7 +173,7 @@ def _peak(config: Config, device: torch.device) -> float:
     size = 8192 if device.type == "cuda" else 1024
     dtype = torch.bfloat16 if config.precision == "bfloat16" else torch.float32
     a, b = (torch.randn(size, size, device=device, dtype=dtype) for _ in range(2))
-    return 2 * size**3 / min(_data_seconds(_synchronised(lambda: a @ b, device)) for _ in range(3))
+    return 2 * size**3 / min(_data_seconds(synchronised(lambda: a @ b, device)) for _ in range(3))
 
 
 @click.command("train")
