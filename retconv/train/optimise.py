@@ -78,10 +78,7 @@ def optimiser_state(optimiser: torch.optim.Optimizer, replicas: Replicas) -> dic
     state = {}
     for name, p in replicas.model.named_parameters():
         kept = optimiser.state.get(p, {})
-        state[name] = {
-            key: value.expand(replicas.count) if key in _SHARED else value
-            for key, value in kept.items()
-        }
+        state[name] = {key: value.expand(replicas.count) if key in _SHARED else value for key, value in kept.items()}
     return state
 
 

@@ -238,4 +238,3 @@ class Trainer:
             self.loss_sum += torch.tensor([s["sums"]["loss"] for s in saved], device=self.device, dtype=torch.float64)
             self.correct += torch.tensor([s["sums"]["correct"] for s in saved], device=self.device)
         randomness.restore(saved[0]["random"])
-
