@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from timm.optim import create_optimizer_v2
@@ -13,6 +14,9 @@ from torch import Tensor, nn
 from retconv.masks import Mask
 from retconv.train.config import OptimConfig, ScheduleConfig
 from retconv.train.replicas import Replicas
+
+#: What an optimiser keeps of a parameter that is one number for all replicas.
+_SHARED = ("step",)
 
 
 def undecayed(replicas: Replicas, masks_too: bool = True) -> set[str]:
@@ -69,12 +73,12 @@ def clip_each(parameters: list[nn.Parameter], limit: float) -> None:
         gradient.mul_(scale.view(-1, *[1] * (gradient.ndim - 1)))
 
 
-def optimiser_state(optimiser: torch.optim.Optimizer, replicas: Replicas, index: int) -> dict[str, dict[str, Tensor]]:
-    """One replica's part of the optimiser's state, by parameter name."""
+def optimiser_state(optimiser: torch.optim.Optimizer, replicas: Replicas) -> dict[str, dict[str, Tensor]]:
+    """The optimiser's state by parameter name, ``(R, …)`` each: what all replicas share, such as ``step``, repeated."""
     state = {}
     for name, p in replicas.model.named_parameters():
         kept = optimiser.state.get(p, {})
-        state[name] = {k: (v[index] if v.shape == p.shape else v).clone() for k, v in kept.items()}
+        state[name] = {key: value.expand(replicas.count) if key in _SHARED else value for key, value in kept.items()}
     return state
 
 
@@ -82,8 +86,16 @@ def load_optimiser_state(
     optimiser: torch.optim.Optimizer, replicas: Replicas, saved: list[dict[str, dict[str, Tensor]]]
 ) -> None:
     """Set the optimiser's state from that of each replica."""
+    on_device = {p: _counts_there(group) for group in optimiser.param_groups for p in group["params"]}
     for name, p in replicas.model.named_parameters():
         for key, value in saved[0][name].items():
-            stacked = value.shape == p.shape[1:] and key != "step"
-            restored = torch.stack([part[name][key] for part in saved]).to(p.device) if stacked else value.clone()
+            if key in _SHARED:
+                restored = value.to(p.device) if on_device[p] else value.clone()
+            else:
+                restored = torch.stack([part[name][key] for part in saved]).to(p.device)
             optimiser.state[p][key] = restored
+
+
+def _counts_there(group: dict[str, Any]) -> bool:
+    """Whether a group of parameters counts its steps on their device."""
+    return bool(group.get("capturable") or group.get("fused"))

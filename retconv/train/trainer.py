@@ -18,6 +18,7 @@ from retconv.train.batches import Batches
 from retconv.train.build import build_model, hold_out
 from retconv.train.config import Config
 from retconv.train.files import TrainError
+from retconv.train.flat import shares, stack
 from retconv.train.optimise import clip_each, load_optimiser_state, make_optimiser, make_schedule, optimiser_state
 from retconv.train.replicas import Replicas
 
@@ -115,21 +116,25 @@ class Trainer:
             self.correct += (logits.argmax(-1) == targets.argmax(-1)).sum(dim=1)
             self.bad_step = torch.where((self.bad_step < 0) & ~loss.isfinite(), self.done, self.bad_step)
 
-    def require_finite(self, last_good: int | None) -> None:
+    def require_finite(self, last_good: int | None, alone: bool = False) -> None:
         """Look at the losses since the epoch began and at the weights.
+
+        Args:
+            last_good: The step of the last checkpoint.
+            alone: Whether other processes may be elsewhere, as after an exception, so that they are not asked.
 
         Raises:
             DivergedError: If one is not finite, naming the step and the last good checkpoint.
         """
         finite = torch.stack([p.detach().reshape(len(p), -1).isfinite().all(dim=1) for p in self.parameters]).all(dim=0)
         step = torch.where((self.bad_step < 0) & ~finite, self.done, self.bad_step)
-        if self.world > 1:
+        if self.world > 1 and not alone:
             distributed.all_reduce(step, distributed.ReduceOp.MAX)
         for config, bad in zip(self.configs, step.tolist(), strict=True):
             if bad >= 0:
                 kept = f"the checkpoint of step {last_good} is good" if last_good else "there is no checkpoint yet"
                 raise DivergedError(
-                    f"the loss of seed {config.seed} is not finite at step {bad} (epoch "
+                    f"training diverged: the loss or a weight of seed {config.seed} is not finite at step {bad} (epoch "
                     f"{(bad - 1) // self.steps + 1}): {kept}; lower optim.lr (now "
                     f"{self.config.optim.lr:g}), set optim.clip, or use float32"
                 )
@@ -196,50 +201,40 @@ class Trainer:
 
     def states(self) -> list[dict[str, Any]]:
         """What resuming needs, one for each replica: tensors on the CPU and plain values. Called by all processes."""
-        losses, correct = self._sums()
-        return [self._state(i, losses, correct) for i in range(len(self.configs))]
-
-    def _state(self, i: int, losses: Tensor, correct: Tensor) -> dict[str, Any]:
-        return {
-            "config": self.configs[i].as_dict(),
-            "step": self.done,
-            "model": _share(self.replicas.model.state_dict(), i),
-            "ema": _share(self.ema.module.model.state_dict(), i) if self.ema is not None else {},
-            "optimiser": {
-                name: {key: value.cpu() for key, value in kept.items()}
-                for name, kept in optimiser_state(self.optimiser, self.replicas, i).items()
-            },
-            "best": {
-                "accuracy": float(self.best_accuracy[i]),
-                "epoch": int(self.best_epoch[i]),
-                "weights": _share(self.best, i),
-            },
-            "sums": {"loss": float(losses[i]), "correct": int(correct[i])},
-            "random": randomness.state(),
+        losses, correct = (sums.tolist() for sums in self._sums())
+        best, random = (self.best_accuracy.tolist(), self.best_epoch.tolist()), randomness.state()
+        stacked = {
+            "model": self.replicas.model.state_dict(),
+            "ema": self.ema.module.model.state_dict() if self.ema is not None else {},
+            "optimiser": optimiser_state(self.optimiser, self.replicas),
+            "best": self.best,
         }
+        return [
+            {
+                **share,
+                "config": config.as_dict(),
+                "step": self.done,
+                "best": {"accuracy": best[0][i], "epoch": best[1][i], "weights": share["best"]},
+                "sums": {"loss": losses[i], "correct": correct[i]},
+                "random": random,
+            }
+            for i, (config, share) in enumerate(zip(self.configs, shares(stacked, len(self.configs)), strict=True))
+        ]
 
     def load_states(self, saved: Sequence[Mapping[str, Any]]) -> None:
         """Go to where ``states`` were taken, all at one step."""
         self.done = saved[0]["step"]
-        self.replicas.model.load_state_dict(_stack([s["model"] for s in saved]))
+        self.replicas.model.load_state_dict(stack([s["model"] for s in saved]))
         if self.ema is not None:
-            self.ema.module.model.load_state_dict(_stack([s["ema"] for s in saved]))
+            self.ema.module.model.load_state_dict(stack([s["ema"] for s in saved]))
         load_optimiser_state(self.optimiser, self.replicas, [s["optimiser"] for s in saved])
         self.schedule.step_update(self.done)
         self.best_accuracy = torch.tensor([s["best"]["accuracy"] for s in saved], dtype=torch.float64)
         self.best_epoch = torch.tensor([s["best"]["epoch"] for s in saved])
-        weights = _stack([s["best"]["weights"] for s in saved])
+        weights = stack([s["best"]["weights"] for s in saved])
         self.best = {name: value.to(self.device) for name, value in weights.items()}
         self._reset_sums()
         if self.rank == 0:
             self.loss_sum += torch.tensor([s["sums"]["loss"] for s in saved], device=self.device, dtype=torch.float64)
             self.correct += torch.tensor([s["sums"]["correct"] for s in saved], device=self.device)
         randomness.restore(saved[0]["random"])
-
-
-def _share(stacked: Mapping[str, Tensor], index: int) -> dict[str, Tensor]:
-    return {name: value[index].detach().cpu().clone() for name, value in stacked.items()}
-
-
-def _stack(shares: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
-    return {name: torch.stack([share[name] for share in shares]) for name in shares[0]}
