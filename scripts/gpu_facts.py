@@ -16,17 +16,6 @@ import torch
 from retconv.bench.timing import synchronised
 
 PACKAGES = ("torch", "torchvision", "timm", "triton", "numpy", "pandas", "pytest", "hypothesis", "scikit-learn")
-    "torch",
-    "torchvision",
-    "timm",
-    "triton",
-    "numpy",
-    "pandas",
-    "scipy",
-    "hypothesis",
-    "pytest",
-    "scikit-learn",
-)
 
 
 def _version(name: str) -> str | None:
@@ -63,13 +52,13 @@ def main() -> None:
             facts["driver, clock, power"] = subprocess.run(query, capture_output=True, text=True).stdout.strip()
     print(json.dumps(facts), flush=True)
     size = 1 << (22 if given.toy or device.type == "cpu" else 30)
-    host, here, there = torch.empty(size, dtype=torch.uint8), *torch.empty(2, size, dtype=torch.uint8, device=device)
+    host = torch.empty(size, dtype=torch.uint8)
+    here, there = host.to(device), torch.empty_like(host, device=device)
     facts["copy_gb_per_s"] = 2 * size / _best(lambda: there.copy_(here), device) / 1e9
     facts["from_host_gb_per_s"] = size / _best(lambda: here.copy_(host), device) / 1e9
     if device.type == "cuda":
         pinned = host.pin_memory()
         facts["from_pinned_host_gb_per_s"] = size / _best(lambda: here.copy_(pinned, non_blocking=True), device) / 1e9
-    del here, there
     side = 256 if given.toy else 1024 if device.type == "cpu" else 8192
     for dtype in (torch.float32, torch.bfloat16):
         a, b = torch.randn(2, side, side, device=device).to(dtype)
