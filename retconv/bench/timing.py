@@ -70,6 +70,18 @@ def race(contenders: Mapping[str, Callable[[], object]], rounds: int, reference:
     return pd.DataFrame(rows)
 
 
+def synchronised(run: Callable[[], object], device: torch.device) -> Callable[[], object]:
+    """The same, over when the device has done it: on a GPU a call returns before its work is done."""
+    if device.type != "cuda":
+        return run
+
+    def timed() -> None:
+        run()
+        torch.cuda.synchronize(device)
+
+    return timed
+
+
 class _Held(TorchDispatchMode):
     """Counts the bytes of the tensors that operations make, from their making until they are freed."""
 

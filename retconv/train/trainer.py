@@ -224,4 +224,3 @@ class Trainer:
             self.tally.loss += torch.tensor([s["sums"]["loss"] for s in saved], device=self.device, dtype=torch.float64)
             self.tally.correct += torch.tensor([s["sums"]["correct"] for s in saved], device=self.device)
         randomness.restore(saved[0]["random"])
-
