@@ -1,7 +1,7 @@
 """Parameters of stacked models as a few matrices, a row for each model.
 
-A small model has hundreds of small parameters. Held in one matrix they are cast, clipped, updated, averaged and saved in
-one operation each, and their gradients arrive as one.
+A small model has hundreds of small parameters. Held in one matrix they are cast, clipped, updated and checked in one
+operation each, and their gradients arrive as one.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Pack:
     def of(cls, stacked: Mapping[str, Tensor], apart: bool = False, product: bool = False) -> Pack:
         """Pack parameters ``(R, …)`` of one dtype; what would put others out of alignment comes last."""
         names = sorted(stacked, key=lambda name: stacked[name][0].numel() % _ALIGNED != 0)
-        rows = torch.cat([stacked[name].detach().flatten(1) for name in names], dim=1)
+        rows = torch.cat([stacked[name].detach().reshape(len(stacked[name]), -1) for name in names], dim=1)
         rest = -rows.shape[1] % _ALIGNED
         matrix = torch.cat([rows, rows.new_zeros(len(rows), rest)], dim=1)
         return cls(matrix.requires_grad_(), {name: stacked[name].shape[1:] for name in names}, apart, product)

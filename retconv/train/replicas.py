@@ -60,7 +60,8 @@ class Replicas(nn.Module):
             if name not in learnt:
                 fixed = name in parameters
                 _put(self.model, name, nn.Parameter(value.detach(), requires_grad=False) if fixed else value)
-        products = {f"{n}.{p}" for n, m in self.model.named_modules() if isinstance(m, _PRODUCTS) for p in m._parameters}
+        linear = [(name, m) for name, m in self.model.named_modules() if isinstance(m, _PRODUCTS)]
+        products = {f"{name}.{leaf}" for name, m in linear for leaf in m._parameters}
         self.packs = pack({name: parameters[name] for name in learnt}, apart, products)
         self._tie()
 
@@ -97,9 +98,13 @@ class Replicas(nn.Module):
             ``(R, batch, classes)``.
         """
         state = self._state(x.device.type)
-        if draws is not None and self._paths:
-            scale = (draws >= self._dropped) / (1 - self._dropped)
-            state |= {f"{path}.scale": one for path, one in zip(self._paths, self._first(scale).unbind(-2), strict=True)}
+        if self._paths:
+            if draws is None:
+                scale = x.new_ones(self.count, self.draws, 1)
+            else:
+                scale = (draws >= self._dropped) / (1 - self._dropped)
+            each = self._first(scale).unbind(-2)
+            state |= {f"{path}.scale": one for path, one in zip(self._paths, each, strict=True)}
         shared = x.ndim == 4
         self._template.train(self.training)
         if self.count == 1:
