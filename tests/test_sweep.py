@@ -24,7 +24,7 @@ LONG = BASE | {"data": {"name": "digits", "validation": 0.8}, "schedule": {"epoc
 
 def study(folder: Path, base: dict = LONG, **values) -> Study:
     (folder / "base.yaml").write_text(yaml.safe_dump(base), encoding="utf-8")
-    return parse_study({"recipe": "base.yaml", "grid": {"seed": [0, 1, 2]}, "replicas": False} | values, folder)
+    return parse_study({"recipe": "base.yaml", "grid": {"seed": [0, 1, 2]}, "stack": 1} | values, folder)
 
 
 def kill_a_worker(store: Store, done: threading.Event, killed: list[int]) -> None:
@@ -83,7 +83,7 @@ def test_a_run_that_fails_does_not_hold_up_the_others(tmp_path: Path) -> None:
     """Also not its fellow replicas: a stack that fails is tried run by run."""
     lrs = {"optim.lr": [1e-3, float("inf")], "seed": [0, 1]}
     base = BASE | {"optim": {"name": "sgd"}, "schedule": {"epochs": 1, "warmup_epochs": 0, "min_lr": 0.0}}
-    plan = study(tmp_path, base, engine="serial", grid=lrs, replicas=True, retries=1)
+    plan = study(tmp_path, base, engine="serial", grid=lrs, stack=0, retries=1)
     assert [len(unit) for unit in plan.units()] == [2, 2]
     outcome = sweep(plan, tmp_path / "runs")
     assert len(outcome.finished) == 2
@@ -95,7 +95,7 @@ def test_slurm_jobs_run_through_submitit(tmp_path: Path) -> None:
     """As processes of this machine, submitit's ``local`` cluster."""
     short = BASE | {"schedule": {"epochs": 1, "warmup_epochs": 0}}
     slurm = {"cluster": "local", "timeout_min": 2}
-    plan = study(tmp_path, short, engine="slurm", slurm=slurm, replicas=True)
+    plan = study(tmp_path, short, engine="slurm", slurm=slurm, stack=0)
     outcome = sweep(plan, tmp_path / "runs")
     assert not outcome.failures
     assert len(outcome.finished) == 3

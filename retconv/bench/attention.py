@@ -14,8 +14,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from retconv.attention import PLACEMENTS
-from retconv.bench.cli import grids_option, out_option, report, rounds_option, threads_option
-from retconv.bench.timing import keep_pages, peak_bytes, progress, race
+from retconv.bench.cli import device_option, grids_option, out_option, report, rounds_option, threads_option
+from retconv.bench.timing import keep_pages, peak_bytes, progress, race, synchronised
 from retconv.grid import Grid
 from retconv.masks import DecayMask, GaussianMixtureMask, KernelTableMask, Mask
 
@@ -146,12 +146,9 @@ def _step(
         with torch.set_grad_enabled(backward):
             out = function()
         # A constant factor of a Gaussian leaves a softmax without prefix tokens as it is, and has no gradient.
-        result = torch.autograd.grad(out, leaves, upstream, allow_unused=True) if backward else out
-        if upstream.is_cuda:
-            torch.cuda.synchronize()
-        return result
+        return torch.autograd.grad(out, leaves, upstream, allow_unused=True) if backward else out
 
-    return step
+    return synchronised(step, upstream.device)
 
 
 @click.command("attention")
@@ -160,7 +157,7 @@ def _step(
 @click.option("--width", default=192, help="Channels of all heads together.")
 @click.option("--batch", default=0, help="Batch; 0 chooses it for 12 million scores in all.")
 @click.option("--dtype", "dtypes", multiple=True, type=click.Choice(DTYPES), default=("float32",), help="Repeatable.")
-@click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu")
+@device_option
 @click.option("--compile/--eager", "compiled", default=False, help="Under torch.compile, plain attention too.")
 @rounds_option
 @threads_option

@@ -44,6 +44,9 @@ def grids_option(*default: str) -> Callable[[F], F]:
     )
 
 
+device_option = click.option(
+    "--device", type=click.Choice(["cpu", "cuda"]), default="cpu", help="Where the contenders run."
+)
 rounds_option = click.option("--rounds", default=9, help="Timed rounds.")
 threads_option = click.option("--threads", default=2, help="CPU threads.")
 out_option = click.option(

@@ -12,8 +12,8 @@ import torch
 from scipy.signal import fftconvolve, oaconvolve
 from torch import Tensor
 
-from retconv.bench.cli import grids_option, out_option, report, rounds_option, threads_option
-from retconv.bench.timing import keep_pages, operand_bytes, peak_bytes, progress, race
+from retconv.bench.cli import device_option, grids_option, out_option, report, rounds_option, threads_option
+from retconv.bench.timing import keep_pages, operand_bytes, peak_bytes, progress, race, synchronised
 from retconv.grid import Grid
 from retconv.masks import DecayMask, GaussianMixtureMask, Mask
 from retconv.operators import MaskOperator, operator
@@ -24,7 +24,14 @@ DIRECT_LIMIT = 2e9
 KINDS = ("arbitrary", "manhattan", "gmm")
 
 
-def bench(grids: list[Grid], kinds: tuple[str, ...], heads: int, channels: int, rounds: int) -> pd.DataFrame:
+def bench(
+    grids: list[Grid],
+    kinds: tuple[str, ...],
+    heads: int,
+    channels: int,
+    rounds: int,
+    device: str = "cpu",
+) -> pd.DataFrame:
     """Race all methods on each grid and kind of kernel.
 
     Args:
@@ -33,6 +40,7 @@ def bench(grids: list[Grid], kinds: tuple[str, ...], heads: int, channels: int, 
         heads: Kernels; the channels are shared out among them.
         channels: Channels in all.
         rounds: Timed rounds.
+        device: Where all but scipy's functions run, which are raced on the CPU only.
 
     Returns:
         The rows of ``race`` with ``grid``, ``kind``, ``chosen`` (the method that auto chose), and in units of the input
@@ -41,8 +49,8 @@ def bench(grids: list[Grid], kinds: tuple[str, ...], heads: int, channels: int, 
     """
     tables = []
     for grid, kind in progress([(g, k) for g in grids for k in kinds], "bench operator"):
-        x = torch.randn(heads, grid.size, channels // heads)
-        source = _source(kind, grid, heads)
+        x = torch.randn(heads, grid.size, channels // heads).to(device)
+        source = _source(kind, grid, heads).to(device)
         contenders, chosen = _contenders(source, grid, x)
         with torch.no_grad():
             table = race(contenders, rounds, "dense")
@@ -74,6 +82,8 @@ def _contenders(source: Tensor | Mask, grid: Grid, x: Tensor) -> tuple[dict[str,
     names = [m for m in auto.methods if m != "direct" or x.numel() * auto.kernel[0].numel() < DIRECT_LIMIT]
     contenders: dict[str, Callable[[], object]] = {"auto": _applied(auto, x)}
     contenders |= {name: _applied(operator(source, grid, name), x) for name in names}
+    if x.device.type != "cpu":
+        return contenders, auto.choose(x)
     heads, _, columns = x.shape
     images = x.transpose(1, 2).reshape(heads, columns, *grid.shape).contiguous().numpy()
     axes = tuple(range(1, auto.kernel.ndim))
@@ -90,7 +100,7 @@ def _prepare_and_apply(source: Tensor | Mask, grid: Grid, x: Tensor, made: list[
 
 
 def _applied(op: MaskOperator, x: Tensor) -> Callable[[], object]:
-    return lambda: op @ x
+    return synchronised(lambda: op @ x, x.device)
 
 
 def _convolved(
@@ -104,11 +114,19 @@ def _convolved(
 @click.option("--kind", "kinds", multiple=True, type=click.Choice(KINDS), default=KINDS)
 @click.option("--channels", default=192, help="Channels in all, float32.")
 @click.option("--heads", default=1, help="Kernels among which the channels are shared out.")
+@device_option
 @rounds_option
 @threads_option
 @out_option
 def command(
-    grids: list[Grid], kinds: tuple[str, ...], channels: int, heads: int, rounds: int, threads: int, out: Path | None
+    grids: list[Grid],
+    kinds: tuple[str, ...],
+    channels: int,
+    heads: int,
+    device: str,
+    rounds: int,
+    threads: int,
+    out: Path | None,
 ) -> None:
     """M @ x by every method, by auto, and by scipy's fftconvolve and oaconvolve.
 
@@ -124,4 +142,4 @@ def command(
     torch.set_num_threads(threads)
     torch.manual_seed(0)
     allocator = keep_pages()
-    report(bench(grids, kinds, heads, channels, rounds), allocator, out)
+    report(bench(grids, kinds, heads, channels, rounds, device).assign(device=device), allocator, out)

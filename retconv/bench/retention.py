@@ -14,9 +14,9 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from retconv.bench.cli import allocator_option, out_option, report, rounds_option, threads_option
+from retconv.bench.cli import allocator_option, device_option, out_option, report, rounds_option, threads_option
 from retconv.bench.peers import peers
-from retconv.bench.timing import keep_pages, peak_bytes, progress, race
+from retconv.bench.timing import keep_pages, peak_bytes, progress, race, synchronised
 from retconv.checks import relative_error
 from retconv.convert import kernel_to_mask
 from retconv.grid import DenseLimitError, Grid
@@ -33,7 +33,14 @@ GIVEN = "parallel, mask given"
 CHECKED = 2
 
 
-def bench(lengths: list[int], kinds: tuple[str, ...], heads: int, head_size: int, rounds: int) -> pd.DataFrame:
+def bench(
+    lengths: list[int],
+    kinds: tuple[str, ...],
+    heads: int,
+    head_size: int,
+    rounds: int,
+    device: str = "cpu",
+) -> pd.DataFrame:
     """Race all forms on each length and kind of mask.
 
     Args:
@@ -42,6 +49,7 @@ def bench(lengths: list[int], kinds: tuple[str, ...], heads: int, head_size: int
         heads: Number of heads.
         head_size: Features of q, k and v for each head.
         rounds: Timed rounds.
+        device: Where they run.
 
     Returns:
         The rows of ``race`` with ``kind``, ``grid``, ``tokens``, ``mib`` (peak memory of tensors beyond q, k and v),
@@ -51,9 +59,11 @@ def bench(lengths: list[int], kinds: tuple[str, ...], heads: int, head_size: int
     tables = []
     for kind, length in progress([(kind, n) for kind in kinds for n in lengths], "bench retention"):
         grid, mask = _problem(kind, length, heads)
-        q, k, v = torch.randn(3, 1, heads, length, head_size, generator=torch.Generator().manual_seed(0))
+        mask = mask.to(device)
+        q, k, v = torch.randn(3, 1, heads, length, head_size, generator=torch.Generator().manual_seed(0)).to(device)
         with torch.no_grad():
-            contenders = _contenders(q, k, v, mask, grid)
+            made = _contenders(q, k, v, mask, grid)
+            contenders = {name: synchronised(run, q.device) for name, run in made.items()}
             seconds, peaks = _first(contenders)
             kept = ("auto", "parallel", GIVEN)
             once = {name: s for name, s in seconds.items() if s > SLOW and name not in kept}
@@ -61,7 +71,8 @@ def bench(lengths: list[int], kinds: tuple[str, ...], heads: int, head_size: int
             reference = "parallel" if "parallel" in again else "auto"
             table = pd.concat([race(again, rounds, reference), _once(once)], ignore_index=True)
             table["mib"] = table["contender"].map(peaks)
-            errors = _errors(kind, length, head_size, [m for m in forms(mask, grid).methods if m in contenders])
+            methods = [m for m in forms(mask, grid).methods if m in contenders]
+            errors = _errors(kind, length, head_size, methods, device)
         for dtype, values in errors.items():
             table[dtype] = table["contender"].map(values)
         table.insert(0, "kind", kind)
@@ -124,13 +135,13 @@ def _once(seconds: dict[str, float]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _errors(kind: str, length: int, head_size: int, methods: list[str]) -> dict[str, dict[str, float]]:
+def _errors(kind: str, length: int, head_size: int, methods: list[str], device: str) -> dict[str, dict[str, float]]:
     """Relative errors of the forms on a few heads, in both precisions, against ``tiled`` in float64."""
     grid, mask = _problem(kind, length, CHECKED)
-    mask = mask.double()
+    mask = mask.double().to(device)
     generator = torch.Generator().manual_seed(1)
     # float32 numbers, so that both precisions get the same.
-    q, k, v = torch.randn(3, 1, CHECKED, length, head_size, generator=generator).double()
+    q, k, v = torch.randn(3, 1, CHECKED, length, head_size, generator=generator).double().to(device)
     expected = retention(q, k, v, mask, grid, method="tiled")
     errors: dict[str, dict[str, float]] = {"error64": {}, "error32": {}}
     for method in methods:
@@ -148,6 +159,7 @@ def _errors(kind: str, length: int, head_size: int, methods: list[str]) -> dict[
 @click.option("--kind", "kinds", multiple=True, type=click.Choice(KINDS), default=KINDS, help="Mask; repeatable.")
 @click.option("--heads", default=12)
 @click.option("--head-size", default=16, help="Features of q, k and v for each head.")
+@device_option
 @rounds_option
 @threads_option
 @allocator_option
@@ -157,6 +169,7 @@ def command(
     kinds: tuple[str, ...],
     heads: int,
     head_size: int,
+    device: str,
     rounds: int,
     threads: int,
     allocator: str,
@@ -180,4 +193,5 @@ def command(
     """
     torch.set_num_threads(threads)
     setting = keep_pages() if allocator == "kept" else "default"
-    report(bench(list(lengths), kinds, heads, head_size, rounds), setting, out)
+    table = bench(list(lengths), kinds, heads, head_size, rounds, device)
+    report(table.assign(device=device), setting, out)

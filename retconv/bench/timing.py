@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import ctypes
 import platform
-import subprocess
 import sys
 import time
 import weakref
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,6 +18,8 @@ from torch._library.custom_ops import OPDEFS
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from tqdm import tqdm
+
+from retconv.train.provenance import commit, processor
 
 #: A contender whose first run takes this many times the fastest's is not run again.
 HOPELESS = 50.0
@@ -68,6 +68,18 @@ def race(contenders: Mapping[str, Callable[[], object]], rounds: int, reference:
             }
         )
     return pd.DataFrame(rows)
+
+
+def synchronised(run: Callable[[], object], device: torch.device) -> Callable[[], object]:
+    """The same, over when the device has done it: on a GPU a call returns before its work is done."""
+    if device.type != "cuda":
+        return run
+
+    def timed() -> None:
+        run()
+        torch.cuda.synchronize(device)
+
+    return timed
 
 
 class _Held(TorchDispatchMode):
@@ -146,33 +158,15 @@ def keep_pages() -> str:
 
 def provenance(allocator: str) -> dict[str, str]:
     """Command, commit, versions, processor, threads and allocator: what a number needs to be believed."""
-    commit = subprocess.run(
-        ["git", "describe", "--always", "--dirty"],
-        capture_output=True,
-        text=True,
-        cwd=Path(__file__).parent,
-        check=False,
-    )
     return {
         "command": "python -m retconv.bench " + " ".join(sys.argv[1:]),
-        "commit": commit.stdout.strip() or "unknown",
+        "commit": commit(),
         "torch": torch.__version__,
         "python": platform.python_version(),
-        "processor": _processor(),
+        "processor": processor(),
         "threads": str(torch.get_num_threads()),
         "allocator": allocator,
     }
-
-
-def _processor() -> str:
-    info = Path("/proc/cpuinfo")
-    if info.exists():
-        names = [
-            line.partition(":")[2].strip() for line in info.read_text().splitlines() if line.startswith("model name")
-        ]
-        if names:
-            return names[0]
-    return platform.processor() or platform.machine()
 
 
 def _turn(run: Callable[[], object], expected: float) -> float:

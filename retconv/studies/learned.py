@@ -25,7 +25,7 @@ _MEASURES = ("mean_distance", "radius_half", "radius_95", "size_95", "entropy", 
 
 
 def elm_rows(run: StudyRun) -> list[Row]:
-    """By layer, at the end of each epoch, how much of an element-wise mask is a convolution.
+    """By layer, at the end of each epoch that kernels were kept at, how much of an element-wise mask is a convolution.
 
     ``residual`` is law 3's, ``convolution = 1 − residual²`` the share of the mask's energy that its projection holds,
     and ``chance`` what that would be for independent entries: of N² dimensions the projector keeps one for each offset.
@@ -35,6 +35,8 @@ def elm_rows(run: StudyRun) -> list[Row]:
     last = run.folder.result()["epochs"]
     for epoch in run.folder.metrics() if masks else []:
         for layer, module, _, grid in masks:
+            if f"residual.{module}" not in epoch:
+                continue
             residual = epoch[f"residual.{module}"]
             chance = int(np.prod(grid.kernel_shape)) / grid.size**2
             at = {"layer": layer, "module": module, "epoch": epoch["epoch"], "last": epoch["epoch"] == last}

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
+import uuid
 from pathlib import Path
 
 import click
@@ -13,14 +15,17 @@ from retconv.sweep.engines import ENGINES
 from retconv.sweep.rule import Rule
 from retconv.sweep.run import sweep
 from retconv.sweep.study import STUDIES, Study, load_study
-from retconv.train import RecipeError
-from retconv.train.cli import SETTINGS, Refusal, meaning
+from retconv.train import Budget, RecipeError
+from retconv.train.budget import process_start
+from retconv.train.checkpoint import saved_steps
+from retconv.train.cli import SETTINGS, STOPPED, Refusal, budget_option, meaning
 from retconv.train.config import differences
 
 _HELP = """Train what is missing of a study's runs, over an engine by name.
 
 STUDY is one of the package by name, or a YAML file. The same study serves every engine. The same command again goes on
 with what is missing; a finished run is never repeated, and one that was interrupted goes on from its last checkpoint.
+Told to stop, by SIGTERM or Ctrl-C, all workers save a checkpoint first.
 
 \b
 A study file:
@@ -33,6 +38,8 @@ A study file:
     gmm: {model.options.mask: gmm}
   grid:                                # options that vary
     seed: [0, 1, 2, 3, 4]
+  priority: [gmm]                      # arms to be trained first; the others follow as they stand
+  stack: 2                             # seeds that train as one stacked model; all without it
   engine: loky                         # serial, loky, dask, ray or slurm
   workers: 2
 \b
@@ -42,6 +49,7 @@ Examples:
   python -m retconv.sweep main                         train what is missing
   python -m retconv.sweep main --small                 its small twin, for CPUs
   python -m retconv.sweep study.yaml --engine ray      a study of your own, over another engine
+  python -m retconv.sweep main --budget 600            what ten minutes allow; again to go on
   python -m retconv.sweep --options                    every key of a study file, with its meaning
 """
 
@@ -49,13 +57,15 @@ Examples:
 @click.command(
     help=_HELP,
     context_settings=SETTINGS,
-    epilog="Exit codes: 0 all runs are finished; 1 some are not; 2 the study cannot be used.",
+    epilog="Exit codes: 0 all runs are finished; 1 some failed; 2 the study cannot be used; 3 some are left, stopped "
+    "at a checkpoint by the budget or a signal, or not begun.",
 )
 @click.argument("name", metavar="STUDY", required=False)
 @click.option("--small", is_flag=True, help="The study's small twin, for CPUs.")
 @click.option("--root", type=click.Path(path_type=Path), default=Path("runs"), help="Folder of all runs.")
 @click.option("--engine", type=click.Choice(ENGINES), help="Instead of the study's.")
 @click.option("--workers", type=click.IntRange(1), help="Instead of the study's.")
+@budget_option
 @click.option(
     "--list", "listing", is_flag=True, help="List the runs, or without a study the studies, and train nothing."
 )
@@ -66,6 +76,7 @@ def main(
     root: Path,
     engine: str | None,
     workers: int | None,
+    budget: Budget,
     listing: bool,
     explain: bool,
 ) -> None:
@@ -97,11 +108,25 @@ def main(
             click.echo(f"{config.id}  {state}  {arm}{changes or 'as the first'}")
         click.echo(f"{len(study.configs) - len(missing)} of {len(study.configs)} runs finished in {root}")
         return
-    outcome = sweep(study, root, tqdm.write)
-    click.echo(f"{len(outcome.finished)} of {len(study.configs)} runs finished in {root}")
+    budget = dataclasses.replace(budget, stop_file=root / f".stop-{uuid.uuid4().hex}")
+    try:
+        with budget.heeding_signals(pass_on=True):
+            outcome = sweep(study, root, tqdm.write, budget)
+    except ModuleNotFoundError as error:
+        raise Refusal(str(error)) from error
+    for config in study.configs:
+        if config.id in outcome.left:
+            step = max(saved_steps(root / config.id), default=0)
+            state = f"stopped at step {step}" if step else "not begun"
+            arm = f"{study.arm_of[config.id]}  " if study.arms else ""
+            click.echo(f"left: {config.id}  {arm}seed {config.seed}: {state}")
+    count = f"{len(outcome.finished)} of {len(study.configs)} runs finished in {root}"
+    click.echo(f"{count}, {len(outcome.left)} left: the same command goes on" if outcome.left else count)
     if outcome.failures:
         raise click.ClickException("\n".join(f"{run}: {fault}" for run, fault in outcome.failures.items()))
+    if outcome.left:
+        sys.exit(STOPPED)
 
 
 if __name__ == "__main__":
-    main(prog_name="python -m retconv.sweep")
+    main(prog_name="python -m retconv.sweep", obj=process_start())

@@ -1,6 +1,7 @@
 """Engines by name: each maps a function over units of work, and yields what it returned, in any order.
 
-joblib speaks to loky, dask and ray through backends of their own; submitit to Slurm. A dying worker ends an engine's
+joblib speaks to loky, dask and ray through backends of their own; submitit to Slurm. The serial engine needs none of
+them. A dying worker ends an engine's
 round with an exception, or the engine itself starts the unit again; either way the units that are done are done.
 """
 
@@ -13,8 +14,6 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
-
-import joblib
 
 from retconv.data.extras import extra
 from retconv.train.config import option
@@ -61,6 +60,7 @@ def started(plan: Plan, folder: Path) -> Iterator[Mapper]:
 
 
 def _joblib(plan: Plan, options: dict[str, Any], work: Callable[[Any], Any], units: Sequence[Any]) -> Iterator[Any]:
+    joblib = extra("joblib", f"engine {plan.engine}")
     with joblib.parallel_config(**options):
         parallel = joblib.Parallel(return_as=_order(plan.engine), pre_dispatch="all", batch_size=1)
         yield from parallel(joblib.delayed(work)(unit) for unit in units)
@@ -73,7 +73,8 @@ def _order(engine: str) -> str:
 
 def _loky(plan: Plan, stack: ExitStack) -> dict[str, Any]:
     # The pool goes when the round ends: a worker that is kept would hold its GPU memory.
-    stack.callback(lambda: extra("joblib.externals.loky", "loky").get_reusable_executor().shutdown(wait=False))
+    executor = extra("joblib.externals.loky", "engine loky").get_reusable_executor
+    stack.callback(lambda: executor().shutdown(wait=False))
     return {"backend": "loky", "n_jobs": plan.workers, "inner_max_num_threads": plan.threads}
 
 

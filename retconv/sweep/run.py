@@ -1,4 +1,4 @@
-"""Running a study: what is missing is mapped over the engine, round after round, until nothing is."""
+"""Running a study: what is missing is mapped over the engine, round after round, until nothing is or time is up."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 
 from retconv.results import Store
 from retconv.sweep.engines import started
 from retconv.sweep.study import Study
-from retconv.train import Config, TrainError, train
+from retconv.train import Budget, Config, TrainError, train
 
 
 @dataclass(frozen=True)
@@ -22,17 +23,29 @@ class Outcome:
 
     Attributes:
         finished: Names of its finished runs.
-        failures: What went wrong, by the name of each run that is not finished.
+        failures: What went wrong, by the name of each run that failed.
+        left: Names of the runs that there was no time for; those that were begun go on from a checkpoint.
         rounds: How often the engine was started.
     """
 
     finished: tuple[str, ...]
     failures: dict[str, str]
+    left: tuple[str, ...]
     rounds: int
 
 
-def sweep(study: Study, root: str | Path, report: Callable[[str], object] | None = None) -> Outcome:
-    """Train the missing runs of a study.
+class UnitOutcome(NamedTuple):
+    """How one run or stack of replicas ended: the names of its runs, what went wrong if anything did, who is left."""
+
+    names: tuple[str, ...]
+    fault: str = ""
+    left: tuple[str, ...] = ()
+
+
+def sweep(
+    study: Study, root: str | Path, report: Callable[[str], object] | None = None, budget: Budget | None = None
+) -> Outcome:
+    """Train the missing runs of a study, arm by arm as its ``priority`` says.
 
     A worker that dies takes no finished run with it: what is missing is started again, from its last checkpoint, until
     ``retries`` rounds in a row have finished nothing new.
@@ -41,51 +54,58 @@ def sweep(study: Study, root: str | Path, report: Callable[[str], object] | None
         study: The study.
         root: Folder of its runs.
         report: Is given a line for each event.
+        budget: When to stop, for all workers together.
     """
     store, tell = Store(root), report or (lambda line: None)
     failures: dict[str, str] = {}
+    left: set[str] = set()
     rounds = idle = 0
-    stacked = study.replicas
-    work = partial(train_unit, root=Path(root), threads=study.threads, gpus=bool(study.gpus))
+    stacked = True
+    budget = budget or Budget()
     missing = store.missing(study.configs)
+    work = partial(train_unit, root=Path(root), threads=study.threads, gpus=bool(study.gpus), budget=budget)
     with started(study, Path(root)) if missing else nullcontext(map) as over:
-        while missing and idle <= study.retries:
+        while missing and idle <= study.retries and budget.left() > 0 and not left:
             rounds += 1
             wanted = {config.id for config in missing}
             units = [[c for c in unit if c.id in wanted] for unit in study.units()]
             # What failed as a stack is tried run by run: one that diverges must not hold the others up.
             units = [part for unit in units if unit for part in ([unit] if stacked else [[c] for c in unit])]
             try:
-                for names, fault in over(work, list(enumerate(units))):
+                for names, fault, late in over(work, list(enumerate(units))):
                     failures |= dict.fromkeys(names, fault)
+                    left |= set(late)
                     stacked &= not fault
-                    tell(fault or f"finished {', '.join(names)}")
+                    if done := [name for name in names if name not in late]:
+                        tell(fault or f"finished {', '.join(done)}")
             except Exception as error:  # each engine has exceptions of its own for a worker that died
-                tell(f"a worker died ({type(error).__name__}): starting what is missing again")
-                failures |= dict.fromkeys(wanted, f"its worker died: {error}")
+                if budget.left() > 0:  # a signal may end workers that have nothing to save
+                    tell(f"a worker died ({type(error).__name__}): starting what is missing again")
+                    failures |= dict.fromkeys(wanted, f"its worker died: {error}")
             before, missing = len(missing), store.missing(study.configs)
             idle = 0 if len(missing) < before else idle + 1
-    unfinished = {config.id for config in missing}
+    unfinished = [config.id for config in missing]
     return Outcome(
-        tuple(config.id for config in study.configs if config.id not in unfinished),
-        {run: failures.get(run, "never started") for run in unfinished},
-        rounds,
+        finished=tuple(config.id for config in study.configs if config.id not in unfinished),
+        failures={name: failures[name] for name in unfinished if failures.get(name)},
+        left=tuple(name for name in unfinished if not failures.get(name)),
+        rounds=rounds,
     )
 
 
-def train_unit(unit: tuple[int, list[Config]], root: Path, threads: int, gpus: bool) -> tuple[tuple[str, ...], str]:
-    """Train one run or stack of replicas in a worker.
-
-    Returns:
-        The runs' names, and what went wrong, empty if nothing did.
-    """
+def train_unit(
+    unit: tuple[int, list[Config]], root: Path, threads: int, gpus: bool, budget: Budget | None = None
+) -> UnitOutcome:
+    """Train one run or stack of replicas in a worker."""
     index, configs = unit
     torch.set_num_threads(threads)
     count = torch.cuda.device_count()
     device = f"cuda:{index % count}" if gpus and count else "cpu" if not count else None
     names = tuple(config.id for config in configs)
+    budget = budget or Budget()
     try:
-        train(configs, root, device=device, progress=False)
+        with budget.heeding_signals():
+            runs = train(configs, root, device=device, budget=budget, progress=False)
     except (TrainError, ValueError, OSError) as error:
-        return names, f"{', '.join(names)}: {error}"
-    return names, ""
+        return UnitOutcome(names, f"{', '.join(names)}: {error}")
+    return UnitOutcome(names, left=tuple(run.path.name for run in runs if not run.finished))

@@ -55,7 +55,10 @@ class Study(Plan):
     mask_tables: str = option(
         "", "what the names of tables of its masks and attention begin with, such as study; empty: not measured"
     )
-    replicas: bool = option(True, "train seeds of one configuration as one stacked model")
+    stack: int = option(0, "seeds of one configuration that train as one stacked model; 0: all, 1: each alone", low=0)
+    priority: tuple[str, ...] = field(
+        default=(), metadata={"help": "arms to be trained first, a list in order; the others after, as they stand"}
+    )
     retries: int = option(2, "rounds without any newly finished run before giving up", low=0)
     rules: tuple[Rule, ...] = field(
         default=(), metadata={"help": "what decides its claims, a list; written before any of its runs"}
@@ -66,13 +69,18 @@ class Study(Plan):
     scale: str = "full"
 
     def units(self) -> list[list[Config]]:
-        """What one worker is given at a time: one run, or the seeds of one configuration."""
-        if not self.replicas:
-            return [[config] for config in self.configs]
-        stacks: dict[str, list[Config]] = {}
+        """What one worker is given at a time: up to ``stack`` seeds of one configuration; by the arms' priority."""
+        alike: dict[str, list[Config]] = {}
         for config in self.configs:
-            stacks.setdefault(replace(config, seed=0).id, []).append(config)
-        return list(stacks.values())
+            alike.setdefault(replace(config, seed=0).id, []).append(config)
+        units = [
+            seeds[i : i + size]
+            for seeds in alike.values()
+            for size in [self.stack or len(seeds)]
+            for i in range(0, len(seeds), size)
+        ]
+        ranks = {arm: rank for rank, arm in enumerate(self.priority)}
+        return sorted(units, key=lambda unit: ranks.get(self.arm_of[unit[0].id], len(ranks)))
 
 
 def load_study(study: str | Path, small: bool = False) -> Study:
@@ -112,7 +120,7 @@ def parse_study(values: Mapping[str, Any], folder: Path = Path(), name: str = "s
     """
     derived = ("name", "configs", "arm_of", "scale")
     faults = [f"no option {key}: it follows from the others" for key in derived if key in values]
-    study = build(Study, {k: v for k, v in values.items() if k not in (*derived, "rules")}, "", faults)
+    study = build(Study, {k: v for k, v in values.items() if k not in (*derived, "rules", "priority")}, "", faults)
     arms, twin = _or_empty(study.arms), _or_empty(study.small) if small else {}
     grid = {**_or_empty(study.grid), **_or_empty(twin.get("grid"))}
     faults += [
@@ -120,6 +128,13 @@ def parse_study(values: Mapping[str, Any], folder: Path = Path(), name: str = "s
     ]
     faults += [f"arms.{arm} must be a mapping of options, got {v!r}" for arm, v in arms.items() if type(v) is not dict]
     faults += _twin_faults(_or_empty(study.small), arms)
+    priority = values.get("priority", [])
+    if not isinstance(priority, list):
+        faults.append(f"priority must be a list of arms, got {priority!r}")
+    else:
+        faults += [
+            f"priority: {arm!r} is no arm of the study{nearest(str(arm), arms)}" for arm in priority if arm not in arms
+        ]
     # Tables are found by this beginning of their names.
     if study.mask_tables and not str(study.mask_tables).startswith("study"):
         faults.append(f"mask_tables must begin with study, such as study_{name}, got {study.mask_tables!r}")
@@ -137,6 +152,7 @@ def parse_study(values: Mapping[str, Any], folder: Path = Path(), name: str = "s
     return replace(
         study,
         name=name,
+        priority=tuple(priority),
         rules=rules,
         configs=tuple(configs.values()),
         arm_of=arm_of,

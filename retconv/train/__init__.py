@@ -1,5 +1,6 @@
 """Training of small ViTs: recipes, replicas, exact resume. ``python -m retconv.train --help`` explains the command."""
 
+from retconv.train.budget import Budget
 from retconv.train.config import Config
 from retconv.train.files import TrainError
 from retconv.train.folder import RunFolder
@@ -10,6 +11,7 @@ from retconv.train.trainer import DivergedError, Trainer
 
 __all__ = [
     "RECIPES",
+    "Budget",
     "Config",
     "DivergedError",
     "RecipeError",

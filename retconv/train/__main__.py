@@ -14,16 +14,20 @@ import yaml
 from torch import distributed
 
 from retconv.data import CorruptDataError, DataNotFoundError
-from retconv.train.cli import SETTINGS, Refusal, meaning
+from retconv.train.budget import Budget, process_start
+from retconv.train.checkpoint import saved_steps
+from retconv.train.cli import SETTINGS, STOPPED, Refusal, budget_option, meaning
 from retconv.train.config import Config
 from retconv.train.files import TrainError
+from retconv.train.folder import RunFolder
 from retconv.train.parse import RECIPES, RecipeError, load
-from retconv.train.run import CHECKPOINT_EVERY, train
+from retconv.train.run import CHECKPOINT_SECONDS, train
 
 _HELP = f"""Train a small ViT by a recipe, and store everything about the run in a folder of its own.
 
 The folder's name is the hash of the resolved recipe. The same command again does nothing if the run is finished, and
-goes on from the last checkpoint if it was killed: on a CPU to the same bits.
+goes on from the last checkpoint if it was killed: on a CPU to the same bits. Told to stop, by SIGTERM or Ctrl-C, it
+saves a checkpoint first.
 
 \b
 Recipes: {", ".join(RECIPES)}, or a YAML file
@@ -33,6 +37,7 @@ Examples:
   python -m retconv.train --options                           every option of a recipe, with its meaning
   python -m retconv.train --recipe standard --set data.name=cifar100 --set model.options.mask=null
   python -m retconv.train --recipe standard --seed 0 --seed 1 --seed 2     three runs as one stacked model
+  python -m retconv.train --recipe standard --budget 600       what ten minutes allow; again to go on
   torchrun --nproc-per-node 4 -m retconv.train --recipe standard           four processes share each batch
 """
 
@@ -52,7 +57,8 @@ def _explain(kind: type, prefix: str = "") -> Iterator[str]:
 @click.command(
     help=_HELP,
     context_settings=SETTINGS,
-    epilog="Exit codes: 0 finished; 1 training could not go on; 2 a recipe or option that cannot be used.",
+    epilog="Exit codes: 0 finished; 1 training could not go on; 2 a recipe or option that cannot be used; 3 stopped at "
+    "a checkpoint, by the budget or a signal.",
 )
 @click.option("--recipe", metavar="NAME|FILE", help="A recipe of the package by name, or a YAML file.")
 @click.option("--set", "settings", metavar="KEY=VALUE", multiple=True, help="Set an option of the recipe; repeatable.")
@@ -63,11 +69,12 @@ def _explain(kind: type, prefix: str = "") -> Iterator[str]:
 @click.option("--device", help="Such as cpu or cuda:1.  [default: a GPU if there is one]")
 @click.option("--threads", type=click.IntRange(1), help="CPU threads.  [default: torch's]")
 @click.option(
-    "--checkpoint-every",
-    type=click.IntRange(1),
-    default=CHECKPOINT_EVERY,
-    help="Steps between checkpoints; each epoch ends in one.",
+    "--checkpoint-seconds",
+    type=click.FloatRange(min=0),
+    default=CHECKPOINT_SECONDS,
+    help="Between checkpoints; the last step is followed by one.",
 )
+@budget_option
 @click.option("--tensorboard", is_flag=True, help="Also write for TensorBoard, into the run's folder.")
 @click.option("--show", is_flag=True, help="Print the resolved recipe and train nothing.")
 @click.option("--options", "explain", is_flag=True, help="Explain every option of a recipe and train nothing.")
@@ -78,7 +85,8 @@ def main(
     root: Path,
     device: str | None,
     threads: int | None,
-    checkpoint_every: int,
+    checkpoint_seconds: float,
+    budget: Budget,
     tensorboard: bool,
     show: bool,
     explain: bool,
@@ -103,25 +111,44 @@ def main(
     if shared:
         distributed.init_process_group("nccl" if torch.cuda.is_available() and device != "cpu" else "gloo")
     try:
-        folders = train(configs, root, device=device, checkpoint_every=checkpoint_every, tensorboard=tensorboard)
+        with budget.heeding_signals():
+            folders = train(
+                configs,
+                root,
+                device=device,
+                budget=budget,
+                checkpoint_seconds=checkpoint_seconds,
+                tensorboard=tensorboard,
+            )
     except TrainError as error:
         raise click.ClickException(str(error)) from error
     except (ValueError, DataNotFoundError, CorruptDataError, ModuleNotFoundError) as error:
         raise Refusal(str(error)) from error
-    except KeyboardInterrupt:
-        click.echo("stopped; the same command goes on from the last checkpoint", err=True)
-        sys.exit(130)
     finally:
         if shared:
             distributed.destroy_process_group()
+    left = [folder for folder in folders if not folder.finished]
     if int(os.environ.get("RANK", 0)) == 0:
         for folder in folders:
-            result = folder.result()
-            click.echo(
-                f"seed {folder.config.seed}: test accuracy {result['test_accuracy']:.2%} of {result['test_images']} "
-                f"images, loss {result['test_loss']:.3f}, after {result['epochs']} epochs; {folder.path}"
-            )
+            click.echo(_ending(folder))
+        if left:
+            click.echo(f"{len(folders) - len(left)} of {len(folders)} runs finished; the same command goes on")
+    if left:
+        sys.exit(STOPPED)
+
+
+def _ending(run: RunFolder) -> str:
+    """A line on how a run ended."""
+    if not run.finished:
+        step = max(saved_steps(run.path), default=0)
+        where = f"stopped at the checkpoint of step {step}" if step else "not begun"
+        return f"seed {run.config.seed}: {where}; {run.path}"
+    result = run.result()
+    return (
+        f"seed {run.config.seed}: test accuracy {result['test_accuracy']:.2%} of {result['test_images']} images, loss "
+        f"{result['test_loss']:.3f}, after {result['epochs']} epochs; {run.path}"
+    )
 
 
 if __name__ == "__main__":
-    main(prog_name="python -m retconv.train")
+    main(prog_name="python -m retconv.train", obj=process_start())

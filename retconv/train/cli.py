@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+import time
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import click
 
+from retconv.train.budget import Budget
+
+F = TypeVar("F", bound=Callable[..., Any])
+
 #: Of every command: ``-h`` beside ``--help``, and defaults shown.
 SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 110, "show_default": True}
+
+
+#: Exit code of a command that stopped in time, with work left.
+STOPPED = 3
 
 
 class Refusal(click.ClickException):
@@ -21,3 +31,20 @@ def meaning(option: dataclasses.Field[Any]) -> str:
     """What an ``option`` field means, with its choices."""
     choices = option.metadata.get("choices")
     return str(option.metadata["help"]) + (f" [{'|'.join(choices)}]" if choices else "")
+
+
+def _parse_budget(context: click.Context, parameter: click.Parameter, value: float | None) -> Budget:
+    # A program gives its own start along as the context's object; whoever calls the command as a function does not.
+    begun = context.obj if isinstance(context.obj, float) else time.time()
+    return Budget() if value is None else Budget(until=begun + value)
+
+
+#: ``--budget``, as a ``Budget``.
+budget_option: Callable[[F], F] = click.option(
+    "--budget",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="SECONDS",
+    callback=_parse_budget,
+    help="Stop at a checkpoint before so many seconds from the start of this process are over, and begin nothing that "
+    "could not reach one; the same command goes on.  [default: no limit]",
+)

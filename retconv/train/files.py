@@ -55,10 +55,15 @@ def make_folder(path: Path) -> None:
         raise TrainError(f"cannot make {path}: {error.strerror}; make room, or choose another --root") from error
 
 
-def append_line(path: Path, line: str) -> None:
+def append_line(path: Path, line: str, sync: bool = True) -> None:
     """Append one line in a single write, so that no other process's line can fall into it.
 
     A line torn by an earlier kill is first closed off; ``read_lines`` leaves it out.
+
+    Args:
+        path: The file.
+        line: Without its end.
+        sync: Force it to disk. Without, it outlives a kill of the process but perhaps no power failure before ``sync``.
 
     Raises:
         TrainError: If the disk is full or the file cannot be written to.
@@ -70,8 +75,25 @@ def append_line(path: Path, line: str) -> None:
                 line = line if file.read(1) == b"\n" else "\n" + line
             file.write(line.encode() + b"\n")
             file.flush()
-            os.fsync(file.fileno())
+            if sync:
+                os.fsync(file.fileno())
     except OSError as error:
         raise TrainError(
             f"cannot append to {path}: {error.strerror or error}. Make room and start the same command again to resume"
+        ) from error
+
+
+def sync(path: Path) -> None:
+    """Force to disk what was appended to a file, if it is there.
+
+    Raises:
+        TrainError: If the disk refuses it.
+    """
+    try:
+        if path.is_file():
+            with path.open("rb") as file:
+                os.fsync(file.fileno())
+    except OSError as error:
+        raise TrainError(
+            f"cannot write {path} to disk: {error.strerror or error}. Make room and start again"
         ) from error

@@ -6,9 +6,9 @@
         config.yaml         the resolved configuration, which is a recipe again
         provenance.jsonl    a line for each session that trained it
         metrics.jsonl       a line for each epoch; residual.<mask>: what of a free mask is no convolution
-        kernels/            the kernels of its masks by epoch, as .npz
+        kernels/            the kernels of its masks at the start, at some twenty epochs and at the end, as .npz
         checkpoint-*.pt     the last two, while it is unfinished
-        weights.pt          the weights that were tested
+        weights.pt          the weights that were tested; not in a run merged from an archive that left them out
         result.json         the test result, written last: a run that has it is finished
 """
 
@@ -28,7 +28,7 @@ from torch import Tensor
 
 from retconv.train import checkpoint
 from retconv.train.config import Config, differences
-from retconv.train.files import TrainError, append_line, make_folder, write_whole
+from retconv.train.files import TrainError, append_line, make_folder, sync, write_whole
 
 #: What of a session's provenance stands beside numbers in tables; all of it is in the run's folder.
 ORIGIN = ("commit", "torch", "device", "threads", "replicas")
@@ -87,8 +87,20 @@ class RunFolder:
         append_line(self.path / "provenance.jsonl", json.dumps(dict(provenance)))
 
     def add_metrics(self, row: Mapping[str, Any]) -> None:
-        """Add an epoch's numbers. An epoch that a resumed run repeats stands twice; ``metrics`` reads the last."""
-        append_line(self.path / "metrics.jsonl", json.dumps(dict(row)))
+        """Add an epoch's numbers. An epoch that a resumed run repeats stands twice; ``metrics`` reads the last.
+
+        A power failure may take what was added since the last ``save``, of which the epochs are then repeated.
+        """
+        append_line(self.path / "metrics.jsonl", json.dumps(dict(row)), sync=False)
+
+    def save(self, state: Mapping[str, Any]) -> None:
+        """Write a checkpoint, after the numbers of the epochs that it will not repeat.
+
+        Raises:
+            TrainError: If the disk is full; earlier checkpoints are untouched.
+        """
+        sync(self.path / "metrics.jsonl")
+        checkpoint.save(self.path, state["step"], state)
 
     def add_kernels(self, epoch: int, kernels: Mapping[str, Tensor]) -> None:
         """Keep an epoch's kernels ``(heads, 2 n_1 − 1, …)`` by the name of their mask; without masks, nothing."""
@@ -101,6 +113,7 @@ class RunFolder:
 
     def finish(self, result: Mapping[str, Any], weights: Mapping[str, Tensor]) -> None:
         """Write the tested weights, then the test result; the checkpoints are no longer needed."""
+        sync(self.path / "metrics.jsonl")
         write_whole(self.path / "weights.pt", lambda out: torch.save(dict(weights), out))
         text = json.dumps(dict(result), indent=2) + "\n"
         write_whole(self.path / "result.json", lambda out: out.write(text.encode()))
@@ -116,11 +129,12 @@ class RunFolder:
         return {key: session[key] for key in ORIGIN}
 
     def metrics(self) -> list[dict[str, Any]]:
-        """Each epoch's numbers, in order."""
-        return list({row["epoch"]: row for row in read_lines(self.path / "metrics.jsonl")}.values())
+        """Each epoch's numbers, in order; of an epoch that stands there twice, the last."""
+        rows = {row["epoch"]: row for row in read_lines(self.path / "metrics.jsonl")}
+        return [rows[epoch] for epoch in sorted(rows)]
 
     def kernels(self) -> dict[int, dict[str, np.ndarray]]:
-        """The kernels of every mask by epoch."""
+        """The kernels of every mask by epoch, for the epochs that they were kept for."""
         found = {}
         for path in sorted((self.path / "kernels").glob("epoch-*.npz")):
             with np.load(path) as archive:
@@ -141,10 +155,16 @@ class RunFolder:
         """The weights that were tested, on the CPU.
 
         Raises:
-            TrainError: If the run is not finished.
+            TrainError: If the run is not finished, or was merged from an archive without its weights.
         """
         self.result()
-        return dict(torch.load(self.path / "weights.pt", map_location="cpu", weights_only=True))
+        path = self.path / "weights.pt"
+        if not path.is_file():
+            raise TrainError(
+                f"run {self.path} was merged without its weights: merge an archive packed with --weights, or remove "
+                "the folder and train it again"
+            )
+        return dict(torch.load(path, map_location="cpu", weights_only=True))
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:

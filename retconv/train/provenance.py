@@ -15,18 +15,27 @@ import timm
 import torch
 
 
+def commit() -> str:
+    """The commit of this code: the environment variable ``RETCONV_COMMIT``, or what git says, or ``unknown``.
+
+    A tree that is copied to another machine without its history takes the variable along.
+    """
+    given = os.environ.get("RETCONV_COMMIT", "").strip()
+    if given:
+        return given
+    command = ["git", "describe", "--always", "--dirty"]
+    try:
+        said = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parent, check=False)
+    except OSError:  # there is no git
+        return "unknown"
+    return said.stdout.strip() or "unknown"
+
+
 def provenance(device: torch.device) -> dict[str, str | int]:
     """Command, commit, versions, host, device, threads and time of a session."""
-    commit = subprocess.run(
-        ["git", "describe", "--always", "--dirty"],
-        capture_output=True,
-        text=True,
-        cwd=Path(__file__).parent,
-        check=False,
-    )
     return {
         "command": " ".join(sys.argv),
-        "commit": commit.stdout.strip() or "unknown",
+        "commit": commit(),
         "python": platform.python_version(),
         "torch": torch.__version__,
         "timm": timm.__version__,

@@ -3,26 +3,23 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import distributed
-from tqdm import tqdm
 
 from retconv.data import Dataset, load
 from retconv.train import checkpoint
-from retconv.train.board import boards
-from retconv.train.build import kernels
+from retconv.train.budget import Budget, Pace
 from retconv.train.config import Config, differences
 from retconv.train.folder import RunFolder
-from retconv.train.provenance import provenance
+from retconv.train.session import Session, any_process
 from retconv.train.trainer import Trainer
 
-CHECKPOINT_EVERY = 200
+#: Seconds between checkpoints.
+CHECKPOINT_SECONDS = 60.0
 
 
 def train(
@@ -31,12 +28,14 @@ def train(
     *,
     device: torch.device | str | None = None,
     data: Dataset | None = None,
-    checkpoint_every: int = CHECKPOINT_EVERY,
+    budget: Budget | None = None,
+    checkpoint_seconds: float = CHECKPOINT_SECONDS,
+    checkpoint_every: int | None = None,
     progress: bool = True,
     tensorboard: bool = False,
     on_step: Callable[[Trainer], object] | None = None,
 ) -> list[RunFolder]:
-    """Train runs to their end; what is finished is not repeated, what was interrupted goes on.
+    """Train runs to their end, or until a budget is spent; what is finished is not repeated, the rest goes on.
 
     Several configurations train as replicas: one stacked model (see ``Replicas``). They must be equal but for the seed
     and the model's options, and their models must share one functional form. Each run's numbers are its own, and are
@@ -47,7 +46,10 @@ def train(
         root: Folder of all runs.
         device: Such as ``"cuda"``; a CUDA device by default where there is one.
         data: The data set; by default the one that the configuration names is loaded.
-        checkpoint_every: Steps between checkpoints; there is one at the end of each epoch besides.
+        budget: When to stop: before it is spent, at a checkpoint, and with runs that are not ``finished``. What could
+            not reach its first checkpoint in time is not begun.
+        checkpoint_seconds: Seconds between checkpoints; there is one after the last step besides.
+        checkpoint_every: Also save after every so many steps.
         progress: Show a bar.
         tensorboard: Also write the numbers for TensorBoard, into each run's folder.
         on_step: Called after every step.
@@ -67,7 +69,10 @@ def train(
     if not todo:
         return folders
     rank = distributed.get_rank() if distributed.is_initialized() else 0
+    budget = budget or Budget()
     device = _device(device)
+    if _too_late(budget, configs[0], device):
+        return folders
     data = (load(configs[0].data.name) if data is None else data).to(device)
     with ExitStack() as claims:
         if rank == 0:
@@ -75,10 +80,17 @@ def train(
                 claims.enter_context(folder.claimed())
         _wait_for_all()
         for group in _groups(todo):
-            session = _Session(group, data, rank, tensorboard)
-            session.run(checkpoint_every, progress and rank == 0, on_step)
+            if _too_late(budget, configs[0], device):
+                break
+            session = Session(group, data, rank, budget, tensorboard)
+            session.run(checkpoint_seconds, checkpoint_every, progress and rank == 0, on_step)
     _wait_for_all()
     return folders
+
+
+def _too_late(budget: Budget, config: Config, device: torch.device) -> bool:
+    """Whether what starts now could not save its first step in time."""
+    return any_process(budget.left() < Pace.starting(config), device)
 
 
 def _wait_for_all() -> None:
@@ -124,96 +136,3 @@ def _groups(folders: list[RunFolder]) -> list[list[RunFolder]]:
     for folder in folders:
         groups.setdefault(max(checkpoint.saved_steps(folder.path), default=0), []).append(folder)
     return list(groups.values())
-
-
-class _Session:
-    """A group of runs that train together, from their common checkpoint on."""
-
-    def __init__(self, folders: list[RunFolder], data: Dataset, rank: int, tensorboard: bool) -> None:
-        self.folders, self.rank = folders, rank
-        world = distributed.get_world_size() if distributed.is_initialized() else 1
-        torch.manual_seed(folders[0].config.seed)
-        self.trainer = Trainer([f.config for f in folders], data, rank, world)
-        self.last_good = checkpoint.common_step(f.path for f in folders) or None
-        if self.last_good:
-            saved = [checkpoint.load(f.path, self.last_good, f.config.as_dict()) for f in folders]
-            self.trainer.load_states(saved)
-        self.boards = boards([f.path for f in folders]) if tensorboard and rank == 0 else []
-        if rank == 0:
-            origin = provenance(self.trainer.device) | {"data": data.source, "replicas": len(folders)}
-            for folder in folders:
-                folder.add_provenance(origin | {"from_step": self.trainer.done, "processes": world})
-
-    def run(self, every: int, progress: bool, on_step: Callable[[Trainer], object] | None) -> None:
-        trainer = self.trainer
-        images = trainer.config.batch_size * len(self.folders)
-        if self.rank == 0 and not trainer.done:
-            for i, folder in enumerate(self.folders):
-                folder.add_kernels(0, kernels(trainer.replicas, i)[0])
-        with tqdm(
-            total=trainer.total, initial=trainer.done, unit="img", unit_scale=images, disable=None if progress else True
-        ) as bar:
-            start, first = time.perf_counter(), trainer.done
-            while trainer.done < trainer.total:
-                trainer.step()
-                bar.update()
-                ended = trainer.done % trainer.steps == 0
-                if ended:
-                    trainer.require_finite(self.last_good)
-                    seconds = time.perf_counter() - start
-                    rate = (trainer.done - first) * trainer.config.batch_size / seconds
-                    self._finish_epoch(bar, {"seconds": seconds, "images_per_second": rate})
-                    start, first = time.perf_counter(), trainer.done
-                if ended or trainer.done % every == 0:
-                    self._save()
-                if on_step is not None:
-                    on_step(trainer)
-        self._finish()
-
-    def _finish_epoch(self, bar: tqdm, speed: dict[str, float]) -> None:
-        rows = self.trainer.finish_epoch()
-        if self.rank != 0:
-            return
-        for i, (folder, row) in enumerate(zip(self.folders, rows, strict=True)):
-            of_masks, residuals = kernels(self.trainer.replicas, i)
-            row |= {f"residual.{name}": value for name, value in residuals.items()}
-            folder.add_metrics(row | speed)
-            folder.add_kernels(self.trainer.epoch, of_masks)
-        for board, row in zip(self.boards, rows, strict=False):
-            for name, value in (row | speed).items():
-                board.add_scalar(name, value, row["epoch"])
-            board.flush()
-        accuracy = "validation_accuracy" if "validation_accuracy" in rows[0] else "train_accuracy"
-        shown = {"loss": "train_loss", "accuracy": accuracy}
-        means = {label: f"{sum(r[key] for r in rows) / len(rows):.3f}" for label, key in shown.items()}
-        bar.set_postfix(means | {"lr": f"{rows[0]['lr']:.1e}", "epoch": rows[0]["epoch"]})
-
-    def _save(self) -> None:
-        """A checkpoint of every replica, then the removal of what is too old; only of what is finite."""
-        self.trainer.require_finite(self.last_good)
-        states = self.trainer.states()
-        if self.rank == 0:
-            for folder, state in zip(self.folders, states, strict=True):
-                checkpoint.save(folder.path, state["step"], state)
-            for folder in self.folders:
-                checkpoint.prune(folder.path)
-        self.last_good = self.trainer.done
-
-    def _finish(self) -> None:
-        """The test set, once."""
-        trainer = self.trainer
-        best = trainer.best_accuracy.tolist(), trainer.best_epoch.tolist()
-        trainer.load_selected()
-        loss, accuracy = trainer.evaluate(trainer.data.test_images, trainer.data.test_labels)
-        if self.rank != 0:
-            return
-        for i, folder in enumerate(self.folders):
-            result: dict[str, Any] = {"test_loss": float(loss[i]), "test_accuracy": float(accuracy[i])}
-            result |= {"epochs": trainer.epoch, "test_images": len(trainer.data.test_labels)}
-            result["parameters"] = sum(p[i].numel() for p in trainer.replicas.parameters())
-            if trainer.config.data.validation:
-                result |= {"best_validation_accuracy": best[0][i], "best_epoch": best[1][i]}
-            state = trainer.replicas.model.state_dict()
-            folder.finish(result, {name: value[i].cpu().clone() for name, value in state.items()})
-        for board in self.boards:
-            board.close()

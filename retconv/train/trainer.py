@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import torch
-from timm.loss import SoftTargetCrossEntropy
 from timm.utils import ModelEmaV3
-from torch import Tensor, distributed, nn
+from torch import Tensor, distributed
 from torch.nn import functional as F
-from torch.nn.parallel import DistributedDataParallel
 
 from retconv.data import Dataset
 from retconv.train import randomness
@@ -18,8 +17,17 @@ from retconv.train.batches import Batches
 from retconv.train.build import build_model, hold_out
 from retconv.train.config import Config
 from retconv.train.files import TrainError
-from retconv.train.optimise import clip_each, load_optimiser_state, make_optimiser, make_schedule, optimiser_state
+from retconv.train.flat import shares, stack
+from retconv.train.optimise import (
+    Rates,
+    load_optimiser_state,
+    make_optimiser,
+    make_schedule,
+    optimiser_state,
+    undecayed,
+)
 from retconv.train.replicas import Replicas
+from retconv.train.step import Step
 
 #: Images of a forward pass without gradients.
 _CHUNK = 512
@@ -56,33 +64,23 @@ class Trainer:
         self.batches = Batches(configs, part, rank, world)
         self.steps = self.batches.steps
         self.total = self.steps * self.config.schedule.epochs
-        self.replicas = Replicas([build_model(config, data) for config in configs]).to(self.device)
-        self.parameters = [p for p in self.replicas.parameters() if p.requires_grad]
+        models = [build_model(config, data) for config in configs]
+        self.replicas = Replicas(models, undecayed(models[0], self.config.optim)).to(self.device)
         self.optimiser = make_optimiser(self.config.optim, self.replicas)
-        self.schedule = make_schedule(self.config.schedule, self.optimiser, self.steps)
+        schedule = make_schedule(self.config.schedule, self.optimiser, self.steps)
+        self.rates = Rates(schedule, self.optimiser)
         self.ema = ModelEmaV3(self.replicas, decay=self.config.ema) if self.config.ema else None
         self.best: dict[str, Tensor] = {}
         self.best_accuracy = torch.full((len(self.configs),), -1.0, dtype=torch.float64)
         self.best_epoch = torch.zeros(len(self.configs), dtype=torch.long)
         self.done = 0
-        self._loss = torch.vmap(SoftTargetCrossEntropy())
-        self._model: nn.Module = self.replicas
-        if self.config.compile:
-            self._model = torch.compile(self._model)  # type: ignore[assignment]
-        if world > 1:
-            self._model = DistributedDataParallel(self._model)
-        self._reset_sums()
-
-    def _reset_sums(self) -> None:
-        count = len(self.configs)
-        # shape: (R,) each; the first step whose loss is not finite, −1 if none
-        self.loss_sum = torch.zeros(count, device=self.device, dtype=torch.float64)
-        self.correct = torch.zeros(count, device=self.device, dtype=torch.long)
-        self.bad_step = torch.full((count,), -1, device=self.device)
+        self._step = Step(self.replicas, self.optimiser, self.config, world)
+        self.tally = self._step.tally
+        self.rates.set(0)
 
     def _sums(self) -> tuple[Tensor, Tensor]:
         """Losses and hits since the epoch began, ``(R,)`` each, of all processes together."""
-        losses, correct = self.loss_sum.clone(), self.correct.clone()
+        losses, correct = self.tally.loss.clone(), self.tally.correct.clone()
         if self.world > 1:
             distributed.all_reduce(losses)
             distributed.all_reduce(correct)
@@ -96,40 +94,31 @@ class Trainer:
     def step(self) -> None:
         """One batch for every replica."""
         epoch, position = divmod(self.done, self.steps)
-        self.replicas.train()
-        images, targets, draws = self.batches(epoch, position, self.replicas.draws)
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "bfloat16"):
-            logits = self._model(images, draws)
-        loss = self._loss(logits.float(), targets)  # shape: (R,)
-        self.optimiser.zero_grad(set_to_none=True)
-        loss.sum().backward()
-        if self.config.optim.clip:
-            clip_each(self.parameters, self.config.optim.clip)
-        self.optimiser.step()
+        self._step(*self.batches(epoch, position, self.replicas.draws))
         self.done += 1
-        self.schedule.step_update(self.done)
+        self.rates.set(self.done)
         if self.ema is not None:
             self.ema.update(self.replicas)
-        with torch.no_grad():
-            self.loss_sum += loss
-            self.correct += (logits.argmax(-1) == targets.argmax(-1)).sum(dim=1)
-            self.bad_step = torch.where((self.bad_step < 0) & ~loss.isfinite(), self.done, self.bad_step)
 
-    def require_finite(self, last_good: int | None) -> None:
+    def require_finite(self, last_good: int | None, alone: bool = False) -> None:
         """Look at the losses since the epoch began and at the weights.
+
+        Args:
+            last_good: The step of the last checkpoint.
+            alone: Whether other processes may be elsewhere, as after an exception, so that they are not asked.
 
         Raises:
             DivergedError: If one is not finite, naming the step and the last good checkpoint.
         """
-        finite = torch.stack([p.detach().reshape(len(p), -1).isfinite().all(dim=1) for p in self.parameters]).all(dim=0)
-        step = torch.where((self.bad_step < 0) & ~finite, self.done, self.bad_step)
-        if self.world > 1:
+        finite = torch.stack([pack.matrix.detach().isfinite().all(dim=1) for pack in self.replicas.packs]).all(dim=0)
+        step = torch.where((self.tally.bad < 0) & ~finite, self.done, self.tally.bad)
+        if self.world > 1 and not alone:
             distributed.all_reduce(step, distributed.ReduceOp.MAX)
         for config, bad in zip(self.configs, step.tolist(), strict=True):
             if bad >= 0:
                 kept = f"the checkpoint of step {last_good} is good" if last_good else "there is no checkpoint yet"
                 raise DivergedError(
-                    f"the loss of seed {config.seed} is not finite at step {bad} (epoch "
+                    f"training diverged: the loss or a weight of seed {config.seed} is not finite at step {bad} (epoch "
                     f"{(bad - 1) // self.steps + 1}): {kept}; lower optim.lr (now "
                     f"{self.config.optim.lr:g}), set optim.clip, or use float32"
                 )
@@ -146,8 +135,8 @@ class Trainer:
             loss, accuracy = self.evaluate(*self.validation)
             columns |= {"validation_loss": loss, "validation_accuracy": accuracy}
             self._note_best(accuracy.cpu())
-        self._reset_sums()
-        lr = self.optimiser.param_groups[0]["lr"]
+        self.tally.reset(self.done)
+        lr = self.rates.now
         lists = {name: values.tolist() for name, values in columns.items()}
         return [
             {"epoch": self.epoch, "step": self.done, "lr": lr} | {name: values[i] for name, values in lists.items()}
@@ -180,11 +169,13 @@ class Trainer:
     def evaluate(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Cross-entropy and accuracy of every replica, ``(R,)`` each, of the moving average where there is one."""
         model = self._tested().eval()
+        logits_of = self._step.evaluate if model is self.replicas else partial(self._step.logits_of, model)
         sums = torch.zeros(2, len(self.configs), device=self.device, dtype=torch.float64)
         mine = torch.arange(self.rank, len(labels), self.world, device=self.device)
         for rows in mine.split(_CHUNK):
-            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "bfloat16"):
-                logits = model(self.batches.normalise(images[rows])).float()
+            # Chunks of one size: what is compiled is compiled once.
+            filled = F.pad(rows, (0, _CHUNK - len(rows))) if len(mine) > _CHUNK else rows
+            logits = logits_of(self.batches.normalise(images[filled]))[:, : len(rows)]
             target = labels[rows].long().expand(len(self.configs), -1)
             losses = F.cross_entropy(logits.flatten(0, 1), target.flatten(), reduction="none")
             sums[0] += losses.view(len(self.configs), -1).sum(dim=1)
@@ -196,50 +187,40 @@ class Trainer:
 
     def states(self) -> list[dict[str, Any]]:
         """What resuming needs, one for each replica: tensors on the CPU and plain values. Called by all processes."""
-        losses, correct = self._sums()
-        return [self._state(i, losses, correct) for i in range(len(self.configs))]
-
-    def _state(self, i: int, losses: Tensor, correct: Tensor) -> dict[str, Any]:
-        return {
-            "config": self.configs[i].as_dict(),
-            "step": self.done,
-            "model": _share(self.replicas.model.state_dict(), i),
-            "ema": _share(self.ema.module.model.state_dict(), i) if self.ema is not None else {},
-            "optimiser": {
-                name: {key: value.cpu() for key, value in kept.items()}
-                for name, kept in optimiser_state(self.optimiser, self.replicas, i).items()
-            },
-            "best": {
-                "accuracy": float(self.best_accuracy[i]),
-                "epoch": int(self.best_epoch[i]),
-                "weights": _share(self.best, i),
-            },
-            "sums": {"loss": float(losses[i]), "correct": int(correct[i])},
-            "random": randomness.state(),
+        losses, correct = (sums.tolist() for sums in self._sums())
+        best, random = (self.best_accuracy.tolist(), self.best_epoch.tolist()), randomness.state()
+        stacked = {
+            "model": self.replicas.model.state_dict(),
+            "ema": self.ema.module.model.state_dict() if self.ema is not None else {},
+            "optimiser": optimiser_state(self.optimiser, self.replicas),
+            "best": self.best,
         }
+        return [
+            {
+                **share,
+                "config": config.as_dict(),
+                "step": self.done,
+                "best": {"accuracy": best[0][i], "epoch": best[1][i], "weights": share["best"]},
+                "sums": {"loss": losses[i], "correct": correct[i]},
+                "random": random,
+            }
+            for i, (config, share) in enumerate(zip(self.configs, shares(stacked, len(self.configs)), strict=True))
+        ]
 
     def load_states(self, saved: Sequence[Mapping[str, Any]]) -> None:
         """Go to where ``states`` were taken, all at one step."""
         self.done = saved[0]["step"]
-        self.replicas.model.load_state_dict(_stack([s["model"] for s in saved]))
+        self.replicas.model.load_state_dict(stack([s["model"] for s in saved]))
         if self.ema is not None:
-            self.ema.module.model.load_state_dict(_stack([s["ema"] for s in saved]))
+            self.ema.module.model.load_state_dict(stack([s["ema"] for s in saved]))
         load_optimiser_state(self.optimiser, self.replicas, [s["optimiser"] for s in saved])
-        self.schedule.step_update(self.done)
+        self.rates.set(self.done)
         self.best_accuracy = torch.tensor([s["best"]["accuracy"] for s in saved], dtype=torch.float64)
         self.best_epoch = torch.tensor([s["best"]["epoch"] for s in saved])
-        weights = _stack([s["best"]["weights"] for s in saved])
+        weights = stack([s["best"]["weights"] for s in saved])
         self.best = {name: value.to(self.device) for name, value in weights.items()}
-        self._reset_sums()
+        self.tally.reset(self.done)
         if self.rank == 0:
-            self.loss_sum += torch.tensor([s["sums"]["loss"] for s in saved], device=self.device, dtype=torch.float64)
-            self.correct += torch.tensor([s["sums"]["correct"] for s in saved], device=self.device)
+            self.tally.loss += torch.tensor([s["sums"]["loss"] for s in saved], device=self.device, dtype=torch.float64)
+            self.tally.correct += torch.tensor([s["sums"]["correct"] for s in saved], device=self.device)
         randomness.restore(saved[0]["random"])
-
-
-def _share(stacked: Mapping[str, Tensor], index: int) -> dict[str, Tensor]:
-    return {name: value[index].detach().cpu().clone() for name, value in stacked.items()}
-
-
-def _stack(shares: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
-    return {name: torch.stack([share[name] for share in shares]) for name in shares[0]}

@@ -1,0 +1,94 @@
+"""Training steps and public operations on fake CUDA, as JSON on the last line of the output."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections import Counter
+from dataclasses import replace
+from typing import Any
+
+import torch
+from device_cases import CASES
+
+from fakecuda import FakeCuda
+from retconv.attention import PLACEMENTS
+from retconv.bench.train import pixels
+from retconv.models.named import MASKS
+from retconv.train import Config, Trainer, load, parse
+from retconv.train.parse import override
+
+CUDA = torch.device("cuda")
+#: The paper's model, thinned out: what differs between masks does not depend on its size.
+THIN = {"depth": 1, "embed_dim": 16, "num_heads": 2, "patch_size": 8}
+
+
+def config(thin: bool, **options: Any) -> Config:
+    """The ``standard`` recipe, or a thin one, with options of the model."""
+    chosen: dict[str, Any] = {f"model.options.{name}": value for name, value in options.items()}
+    chosen |= {"data.validation": 0.25}
+    if thin:
+        chosen |= {f"model.options.{name}": value for name, value in THIN.items()} | {"batch_size": 8}
+    return parse(override(load("standard").as_dict(), chosen))
+
+
+def step(fake: FakeCuda, run: Config, replicas: int, places: bool) -> dict[str, Any]:
+    """What a step does after the first, without the optimiser's part.
+
+    Args:
+        fake: On which.
+        run: The configuration of replica 0.
+        replicas: How many.
+        places: Whether the backward pass is told by the lines of its forward, which takes time.
+    """
+    with fake, torch.autograd.set_detect_anomaly(places, check_nan=False):
+        data = pixels(4 * run.batch_size, torch.device("cpu")).to(CUDA)
+        trainer = Trainer([replace(run, seed=seed) for seed in range(replicas)], data)
+        trainer.step()
+        fake.reset()
+        trainer.step()
+    own = Counter({key: n for key, n in fake.launches.items() if key[1] != "optimiser"})
+    return {
+        "launches": own.total(),
+        "bytes": sum(n for key, n in fake.moved.items() if key[1] != "optimiser"),
+        "waits": dict(fake.waits),
+        "most": [f"{n} {operation} {place}" for (operation, place), n in own.most_common(40 if places else 0)],
+    }
+
+
+def attempt(function: Any, *args: Any) -> Any:
+    """The result, or what was raised as text."""
+    try:
+        return function(*args)
+    except Exception as error:
+        return f"{type(error).__name__}: {error}"
+
+
+def main(places: bool) -> None:
+    """Print everything."""
+    fake = FakeCuda()
+    found: dict[str, dict[str, Any]] = {"steps": {}, "thin": {}, "operations": {}}
+    for replicas in (1, 5):
+        for mask in (None, "gmm"):
+            run = config(thin=False, mask=mask)
+            found["steps"][f"{replicas} {mask or 'plain'}"] = attempt(step, fake, run, replicas, places)
+    kinds: list[dict[str, Any]] = [{"mask": mask} for mask in MASKS]
+    kinds += [{"mask": "manhattan", "placement": placement} for placement in PLACEMENTS]
+    kinds += [{"mask": "gmm", "placement": "bias_logits", "mask_options": {"positive": True, "components": 1}}]
+    for options in kinds:
+        for replicas in (1, 2):
+            label = " ".join([str(replicas), *(str(value) for value in options.values())])
+            found["thin"][label] = attempt(step, fake, config(thin=True, **options), replicas, places)
+    for name, case in CASES.items():
+        if not case.by_value:
+            with fake:
+                results = attempt(case.results, CUDA, torch.float32)
+            fault = results if isinstance(results, str) else None
+            if fault is None and any(result.device != torch.device("cuda:0") for result in results):
+                fault = f"results are on {[str(result.device) for result in results]}"
+            found["operations"][name] = fault
+    print(json.dumps(found))
+
+
+if __name__ == "__main__":
+    main("--places" in sys.argv)

@@ -1,0 +1,51 @@
+"""What a GPU would refuse or wait for, found without one: see ``fakecuda``."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import pytest
+from fakecuda.process import missing, survey
+
+#: Kernel launches of an eager step of the paper's ViT with a mask, by number of replicas, without the optimiser's.
+LAUNCHES = {1: 600, 5: 700}
+#: Bytes that a masked step may move, as a multiple of R plain ones.
+BYTES = 1.3
+
+
+@pytest.fixture(scope="module")
+def found() -> Any:
+    if lacking := missing():
+        (pytest.fail if os.environ.get("CI") else pytest.skip)(f"CUDA cannot be pretended without {lacking}")
+    return survey()
+
+
+def test_every_operation_keeps_to_the_device_of_its_inputs(found: Any) -> None:
+    """Forward and backward; all but those that decide by values."""
+    assert len(found["operations"]) > 100
+    assert {name: fault for name, fault in found["operations"].items() if fault is not None} == {}
+
+
+def test_every_mask_and_placement_trains(found: Any) -> None:
+    """Alone and stacked."""
+    assert {label: step for label, step in found["thin"].items() if isinstance(step, str)} == {}
+
+
+@pytest.mark.parametrize("part", ["steps", "thin"])
+def test_a_step_never_waits_for_the_device(found: Any, part: str) -> None:
+    """With every mask and placement, alone and stacked."""
+    waits = {label: step["waits"] for label, step in found[part].items() if not isinstance(step, str)}
+    assert {label: places for label, places in waits.items() if places} == {}
+
+
+@pytest.mark.parametrize("replicas", LAUNCHES)
+def test_a_masked_step_launches_few_kernels(found: Any, replicas: int) -> None:
+    assert found["steps"][f"{replicas} gmm"]["launches"] <= LAUNCHES[replicas]
+
+
+@pytest.mark.parametrize("replicas", LAUNCHES)
+def test_a_masked_step_moves_hardly_more_than_plain_ones(found: Any, replicas: int) -> None:
+    """1.3 of the bytes of as many plain steps, one after the other."""
+    bytes_of = {label: step["bytes"] for label, step in found["steps"].items()}
+    assert bytes_of[f"{replicas} gmm"] <= BYTES * replicas * bytes_of["1 plain"]

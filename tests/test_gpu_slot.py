@@ -1,0 +1,98 @@
+"""A short stay on a GPU, rehearsed on the CPU: ended in time, and killed in the middle of a study."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from training import BASE
+
+from retconv.results import Store
+
+TREE = Path(__file__).parents[1]
+STAGES = ("facts", "smoke", "tests", "bench attention", "bench retention", "bench operator", "bench train")
+
+
+def slot(folder: Path, *skip: str) -> list[str]:
+    """The command, with a study of two runs: one of a moment, one that takes long enough to be killed."""
+    model = {"name": "retconv_vit_tiny", "options": {"patch_size": 4, "embed_dim": 16, "depth": 1, "num_heads": 2}}
+    base = BASE | {"data": {"name": "digits", "validation": 0.8}, "model": model}
+    (folder / "base.yaml").write_text(yaml.safe_dump(base), encoding="utf-8")
+    arms = {"short": {"schedule.epochs": 2}, "long": {"schedule.epochs": 60}}
+    (folder / "two.yaml").write_text(yaml.safe_dump({"recipe": "base.yaml", "arms": arms}), encoding="utf-8")
+    command = [sys.executable, str(TREE / "scripts/gpu_slot"), "--toy", "--device", "cpu", "--budget", "300"]
+    command += ["--out", str(folder / "out"), "--root", str(folder / "runs"), "--study", str(folder / "two.yaml")]
+    return command + [word for stage in skip for word in ("--skip", stage)]
+
+
+def summary(folder: Path) -> dict[str, Any]:
+    return json.loads((folder / "out/summary.json").read_text(encoding="utf-8"))["stages"]
+
+
+def finished(root: Path) -> dict[str, bytes]:
+    return {path.parent.name: path.read_bytes() for path in root.glob("*/result.json")}
+
+
+def taken_home(folder: Path) -> list[Path]:
+    return [path for path in (folder / "out").rglob("*") if path.is_file()]
+
+
+def test_a_slot_runs_its_stages_and_a_kill_loses_no_finished_run(tmp_path: Path) -> None:
+    """Killed once a run is finished and packed; the next slot goes on, and its archives hold both runs."""
+    environment = os.environ | {"RETCONV_COMMIT": "planted", "OMP_NUM_THREADS": "1"}
+    first = subprocess.Popen(slot(tmp_path, *STAGES[3:5], STAGES[6]), env=environment, stdout=subprocess.DEVNULL)
+    archives = tmp_path / "out/archives"
+    while first.poll() is None and not any(archives.glob("*.zip")):
+        time.sleep(0.05)
+    first.kill()
+    first.wait()
+    before, stages = finished(tmp_path / "runs"), summary(tmp_path)
+    log = (tmp_path / "out/slot.log").read_text(encoding="utf-8")
+    assert {stages[name]["status"] for name in (*STAGES[:3], STAGES[5])} == {"done"}, log
+    assert stages["facts"]["found"]["float32_tflops"] > 0
+    assert stages["smoke"]["found"]["faults"] == {}
+    assert before
+    assert set(before) <= set(merged(archives, tmp_path / "home"))
+
+    done = subprocess.run(slot(tmp_path, *STAGES), env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert [facts["status"] for facts in summary(tmp_path).values()] == ["done", "done"]
+    after = finished(tmp_path / "runs")
+    assert after == after | before
+    assert len(after) == 2
+    assert merged(archives, tmp_path / "home") == after
+    frame = Store(tmp_path / "home").provenance()
+    assert set(frame["commit"]) == {"planted"}
+    assert len(taken_home(tmp_path)) <= 8
+    assert max(path.stat().st_size for path in taken_home(tmp_path)) <= 16 << 20
+
+
+def merged(archives: Path, root: Path) -> dict[str, bytes]:
+    """The finished runs after merging."""
+    command = [sys.executable, "-m", "retconv.results", "merge", *map(str, archives.glob("*.zip")), "--root", str(root)]
+    subprocess.run(command, check=True, cwd=TREE)
+    return finished(root)
+
+
+def test_a_stage_that_fails_or_overruns_stops_no_other(tmp_path: Path) -> None:
+    """With no time for anything, and a study that is not there: all is noted, and the log says why."""
+    command = [*slot(tmp_path, *STAGES[1:]), "--study", "nowhere"]
+    command[command.index("--budget") + 1] = "25"
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    stages = summary(tmp_path)
+    assert list(stages) == ["facts", f"study {tmp_path / 'two.yaml'}", "study nowhere", "pack"]
+    assert stages["facts"]["status"] == "too long"
+
+
+@pytest.mark.parametrize("wrong", ["--skip=nothing", "--budget=soon"])
+def test_what_a_slot_cannot_use_is_refused(tmp_path: Path, wrong: str) -> None:
+    done = subprocess.run([*slot(tmp_path), wrong], capture_output=True, text=True)
+    assert done.returncode == 2
+    assert "choose from" in done.stderr or "invalid float" in done.stderr
