@@ -21,7 +21,7 @@ MODULES = {
 }
 #: A part imports only from parts of lower rank, and from itself.
 PARTS = (
-    ("grid",),
+    ("precision", "grid"),
     ("kernels",),
     ("convert",),
     ("masks",),

@@ -11,7 +11,7 @@ from torch import Tensor
 from retconv.convert import kernel_to_mask
 from retconv.convert.shapes import check_kernel, check_mask
 from retconv.grid import Grid
-from retconv.kernels.parameters import check
+from retconv.kernels.parameters import check, is_readable
 from retconv.masks import Mask, RetNetMask
 
 #: A mask module, a kernel ``(heads, 2 n_1 − 1, …)`` or a mask tensor ``(heads, length, length)``.
@@ -82,15 +82,15 @@ class Source:
         """The logarithm of the mask, neutral at 0; an entry of 0 gives −∞, through which no gradient flows.
 
         Raises:
-            ValueError: If an entry is negative.
+            ValueError: If an entry is negative; where values are not to be looked at, it gives NaN instead.
         """
         values = self.values
         rule = "must not be negative: a negative weight has no logarithm (law 10), use multiply_logits"
-        check(values, "bias_logits: the mask", values >= 0, rule)
-        positive = values > 0
+        if is_readable(values):
+            check(values, "bias_logits: the mask", ~(values < 0), rule)
+        hidden = values == 0
         # log(0) would be right, but its gradient, 1/0 · 0, is NaN: such entries leave the graph.
-        log = torch.where(positive, torch.where(positive, values, torch.ones_like(values)).log(), -torch.inf)
-        return self._of(log, 0.0)
+        return self._of(values.masked_fill(hidden, 1.0).log().masked_fill(hidden, -torch.inf), 0.0)
 
     @property
     def _tensor(self) -> Tensor:
