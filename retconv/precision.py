@@ -23,7 +23,7 @@ def autocast_dtype(device: torch.device) -> torch.dtype | None:
 
 
 def entering(x: Tensor) -> Tensor:
-    """An input as a product of matrices reads it: in autocast's dtype if that is on, unless it is float64 or no float."""
+    """An input as a product of matrices reads it: in autocast's dtype where that is on, but for float64 and int."""
     dtype = autocast_dtype(x.device)
     return x if dtype is None or not x.is_floating_point() or x.dtype == torch.float64 else x.to(dtype)
 

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from retconv.precision import entering
+
 #: Elements to which parameters are aligned, 16 bytes and more: fast products want their operands to begin there.
 _ALIGNED = 16
 
@@ -46,11 +48,10 @@ class Pack:
         """A matrix like this one, cut into parameters ``(R, …)``; differentiable, with one concatenation backward."""
         return self._cut(matrix, (len(matrix),))
 
-    def read(self, device: str) -> dict[str, Tensor]:
-        """The parameters as a forward pass on that kind of device reads them, ``(…)`` where there is a single model."""
+    def read(self) -> dict[str, Tensor]:
+        """The parameters as a forward pass reads them, ``(…)`` where there is a single model."""
         # One cast for all, where autocast would cast each parameter by itself.
-        cast = self.product and self.matrix.dtype == torch.float32 and torch.is_autocast_enabled(device)
-        matrix = self.matrix.to(torch.get_autocast_dtype(device)) if cast else self.matrix
+        matrix = entering(self.matrix) if self.product else self.matrix
         return self._cut(matrix, (len(matrix),) if len(matrix) > 1 else ())
 
     def _cut(self, matrix: Tensor, lead: tuple[int, ...]) -> dict[str, Tensor]:

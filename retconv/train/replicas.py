@@ -21,8 +21,8 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from retconv.train.given import mask_groups, settings, taking
 from retconv.train.packed import pack
 
-#: Modules whose parameters autocast reads in its own dtype.
-_PRODUCTS = (nn.Linear, nn.Conv2d)
+#: Modules whose parameters autocast reads in its own dtype; a convolution of a stack needs them as its input is.
+_PRODUCTS = nn.Linear
 
 
 class Replicas(nn.Module):
@@ -97,7 +97,7 @@ class Replicas(nn.Module):
         Returns:
             ``(R, batch, classes)``.
         """
-        state = self._state(x.device.type)
+        state = self._state()
         if self._paths:
             if draws is None:
                 scale = x.new_ones(self.count, self.draws, 1)
@@ -123,11 +123,11 @@ class Replicas(nn.Module):
         """Without the axis of replicas where there is only one."""
         return x if self.count > 1 else x[0]
 
-    def _state(self, device: str) -> dict[str, Tensor]:
+    def _state(self) -> dict[str, Tensor]:
         """What a forward pass reads, by name: parameters, buffers, and values of all masks."""
         state: dict[str, Tensor] = {}
         for one in self.packs:
-            state |= one.read(device)
+            state |= one.read()
         fixed = [(n, p) for n, p in self.model.named_parameters() if n not in state]
         state |= {name: self._first(value) for name, value in [*fixed, *self.model.named_buffers()]}
         for group in self._groups:

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, distributed
 from torch.nn import functional as F
 
+from retconv.train.auto_precision import chosen
 from retconv.train.config import Config
 from retconv.train.optimise import clip_each, follows_rate_tensor
-from retconv.train.precision import chosen
 from retconv.train.replicas import Replicas
 
 #: Steps before a step is captured as a CUDA graph: libraries choose their methods and allocate in them.
