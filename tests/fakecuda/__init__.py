@@ -63,6 +63,8 @@ class FakeCuda(TorchDispatchMode):
         generator = kwargs.get("generator")
         if on_cuda and generator is not None and generator.device.type != "cuda":
             raise RuntimeError(f"{name} on cuda got a generator of {generator.device}")
+        if SHAPED_BY_VALUES.match(name) or (name.startswith("aten.index") and _selects(args[1])):
+            self.waits[f"{name} {_place()}"] += 1
         with self.fake:
             out = func(*args, **kwargs)
         after = _tensors(out)
@@ -70,8 +72,6 @@ class FakeCuda(TorchDispatchMode):
             tensor.asked = name.split(".")[1]  # type: ignore[attr-defined]
         if name in ("aten._to_copy.default", "aten.copy_.default"):
             out = self._copied(name, args, kwargs, before, after, out)
-        if SHAPED_BY_VALUES.match(name) or (name.startswith("aten.index") and _selects(args[1])):
-            self.waits[f"{name} {_place()}"] += 1
         self._count(func, name, before, after)
         return out
 
