@@ -21,6 +21,16 @@ def found() -> Any:
     return survey()
 
 
+def test_planted_faults_are_found(found: Any) -> None:
+    """A product and a sum are two launches, which read four matrices of 64×64 float32 and write two; views are none."""
+    planted = found["planted"]
+    assert planted.pop("counted") == {"launches": 2, "bytes": 6 * 64 * 64 * 4, "waits": {}}
+    assert "devices" in planted.pop("two devices")
+    assert "got a generator of cpu" in planted.pop("generator")
+    assert planted.pop("not waiting") == 0
+    assert [name for name, waits in planted.items() if not waits] == []
+
+
 def test_every_operation_keeps_to_the_device_of_its_inputs(found: Any) -> None:
     """Forward and backward; all but those that decide by values."""
     assert len(found["operations"]) > 100

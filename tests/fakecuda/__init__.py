@@ -66,6 +66,8 @@ class FakeCuda(TorchDispatchMode):
         if name.startswith("aten._fused_adam"):  # in place, and without a rule for fake tensors
             self._count(func, name, before, [])
             return None
+        if SHAPED_BY_VALUES.match(name) or (name.startswith("aten.index") and _selects(args[1])):
+            self.waits[f"{name} {_place()}"] += 1
         with self.fake:
             out = func(*args, **kwargs)
         after = _tensors(out)
@@ -73,8 +75,6 @@ class FakeCuda(TorchDispatchMode):
             tensor.asked = name.split(".")[1]  # type: ignore[attr-defined]
         if name in ("aten._to_copy.default", "aten.copy_.default"):
             out = self._copied(name, args, kwargs, before, after, out)
-        if SHAPED_BY_VALUES.match(name) or (name.startswith("aten.index") and _selects(args[1])):
-            self.waits[f"{name} {_place()}"] += 1
         self._count(func, name, before, after)
         return out
 
