@@ -10,7 +10,6 @@ from __future__ import annotations
 import copy
 import warnings
 from collections.abc import Callable, Collection, Sequence
-from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -110,8 +109,9 @@ class Replicas(nn.Module):
         if self.count == 1:
             # Without vmap, every fused operation of a single model stays available.
             return functional_call(self._template, state, (x if shared else x[0],))[None]
-        # The CPU's fused attention has no rule for a batch of models; its decomposition has.
-        with sdpa_kernel(SDPBackend.MATH) if x.device.type == "cpu" else nullcontext(), warnings.catch_warnings():
+        # The CPU's fused attention has no rule for a batch of models, cuDNN's none for a learnt bias.
+        fused = [] if x.device.type == "cpu" else [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION]
+        with sdpa_kernel([*fused, SDPBackend.MATH]), warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="There is a performance drop")
             call = torch.vmap(self._call, in_dims=(0, None if shared else 0), randomness="different")
             return call(state, x)
