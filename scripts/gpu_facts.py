@@ -13,8 +13,6 @@ from importlib.metadata import PackageNotFoundError, version
 
 import torch
 
-from retconv.bench.timing import synchronised
-
 PACKAGES = ("torch", "torchvision", "timm", "triton", "numpy", "pandas", "pytest", "hypothesis", "scikit-learn")
 
 
@@ -27,10 +25,12 @@ def _version(name: str) -> str | None:
 
 def _best(run: Callable[[], object], device: torch.device) -> float:
     """Seconds of the fastest of five, after one to warm up."""
-    timed, seconds = synchronised(run, device), []
+    seconds = []
     for _ in range(6):
         start = time.perf_counter()
-        timed()
+        run()
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
         seconds.append(time.perf_counter() - start)
     return min(seconds[1:])
 

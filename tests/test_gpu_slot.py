@@ -14,7 +14,7 @@ import pytest
 import yaml
 from training import BASE
 
-from retconv.results import Store
+from retconv.results import Store, merge
 
 TREE = Path(__file__).parents[1]
 STAGES = ("facts", "smoke", "tests", "bench attention", "bench retention", "bench operator", "bench train")
@@ -25,7 +25,7 @@ def slot(folder: Path, *skip: str) -> list[str]:
     model = {"name": "retconv_vit_tiny", "options": {"patch_size": 4, "embed_dim": 16, "depth": 1, "num_heads": 2}}
     base = BASE | {"data": {"name": "digits", "validation": 0.8}, "model": model}
     (folder / "base.yaml").write_text(yaml.safe_dump(base), encoding="utf-8")
-    arms = {"short": {"schedule.epochs": 2}, "long": {"schedule.epochs": 60}}
+    arms = {"short": {"schedule.epochs": 2}, "long": {"schedule.epochs": 30}}
     (folder / "two.yaml").write_text(yaml.safe_dump({"recipe": "base.yaml", "arms": arms}), encoding="utf-8")
     command = [sys.executable, str(TREE / "scripts/gpu_slot"), "--toy", "--device", "cpu", "--budget", "600"]
     command += ["--out", str(folder / "out"), "--root", str(folder / "runs"), "--study", str(folder / "two.yaml")]
@@ -76,8 +76,7 @@ def test_a_slot_runs_its_stages_and_a_kill_loses_no_finished_run(tmp_path: Path)
 
 def merged(archives: Path, root: Path) -> dict[str, bytes]:
     """The finished runs after merging."""
-    command = [sys.executable, "-m", "retconv.results", "merge", *map(str, archives.glob("*.zip")), "--root", str(root)]
-    subprocess.run(command, check=True, cwd=TREE)
+    merge(archives.glob("*.zip"), root)
     return finished(root)
 
 

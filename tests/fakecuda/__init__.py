@@ -66,7 +66,7 @@ class FakeCuda(TorchDispatchMode):
         if name.startswith("aten._fused_adam"):  # in place, and without a rule for fake tensors
             self._count(func, name, before, [])
             return None
-        if SHAPED_BY_VALUES.match(name) or (name.startswith("aten.index") and _selects(args[1])):
+        if SHAPED_BY_VALUES.match(name) or (name.startswith("aten.index") and _counts(args)):
             self.waits[f"{name} {_place()}"] += 1
         with self.fake:
             out = func(*args, **kwargs)
@@ -112,8 +112,10 @@ def _tensors(tree: Any) -> list[Tensor]:
     return [leaf for leaf in tree_leaves(tree) if isinstance(leaf, Tensor)]
 
 
-def _selects(index: Any) -> bool:
-    return any(t.dtype in (torch.bool, torch.uint8) for t in _tensors(index))
+def _counts(args: Any) -> bool:
+    """Whether an index is a mask whose ones have to be counted: not where a number of the host fills them."""
+    fills = len(args) > 2 and args[2].numel() == 1 and not args[2].is_cuda
+    return not fills and any(t.dtype in (torch.bool, torch.uint8) for t in _tensors(args[1]))
 
 
 def _place() -> str:
