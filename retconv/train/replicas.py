@@ -107,7 +107,8 @@ class Replicas(nn.Module):
             return functional_call(self._template, state, (x if shared else x[0],))[None]
         # The CPU's fused attention has no rule for a batch of models; its decomposition has.
         with sdpa_kernel(SDPBackend.MATH) if x.device.type == "cpu" else nullcontext(), warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message="There is a performance drop")
+            if not torch.compiler.is_compiling():  # it would cut its graph here, and does not warn
+                warnings.filterwarnings("ignore", message="There is a performance drop")
             call = torch.vmap(self._call, in_dims=(0, None if shared else 0), randomness="different")
             return call(state, x)
 
