@@ -27,7 +27,7 @@ def slot(folder: Path, *skip: str) -> list[str]:
     (folder / "base.yaml").write_text(yaml.safe_dump(base), encoding="utf-8")
     arms = {"short": {"schedule.epochs": 2}, "long": {"schedule.epochs": 60}}
     (folder / "two.yaml").write_text(yaml.safe_dump({"recipe": "base.yaml", "arms": arms}), encoding="utf-8")
-    command = [sys.executable, str(TREE / "scripts/gpu_slot"), "--toy", "--device", "cpu", "--budget", "300"]
+    command = [sys.executable, str(TREE / "scripts/gpu_slot"), "--toy", "--device", "cpu", "--budget", "600"]
     command += ["--out", str(folder / "out"), "--root", str(folder / "runs"), "--study", str(folder / "two.yaml")]
     return command + [word for stage in skip for word in ("--skip", stage)]
 

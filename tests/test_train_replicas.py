@@ -19,8 +19,8 @@ from retconv.checks import relative_error, tolerance
 from retconv.train import Config, Replicas, Trainer, TrainError, train
 from retconv.train.batches import Batches
 from retconv.train.config import ModelConfig, OptimConfig
-from retconv.train.optimise import clip_each, undecayed
 from retconv.train.given import GivenDropPath
+from retconv.train.optimise import clip_each, undecayed
 
 SMALL = {"patch_size": 4, "embed_dim": 16, "depth": 2, "num_heads": 2, "drop_path_rate": 0.3, "mask": "gmm"}
 MASKED = tiny(model=ModelConfig("retconv_vit_tiny", SMALL))

@@ -12,11 +12,10 @@ from compare import assert_close, assert_exact
 from training import few_digits, tiny
 
 from retconv.checks import relative_error
-from retconv.train import Replicas, Trainer
-from retconv.train import precision as precisions
+from retconv.train import Replicas, Trainer, auto_precision
+from retconv.train.auto_precision import chosen
 from retconv.train.config import ModelConfig, OptimConfig
 from retconv.train.packed import Pack
-from retconv.train.precision import chosen
 
 SMALL = {"patch_size": 4, "embed_dim": 16, "depth": 2, "num_heads": 2, "drop_path_rate": 0.3}
 
@@ -102,8 +101,9 @@ def test_the_compiled_step_gives_the_weights_of_the_eager_step(seeds: tuple[int,
 def test_precision_auto_is_the_faster_one(monkeypatch) -> None:
     cpu = torch.device("cpu")
     for half, wanted in ((0.5, "bfloat16"), (0.99, "float32"), (90.0, "float32")):
-        precisions._faster.cache_clear()
-        monkeypatch.setattr(precisions, "_seconds", lambda dtype, half=half: half if dtype == torch.bfloat16 else 1.0)
+        auto_precision._faster.cache_clear()
+        seconds = {torch.float32: 1.0, torch.bfloat16: half}
+        monkeypatch.setattr(auto_precision, "_seconds", seconds.get)
         assert chosen("auto", cpu) == wanted
-    precisions._faster.cache_clear()
+    auto_precision._faster.cache_clear()
     assert chosen("bfloat16", cpu) == "bfloat16"

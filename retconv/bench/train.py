@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from functools import cache, partial
 from multiprocessing import get_context
@@ -14,25 +14,16 @@ import click
 import numpy as np
 import pandas as pd
 import torch
-from timm.data.mixup import mixup_target
-from timm.loss import SoftTargetCrossEntropy
-from torch import Tensor, nn
-from torch.utils.data import DataLoader, TensorDataset
-from torchvision.transforms import v2
 
 from retconv.bench.cli import out_option, report, rounds_option, threads_option
-from retconv.bench.loop import HandWritten
+from retconv.bench.peers_train import HandWritten, Loaded
 from retconv.bench.timing import keep_pages, progress, race, synchronised
 from retconv.data import Dataset
 from retconv.models import SMALL_MODELS
 from retconv.models.count import count
 from retconv.models.small import OTHERS
 from retconv.train import Config, Trainer, load, parse
-from retconv.train.build import build_model
-from retconv.train.config import OptimConfig
-from retconv.train.optimise import make_optimiser
 from retconv.train.parse import override
-from retconv.train.replicas import Replicas
 
 PEER = "DataLoader, torchvision v2"
 LOOP = "hand-written loop"
@@ -76,7 +67,7 @@ def bench(
     for model, mask in progress([(m, k) for m in models for k in masks], "bench train"):
         config = _config({"model.name": model, "model.options.mask": _mask(mask)}, batch, device)
         trainers = {r: Trainer([config] * r, data) for r in sorted({1, *replicas})}
-        peer = Peer(config, data)
+        peer = Loaded(config, data)
         contenders: dict[str, Callable[[], object]] = {
             f"{r} replica{'s' * (r > 1)}": synchronised(t.step, device) for r, t in trainers.items()
         }
@@ -183,56 +174,8 @@ def _rates(table: pd.DataFrame, trainer: Trainer, batch: int) -> pd.DataFrame:
     return table.assign(
         images_per_second=batch * table["replicas"] / seconds,
         gflops=work / seconds / 1e9,
-        utilisation=work / seconds / _peak(trainer.half, trainer.device),
+        utilisation=work / seconds / _peak(trainer.precision, trainer.device),
     )
-
-
-class Peer:
-    """The same model and optimiser, fed by a plain ``DataLoader`` that transforms sample by sample."""
-
-    def __init__(self, config: Config, data: Dataset) -> None:
-        self.device = data.train_images.device
-        self.config = config
-        self.replicas = Replicas([build_model(config, data)]).to(self.device)
-        self.model: nn.Module = self.replicas
-        self.optimiser = make_optimiser(OptimConfig(), self.replicas)
-        self.loss = SoftTargetCrossEntropy()
-        self.transform = v2.Compose(
-            [
-                v2.RandomCrop(32, padding=4),
-                v2.RandomHorizontalFlip(),
-                v2.TrivialAugmentWide(),
-                v2.ToDtype(torch.float32, scale=True),
-                v2.Normalize(data.mean, data.std),
-                v2.RandomErasing(0.25),
-            ]
-        )
-        rows = TensorDataset(data.train_images.cpu(), data.train_labels.cpu())
-        self.loader = DataLoader(rows, config.batch_size, shuffle=True, drop_last=True, collate_fn=self._collate)
-        self.batches = self._forever()
-
-    def _collate(self, samples: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
-        images, labels = zip(*samples, strict=True)
-        return torch.stack([self.transform(image) for image in images]), torch.stack(labels)
-
-    def _forever(self) -> Iterator[tuple[Tensor, Tensor]]:
-        while True:
-            yield from self.loader
-
-    def batch(self) -> tuple[Tensor, Tensor]:
-        """The next batch, on the device."""
-        images, labels = next(self.batches)
-        return images.to(self.device), mixup_target(labels.to(self.device), 10, smoothing=0.1)
-
-    def step(self) -> None:
-        """One training step."""
-        self.model.train()
-        images, targets = self.batch()
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "bfloat16"):
-            logits = self.model(images)
-        self.optimiser.zero_grad(set_to_none=True)
-        self.loss(logits[0].float(), targets).backward()
-        self.optimiser.step()
 
 
 def _config(chosen: dict[str, Any], batch: int, device: torch.device) -> Config:
@@ -258,10 +201,10 @@ def _data_seconds(run: Callable[[], object], times: int = 5) -> float:
     return (time.perf_counter() - start) / times
 
 
-def _peak(half: bool, device: torch.device) -> float:
+def _peak(precision: str, device: torch.device) -> float:
     """Floating-point operations per second of a large matrix product."""
     size = 8192 if device.type == "cuda" else 1024
-    a, b = (torch.randn(size, size, device=device, dtype=torch.bfloat16 if half else torch.float32) for _ in range(2))
+    a, b = (torch.randn(size, size, device=device, dtype=getattr(torch, precision)) for _ in range(2))
     return 2 * size**3 / min(_data_seconds(synchronised(lambda: a @ b, device), 1) for _ in range(3))
 
 

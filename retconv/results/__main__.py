@@ -2,33 +2,85 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
 
+from retconv.results.merging import merge
+from retconv.results.packing import pack
 from retconv.results.store import Store
+from retconv.train import TrainError
+from retconv.train.cli import SETTINGS, Refusal
 from retconv.train.files import write_whole
 
-_HELP = """Read stored runs back as one table.
+_HELP = """Read stored runs back as one table, and carry them from one machine to another.
+
+Without a command, show.
 
 \b
 Examples:
   python -m retconv.results                                test results of all finished runs below runs/
   python -m retconv.results --what metrics --out all.csv   every epoch of every run, with its options
-  python -m retconv.results --what kernels --out kernels.csv
-  python -m retconv.results --what provenance              where and with what each run was trained
+  python -m retconv.results pack --out archives            all runs as archives of at most 15 MiB
+  python -m retconv.results merge archives/*.zip           put what they hold among the runs below runs/
+"""
+_SHOW = """Read stored runs back as one table.
+
+\b
+Examples:
+  python -m retconv.results show                           test results of all finished runs below runs/
+  python -m retconv.results show --what metrics --out all.csv   every epoch of every run, with its options
+  python -m retconv.results show --what kernels --out kernels.csv
+  python -m retconv.results show --what provenance         where and with what each run was trained
+"""
+_PACK = """Pack all runs into few archives, each below a size limit.
+
+Of a finished run its configuration, result, metrics, provenance and last kernels; of an unfinished one its newest
+checkpoint instead of a result, cut over archives where it is larger than one. Finished runs come first. What is left
+out is named.
+
+\b
+Examples:
+  python -m retconv.results pack --out archives
+  python -m retconv.results pack --out archives --archives 8 --replace      at most 8, instead of those there
+"""
+_MERGE = """Merge the runs of archives into those below a folder.
+
+All of every archive is checked before anything is written: where its members stand, that they parse without running
+code, and that each run is the one that its name says. Of each run the newest step wins; a finished run goes before an
+unfinished one, and is never replaced. The same command again completes one that was killed.
+
+\b
+Example:
+  python -m retconv.results merge archives/*.zip --root runs
 """
 
 
-@click.command(
-    help=_HELP, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110, "show_default": True}
-)
-@click.option("--root", type=click.Path(path_type=Path), default=Path("runs"), help="Folder of all runs.")
+class _Group(click.Group):
+    """Without the name of a command, ``show``."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        named = args and args[0] in (*self.commands, "-h", "--help")
+        return super().parse_args(ctx, args if named else ["show", *args])
+
+
+root_option = click.option("--root", type=click.Path(path_type=Path), default=Path("runs"), help="Folder of all runs.")
+
+
+@click.group(cls=_Group, help=_HELP, context_settings=SETTINGS)
+def main() -> None:
+    """Read stored runs back, and carry them."""
+
+
+@main.command(help=_SHOW)
+@root_option
 @click.option(
     "--what", type=click.Choice(("frame", "metrics", "kernels", "provenance")), default="frame", help="Which table."
 )
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Write it whole to this CSV file.")
-def main(root: Path, what: str, out: Path | None) -> None:
+def show(root: Path, what: str, out: Path | None) -> None:
     """Read stored runs back as one table."""
     store = Store(root)
     for folder in store.damaged():
@@ -38,6 +90,42 @@ def main(root: Path, what: str, out: Path | None) -> None:
         write_whole(out, lambda file: file.write(table.to_csv(index=False).encode()))
     varying = [c for c in table if c == "run" or table[c].map(str).nunique() > 1 or "." not in c]
     click.echo(table[varying].to_string(index=False, max_rows=40) if len(table) else f"no runs below {root}")
+
+
+@main.command("pack", help=_PACK, epilog="Exit codes: 0 packed; 1 runs are left out, or nothing could be written.")
+@root_option
+@click.option("--out", type=click.Path(file_okay=False, path_type=Path), required=True, help="Folder of the archives.")
+@click.option("--limit-mib", type=click.FloatRange(0.0625), default=15.0, help="Largest archive, in MiB.")
+@click.option("--archives", type=click.IntRange(1), help="Most archives; unfinished runs are left out first.")
+@click.option("--weights", is_flag=True, help="Include the weights of finished runs.")
+@click.option("--replace", is_flag=True, help="Remove the archives of earlier sets from the folder afterwards.")
+def pack_command(root: Path, out: Path, limit_mib: float, archives: int | None, weights: bool, replace: bool) -> None:
+    """Pack all runs into few archives."""
+    try:
+        packed = pack(root, out, int(limit_mib * 2**20), weights=weights, most=archives, replace=replace)
+    except TrainError as error:
+        raise click.ClickException(str(error)) from error
+    for path in packed.archives:
+        click.echo(f"{path}  {path.stat().st_size / 2**20:.1f} MiB")
+    for name, fault in packed.left_out.items():
+        click.echo(f"left out: {name}: {fault}", err=True)
+    click.echo(f"{len(packed.finished)} finished and {len(packed.unfinished)} unfinished runs packed")
+    sys.exit(bool(packed.left_out))
+
+
+@main.command("merge", help=_MERGE, epilog="Exit codes: 0 all merged; 1 something is not whole; 2 refused.")
+@click.argument("archives", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@root_option
+def merge_command(archives: Sequence[Path], root: Path) -> None:
+    """Merge the runs of archives."""
+    try:
+        merged = merge(archives, root)
+    except TrainError as error:
+        raise Refusal(str(error)) from error
+    for fault in merged.faults:
+        click.echo(fault, err=True)
+    click.echo(f"{len(merged.taken)} runs merged into {root}, {len(merged.kept)} that were there kept")
+    sys.exit(bool(merged.faults))
 
 
 if __name__ == "__main__":

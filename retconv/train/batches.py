@@ -12,6 +12,7 @@ from torch import Tensor
 
 from retconv.data import Dataset
 from retconv.data.augment import Augment, Draw, Mixing, soft_targets
+from retconv.data.augment.augment import sent
 from retconv.train.build import augmentation
 from retconv.train.config import Config
 from retconv.train.randomness import derive, generator
@@ -41,14 +42,8 @@ class _Epoch:
         """The same choices on the training device, all on their way at once."""
         if device.type == "cpu":
             return self
-        return _Epoch(*(_pinned(getattr(self, field.name)).to(device, non_blocking=True) for field in fields(self)))
-
-
-def _pinned(values: Tensor | Draw) -> Tensor | Draw:
-    """In memory from which a copy to a device does not hold the host up."""
-    if isinstance(values, Draw):
-        return Draw(*(getattr(values, field.name).pin_memory() for field in fields(values)))
-    return values.pin_memory()
+        order, share, boxes, paths = (sent(x, device) for x in (self.order, self.share, self.boxes, self.paths))
+        return _Epoch(order, self.augment.to(device), share, boxes, paths)
 
 
 class Batches:

@@ -16,7 +16,6 @@ from retconv.train.config import OptimConfig, ScheduleConfig
 from retconv.train.packed import Pack
 from retconv.train.replicas import Replicas
 
-
 #: What an optimiser keeps of a matrix that is one number for all replicas.
 _SHARED = ("step",)
 
@@ -25,8 +24,9 @@ def undecayed(model: nn.Module, config: OptimConfig) -> set[str]:
     """Names of the parameters of a single model without weight decay, as ``optim`` asks for it.
 
     By default all vectors (norms, biases, scales) and masks: decay pulls towards 0. A Gaussian with σ = 0 and α = 0 is
-    no mask at all, so decay on a mask is a prior against it; norms and biases have no scale that decay could regularise.
-    Names that the model itself lists with ``no_weight_decay``, such as timm's position embeddings, are left out too.
+    no mask at all, so decay on a mask is a prior against it; norms and biases have no scale that decay could
+    regularise. Names that the model itself lists with ``no_weight_decay``, such as timm's position embeddings, are left
+    out too.
     """
     if config.decay_all:
         return set()
@@ -115,11 +115,8 @@ def optimiser_state(optimiser: torch.optim.Optimizer, replicas: Replicas) -> dic
     state: dict[str, dict[str, Tensor]] = {}
     for pack in replicas.packs:
         for key, value in optimiser.state.get(pack.matrix, {}).items():
-            if key in _SHARED:
-                parts = dict.fromkeys(pack.shapes, value.expand(replicas.count))
-            else:
-                parts = pack.columns(value)
-            for name, part in parts.items():
+            shared = dict.fromkeys(pack.shapes, value.expand(replicas.count)) if key in _SHARED else None
+            for name, part in (shared or pack.columns(value)).items():
                 state.setdefault(name, {})[key] = part
     return state
 

@@ -1,7 +1,7 @@
 """Parameters of stacked models as a few matrices, a row for each model.
 
-A small model has hundreds of small parameters. Held in one matrix they are cast, clipped, updated, averaged and saved in
-one operation each, and their gradients arrive as one.
+A small model has hundreds of small parameters. Held in one matrix they are cast, clipped, updated and checked in one
+operation each, and their gradients arrive as one.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+
+from retconv.precision import entering
 
 #: Elements to which parameters are aligned, 16 bytes and more: fast products want their operands to begin there.
 _ALIGNED = 16
@@ -37,7 +39,7 @@ class Pack:
     def of(cls, stacked: Mapping[str, Tensor], apart: bool = False, product: bool = False) -> Pack:
         """Pack parameters ``(R, …)`` of one dtype; what would put others out of alignment comes last."""
         names = sorted(stacked, key=lambda name: stacked[name][0].numel() % _ALIGNED != 0)
-        rows = torch.cat([stacked[name].detach().flatten(1) for name in names], dim=1)
+        rows = torch.cat([stacked[name].detach().reshape(len(stacked[name]), -1) for name in names], dim=1)
         rest = -rows.shape[1] % _ALIGNED
         matrix = torch.cat([rows, rows.new_zeros(len(rows), rest)], dim=1)
         return cls(matrix.requires_grad_(), {name: stacked[name].shape[1:] for name in names}, apart, product)
@@ -46,11 +48,10 @@ class Pack:
         """A matrix like this one, cut into parameters ``(R, …)``; differentiable, with one concatenation backward."""
         return self._cut(matrix, (len(matrix),))
 
-    def read(self, device: str) -> dict[str, Tensor]:
-        """The parameters as a forward pass on that kind of device reads them, ``(…)`` where there is a single model."""
+    def read(self) -> dict[str, Tensor]:
+        """The parameters as a forward pass reads them, ``(…)`` where there is a single model."""
         # One cast for all, where autocast would cast each parameter by itself.
-        cast = self.product and self.matrix.dtype == torch.float32 and torch.is_autocast_enabled(device)
-        matrix = self.matrix.to(torch.get_autocast_dtype(device)) if cast else self.matrix
+        matrix = entering(self.matrix) if self.product else self.matrix
         return self._cut(matrix, (len(matrix),) if len(matrix) > 1 else ())
 
     def _cut(self, matrix: Tensor, lead: tuple[int, ...]) -> dict[str, Tensor]:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import copy
 import warnings
 from collections.abc import Callable, Collection, Sequence
-from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -21,8 +20,8 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from retconv.train.given import mask_groups, settings, taking
 from retconv.train.packed import pack
 
-#: Modules whose parameters autocast reads in its own dtype.
-_PRODUCTS = (nn.Linear, nn.Conv2d)
+#: Modules whose parameters autocast reads in its own dtype; a convolution of a stack needs them as its input is.
+_PRODUCTS = nn.Linear
 
 
 class Replicas(nn.Module):
@@ -60,7 +59,8 @@ class Replicas(nn.Module):
             if name not in learnt:
                 fixed = name in parameters
                 _put(self.model, name, nn.Parameter(value.detach(), requires_grad=False) if fixed else value)
-        products = {f"{n}.{p}" for n, m in self.model.named_modules() if isinstance(m, _PRODUCTS) for p in m._parameters}
+        linear = [(name, m) for name, m in self.model.named_modules() if isinstance(m, _PRODUCTS)]
+        products = {f"{name}.{leaf}" for name, m in linear for leaf in m._parameters}
         self.packs = pack({name: parameters[name] for name in learnt}, apart, products)
         self._tie()
 
@@ -96,17 +96,22 @@ class Replicas(nn.Module):
         Returns:
             ``(R, batch, classes)``.
         """
-        state = self._state(x.device.type)
-        if draws is not None and self._paths:
-            scale = (draws >= self._dropped) / (1 - self._dropped)
-            state |= {f"{path}.scale": one for path, one in zip(self._paths, self._first(scale).unbind(-2), strict=True)}
+        state = self._state()
+        if self._paths:
+            if draws is None:
+                scale = x.new_ones(self.count, self.draws, 1)
+            else:
+                scale = (draws >= self._dropped) / (1 - self._dropped)
+            each = self._first(scale).unbind(-2)
+            state |= {f"{path}.scale": one for path, one in zip(self._paths, each, strict=True)}
         shared = x.ndim == 4
         self._template.train(self.training)
         if self.count == 1:
             # Without vmap, every fused operation of a single model stays available.
             return functional_call(self._template, state, (x if shared else x[0],))[None]
-        # The CPU's fused attention has no rule for a batch of models; its decomposition has.
-        with sdpa_kernel(SDPBackend.MATH) if x.device.type == "cpu" else nullcontext(), warnings.catch_warnings():
+        # The CPU's fused attention has no rule for a batch of models, cuDNN's none for a learnt bias.
+        fused = [] if x.device.type == "cpu" else [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION]
+        with sdpa_kernel([*fused, SDPBackend.MATH]), warnings.catch_warnings():
             if not torch.compiler.is_compiling():  # it would cut its graph here, and does not warn
                 warnings.filterwarnings("ignore", message="There is a performance drop")
             call = torch.vmap(self._call, in_dims=(0, None if shared else 0), randomness="different")
@@ -119,11 +124,11 @@ class Replicas(nn.Module):
         """Without the axis of replicas where there is only one."""
         return x if self.count > 1 else x[0]
 
-    def _state(self, device: str) -> dict[str, Tensor]:
+    def _state(self) -> dict[str, Tensor]:
         """What a forward pass reads, by name: parameters, buffers, and values of all masks."""
         state: dict[str, Tensor] = {}
         for one in self.packs:
-            state |= one.read(device)
+            state |= one.read()
         fixed = [(n, p) for n, p in self.model.named_parameters() if n not in state]
         state |= {name: self._first(value) for name, value in [*fixed, *self.model.named_buffers()]}
         for group in self._groups:

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, distributed
 from torch.nn import functional as F
 
+from retconv.train.auto_precision import chosen
 from retconv.train.config import Config
 from retconv.train.optimise import clip_each, follows_rate_tensor
-from retconv.train.precision import chosen
 from retconv.train.replicas import Replicas
 
 #: Steps before a step is captured as a CUDA graph: libraries choose their methods and allocate in them.
@@ -72,13 +72,14 @@ class Step:
 
     Attributes:
         tally: What steps add up.
+        precision: ``"float32"`` or ``"bfloat16"``, also where the configuration leaves it to the device.
         evaluate: ``logits_of`` the replicas, compiled like the step.
     """
 
     def __init__(self, replicas: Replicas, optimiser: torch.optim.Optimizer, config: Config, world: int) -> None:
         self.replicas, self.optimiser, self.world = replicas, optimiser, world
         self.device = replicas.packs[0].matrix.device
-        self.half = chosen(config.precision, self.device) == "bfloat16"
+        self.precision = chosen(config.precision, self.device)
         self.clip = config.optim.clip
         self.tally = Tally.of(replicas.count, self.device)
         self._losses = torch.compile(self.losses, dynamic=False) if config.compile else self.losses
@@ -92,7 +93,7 @@ class Step:
 
     def logits_of(self, replicas: Replicas, images: Tensor, draws: Tensor | None = None) -> Tensor:
         """Logits of every replica in the chosen precision, float32 ``(R, batch, classes)``."""
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.half):
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bfloat16"):
             return replicas(images, draws).float()
 
     def losses(self, images: Tensor, targets: Tensor, draws: Tensor) -> tuple[Tensor, Tensor]:
@@ -140,7 +141,7 @@ class Step:
         except RuntimeError as error:
             self._capturable = False
             reason = str(error).partition("\n")[0]
-            warnings.warn(f"a training step was not captured as a CUDA graph and is launched op by op: {reason}", stacklevel=2)
+            warnings.warn(f"a training step is launched op by op, not captured as a CUDA graph: {reason}", stacklevel=2)
             return
         self._graph = graph
         graph.replay()

@@ -54,6 +54,8 @@ class Trainer:
         steps: Steps in an epoch.
         total: Steps in all.
         done: Steps taken.
+        tally: What steps add up.
+        precision: Of the forward pass.
     """
 
     def __init__(self, configs: Sequence[Config], data: Dataset, rank: int = 0, world: int = 1) -> None:
@@ -75,7 +77,7 @@ class Trainer:
         self.best_epoch = torch.zeros(len(self.configs), dtype=torch.long)
         self.done = 0
         self._step = Step(self.replicas, self.optimiser, self.config, world)
-        self.tally = self._step.tally
+        self.tally, self.precision = self._step.tally, self._step.precision
         self.rates.set(0)
 
     def _sums(self) -> tuple[Tensor, Tensor]:

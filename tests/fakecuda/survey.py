@@ -64,10 +64,35 @@ def attempt(function: Any, *args: Any) -> Any:
         return f"{type(error).__name__}: {error}"
 
 
+def planted(fake: FakeCuda) -> dict[str, Any]:
+    """What is found of faults that are there, and counts that are known."""
+    with fake:
+        a, here = torch.ones(64, 64).to(CUDA), torch.ones(64)
+        fake.reset()
+        (a @ a + a).T[0]
+        counted = {"launches": fake.launches.total(), "bytes": fake.moved.total(), "waits": dict(fake.waits)}
+        found = {"counted": counted, "two devices": attempt(lambda: a + here)}
+        found["generator"] = attempt(lambda: torch.rand(3, device=CUDA, generator=torch.Generator()))
+        waits: dict[str, Any] = {
+            "item": lambda: a[0, 0].item(),
+            "tolist": lambda: a.tolist(),
+            "to cpu": lambda: a.cpu(),
+            "from cpu": lambda: here.to(CUDA),
+            "nonzero": lambda: a[a > 0],
+            "equal": lambda: torch.equal(a, a),
+            "not waiting": lambda: here.to(CUDA, non_blocking=True).sum(),
+        }
+        for name, run in waits.items():
+            fake.reset()
+            attempt(run)
+            found[name] = sum(fake.waits.values())
+    return found
+
+
 def main(places: bool) -> None:
     """Print everything."""
     fake = FakeCuda()
-    found: dict[str, dict[str, Any]] = {"steps": {}, "thin": {}, "operations": {}}
+    found: dict[str, dict[str, Any]] = {"planted": planted(fake), "steps": {}, "thin": {}, "operations": {}}
     for replicas in (1, 5):
         for mask in (None, "gmm"):
             run = config(thin=False, mask=mask)

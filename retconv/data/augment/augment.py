@@ -47,8 +47,13 @@ class Draw:
 
     def to(self, device: torch.device) -> Draw:
         """The draws where images are augmented; the host keeps the operations, which it is to launch."""
-        moved = {field.name: getattr(self, field.name).to(device, non_blocking=True) for field in fields(self)}
-        return Draw(**moved | {"operations": self.operations, "magnitudes": self.magnitudes})
+        top, left, flip, boxes = (sent(x, device) for x in (self.top, self.left, self.flip, self.boxes))
+        return Draw(top, left, flip, self.operations, self.magnitudes, boxes)
+
+
+def sent(values: Tensor, device: torch.device) -> Tensor:
+    """Values of the host on a device, without holding the host up: from pinned memory, where that matters."""
+    return (values.pin_memory() if device.type == "cuda" else values).to(device, non_blocking=True)
 
 
 @dataclass(frozen=True)

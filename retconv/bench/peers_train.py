@@ -1,12 +1,20 @@
-"""What our trainer is measured against: a plain training loop of a small ViT, written by hand and by the book."""
+"""What our trainer is measured against: plain loops, one written by hand, one fed by a ``DataLoader``."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
+from timm.data.mixup import mixup_target
+from timm.loss import SoftTargetCrossEntropy
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.data import DataLoader, TensorDataset
+from torchvision.transforms import v2
 
 from retconv.data import Dataset
+from retconv.train.build import build_model
+from retconv.train.config import Config
 
 #: Cells along each side of the image.
 _CELLS = 8
@@ -74,4 +82,51 @@ class HandWritten:
         loss = F.cross_entropy(logits.float(), self.data.train_labels[rows].long(), label_smoothing=0.1)
         self.optimiser.zero_grad()
         loss.backward()
+        self.optimiser.step()
+
+
+class Loaded:
+    """The same model and optimiser, fed by a plain ``DataLoader`` that transforms sample by sample."""
+
+    def __init__(self, config: Config, data: Dataset) -> None:
+        self.device = data.train_images.device
+        self.config = config
+        self.model = build_model(config, data).to(self.device)
+        self.optimiser = torch.optim.AdamW(self.model.parameters(), lr=1e-3, weight_decay=0.05, fused=True)
+        self.loss = SoftTargetCrossEntropy()
+        self.transform = v2.Compose(
+            [
+                v2.RandomCrop(32, padding=4),
+                v2.RandomHorizontalFlip(),
+                v2.TrivialAugmentWide(),
+                v2.ToDtype(torch.float32, scale=True),
+                v2.Normalize(data.mean, data.std),
+                v2.RandomErasing(0.25),
+            ]
+        )
+        rows = TensorDataset(data.train_images.cpu(), data.train_labels.cpu())
+        self.loader = DataLoader(rows, config.batch_size, shuffle=True, drop_last=True, collate_fn=self._collate)
+        self.batches = self._forever()
+
+    def _collate(self, samples: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+        images, labels = zip(*samples, strict=True)
+        return torch.stack([self.transform(image) for image in images]), torch.stack(labels)
+
+    def _forever(self) -> Iterator[tuple[Tensor, Tensor]]:
+        while True:
+            yield from self.loader
+
+    def batch(self) -> tuple[Tensor, Tensor]:
+        """The next batch, on the device."""
+        images, labels = next(self.batches)
+        return images.to(self.device), mixup_target(labels.to(self.device), 10, smoothing=0.1)
+
+    def step(self) -> None:
+        """One training step."""
+        self.model.train()
+        images, targets = self.batch()
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "bfloat16"):
+            logits = self.model(images)
+        self.optimiser.zero_grad(set_to_none=True)
+        self.loss(logits.float(), targets).backward()
         self.optimiser.step()

@@ -1,0 +1,216 @@
+"""Runs as few archives, each below a size limit, to be carried from one machine to another and merged there.
+
+An archive is a zip of members ``<run>/<file>`` with the files of ``RunFolder``: of a finished run its configuration,
+result, metrics, provenance and last kernels, and its weights on request; of an unfinished one its newest good
+checkpoint instead of a result. A file that is larger than an archive may be is cut into parts ``<file>.part-1-of-3``.
+The archive's comment names the set that it belongs to and its place in it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import re
+import zipfile
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from retconv.results.store import Store
+from retconv.train import RunFolder, TrainError, checkpoint
+from retconv.train.files import make_folder, write_whole
+
+#: Of an archive's own end record and comment, in bytes.
+_RESERVED = 512
+#: Of a part's own entries, in bytes.
+_ENTRIES = 4096
+_NAME = re.compile(r"runs-([0-9a-f]{12})-\d+-of-\d+\.zip")
+
+Members = dict[str, bytes]
+
+
+@dataclass
+class Packed:
+    """What ``pack`` did.
+
+    Attributes:
+        archives: The files, those with finished runs first.
+        finished: Names of the finished runs in them.
+        unfinished: Names of the runs in them that go on from a checkpoint.
+        left_out: Why, by the name of each run that is not in them.
+    """
+
+    archives: list[Path] = field(default_factory=list)
+    finished: list[str] = field(default_factory=list)
+    unfinished: list[str] = field(default_factory=list)
+    left_out: dict[str, str] = field(default_factory=dict)
+
+
+def pack(
+    root: str | Path,
+    out: str | Path,
+    limit: int,
+    *,
+    weights: bool = False,
+    most: int | None = None,
+    replace: bool = False,
+) -> Packed:
+    """Pack all runs below a folder.
+
+    The same runs give the same bytes. Archives are written whole; an earlier set is removed once all are there.
+
+    Args:
+        root: Folder of the runs.
+        out: Folder of the archives.
+        limit: Bytes that an archive may have, at least 64 KiB.
+        weights: Include the weights of finished runs.
+        most: Archives that there may be; unfinished runs that do not fit are left out, those least far first.
+        replace: Remove the archives of earlier sets from ``out`` afterwards.
+
+    Raises:
+        ValueError: If the limit is too small.
+        TrainError: If ``out`` holds another set and ``replace`` is not set, finished runs do not fit ``most`` archives,
+            or the disk is full.
+    """
+    if limit < 2**16:
+        raise ValueError(f"an archive of {limit} bytes is too small: the limit must be at least {2**16} bytes")
+    out = Path(out)
+    earlier = [path for path in out.glob("runs-*.zip") if _NAME.fullmatch(path.name)]
+    packed = Packed()
+    finished: list[tuple[str, Members]] = []
+    unfinished: list[tuple[str, Members]] = []
+    for run in Store(root).runs():
+        try:
+            members = _members(run, weights)
+        except (TrainError, OSError) as error:  # a run that is being trained may remove a file that is about to be read
+            packed.left_out[run.path.name] = str(error)
+            continue
+        (finished if run.finished else unfinished).append((run.path.name, members))
+    unfinished.sort(key=lambda named: -_step(named[1]))
+    while True:
+        archives = _fill([members for _, members in (*finished, *unfinished)], limit)
+        if most is None or len(archives) <= most:
+            break
+        if not unfinished:
+            raise TrainError(
+                f"the finished runs of {root} need {len(archives)} archives of {limit} bytes, not {most}: allow more "
+                "or larger ones, or leave out --weights"
+            )
+        name, _ = unfinished.pop()
+        packed.left_out[name] = f"does not fit {most} archives of {limit} bytes"
+    packed.finished, packed.unfinished = [name for name, _ in finished], [name for name, _ in unfinished]
+    together = hashlib.sha256()
+    for archive in archives:
+        for name, content in archive.items():
+            together.update(f"{name} {hashlib.sha256(content).hexdigest()}\n".encode())
+    label = together.hexdigest()[:12]
+    stale = [path for path in earlier if f"-{label}-" not in path.name]
+    if stale and not replace:
+        raise TrainError(
+            f"{out} holds archives of another set, such as {stale[0].name}: choose another --out, or add --replace"
+        )
+    make_folder(out)
+    for i, archive in enumerate(archives, 1):
+        content = zipped(archive, {"set": label, "archive": i, "of": len(archives)})
+        path = out / f"runs-{label}-{i}-of-{len(archives)}.zip"
+        write_whole(path, lambda file, content=content: file.write(content))  # type: ignore[misc]
+        packed.archives.append(path)
+    for path in stale if archives else ():
+        path.unlink()
+    return packed
+
+
+def zipped(members: Members, comment: dict[str, object] | None = None) -> bytes:
+    """A zip archive that depends on its members alone, not on when it is made."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for name, content in members.items():
+            info = zipfile.ZipInfo(name)  # of 1980
+            # Floating-point numbers hardly shrink, and text does.
+            info.compress_type = zipfile.ZIP_STORED if ".pt" in name else zipfile.ZIP_DEFLATED
+            info.external_attr = 0o644 << 16
+            archive.writestr(info, content)
+        archive.comment = json.dumps(comment).encode() if comment else b""
+    return buffer.getvalue()
+
+
+def _members(run: RunFolder, weights: bool) -> Members:
+    """The files of a run that are worth carrying, by the name that they have in an archive."""
+    finished = run.finished
+    found: list[Path] = [run.path / name for name in ("config.yaml", "provenance.jsonl", "metrics.jsonl")]
+    found += sorted((run.path / "kernels").glob("epoch-*.npz"))[-1:]
+    if finished:
+        found += [run.path / "weights.pt"] * weights + [run.path / "result.json"]
+    else:
+        found.append(_checkpoint(run))
+    members = {}
+    for path in found:
+        if path.is_file():
+            content = path.read_bytes()
+            if path.suffix == ".jsonl":  # a line may be torn, or in the middle of being written
+                content = b"".join(line for line in content.splitlines(keepends=True) if _whole(line))
+            members[f"{run.path.name}/{path.relative_to(run.path)}"] = content
+    return members
+
+
+def _checkpoint(run: RunFolder) -> Path:
+    """The newest checkpoint that can be read.
+
+    Raises:
+        TrainError: If there is none.
+    """
+    fault = "it has no checkpoint yet"
+    for step in reversed(checkpoint.saved_steps(run.path)):
+        try:
+            checkpoint.load(run.path, step, run.config.as_dict())
+        except TrainError as error:
+            fault = str(error)
+        else:
+            return run.path / f"checkpoint-{step:09d}.pt"
+    raise TrainError(f"nothing of it can go on elsewhere: {fault}")
+
+
+def _whole(line: bytes) -> bool:
+    try:
+        return line.endswith(b"\n") and isinstance(json.loads(line), dict)
+    except ValueError:
+        return False
+
+
+def _step(members: Members) -> int:
+    return max(int(match[1]) for match in map(re.compile(r".*checkpoint-(\d+)\.pt").fullmatch, members) if match)
+
+
+def _fill(runs: Iterable[Members], limit: int) -> list[Members]:
+    """Archives by first fit: a run goes together where there is room, of a larger one weights apart, in parts."""
+    archives: list[Members] = []
+    free: list[int] = []
+
+    def put(members: Members) -> None:
+        size = len(zipped(members))
+        place = next((i for i, room in enumerate(free) if room >= size), len(free))
+        if place == len(free):
+            archives.append({})
+            free.append(limit - _RESERVED)
+        archives[place] |= members
+        free[place] -= size
+
+    room = limit - _RESERVED
+    for members in runs:
+        if len(zipped(members)) <= room:
+            put(members)
+            continue
+        large = {name: content for name, content in members.items() if name.endswith(".pt")}
+        put({name: content for name, content in members.items() if name not in large})
+        for name, content in large.items():
+            fits = len(zipped({name: content})) <= room
+            for part, piece in [(name, content)] if fits else _cut(name, content, room - _ENTRIES):
+                put({part: piece})
+    return archives
+
+
+def _cut(name: str, content: bytes, size: int) -> list[tuple[str, bytes]]:
+    """A file as parts of at most ``size`` bytes."""
+    count = -(-len(content) // size)
+    return [(f"{name}.part-{i + 1}-of-{count}", content[i * size : (i + 1) * size]) for i in range(count)]
