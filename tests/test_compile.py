@@ -1,4 +1,4 @@
-"""What is compiled is one graph: ``fullgraph`` refuses any break, and the graph's numbers are those of eager execution."""
+"""What is compiled is one graph, as ``fullgraph`` refuses any break, with the numbers of eager execution."""
 
 from collections.abc import Callable
 from typing import Any
