@@ -16,14 +16,14 @@ from torch import Tensor
 
 
 def autocast_dtype(device: torch.device) -> torch.dtype | None:
-    """The dtype of autocast on a device, None where it is off or does not exist."""
+    """The dtype of autocast on a device, None where it is off."""
     kind = device.type
-    on = torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)
-    return torch.get_autocast_dtype(kind) if on else None
+    # Tensors without values know no autocast; asking whether a device does would break a compiled graph in torch 2.11.
+    return torch.get_autocast_dtype(kind) if kind != "meta" and torch.is_autocast_enabled(kind) else None
 
 
 def entering(x: Tensor) -> Tensor:
-    """An input as a product of matrices reads it: in autocast's dtype where that is on, but for float64 and int."""
+    """An input as a product of matrices reads it: in autocast's dtype if that is on, float64 as it is."""
     dtype = autocast_dtype(x.device)
     return x if dtype is None or not x.is_floating_point() or x.dtype == torch.float64 else x.to(dtype)
 

@@ -42,13 +42,20 @@ class Case:
     roundings: int = 1
     by_value: bool = False
 
-    def results(self, device: torch.device, dtype: torch.dtype, rounded: torch.dtype | None = None) -> list[Tensor]:
+    def results(
+        self,
+        device: torch.device,
+        dtype: torch.dtype,
+        rounded: torch.dtype | None = None,
+        autocast: torch.dtype | None = None,
+    ) -> list[Tensor]:
         """Output, then the gradients in every tensor and parameter given; first rounded to another dtype if asked."""
         given: list[Any] = [copy.deepcopy(x).to(rounded or dtype).to(device, dtype) for x in self.given]
         leaves: list[Tensor] = []
         for x in given:
             leaves += list(x.parameters()) if isinstance(x, nn.Module) else [x.requires_grad_()]
-        out = self.run(*given)
+        with torch.autocast(device.type, autocast, enabled=autocast is not None):
+            out = self.run(*given)
         if not out.requires_grad:
             return [out]
         upstream = normal(99, *out.shape).to(rounded or dtype).to(device, out.dtype)
@@ -57,9 +64,13 @@ class Case:
 
     def check(self, device: torch.device, dtype: torch.dtype) -> None:
         """On a device and in a precision it is what it is on the CPU in float64 from the same, rounded inputs."""
+        self.compare(self.results(device, dtype), device, dtype)
+
+    def compare(self, found: list[Tensor], device: torch.device, dtype: torch.dtype) -> None:
+        """Results of inputs that were rounded to a dtype are exact within its budget."""
         exact = self.results(torch.device("cpu"), torch.float64, rounded=dtype)
         budget = tolerance(dtype) * (1 if dtype.itemsize > 2 else self.roundings)
-        for i, (actual, expected) in enumerate(zip(self.results(device, dtype), exact, strict=True)):
+        for i, (actual, expected) in enumerate(zip(found, exact, strict=True)):
             assert actual.device.type == device.type
             error = relative_error(actual.cpu(), expected)
             assert error <= budget, f"{f'gradient {i}' if i else 'output'}: error {error:.2e} above {budget:.2e}"

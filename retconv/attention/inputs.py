@@ -27,12 +27,14 @@ class Source:
         kernel: ``(heads, 2 n_1 − 1, …, 2 n_D − 1)``, or None.
         tensor: ``(heads, length, length)``, or None.
         neutral: What rows and columns of prefix tokens hold.
+        handed_in: Whether it was given as values, not by a module, which may learn them.
     """
 
     grid: Grid
     kernel: Tensor | None
     tensor: Tensor | None
     neutral: float = 1.0
+    handed_in: bool = False
 
     @classmethod
     def read(cls, mask: MaskLike, grid: Grid, heads: int) -> Source:
@@ -46,10 +48,10 @@ class Source:
             source = cls(grid, mask.kernel(grid), None) if gathers else cls(grid, None, mask(grid))
         elif mask.ndim == 3 and tuple(mask.shape[1:]) == (grid.length, grid.length):
             check_mask(mask, grid)
-            source = cls(grid, None, mask)
+            source = cls(grid, None, mask, handed_in=not mask.requires_grad)
         else:
             check_kernel(mask, grid)
-            source = cls(grid, mask, None)
+            source = cls(grid, mask, None, handed_in=not mask.requires_grad)
         if source.heads not in (1, heads):
             raise ValueError(
                 f"the mask has {source.heads} heads, the queries {heads}: give one mask for each head, or 1"
@@ -82,11 +84,11 @@ class Source:
         """The logarithm of the mask, neutral at 0; an entry of 0 gives −∞, through which no gradient flows.
 
         Raises:
-            ValueError: If an entry is negative; where values are not to be looked at, it gives NaN instead.
+            ValueError: If an entry is negative; where what is learnt is not to be looked at, it gives NaN instead.
         """
         values = self.values
         rule = "must not be negative: a negative weight has no logarithm (law 10), use multiply_logits"
-        if is_readable(values):
+        if self.handed_in or is_readable(values):
             check(values, "bias_logits: the mask", ~(values < 0), rule)
         hidden = values == 0
         # log(0) would be right, but its gradient, 1/0 · 0, is NaN: such entries leave the graph.

@@ -8,6 +8,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
+from retconv.convert import kernel_to_mask
 from retconv.convert.shapes import check_kernel
 from retconv.grid import Grid
 from retconv.kernels import Separable
@@ -26,7 +27,6 @@ Method = Literal["dense", "direct", "fft", "toeplitz", "separable", "recursive"]
 METHODS: tuple[str, ...] = get_args(Method)
 
 _PRODUCTS: dict[str, Callable[[Tensor, Grid], Callable[[Tensor], Tensor]]] = {
-    "dense": DenseProduct,
     "direct": DirectProduct,
     "fft": FFTProduct,
     "toeplitz": ToeplitzProduct,
@@ -93,7 +93,7 @@ class MaskOperator:
         Raises:
             DenseLimitError: If it would exceed the memory limit.
         """
-        return DenseProduct(self.kernel, self.grid).mask
+        return kernel_to_mask(self.kernel, self.grid)
 
     def choose(self, x: Tensor) -> str:
         """The name of the method that ``op @ x`` uses.
@@ -181,6 +181,8 @@ class MaskOperator:
             return SeparableProduct(factors, self.grid)
         if self.factors is not None and self.factors.gamma is not None and method == "recursive":
             return RecursiveProduct(self.factors.gamma, self.grid, self.factors.causal, dtype)
+        if method == "dense":
+            return DenseProduct(self.kernel.to(torch.promote_types(dtype, torch.float32)), self.grid, dtype)
         return _PRODUCTS[method](self.kernel.to(dtype), self.grid)
 
 

@@ -13,10 +13,16 @@ _CONV = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
 
 
 class DenseProduct:
-    """``M @ x`` with the dense mask: the reference, and the fastest on small grids."""
+    """``M @ x`` with the dense mask: the reference, and the fastest on small grids.
 
-    def __init__(self, kernel: Tensor, grid: Grid) -> None:
-        self.mask = kernel_to_mask(kernel, grid)
+    Args:
+        kernel: ``(heads, 2 n_1 − 1, …, 2 n_D − 1)``.
+        grid: The grid.
+        dtype: Of the product, to which the mask is cast: the kernel's gradient is summed in the kernel's own.
+    """
+
+    def __init__(self, kernel: Tensor, grid: Grid, dtype: torch.dtype) -> None:
+        self.mask = kernel_to_mask(kernel, grid).to(dtype)
 
     def __call__(self, x: Tensor) -> Tensor:
         """Apply to ``x`` ``(heads, N, columns)``."""

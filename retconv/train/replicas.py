@@ -112,7 +112,8 @@ class Replicas(nn.Module):
         # The CPU's fused attention has no rule for a batch of models, cuDNN's none for a learnt bias.
         fused = [] if x.device.type == "cpu" else [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION]
         with sdpa_kernel([*fused, SDPBackend.MATH]), warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message="There is a performance drop")
+            if not torch.compiler.is_compiling():  # it would cut its graph here, and does not warn
+                warnings.filterwarnings("ignore", message="There is a performance drop")
             call = torch.vmap(self._call, in_dims=(0, None if shared else 0), randomness="different")
             return call(state, x)
 
