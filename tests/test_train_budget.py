@@ -135,7 +135,9 @@ def test_a_signal_to_a_command_saves_a_checkpoint_first(tmp_path: Path) -> None:
 
 def study(folder: Path, base: dict, **values) -> Path:
     (folder / "base.yaml").write_text(yaml.safe_dump(base), encoding="utf-8")
-    (folder / "study.yaml").write_text(yaml.safe_dump({"recipe": "base.yaml", **values}), encoding="utf-8")
+    (folder / "study.yaml").write_text(
+        yaml.safe_dump({"recipe": "base.yaml", **values}, sort_keys=False), encoding="utf-8"
+    )
     return folder / "study.yaml"
 
 
