@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from unittest import mock
 
 import click
 import yaml
@@ -29,6 +31,11 @@ def study_that_diverges() -> None:
         command(str(file), "--root", str(folder / "runs"))()
 
 
+def sweep_without_joblib() -> None:
+    with tempfile.TemporaryDirectory() as folder, mock.patch.dict(sys.modules, {"joblib": None}):
+        command("digits", "--engine", "loky", "--root", folder)()
+
+
 TABLES: dict[str, dict[str, Error]] = {
     "sweep": {
         "no file": (lambda: load_study("no.yaml"), ValueError, "no study file no.yaml"),
@@ -37,6 +44,22 @@ TABLES: dict[str, dict[str, Error]] = {
             ValueError,
             "(?s)no option engin; did you mean .engine.*workers must be at least 1.*grid.seed must be a list of values",
         ),
+        "priority": (
+            lambda: parse_study({"recipe": "smoke", "arms": {"plain": {}}, "priority": ["plane"]}),
+            ValueError,
+            "priority: 'plane' is no arm of the study; did you mean 'plain'",
+        ),
+        "priority that is no list": (
+            lambda: parse_study({"recipe": "smoke", "priority": "plain"}),
+            ValueError,
+            "priority must be a list of arms, got 'plain'",
+        ),
+        "stack": (
+            lambda: parse_study({"recipe": "smoke", "stack": -1}),
+            ValueError,
+            "stack must be at least 0, got -1",
+        ),
+        "engine that is not installed": (sweep_without_joblib, click.ClickException, "engine loky needs joblib"),
         "command without study": (command(), click.ClickException, "which study"),
         "command with a wrong study": (command("no.yaml"), click.ClickException, "no study file no.yaml"),
         "command with a failing run": (study_that_diverges, click.ClickException, "is not finite at step 2"),

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import tempfile
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from unittest import mock
 
 import click
 import filelock
@@ -20,7 +22,7 @@ from retconv.train.__main__ import main
 from retconv.train.checkpoint import load as load_checkpoint
 from retconv.train.checkpoint import save
 from retconv.train.config import DataConfig, ModelConfig, OptimConfig, ScheduleConfig
-from retconv.train.files import append_line, write_whole
+from retconv.train.files import append_line, sync, write_whole
 from retconv.train.parse import mapping, override
 
 
@@ -77,6 +79,31 @@ def forms_that_differ() -> None:
 def no_folder_below_a_file(folder: Path) -> None:
     (folder / "file").touch()
     run(tiny(), folder / "file")
+
+
+def run_without_weights(folder: Path) -> None:
+    run = RunFolder(folder, tiny())
+    run.path.mkdir()
+    (run.path / "result.json").write_text("{}", encoding="utf-8")
+    run.weights()
+
+
+def disk_that_fails(folder: Path) -> None:
+    append_line(folder / "lines", "{}", sync=False)
+    with mock.patch("os.fsync", side_effect=OSError(errno.EIO, "I/O error")):
+        sync(folder / "lines")
+
+
+def step_that_fails(folder: Path, weight: float = 0.0) -> None:
+    def spoil(trainer: Trainer) -> None:
+        trainer.parameters[0].data.fill_(weight)
+        trainer.step = mock.Mock(side_effect=RuntimeError("out of order"))  # type: ignore[method-assign]
+
+    train(tiny(), folder, data=few_digits(), device="cpu", progress=False, on_step=spoil)
+
+
+def step_that_fails_of_divergence(folder: Path) -> None:
+    step_that_fails(folder, float("inf"))
 
 
 def command(*arguments: str) -> Callable[[], object]:
@@ -164,7 +191,7 @@ TABLES: dict[str, dict[str, Error]] = {
         "diverged": (
             in_folder(partial(run, diverging)),
             RuntimeError,
-            "loss of seed 0 is not finite at step 2 .*no checkpoint yet; lower optim.lr",
+            "training diverged: .* seed 0 is not finite at step 2 .*no checkpoint yet; lower optim.lr",
         ),
         "claimed": (in_folder(run_that_is_claimed), RuntimeError, "another process is training run"),
         "no folder": (
@@ -188,6 +215,18 @@ TABLES: dict[str, dict[str, Error]] = {
             click.ClickException,
             "batch_size 5000 is more than",
         ),
+        "without weights": (
+            in_folder(run_without_weights),
+            RuntimeError,
+            "was merged without its weights: merge an archive packed with --weights, or remove the folder",
+        ),
+        "diverged in a step": (
+            in_folder(step_that_fails_of_divergence),
+            RuntimeError,
+            "training diverged: the loss or a weight of seed 0 is not finite at step 1",
+        ),
+        "step that fails": (in_folder(step_that_fails), RuntimeError, "^out of order$"),
+        "sync": (in_folder(disk_that_fails), RuntimeError, "cannot write .* to disk: I/O error. Make room"),
         "unfinished": (in_folder(lambda folder: RunFolder(folder, tiny()).weights()), RuntimeError, "is not finished"),
         "write": (
             in_folder(lambda folder: write_whole(folder / "no" / "file", lambda out: None)),

@@ -25,13 +25,16 @@ def raise_statements() -> set[tuple[str, int, int]]:
 
 
 def frames(call: Callable[[], object]) -> Iterator[tuple[str, int]]:
-    """Where, inside the package, a call raised."""
+    """Where, inside the package, a call raised, the errors included that its error was raised from."""
     try:
         call()
     except Exception as error:
-        for frame in traceback.extract_tb(error.__traceback__):
-            if Path(frame.filename).is_relative_to(PACKAGE) and frame.lineno:
-                yield str(Path(frame.filename).relative_to(PACKAGE)), frame.lineno
+        cause: BaseException | None = error
+        while cause is not None:
+            for frame in traceback.extract_tb(cause.__traceback__):
+                if Path(frame.filename).is_relative_to(PACKAGE) and frame.lineno:
+                    yield str(Path(frame.filename).relative_to(PACKAGE)), frame.lineno
+            cause = cause.__cause__
 
 
 def test_every_raise_of_the_package_is_in_the_table() -> None:

@@ -17,7 +17,6 @@ import yaml
 from carried import MASKED, MIB, source_runs
 from training import tiny
 
-from retconv.results import archive as reading
 from retconv.results import merge, pack
 from retconv.results.packing import zipped
 from retconv.train import TrainError
@@ -144,17 +143,3 @@ def test_a_symbolic_link_and_a_truncated_archive_are_refused(source: Path, tmp_p
         with pytest.raises(TrainError, match=fault):
             merge([path], tmp_path / "runs")
     assert not (tmp_path / "runs").exists()
-
-
-def test_what_unfolds_to_more_than_there_is_room_for_is_refused(
-    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Kernels that deflate to little."""
-    members, comment = members_of(pack(source, tmp_path / "out", MIB).archives[0])
-    monkeypatch.setitem(reading._LARGEST, ".npz", 2**16)
-    bad = tmp_path / "bad.zip"
-    bad.write_bytes(
-        zipped({n: zipped({"a.npy": bytes(2**20)}) if ".npz" in n else c for n, c in members.items()}, comment)
-    )
-    with pytest.raises(TrainError, match="unfolds to 1048576 bytes"):
-        merge([bad], tmp_path / "runs")

@@ -82,11 +82,14 @@ def pack(
     unfinished: list[tuple[str, Members]] = []
     for run in Store(root).runs():
         try:
-            members = _members(run, weights)
-        except (TrainError, OSError) as error:  # a run that is being trained may remove a file that is about to be read
-            packed.left_out[run.path.name] = str(error)
+            last, fault = (run.path / "result.json", "") if run.finished else _checkpoint(run)
+            members = _members(run, last, weights) if last else {}
+        except OSError as error:  # a run that is being trained may remove a file that is about to be read
+            last, fault = None, str(error)
+        if last is None:
+            packed.left_out[run.path.name] = f"nothing of it can go on elsewhere: {fault}"
             continue
-        (finished if run.finished else unfinished).append((run.path.name, members))
+        (finished if last.name == "result.json" else unfinished).append((run.path.name, members))
     unfinished.sort(key=lambda named: -_step(named[1]))
     while True:
         archives = _fill([members for _, members in (*finished, *unfinished)], limit)
@@ -135,15 +138,11 @@ def zipped(members: Members, comment: dict[str, object] | None = None) -> bytes:
     return buffer.getvalue()
 
 
-def _members(run: RunFolder, weights: bool) -> Members:
+def _members(run: RunFolder, last: Path, weights: bool) -> Members:
     """The files of a run that are worth carrying, by the name that they have in an archive."""
-    finished = run.finished
-    found: list[Path] = [run.path / name for name in ("config.yaml", "provenance.jsonl", "metrics.jsonl")]
+    found = [run.path / name for name in ("config.yaml", "provenance.jsonl", "metrics.jsonl")]
     found += sorted((run.path / "kernels").glob("epoch-*.npz"))[-1:]
-    if finished:
-        found += [run.path / "weights.pt"] * weights + [run.path / "result.json"]
-    else:
-        found.append(_checkpoint(run))
+    found += [run.path / "weights.pt"] * weights + [last]
     members = {}
     for path in found:
         if path.is_file():
@@ -154,12 +153,8 @@ def _members(run: RunFolder, weights: bool) -> Members:
     return members
 
 
-def _checkpoint(run: RunFolder) -> Path:
-    """The newest checkpoint that can be read.
-
-    Raises:
-        TrainError: If there is none.
-    """
+def _checkpoint(run: RunFolder) -> tuple[Path | None, str]:
+    """The newest checkpoint that can be read, or why there is none."""
     fault = "it has no checkpoint yet"
     for step in reversed(checkpoint.saved_steps(run.path)):
         try:
@@ -167,8 +162,8 @@ def _checkpoint(run: RunFolder) -> Path:
         except TrainError as error:
             fault = str(error)
         else:
-            return run.path / f"checkpoint-{step:09d}.pt"
-    raise TrainError(f"nothing of it can go on elsewhere: {fault}")
+            return run.path / f"checkpoint-{step:09d}.pt", ""
+    return None, fault
 
 
 def _whole(line: bytes) -> bool:

@@ -37,6 +37,12 @@ class Plan:
         default_factory=dict, metadata={"help": "parameters of submitit's executor, such as slurm_partition"}
     )
 
+    @property
+    def serial(self) -> bool:
+        """Whether this process does the work itself."""
+        # joblib runs a single worker's tasks in the calling process, whatever its backend: say so by doing so.
+        return self.engine == "serial" or (self.engine != "slurm" and self.workers == 1 and not self.address)
+
 
 @contextmanager
 def started(plan: Plan, folder: Path) -> Iterator[Mapper]:
@@ -50,17 +56,19 @@ def started(plan: Plan, folder: Path) -> Iterator[Mapper]:
         A function that maps a function, which can be pickled, over units; it may be called again after a worker died.
     """
     with ExitStack() as stack:
-        # joblib runs a single worker's tasks in the calling process, whatever its backend: say so by doing so.
-        if plan.engine == "serial" or (plan.engine != "slurm" and plan.workers == 1 and not plan.address):
+        if plan.serial:
             yield map
         elif plan.engine == "slurm":
             yield partial(_slurm, plan, folder)
         else:
-            yield partial(_joblib, plan, {"loky": _loky, "dask": _dask, "ray": _ray}[plan.engine](plan, stack))
+            joblib = extra("joblib", f"engine {plan.engine}")
+            options = {"loky": _loky, "dask": _dask, "ray": _ray}[plan.engine](plan, stack)
+            yield partial(_joblib, joblib, plan, options)
 
 
-def _joblib(plan: Plan, options: dict[str, Any], work: Callable[[Any], Any], units: Sequence[Any]) -> Iterator[Any]:
-    joblib = extra("joblib", f"engine {plan.engine}")
+def _joblib(
+    joblib: Any, plan: Plan, options: dict[str, Any], work: Callable[[Any], Any], units: Sequence[Any]
+) -> Iterator[Any]:
     with joblib.parallel_config(**options):
         parallel = joblib.Parallel(return_as=_order(plan.engine), pre_dispatch="all", batch_size=1)
         yield from parallel(joblib.delayed(work)(unit) for unit in units)

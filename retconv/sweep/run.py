@@ -16,6 +16,9 @@ from retconv.sweep.engines import started
 from retconv.sweep.study import Study
 from retconv.train import Budget, Config, TrainError, train
 
+#: Seconds that workers need to start, each of which imports torch.
+_WORKERS = 10.0
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -64,8 +67,9 @@ def sweep(
     budget = budget or Budget()
     missing = store.missing(study.configs)
     work = partial(train_unit, root=Path(root), threads=study.threads, gpus=bool(study.gpus), budget=budget)
+    begins = 0.0 if study.serial else _WORKERS
     with started(study, Path(root)) if missing else nullcontext(map) as over:
-        while missing and idle <= study.retries and budget.left() > 0 and not left:
+        while missing and idle <= study.retries and budget.left() > begins and not left:
             rounds += 1
             wanted = {config.id for config in missing}
             units = [[c for c in unit if c.id in wanted] for unit in study.units()]
@@ -79,7 +83,7 @@ def sweep(
                     if done := [name for name in names if name not in late]:
                         tell(fault or f"finished {', '.join(done)}")
             except Exception as error:  # each engine has exceptions of its own for a worker that died
-                if budget.left() > 0:  # a signal may end workers that have nothing to save
+                if budget.left() > 0:  # otherwise a signal may have ended workers that had nothing to save
                     tell(f"a worker died ({type(error).__name__}): starting what is missing again")
                     failures |= dict.fromkeys(wanted, f"its worker died: {error}")
             before, missing = len(missing), store.missing(study.configs)

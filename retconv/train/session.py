@@ -141,11 +141,13 @@ class Session:
     @contextmanager
     def _naming_divergence(self) -> Iterator[None]:
         """Weights that are not finite make all sorts of errors: inside, those are named as what they are."""
+        thrown = True
         try:
             yield
-        except Exception:
-            self.trainer.require_finite(self.last_good, alone=True)
-            raise
+            thrown = False
+        finally:
+            if thrown:
+                self.trainer.require_finite(self.last_good, alone=True)
 
     def _finish_epoch(self, bar: tqdm, speed: dict[str, float]) -> None:
         trainer, start = self.trainer, time.monotonic()
