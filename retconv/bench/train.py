@@ -104,7 +104,8 @@ def bench_shapes(
     tables = []
     for shape, precision in progress([(s, p) for s in shapes for p in precisions], "bench train"):
         trainers = {mask: _small_vit(shape, mask, precision, batch, data) for mask in masks}
-        loop = HandWritten(data, *map(int, shape.split("/")), batch, precision == "bfloat16")
+        dim, depth, heads = map(int, shape.split("/"))
+        loop = HandWritten(data, dim, depth, heads, batch, precision == "bfloat16")
         contenders = {LOOP: synchronised(loop.step, device)}
         contenders |= {mask: synchronised(trainer.step, device) for mask, trainer in trainers.items()}
         table = race(contenders, rounds, LOOP)
@@ -179,7 +180,7 @@ def _rates(table: pd.DataFrame, trainer: Trainer, batch: int) -> pd.DataFrame:
 
 
 def _config(chosen: dict[str, Any], batch: int, device: torch.device) -> Config:
-    fixed = {"batch_size": batch, "data.validation": 0.0, "augment.mixup": 0.0, "augment.cutmix": 0.0}
+    fixed: dict[str, Any] = {"batch_size": batch, "data.validation": 0.0, "augment.mixup": 0.0, "augment.cutmix": 0.0}
     # Most CPUs have no units for bfloat16.
     fixed["precision"] = "bfloat16" if device.type == "cuda" else "float32"
     return parse(override(load("standard").as_dict(), fixed | chosen))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from timm.optim import create_optimizer_v2
@@ -45,7 +46,7 @@ def make_optimiser(config: OptimConfig, replicas: Replicas) -> torch.optim.Optim
     groups = [
         {"params": [pack.matrix], "weight_decay": 0.0 if pack.apart else config.weight_decay} for pack in replicas.packs
     ]
-    fused = {"fused": True} if follows_rate_tensor(config.name) else {}
+    fused: dict[str, Any] = {"fused": True} if follows_rate_tensor(config.name) else {}
     return create_optimizer_v2(groups, opt=config.name, lr=config.lr, weight_decay=0.0, **fused)
 
 

@@ -50,8 +50,10 @@ class Replicas(nn.Module):
         self._groups = mask_groups(self.model)
         # Not registered: it has no values of its own.
         template, self._paths = taking(self.model, self._groups)
+        self._template: nn.Module
         self.__dict__["_template"] = template
         drop = [template.get_submodule(name).p for name in self._paths]
+        self._dropped: Tensor
         self.register_buffer("_dropped", torch.tensor(drop).view(-1, 1), persistent=False)
         parameters, buffers = stack_module_state(list(models))
         learnt = {name: p for name, p in self.model.named_parameters() if p.requires_grad}
