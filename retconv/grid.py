@@ -8,11 +8,12 @@ for offset δ stands at index ``δ + n − 1``.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, wraps
+from typing import ParamSpec
 
 import torch
 from torch import Tensor
@@ -20,6 +21,8 @@ from torch import Tensor
 #: Largest dense ``(heads, N, N)`` object, in bytes, that the package builds unless told otherwise: 4 GiB.
 DENSE_LIMIT_BYTES = 4 * 2**30
 
+P = ParamSpec("P")
+_CACHES: list[Callable[[], None]] = []
 _dense_limit: ContextVar[int] = ContextVar("dense_limit", default=DENSE_LIMIT_BYTES)
 
 
@@ -184,9 +187,13 @@ class Grid:
             heads: Leading dimension of the object.
             dtype: Its element type.
 
+        While ``torch.compile`` traces nothing is refused: it cannot read the limit, and would cut its graph here.
+
         Raises:
             DenseLimitError: If it would take more bytes than the limit in force (see ``dense_limit``).
         """
+        if torch.compiler.is_compiling():
+            return
         needed = heads * self.length**2 * dtype.itemsize
         limit = _dense_limit.get()
         if needed > limit:
@@ -198,14 +205,24 @@ class Grid:
             )
 
 
-def cached_offsets(grid: Grid, device: torch.device, dtype: torch.dtype) -> Tensor:
-    """``grid.offsets`` in a floating dtype, kept between calls; callers must not write to it."""
-    # torch.compile looks through a cache, and warns that it does.
-    return _offsets(grid, device, dtype) if torch.compiler.is_compiling() else _kept_offsets(grid, device, dtype)
+def kept(make: Callable[P, Tensor]) -> Callable[P, Tensor]:
+    """Keep what a function of hashable arguments returns between calls: tables of a grid cost launches and copies.
+
+    Callers must not write to it.
+    """
+    # A table made in inference mode would be of no use to autograd later.
+    cached = lru_cache(maxsize=64)(torch.inference_mode(mode=False)(make))
+    _CACHES.append(cached.cache_clear)
+
+    @wraps(make)
+    def keep(*args: P.args, **kwargs: P.kwargs) -> Tensor:
+        # torch.compile looks through a cache, and warns that it does.
+        return make(*args, **kwargs) if torch.compiler.is_compiling() else cached(*args, **kwargs)  # type: ignore[arg-type]
+
+    return keep
 
 
-def _offsets(grid: Grid, device: torch.device, dtype: torch.dtype) -> Tensor:
-    return grid.offsets(device).to(dtype)
-
-
-_kept_offsets = lru_cache(maxsize=64)(_offsets)
+def forget_kept() -> None:
+    """Make every table that ``kept`` keeps anew when it is next asked for."""
+    for clear in _CACHES:
+        clear()

@@ -8,6 +8,7 @@ from torch import nn
 from retconv.grid import Grid
 from retconv.masks import DecayMask, GaussianMixtureMask, Mask
 from retconv.models import add_masks
+from retconv.models.count import count
 from retconv.models.named import make_masks
 from retconv.models.search import example_input
 from retconv.models.t2t import TokensToTokens
@@ -66,6 +67,16 @@ MODELS: dict[str, Error] = {
         lambda: example_input(nn.Conv2d(3, 3, 1)),
         ValueError,
         "Conv2d names no image size: give an input of it as example=",
+    ),
+    "input of another size": (
+        lambda: add_masks(vit(), "gmm", example=torch.zeros(1, 3, 40, 40)),
+        ValueError,
+        r"VisionTransformer does not run on an input \(1, 3, 40, 40\) \(Input height.*\): give one of its own size",
+    ),
+    "input of another size counted": (
+        lambda: count(vit(), torch.zeros(1, 3, 40, 40)),
+        ValueError,
+        r"VisionTransformer does not run on an input \(1, 3, 40, 40\)",
     ),
     "patches dropped": (dropped_patches, ValueError, r"'blocks.0.attn' sees 9 tokens, but its feature map makes Grid"),
     "Swin by its class token": (

@@ -9,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
-from torchvision.transforms.v2 import TrivialAugmentWide
+from torchvision.transforms.v2 import InterpolationMode, TrivialAugmentWide
 from torchvision.transforms.v2 import functional as F
 
 from retconv.data.augment import OPERATIONS, apply, crop_and_flip, erase
@@ -28,7 +28,9 @@ oracle_of = TrivialAugmentWide()
 def oracle(image: Tensor, name: str, magnitude: float, fill: Tensor = BLACK) -> Tensor:
     """One sample through torchvision's own table of operations; Invert is only in AutoAugment's, which shares it."""
     colour = {torch.Tensor: None if not fill.any() else fill.tolist()}
-    return oracle_of._apply_image_or_video_transform(image, name, magnitude, interpolation="nearest", fill=colour)
+    return oracle_of._apply_image_or_video_transform(
+        image, name, magnitude, interpolation=InterpolationMode.NEAREST, fill=colour
+    )
 
 
 def pictures(seed: int, count: int, height: int, width: int) -> Tensor:

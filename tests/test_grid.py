@@ -11,7 +11,7 @@ import torch
 from compare import assert_exact
 from strategies import every_grid
 
-from retconv.grid import DENSE_LIMIT_BYTES, DenseLimitError, Grid, cached_offsets, dense_limit
+from retconv.grid import DENSE_LIMIT_BYTES, DenseLimitError, Grid, dense_limit, forget_kept, kept
 
 
 @every_grid
@@ -126,11 +126,36 @@ def test_offset_index_is_refused_above_the_limit() -> None:
         Grid(3).offset_index()
 
 
-def test_cached_offsets_are_the_offsets_and_are_kept() -> None:
-    cpu = torch.device("cpu")
-    first = cached_offsets(Grid((2, 3)), cpu, torch.float64)
+def test_what_is_kept_is_made_once_until_it_is_forgotten() -> None:
+    calls = []
+
+    @kept
+    def table(grid: Grid) -> torch.Tensor:
+        calls.append(grid)
+        return grid.offsets().double()
+
+    first = table(Grid((2, 3)))
     assert_exact(first, Grid((2, 3)).offsets().double())
-    assert cached_offsets(Grid((2, 3)), cpu, torch.float64) is first
+    assert table(Grid((2, 3))) is first
+    assert table(Grid((3, 2))) is not first
+    forget_kept()
+    assert table(Grid((2, 3))) is not first
+    assert len(calls) == 3
+
+
+def test_what_is_kept_serves_every_later_call() -> None:
+    """Made first in inference mode or under a transformation, it still is a plain tensor that autograd may keep."""
+    x = torch.ones(5, requires_grad=True)
+    for within in (
+        lambda call: torch.inference_mode()(call)(x),
+        lambda call: torch.func.grad(lambda y: call(y).sum())(x),
+        lambda call: torch.func.vmap(call)(torch.ones(2, 5)),
+    ):
+        offsets = kept(lambda grid: grid.offsets().double()[:, 0])
+        within(lambda y, offsets=offsets: y * offsets(Grid(3)))
+        (x * offsets(Grid(3)) ** 2).sum().backward()
+    assert x.grad is not None
+    assert_exact(x.grad, [12.0, 3, 0, 3, 12])
 
 
 def test_offsets_do_not_depend_on_the_prefix() -> None:

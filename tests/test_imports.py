@@ -3,6 +3,7 @@
 import ast
 import graphlib
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -21,7 +22,7 @@ MODULES = {
 }
 #: A part imports only from parts of lower rank, and from itself.
 PARTS = (
-    ("grid",),
+    ("precision", "grid"),
     ("kernels",),
     ("convert",),
     ("masks",),
@@ -142,3 +143,54 @@ def test_import_is_light() -> None:
     assert HEAVY.isdisjoint(loaded), f"import retconv loads {sorted(HEAVY & loaded)}"
     seconds = [run["seconds"] for run in runs]
     assert statistics.median(seconds) <= SECONDS, f"import retconv takes {seconds} s"
+
+
+#: What the extras bring, and the core dependencies do not, by the name under which it is imported.
+EXTRAS = (
+    *("IPython", "ipykernel", "ipywidgets", "jupyterlab", "jupytext", "nbclient", "nbformat"),
+    *("datasets", "pyarrow", "sklearn", "tensorboard"),
+    *("dask", "distributed", "joblib", "loky", "ray", "submitit"),
+    *("onnx", "onnxruntime", "onnxscript"),
+)
+#: Run in a new interpreter: commands one after the other, each with its exit code and what it wrote.
+COMMANDS = """
+import contextlib, io, json, runpy, sys, traceback
+extras, commands = json.loads(sys.argv[1])
+sys.modules.update(dict.fromkeys(extras))
+import retconv
+[getattr(retconv, name) for name in retconv.__all__]
+found = {}
+for command in commands:
+    sys.argv = command.split()
+    code = 0
+    with contextlib.redirect_stdout(io.StringIO()) as written, contextlib.redirect_stderr(written):
+        try:
+            runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
+        except SystemExit as end:
+            code = end.code
+        except BaseException:
+            code = traceback.format_exc()
+    found[command] = (code, written.getvalue())
+print(json.dumps(found))
+"""
+
+
+def test_without_extras_and_git_commands_run_or_name_what_they_lack(tmp_path: Path) -> None:
+    """The core is whole without the extras; what needs one says which, and how to get it."""
+    working = [f"retconv.{path.parent.name} --help" for path in sorted(PACKAGE.glob("*/__main__.py"))]
+    working += ["retconv.sweep --list", "retconv.results"]
+    refused = {"retconv.train --recipe smoke": "the digits data set needs sklearn, which is not installed: pip install"}
+    run = subprocess.run(
+        [sys.executable, "-c", COMMANDS, json.dumps([EXTRAS, [*working, *refused]])],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "PATH": ""},
+        capture_output=True,
+        check=True,
+    )
+    found = json.loads(run.stdout)
+    failed = {command: found[command] for command in working if found[command][0]}
+    assert not failed, failed
+    for command, reason in refused.items():
+        code, written = found[command]
+        assert code == 2, found[command]
+        assert reason in written

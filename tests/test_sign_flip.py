@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from retconv.convert.unfold import Fold, Unfold
-from retconv.grid import Grid, _kept_offsets
+from retconv.grid import Grid, forget_kept
 from retconv.operators import operator
 
 SHAPE, SEED, F64 = (3, 5), 0, torch.float64
@@ -89,9 +89,9 @@ def flipped_offsets(monkeypatch: pytest.MonkeyPatch) -> None:
     offsets, index = Grid.offsets, Grid.offset_index
     monkeypatch.setattr(Grid, "offsets", lambda self, device=None: -offsets(self, device))
     monkeypatch.setattr(Grid, "offset_index", lambda self, device=None: index(self, device).T)
-    _kept_offsets.cache_clear()
+    forget_kept()
     yield
-    _kept_offsets.cache_clear()
+    forget_kept()
 
 
 @pytest.fixture

@@ -18,7 +18,6 @@ from retconv.models.temperature import HeadTemperature
 from retconv.train import Trainer, parse, train
 from retconv.train.batches import Batches
 from retconv.train.build import kernels, mask_kernel
-from retconv.train.optimise import undecayed
 
 OPTIONS = {"patch_size": 4, "embed_dim": 16, "depth": 2, "num_heads": 2}
 MASKED = parse(BASE | {"model": {"name": "retconv_vit_tiny", "options": OPTIONS | {"mask": "gmm"}}})
@@ -64,18 +63,6 @@ def test_a_younger_option_leaves_stored_runs_their_name() -> None:
     assert config.id == parse(BASE | {"optim": {"decay_masks": False}}).id
     assert config.id != replace(config, data=replace(config.data, fraction=0.5)).id
     assert parse({}).id == "2104003b12f4d543"
-
-
-def test_weight_decay_on_masks_alone() -> None:
-    trainer = Trainer([replace(MASKED, optim=replace(MASKED.optim, decay_masks=True))], few_digits())
-    model = trainer.replicas.model
-    decayed = {id(p) for p in trainer.optimiser.param_groups[0]["params"]}
-    names = {name for name, p in model.named_parameters() if id(p) in decayed}
-    assert {n for n in names if "mask" in n} == {n for n, _ in model.named_parameters() if "mask" in n} != set()
-    assert not any(n.endswith("bias") or "norm" in n for n in names)
-    assert undecayed(trainer.replicas) == undecayed(trainer.replicas, masks_too=False) | {
-        n for n in names if "mask" in n
-    }
 
 
 def test_temperature_scales_the_scores_of_each_head() -> None:
@@ -146,7 +133,7 @@ def test_one_positive_gaussian_as_a_bias_in_stacked_replicas_equals_runs_alone()
     for trainer in (together, *alone):
         trainer.step()
     for i, one in enumerate(alone):
-        torch.testing.assert_close(together.loss_sum[i], one.loss_sum[0], rtol=1e-5, atol=0)
+        torch.testing.assert_close(together.tally.loss[i], one.tally.loss[0], rtol=1e-5, atol=0)
 
 
 def test_residuals_of_free_masks_are_stored_by_epoch(tmp_path) -> None:

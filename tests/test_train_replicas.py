@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 from dataclasses import replace
 from pathlib import Path
@@ -18,8 +19,8 @@ from retconv.checks import relative_error, tolerance
 from retconv.train import Config, Replicas, Trainer, TrainError, train
 from retconv.train.batches import Batches
 from retconv.train.config import ModelConfig, OptimConfig
-from retconv.train.optimise import clip_each, make_optimiser, undecayed
-from retconv.train.replicas import DrawnDropPath
+from retconv.train.given import GivenDropPath
+from retconv.train.optimise import clip_each, undecayed
 
 SMALL = {"patch_size": 4, "embed_dim": 16, "depth": 2, "num_heads": 2, "drop_path_rate": 0.3, "mask": "gmm"}
 MASKED = tiny(model=ModelConfig("retconv_vit_tiny", SMALL))
@@ -55,7 +56,7 @@ def test_each_replica_is_its_model_and_has_its_gradient(name: str, dtype: torch.
     x = torch.randn(3, 2, 3, 32, 32, dtype=dtype, generator=torch.Generator().manual_seed(0))
     y = stacked(x)
     y.square().sum().backward()
-    gradients = dict(stacked.model.named_parameters())
+    gradients = {name: g for pack in stacked.packs for name, g in pack.columns(pack.matrix.grad).items()}
     for i, model in enumerate(singles):
         expected = model(x[i])
         expected.square().sum().backward()
@@ -64,7 +65,7 @@ def test_each_replica_is_its_model_and_has_its_gradient(name: str, dtype: torch.
         ours, theirs = (
             torch.cat([g.flatten() for g in part])
             for part in (
-                [gradients[n].grad[i] for n, p in model.named_parameters() if p.requires_grad],
+                [gradients[n][i] for n, p in model.named_parameters() if p.requires_grad],
                 [p.grad for p in model.parameters() if p.requires_grad],
             )
         )
@@ -164,33 +165,65 @@ def test_masks_of_one_form_may_be_replicas_and_others_are_refused() -> None:
 
 
 def test_drop_path_leaves_out_what_is_drawn_below_p() -> None:
-    path = DrawnDropPath(0.25)
-    path.draw = torch.tensor([0.1, 0.25, 0.9])
+    path = GivenDropPath(0.25)
+    path.scale = torch.tensor([0.0, 4 / 3, 4 / 3])
     x = torch.ones(3, 2)
     assert_close(path(x), [[0.0, 0.0], [4 / 3, 4 / 3], [4 / 3, 4 / 3]])
     assert_exact(path.eval()(x), x)
 
 
+def test_each_drop_path_gets_its_own_draws() -> None:
+    """A dropped sample leaves a layer as it came: with every branch dropped, layers do nothing."""
+    model = timm.create_model("retconv_vit_tiny", drop_path_rate=0.5, num_classes=5, **FAMILIES["retconv_vit_tiny"])
+    stacked = Replicas([model, copy.deepcopy(model)])
+    x = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    # The first layer's rate is 0: it has no drop path.
+    assert stacked.draws == 2
+    kept, dropped = torch.ones(2, 2), torch.zeros(2, 2)
+    y = stacked(x, torch.stack([kept, dropped]))
+    model.blocks[1].ls1, model.blocks[1].ls2 = Times(2.0), Times(2.0)
+    for block in model.blocks:
+        block.drop_path1, block.drop_path2 = nn.Identity(), nn.Identity()
+    assert_close(y[0], model(x).detach())
+    model.blocks[1] = nn.Identity()
+    assert_close(y[1], model(x).detach())
+
+
+class Times(nn.Module):
+    """Multiplies."""
+
+    def __init__(self, factor: float) -> None:
+        super().__init__()
+        self.factor = factor
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * self.factor
+
+
 def test_gradients_are_clipped_by_each_replicas_own_norm() -> None:
-    weight, bias = nn.Parameter(torch.zeros(2, 3)), nn.Parameter(torch.zeros(2))
-    weight.grad, bias.grad = torch.tensor([[3.0, 0, 0], [0.3, 0, 0]]), torch.tensor([4.0, 0.4])
-    clip_each([weight, bias], 1.0)
-    assert_close(weight.grad, [[0.6, 0, 0], [0.3, 0, 0]])
-    assert_close(bias.grad, [0.8, 0.4])
+    weights, others = torch.zeros(2, 3, requires_grad=True), torch.zeros(2, 1, requires_grad=True)
+    weights.grad, others.grad = torch.tensor([[3.0, 0, 0], [0.3, 0, 0]]), torch.tensor([[4.0], [0.4]])
+    clip_each([weights, others], 1.0)
+    assert_close(weights.grad, [[0.6, 0, 0], [0.3, 0, 0]])
+    assert_close(others.grad, [[0.8], [0.4]])
 
 
 def test_weight_decay_spares_masks_norms_biases_and_positions() -> None:
-    replicas = Trainer(seeded(0, 1), few_digits()).replicas
-    exempt = undecayed(replicas)
-    names = {name for name, _ in replicas.model.named_parameters()}
-    assert {n for n in names if ".mask." in n or "norm" in n or n.endswith("bias") or n == "pos_embed"} == exempt
-    groups = make_optimiser(OptimConfig(weight_decay=0.1), replicas).param_groups
-    assert sorted((g["weight_decay"], len(g["params"])) for g in groups) == [
-        (0.0, len(exempt)),
-        (0.1, len(names - exempt)),
-    ]
-    (everything,) = make_optimiser(OptimConfig(weight_decay=0.1, decay_all=True), replicas).param_groups
-    assert (everything["weight_decay"], len(everything["params"])) == (0.1, len(names))
+    trainer = Trainer(seeded(0, 1), few_digits())
+    model = trainer.replicas.single(0)
+    names = {name for name, _ in model.named_parameters()}
+    masks = {name for name in names if ".mask." in name}
+    exempt = {n for n in names if n in masks or "norm" in n or n.endswith("bias") or n == "pos_embed"}
+    assert undecayed(model, OptimConfig()) == exempt
+    assert undecayed(model, OptimConfig(decay_masks=True)) == exempt - masks
+    assert undecayed(model, OptimConfig(decay_all=True)) == set()
+    packs, groups = trainer.replicas.packs, trainer.optimiser.param_groups
+    assert {name for pack in packs if pack.apart for name in pack.shapes} == exempt
+    assert {name for pack in packs for name in pack.shapes} == names
+    decay = MASKED.optim.weight_decay
+    for pack, group in zip(packs, groups, strict=True):
+        assert group["params"] == [pack.matrix]
+        assert group["weight_decay"] == (0.0 if pack.apart else decay)
 
 
 def test_results_are_stored_by_seed_and_resume_in_other_company(tmp_path: Path) -> None:

@@ -99,7 +99,7 @@ def test_checkpoints_hold_tensors_and_plain_values_only(tmp_path: Path) -> None:
 def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_step(tmp_path: Path) -> None:
     def poison(trainer: Trainer) -> None:
         if trainer.done == 5:
-            trainer.parameters[0].data[0].fill_(float("nan"))
+            trainer.replicas.packs[0].matrix.data[0].fill_(float("nan"))
 
     with pytest.raises(DivergedError, match=r"seed 0 is not finite at step 6 .*the checkpoint of step 4 is good"):
         run(tiny(), tmp_path, checkpoint_every=4, on_step=poison)

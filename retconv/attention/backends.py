@@ -12,8 +12,9 @@ from torch import Tensor
 from retconv.attention import blocks, channels, recompute, reference, rows
 from retconv.attention.inputs import MaskLike, Source, check_bias, check_dropout, check_qkv
 from retconv.grid import Grid
-from retconv.kernels.parameters import is_transformed
+from retconv.kernels.parameters import is_readable
 from retconv.operators import operator
+from retconv.precision import entering
 
 #: The backends of each placement, beside ``"auto"``: the plain formula; blocks that are computed again in backward;
 #: fused ``scaled_dot_product_attention`` with a bias, or with extra channels for one Gaussian; the operator M V.
@@ -76,11 +77,10 @@ class Call:
         if (
             channels.applies(self.mask)
             and self.bias is None
-            # On a CPU, wider queries and keys cost more than a dense bias of few tokens.
-            and (self.q.device.type != "cpu" or self.q.shape[2] >= rows.TABLE_TOKENS)
-            and not torch.compiler.is_compiling()
-            # Under vmap, as in stacked replicas, the value of sigma cannot be looked at.
-            and not is_transformed(self.q)
+            # On a CPU, wider queries and keys cost more than a dense bias of few tokens. On an accelerator and in
+            # stacked replicas sigma cannot be looked at: there ``backend="channels"`` is the user's to choose.
+            and self.q.shape[2] >= rows.TABLE_TOKENS
+            and is_readable(self.mask.sigma)
             and channels.precise(self.mask, self.source.grid, self.q.dtype)
         ):
             return "channels"
@@ -111,7 +111,7 @@ def _operator(call: Call) -> Tensor:
     kernel, grid, v = call.source.kernel, call.source.grid, call.v
     assert kernel is not None
     prefix, body = v[..., : grid.prefix, :], v[..., grid.prefix :, :]
-    out = operator(kernel.to(v.dtype), grid.without_prefix()) @ body
+    out = operator(kernel, grid.without_prefix()) @ body
     if not grid.prefix:
         return out
     total = prefix.sum(dim=-2, keepdim=True)
@@ -142,6 +142,7 @@ def run(
 ) -> Tensor | tuple[Tensor, Tensor]:
     """Check the arguments of a placement, choose its backend, and run it."""
     grid = Grid.of(grid)
+    q, k, v = entering(q), entering(k), entering(v)
     check_qkv(q, k, v, grid)
     check_dropout(dropout_p)
     if bias is not None:
@@ -159,7 +160,7 @@ def run(
     name = "reference" if return_weights else call.choose() if backend == "auto" else backend
     if name == "reference":
         out, weights = reference.attend(placement, q, k, v, source, call.scale, bias, dropout_p)
-        return (out, weights) if return_weights else out
+        return (out.to(v.dtype), weights.to(v.dtype)) if return_weights else out.to(v.dtype)
     reason = call.refusal(name)
     if reason is not None:
         raise ValueError(f"backend {name!r} does not apply: {reason}; use backend='auto'")

@@ -11,7 +11,7 @@ from torch import Tensor
 from retconv.checks import tolerance
 from retconv.grid import Grid
 from retconv.kernels import GAUSSIAN_EPSILON
-from retconv.kernels.parameters import check, compute_dtype
+from retconv.kernels.parameters import check, compute_dtype, is_readable
 from retconv.masks import GaussianMixtureMask
 
 #: Widths of query and key are made multiples of this, which fused kernels on a GPU ask for.
@@ -59,12 +59,13 @@ def extended(q: Tensor, k: Tensor, mask: GaussianMixtureMask, grid: Grid, scale:
     position = grid.coordinates(q.device).to(computing)
     position = position - position.mean(dim=0)  # shape: (N, D)
     norm = position.square().sum(dim=1, keepdim=True)
-    precision = 1 / (mask.sigma.to(computing).square() + GAUSSIAN_EPSILON)  # shape: (heads, 1), 1 / s²
-    precision = precision[..., None]
+    sigma, alpha = mask.sigma.to(computing)[..., None], mask.weights.to(computing)[..., None]
+    # shape: (heads, 1, 1), 1 / s²; without a logarithm of α, not a number.
+    precision = (1 / (sigma.square() + GAUSSIAN_EPSILON)).masked_fill(alpha <= 0, torch.nan)
     query = [position * precision, -precision / 2 * torch.ones_like(norm)]
     key = [position, norm]
     if grid.prefix:
-        query.append(mask.weights.to(computing)[..., None].log() - precision / 2 * norm)
+        query.append(alpha.log() - precision / 2 * norm)
         key.append(torch.ones_like(norm))
     return (
         _append(q, torch.cat(query, dim=-1) / scale, grid),
@@ -92,9 +93,10 @@ def attend(
     """Output ``(batch, heads, length, d_v)`` by fused attention of extended queries and keys.
 
     Raises:
-        ValueError: If α is not positive.
+        ValueError: If α is not positive; where values are not to be looked at, the output is NaN instead.
     """
-    check(mask.alpha, "bias_logits: alpha", mask.weights > 0, "must be positive to have a logarithm (law 10)")
+    if is_readable(mask.alpha):
+        check(mask.alpha, "bias_logits: alpha", ~(mask.weights <= 0), "must be positive to have a logarithm (law 10)")
     query, key = extended(q, k, mask, grid, scale)
     width = max(query.shape[-1], v.shape[-1])
     query, key, values = (F.pad(x, (0, width - x.shape[-1])) for x in (query, key, v))

@@ -11,7 +11,7 @@ from torch import Tensor
 from retconv.convert import kernel_to_mask
 from retconv.convert.shapes import check_kernel, check_mask
 from retconv.grid import Grid
-from retconv.kernels.parameters import check
+from retconv.kernels.parameters import check, is_readable
 from retconv.masks import Mask, RetNetMask
 
 #: A mask module, a kernel ``(heads, 2 n_1 − 1, …)`` or a mask tensor ``(heads, length, length)``.
@@ -27,12 +27,14 @@ class Source:
         kernel: ``(heads, 2 n_1 − 1, …, 2 n_D − 1)``, or None.
         tensor: ``(heads, length, length)``, or None.
         neutral: What rows and columns of prefix tokens hold.
+        handed_in: Whether it was given as values, not by a module, which may learn them.
     """
 
     grid: Grid
     kernel: Tensor | None
     tensor: Tensor | None
     neutral: float = 1.0
+    handed_in: bool = False
 
     @classmethod
     def read(cls, mask: MaskLike, grid: Grid, heads: int) -> Source:
@@ -46,10 +48,10 @@ class Source:
             source = cls(grid, mask.kernel(grid), None) if gathers else cls(grid, None, mask(grid))
         elif mask.ndim == 3 and tuple(mask.shape[1:]) == (grid.length, grid.length):
             check_mask(mask, grid)
-            source = cls(grid, None, mask)
+            source = cls(grid, None, mask, handed_in=not mask.requires_grad)
         else:
             check_kernel(mask, grid)
-            source = cls(grid, mask, None)
+            source = cls(grid, mask, None, handed_in=not mask.requires_grad)
         if source.heads not in (1, heads):
             raise ValueError(
                 f"the mask has {source.heads} heads, the queries {heads}: give one mask for each head, or 1"
@@ -82,15 +84,15 @@ class Source:
         """The logarithm of the mask, neutral at 0; an entry of 0 gives −∞, through which no gradient flows.
 
         Raises:
-            ValueError: If an entry is negative.
+            ValueError: If an entry is negative; where what is learnt is not to be looked at, it gives NaN instead.
         """
         values = self.values
         rule = "must not be negative: a negative weight has no logarithm (law 10), use multiply_logits"
-        check(values, "bias_logits: the mask", values >= 0, rule)
-        positive = values > 0
+        if self.handed_in or is_readable(values):
+            check(values, "bias_logits: the mask", ~(values < 0), rule)
+        hidden = values == 0
         # log(0) would be right, but its gradient, 1/0 · 0, is NaN: such entries leave the graph.
-        log = torch.where(positive, torch.where(positive, values, torch.ones_like(values)).log(), -torch.inf)
-        return self._of(log, 0.0)
+        return self._of(values.masked_fill(hidden, 1.0).log().masked_fill(hidden, -torch.inf), 0.0)
 
     @property
     def _tensor(self) -> Tensor:

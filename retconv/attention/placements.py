@@ -20,9 +20,10 @@ All functions take the same arguments:
 - ``backend``: ``"reference"`` (the formula, line by line), ``"auto"`` (the fastest exact one for device and size), or a
   name in ``BACKENDS``.
 
-They return the output ``(batch, heads, length, d_v)``, or the pair of output and weights. They raise a ``ValueError``
-where shapes or dtypes do not fit, the dropout is no probability, or a backend does not apply, and a
-``DenseLimitError`` where a backend would form too large a mask.
+They return the output ``(batch, heads, length, d_v)``, or the pair of output and weights, in the dtype of q, k and v,
+under autocast in its dtype (see ``retconv.precision``). They raise a ``ValueError`` where shapes or dtypes do not fit,
+the dropout is no probability, or a backend does not apply, and a ``DenseLimitError`` where a backend would form too
+large a mask.
 """
 
 from __future__ import annotations

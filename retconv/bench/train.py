@@ -1,35 +1,32 @@
-"""``python -m retconv.bench train``: images per second of training, by model, mask and number of replicas."""
+"""``python -m retconv.bench train``: images per second of training, by model, mask, precision and replicas."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
-from functools import partial
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from functools import cache, partial
+from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 import click
+import numpy as np
 import pandas as pd
 import torch
-from timm.data.mixup import mixup_target
-from timm.loss import SoftTargetCrossEntropy
-from torch import Tensor, nn
-from torch.utils.data import DataLoader, TensorDataset
-from torchvision.transforms import v2
 
 from retconv.bench.cli import out_option, report, rounds_option, threads_option
+from retconv.bench.peers_train import HandWritten, Loaded
 from retconv.bench.timing import keep_pages, progress, race, synchronised
 from retconv.data import Dataset
 from retconv.models import SMALL_MODELS
 from retconv.models.count import count
 from retconv.models.small import OTHERS
 from retconv.train import Config, Trainer, load, parse
-from retconv.train.build import build_model
-from retconv.train.config import OptimConfig
-from retconv.train.optimise import make_optimiser
 from retconv.train.parse import override
-from retconv.train.replicas import Replicas
 
 PEER = "DataLoader, torchvision v2"
+LOOP = "hand-written loop"
 #: The paper's small models.
 FIVE = ("retconv_vit_tiny", *OTHERS)
 
@@ -62,98 +59,134 @@ def bench(
 
     Returns:
         The rows of ``race`` (``speedup`` is that of a step: divided by R it is what a replica gains) with ``model``,
-        ``kind`` (the mask), ``replicas``, ``images_per_second`` over all replicas, ``data_share`` (of a step's time,
-        for making its batch) and ``utilisation`` (floating-point operations of forward and backward per second,
-        against those of a large matrix product in the same precision on the same device). Operations are those of the
-        model's matrix products and convolutions by the plain formula, backward twice forward: what a fast form
-        computes again is not work done.
+        ``kind`` (the mask), ``replicas``, ``data_share`` (of a step's time, for making its batch) and the columns of
+        ``_rates``.
     """
     data = pixels(4 * batch, device)
     tables = []
     for model, mask in progress([(m, k) for m in models for k in masks], "bench train"):
-        config = _config(model, mask, batch, device)
+        config = _config({"model.name": model, "model.options.mask": _mask(mask)}, batch, device)
         trainers = {r: Trainer([config] * r, data) for r in sorted({1, *replicas})}
-        peer = Peer(config, data)
+        peer = Loaded(config, data)
         contenders: dict[str, Callable[[], object]] = {
             f"{r} replica{'s' * (r > 1)}": synchronised(t.step, device) for r, t in trainers.items()
         }
         contenders[PEER] = synchronised(peer.step, device)
         table = race(contenders, rounds, "1 replica")
-        counts = [*trainers, 1]
         table.insert(0, "model", model)
         table.insert(1, "kind", mask)
-        table["replicas"] = counts
-        table["images_per_second"] = [1e3 * batch * r / ms for r, ms in zip(counts, table["ms"], strict=True)]
+        table["replicas"] = [*trainers, 1]
         shares = [_data_seconds(synchronised(partial(_make_batch, t), device)) for t in trainers.values()]
         shares.append(_data_seconds(synchronised(peer.batch, device)))
         table["data_share"] = [1e3 * s / ms for s, ms in zip(shares, table["ms"], strict=True)]
-        work = 3 * 2 * batch * count(trainers[1].replicas.single(0)).macs
-        peak = _peak(config, device)
-        table["utilisation"] = [work * r / (ms / 1e3) / peak for r, ms in zip(counts, table["ms"], strict=True)]
-        tables.append(table)
+        tables.append(_rates(table, trainers[1], batch))
     return pd.concat(tables, ignore_index=True)
 
 
-class Peer:
-    """The same model and optimiser, fed by a plain ``DataLoader`` that transforms sample by sample."""
+def bench_shapes(
+    shapes: list[str], masks: list[str], precisions: list[str], batch: int, rounds: int, device: torch.device
+) -> pd.DataFrame:
+    """Race a training step of small ViTs, with crops and mirror images, against a loop written by hand.
 
-    def __init__(self, config: Config, data: Dataset) -> None:
-        self.device = data.train_images.device
-        self.config = config
-        self.replicas = Replicas([build_model(config, data)]).to(self.device)
-        self.model: nn.Module = self.replicas
-        self.optimiser = make_optimiser(OptimConfig(), self.replicas)
-        self.loss = SoftTargetCrossEntropy()
-        self.transform = v2.Compose(
-            [
-                v2.RandomCrop(32, padding=4),
-                v2.RandomHorizontalFlip(),
-                v2.TrivialAugmentWide(),
-                v2.ToDtype(torch.float32, scale=True),
-                v2.Normalize(data.mean, data.std),
-                v2.RandomErasing(0.25),
-            ]
-        )
-        rows = TensorDataset(data.train_images.cpu(), data.train_labels.cpu())
-        self.loader = DataLoader(rows, config.batch_size, shuffle=True, drop_last=True, collate_fn=self._collate)
-        self.batches = self._forever()
+    Args:
+        shapes: ``"dim/depth/heads"``, of 64 tokens.
+        masks: ``"none"`` or names of masks.
+        precisions: Of ``float32`` and ``bfloat16``.
+        batch: Images of a step.
+        rounds: Timed rounds.
+        device: Where to train.
 
-    def _collate(self, samples: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
-        images, labels = zip(*samples, strict=True)
-        return torch.stack([self.transform(image) for image in images]), torch.stack(labels)
-
-    def _forever(self) -> Iterator[tuple[Tensor, Tensor]]:
-        while True:
-            yield from self.loader
-
-    def batch(self) -> tuple[Tensor, Tensor]:
-        """The next batch, on the device."""
-        images, labels = next(self.batches)
-        return images.to(self.device), mixup_target(labels.to(self.device), 10, smoothing=0.1)
-
-    def step(self) -> None:
-        """One training step."""
-        self.model.train()
-        images, targets = self.batch()
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "bfloat16"):
-            logits = self.model(images)
-        self.optimiser.zero_grad(set_to_none=True)
-        self.loss(logits[0].float(), targets).backward()
-        self.optimiser.step()
+    Returns:
+        The rows of ``race`` with the loop as the reference, ``model`` (the shape), ``kind`` (the precision), and the
+        columns of ``_rates``.
+    """
+    data = pixels(4 * batch, device)
+    tables = []
+    for shape, precision in progress([(s, p) for s in shapes for p in precisions], "bench train"):
+        trainers = {mask: _small_vit(shape, mask, precision, batch, data) for mask in masks}
+        loop = HandWritten(data, *map(int, shape.split("/")), batch, precision == "bfloat16")
+        contenders = {LOOP: synchronised(loop.step, device)}
+        contenders |= {mask: synchronised(trainer.step, device) for mask, trainer in trainers.items()}
+        table = race(contenders, rounds, LOOP)
+        table.insert(0, "model", shape)
+        table.insert(1, "kind", precision)
+        tables.append(_rates(table.assign(replicas=1), trainers[masks[0]], batch))
+    return pd.concat(tables, ignore_index=True)
 
 
-def _config(model: str, mask: str, batch: int, device: torch.device) -> Config:
-    chosen = {
-        "model.name": model,
-        "model.options.mask": None if mask == "none" else mask,
-        "batch_size": batch,
-        # Most CPUs have no units for bfloat16.
-        "precision": "bfloat16" if device.type == "cuda" else "float32",
-        "data.validation": 0.0,
-        "augment.mixup": 0.0,
-        "augment.cutmix": 0.0,
-    }
-    return parse(override(load("standard").as_dict(), chosen))
+def bench_beside(shapes: list[str], masks: list[str], batch: int, rounds: int) -> pd.DataFrame:
+    """Images per second of two runs of one thread side by side, against one alone, in turn.
+
+    Returns:
+        A row for each shape and mask: ``alone`` and ``together`` (images per second, medians over rounds), ``gain``
+        (median of the ratios of two in a row) with its quartiles, and ``n`` rounds.
+    """
+    rows = []
+    for shape, mask in progress([(s, m) for s in shapes for m in masks], "bench train"):
+        with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
+            ratios, rates = [], []
+            for _ in range(rounds + 1):  # the first builds the models
+                alone = pool.submit(_alone, shape, mask, batch).result()
+                together = sum(pool.map(_alone, [shape] * 2, [mask] * 2, [batch] * 2))
+                ratios.append(together / alone)
+                rates.append((alone, together))
+        q1, gain, q3 = np.percentile(ratios[1:], [25, 50, 75])
+        alone, together = np.median(rates[1:], axis=0)
+        row = {"model": shape, "kind": mask, "alone": alone, "together": together}
+        rows.append(row | {"gain": gain, "gain_q1": q1, "gain_q3": q3, "n": rounds})
+    return pd.DataFrame(rows)
+
+
+def _alone(shape: str, mask: str, batch: int, seconds: float = 6.0) -> float:
+    """Images per second of a run of one thread, in a process of its own."""
+    torch.set_num_threads(1)
+    trainer = _kept_trainer(shape, mask, batch)
+    trainer.step()
+    start, steps = time.perf_counter(), 0
+    while time.perf_counter() - start < seconds:
+        trainer.step()
+        steps += 1
+    return steps * batch / (time.perf_counter() - start)
+
+
+@cache
+def _kept_trainer(shape: str, mask: str, batch: int) -> Trainer:
+    return _small_vit(shape, mask, "float32", batch, pixels(4 * batch, torch.device("cpu")))
+
+
+def _small_vit(shape: str, mask: str, precision: str, batch: int, data: Dataset) -> Trainer:
+    dim, depth, heads = (int(number) for number in shape.split("/"))
+    options = {"embed_dim": dim, "depth": depth, "num_heads": heads, "mask": _mask(mask)}
+    chosen = {"model.options": options, "precision": precision, "augment.policy": "none", "augment.erase": 0.0}
+    return Trainer([_config(chosen, batch, data.train_images.device)], data)
+
+
+def _rates(table: pd.DataFrame, trainer: Trainer, batch: int) -> pd.DataFrame:
+    """Add what a race's times mean.
+
+    ``images_per_second`` over all replicas; ``gflops``, 1e9 floating-point operations of forward and backward per
+    second: those of the model's matrix products and convolutions by the plain formula, backward twice forward, since
+    what a fast form computes again is not work done; ``utilisation``, that against a large matrix product in the same
+    precision on the same device.
+    """
+    seconds = table["ms"] / 1e3
+    work = 3 * 2 * batch * count(trainer.replicas.single(0)).macs * table["replicas"]
+    return table.assign(
+        images_per_second=batch * table["replicas"] / seconds,
+        gflops=work / seconds / 1e9,
+        utilisation=work / seconds / _peak(trainer.precision, trainer.device),
+    )
+
+
+def _config(chosen: dict[str, Any], batch: int, device: torch.device) -> Config:
+    fixed = {"batch_size": batch, "data.validation": 0.0, "augment.mixup": 0.0, "augment.cutmix": 0.0}
+    # Most CPUs have no units for bfloat16.
+    fixed["precision"] = "bfloat16" if device.type == "cuda" else "float32"
+    return parse(override(load("standard").as_dict(), fixed | chosen))
+
+
+def _mask(name: str) -> str | None:
+    return None if name == "none" else name
 
 
 def _make_batch(trainer: Trainer) -> None:
@@ -168,18 +201,35 @@ def _data_seconds(run: Callable[[], object], times: int = 5) -> float:
     return (time.perf_counter() - start) / times
 
 
-def _peak(config: Config, device: torch.device) -> float:
-    """Floating-point operations per second of a large matrix product in the recipe's precision."""
+def _peak(precision: str, device: torch.device) -> float:
+    """Floating-point operations per second of a large matrix product."""
     size = 8192 if device.type == "cuda" else 1024
-    dtype = torch.bfloat16 if config.precision == "bfloat16" else torch.float32
-    a, b = (torch.randn(size, size, device=device, dtype=dtype) for _ in range(2))
-    return 2 * size**3 / min(_data_seconds(synchronised(lambda: a @ b, device)) for _ in range(3))
+    a, b = (torch.randn(size, size, device=device, dtype=getattr(torch, precision)) for _ in range(2))
+    return 2 * size**3 / min(_data_seconds(synchronised(lambda: a @ b, device), 1) for _ in range(3))
 
 
 @click.command("train")
-@click.option("--model", "models", multiple=True, type=click.Choice(SMALL_MODELS), default=FIVE, help="Repeatable.")
+@click.option(
+    "--model", "models", multiple=True, type=click.Choice(SMALL_MODELS), help="Repeatable.  [default: the paper's five]"
+)
+@click.option(
+    "--shape",
+    "shapes",
+    multiple=True,
+    metavar="DIM/DEPTH/HEADS",
+    help="A small ViT of 64 tokens, against a loop written by hand; repeatable.",
+)
 @click.option("--mask", "masks", multiple=True, default=("none", "gmm"), help="A mask by name, or none; repeatable.")
-@click.option("--replicas", multiple=True, type=click.IntRange(1), default=(1, 5), help="Repeatable.")
+@click.option("--replicas", multiple=True, type=click.IntRange(1), default=(1, 5), help="Of a model; repeatable.")
+@click.option(
+    "--precision",
+    "precisions",
+    multiple=True,
+    type=click.Choice(["float32", "bfloat16"]),
+    default=("float32",),
+    help="Of a shape; repeatable.",
+)
+@click.option("--beside", is_flag=True, help="Of a shape: two runs of one thread side by side against one alone.")
 @click.option("--batch", default=128, help="Images of each replica in a step.")
 @click.option("--device", help="Such as cpu or cuda.  [default: a GPU if there is one]")
 @rounds_option
@@ -187,28 +237,42 @@ def _peak(config: Config, device: torch.device) -> float:
 @out_option
 def command(
     models: tuple[str, ...],
+    shapes: tuple[str, ...],
     masks: tuple[str, ...],
     replicas: tuple[int, ...],
+    precisions: tuple[str, ...],
+    beside: bool,
     batch: int,
     device: str | None,
     rounds: int,
     threads: int,
     out: Path | None,
 ) -> None:
-    """Training steps of the standard recipe: stacked replicas, masked and plain, and a plain DataLoader as the peer.
+    """Training steps: stacked replicas, masked and plain, beside plain PyTorch in the same run.
 
-    `speedup` is that of a step over the one of 1 replica; five replicas that take twice as long have 0.5. Batches are
-    made from random pixels in the memory of the device, by crop, flip, TrivialAugment and erasing.
+    Of models by name, with the standard recipe: `speedup` is that of a step over the one of 1 replica (five replicas
+    that take twice as long have 0.5), and the peer is a DataLoader with torchvision's transforms. Of shapes, with crops
+    and mirror images: `speedup` is over a plain loop written by hand. Batches are made from random pixels in the memory
+    of the device.
 
     \b
     Examples:
       python -m retconv.bench train --batch 8 --replicas 3 --rounds 5        all five on two cores: two minutes
       python -m retconv.bench train --model retconv_pit_tiny --mask gmm --device cuda
+      python -m retconv.bench train --shape 64/4/4 --shape 96/6/6 --mask none --mask gmm --mask manhattan
+      python -m retconv.bench train --shape 64/4/4 --beside
     """
     torch.set_num_threads(threads)
     torch.manual_seed(0)
     place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     allocator = keep_pages()
-    table = bench(list(models), list(masks), list(replicas), batch, rounds, place)
+    if beside and not shapes:
+        raise click.UsageError("--beside is of a shape: give --shape 64/4/4 too")
+    if beside:
+        table = bench_beside(list(shapes), list(masks), batch, rounds)
+    elif shapes:
+        table = bench_shapes(list(shapes), list(masks), list(precisions), batch, rounds, place)
+    else:
+        table = bench(list(models) or list(FIVE), list(masks), list(replicas), batch, rounds, place)
     name = torch.cuda.get_device_name(place) if place.type == "cuda" else "cpu"
     report(table.assign(device=name, batch=batch), allocator, out)

@@ -12,8 +12,22 @@ def _power(offset: Tensor, distance: Tensor, gamma: Tensor | float) -> Tensor:
     gamma = as_parameter(gamma, "gamma", device=offset.device)
     check(gamma, "gamma", (gamma > 0) & (gamma <= 1), "must lie in (0, 1]")
     distance, (gamma,), dtype = prepare(distance.unsqueeze(-1), gamma)
-    # γ^d = exp(d log γ): one exp of one product, so no power of a rounded power.
-    return torch.exp(distance[..., 0] * per_head(gamma.log(), offset.ndim - 1)).to(dtype)
+    return power(distance[..., 0], -gamma.log()).to(dtype)
+
+
+def power(distance: Tensor, rate: Tensor) -> Tensor:
+    """``γ^d = exp(−d r)`` of the rate ``r = −log γ``: one exp of one product, so no power of a rounded power.
+
+    It is for rates that are a module's own: in the computing dtype, not looked at.
+
+    Args:
+        distance: ``(*S)``.
+        rate: ``(heads,)``.
+
+    Returns:
+        ``(heads, *S)``.
+    """
+    return torch.exp(distance * per_head(-rate, distance.ndim))
 
 
 def _require_1d(offset: Tensor, name: str) -> None:

@@ -55,10 +55,20 @@ def gaussian_mixture(offset: Tensor, sigma: Tensor | float, alpha: Tensor | floa
             f"{tuple(sigma.shape)} and {tuple(alpha.shape)}"
         )
     offset, (sigma, alpha), dtype = prepare(offset, sigma, alpha)
-    sites = offset.ndim - 1
-    exponent = offset.square().sum(dim=-1) * per_head(-0.5 / (sigma.square() + GAUSSIAN_EPSILON), sites)
-    # (heads, components, *S), summed over components
-    return (per_head(alpha, sites) * exponent.exp()).sum(dim=1).to(dtype)
+    return mixture(offset.square().sum(dim=-1), sigma, alpha).to(dtype)
+
+
+def bumps(squared: Tensor, sigma: Tensor) -> Tensor:
+    """Every Gaussian ``exp(−d² / 2(σ² + ε))``, ``(heads, components, *S)``, of squared distances ``(*S)``.
+
+    Like ``mixture`` it is for parameters that are a module's own: in the computing dtype, not looked at.
+    """
+    return torch.exp(squared * per_head(-0.5 / (sigma.square() + GAUSSIAN_EPSILON), squared.ndim))
+
+
+def mixture(squared: Tensor, sigma: Tensor, alpha: Tensor) -> Tensor:
+    """``Σ_k α_k exp(−d² / 2(σ_k² + ε))``, ``(heads, *S)``."""
+    return (per_head(alpha, squared.ndim) * bumps(squared, sigma)).sum(dim=1)
 
 
 def gpsa(offset: Tensor, alpha: Tensor | float, center: Tensor | None = None) -> Tensor:

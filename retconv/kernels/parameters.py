@@ -32,7 +32,9 @@ def as_parameter(value: Tensor | float, name: str, axes: int = 1, device: torch.
 def check(parameter: Tensor, name: str, good: Tensor, rule: str) -> None:
     """Raise a ``ValueError`` that names the first offending entries of a parameter, unless all are good.
 
-    While ``torch.compile`` or ``torch.export`` traces or ``torch.func`` transforms, values are unknown and not checked.
+    It is for values that a user hands in, and looks at them on every device: a mask module does not check what it
+    learnt itself at every call. While ``torch.compile`` or ``torch.export`` traces or ``torch.func`` transforms, values
+    are unknown and not checked.
     """
     if torch.compiler.is_compiling() or is_transformed(good) or bool(good.all()):
         return
@@ -47,13 +49,20 @@ def is_transformed(x: Tensor) -> bool:
     return torch._C._functorch.is_functorch_wrapped_tensor(x)
 
 
+def is_readable(x: Tensor) -> bool:
+    """Whether its values may be looked at in passing: on a CPU, and neither traced nor transformed.
+
+    An accelerator would be waited for, at every call, and no CUDA graph could hold the call.
+    """
+    return x.device.type == "cpu" and not (torch.compiler.is_compiling() or is_transformed(x))
+
+
 def is_constant(x: Tensor) -> bool:
-    """Whether a shortcut may rest on its values: none is traced or transformed, and no gradient of it is wanted.
+    """Whether a shortcut may rest on its values: they are readable, and no gradient of it is wanted.
 
     The gradient of an even kernel, for one, is not even.
     """
-    wanted = torch.is_grad_enabled() and x.requires_grad
-    return not (wanted or torch.compiler.is_compiling() or is_transformed(x))
+    return not (torch.is_grad_enabled() and x.requires_grad) and is_readable(x)
 
 
 def prepare(offset: Tensor, *parameters: Tensor) -> tuple[Tensor, list[Tensor], torch.dtype]:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from retconv.kernels.decay import two_sided_decay
+from retconv.precision import as_written
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,8 @@ class Separable:
     def kernel(self) -> Tensor:
         """The kernel table ``(heads, 2 n_1 − 1, …, 2 n_D − 1)``."""
         axes = "xyz"[: len(self.factors)]
-        return torch.einsum(",".join(f"hr{a}" for a in axes) + f"->h{axes}", *self.factors)
+        with as_written(self.factors[0].device):
+            return torch.einsum(",".join(f"hr{a}" for a in axes) + f"->h{axes}", *self.factors)
 
     @classmethod
     def decay(cls, gamma: Tensor, offsets: list[Tensor]) -> Separable:

@@ -9,9 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from retconv.convert import NotAConvolutionError, kernel_to_mask
-from retconv.grid import Grid, cached_offsets
-from retconv.kernels import Separable, causal_decay, euclidean_decay, gammas, manhattan_decay
+from retconv.grid import Grid
+from retconv.kernels import Separable, gammas
+from retconv.kernels.decay import power
 from retconv.kernels.parameters import as_parameter, check, compute_dtype
+from retconv.kernels.tables import distances, past
 from retconv.masks.base import Mask
 
 Metric = Literal["two_sided", "manhattan", "euclidean"]
@@ -47,10 +49,19 @@ class _Decay(Mask):
     @property
     def gamma(self) -> Tensor:
         """``(heads,)``, each in (0, 1), in the computing dtype, differentiable with respect to ``log_rate``."""
+        return torch.exp(-self._rate)
+
+    @property
+    def _rate(self) -> Tensor:
+        """``−log γ``, ``(heads,)``, in the computing dtype."""
         log_rate = self.log_rate.to(compute_dtype(self.log_rate.device))
         info = torch.finfo(log_rate.dtype)
         # Beyond these bounds exp(−exp(·)) would round to 1 or 0, and 0 · ∞ would make its gradient NaN.
-        return torch.exp(-log_rate.clamp(math.log(info.eps), math.log(-math.log(info.tiny))).exp())
+        return log_rate.clamp(math.log(info.eps), math.log(-math.log(info.tiny))).exp()
+
+    def _power(self, grid: Grid, metric: str) -> Tensor:
+        """``γ^‖δ‖`` on a grid, in the computing dtype."""
+        return power(distances(grid.without_prefix(), self.log_rate.device, metric), self._rate)
 
     def _cast(self, kernel: Tensor) -> Tensor:
         return kernel.to(self.log_rate.dtype)
@@ -121,8 +132,7 @@ class RetNetMask(_Decay):
         return self._describe_gamma() + (", normalize=True" if self.normalize else "")
 
     def _decay(self, grid: Grid) -> Tensor:
-        offset = cached_offsets(grid.without_prefix(), self.log_rate.device, compute_dtype(self.log_rate.device))
-        return causal_decay(offset, self.gamma)
+        return self._power(grid, "manhattan") * past(grid.without_prefix(), self.log_rate.device)
 
     def _line(self, grid: Grid | int | tuple[int, ...]) -> Grid:
         grid = Grid.of(grid)
@@ -174,18 +184,15 @@ class DecayMask(_Decay):
         grid = Grid.of(grid)
         if self.metric == "two_sided" and grid.ndim != 1:
             raise ValueError(f"metric 'two_sided' is for 1-D grids, got {grid}: use metric='manhattan' or 'euclidean'")
-        offset = cached_offsets(grid.without_prefix(), self.log_rate.device, compute_dtype(self.log_rate.device))
-        decay = euclidean_decay if self.metric == "euclidean" else manhattan_decay
-        return self._cast(decay(offset, self.gamma))
+        return self._cast(self._power(grid, "euclidean" if self.metric == "euclidean" else "manhattan"))
 
     def separable(self, grid: Grid | int | tuple[int, ...]) -> Separable | None:
         """One outer product of two-sided decays (law 8); None for the Euclidean metric beyond one axis."""
         grid = Grid.of(grid)
         if self.metric == "euclidean" and grid.ndim > 1:
             return None
-        axes = [torch.arange(1 - n, n, device=self.log_rate.device) for n in grid.shape]
-        factors = Separable.decay(self.gamma, axes)
-        return Separable(tuple(self._cast(f) for f in factors.factors), factors.gamma)
+        factors = tuple(self._cast(self._power(Grid(n), "manhattan"))[:, None] for n in grid.shape)
+        return Separable(factors, self.gamma)
 
     def extra_repr(self) -> str:
         """Heads, the range of gamma, whether it is learnt, and the metric."""

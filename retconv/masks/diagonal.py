@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from retconv.grid import Grid
+from retconv.kernels.tables import elsewhere
 from retconv.masks.base import Mask
 
 
@@ -31,6 +32,5 @@ class OffDiagonalMask(Mask):
 
     def kernel(self, grid: Grid | int | tuple[int, ...]) -> Tensor:
         """``(heads, 2 n_1 − 1, …, 2 n_D − 1)``: 0 in the centre, 1 elsewhere."""
-        offset = Grid.of(grid).without_prefix().offsets(self._one.device)
-        elsewhere = (offset != 0).any(dim=-1).to(self._one.dtype)
-        return (elsewhere * self._one).expand(self.heads, *elsewhere.shape)
+        kernel = elsewhere(Grid.of(grid).without_prefix(), self._one.device, self._one.dtype) * self._one
+        return kernel.expand(self.heads, *kernel.shape)

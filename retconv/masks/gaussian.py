@@ -7,9 +7,11 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from retconv.grid import Grid, cached_offsets
-from retconv.kernels import Separable, gaussian, gaussian_mixture
+from retconv.grid import Grid
+from retconv.kernels import Separable
+from retconv.kernels.gaussian import bumps, mixture
 from retconv.kernels.parameters import as_parameter, compute_dtype
+from retconv.kernels.tables import distances
 from retconv.masks.base import Mask
 
 Start = Literal["reference", "local"]
@@ -93,18 +95,27 @@ class GaussianMixtureMask(Mask):
 
     def kernel(self, grid: Grid | int | tuple[int, ...]) -> Tensor:
         """``(heads, 2 n_1 − 1, …, 2 n_D − 1)``; no ``(heads, components, N, N)`` tensor is ever formed."""
-        grid = Grid.of(grid).without_prefix()
-        offset = cached_offsets(grid, self.sigma.device, compute_dtype(self.sigma.device))
-        return gaussian_mixture(offset, self.sigma, self.weights)
+        sigma, weights, squared = self._computing(Grid.of(grid).without_prefix())
+        return mixture(squared, sigma, weights).to(self._dtype)
 
     def separable(self, grid: Grid | int | tuple[int, ...]) -> Separable | None:
         """One outer product for each Gaussian (law 9); α is carried by the first axis."""
-        factors = []
+        factors: list[Tensor] = []
         for n in Grid.of(grid).shape:
-            offset = torch.arange(1 - n, n, device=self.sigma.device)[:, None]
-            factors.append(gaussian(offset, self.sigma.flatten()).reshape(self.heads, self.components, 2 * n - 1))
-        factors[0] = factors[0] * self.weights[..., None]
+            sigma, weights, squared = self._computing(Grid(n))
+            factor = bumps(squared, sigma)
+            factors.append((factor if factors else factor * weights[..., None]).to(self._dtype))
         return Separable(tuple(factors))
+
+    @property
+    def _dtype(self) -> torch.dtype:
+        return torch.promote_types(self.sigma.dtype, self.alpha.dtype)
+
+    def _computing(self, grid: Grid) -> tuple[Tensor, Tensor, Tensor]:
+        """σ, the weights, and the squared distances of a grid in the computing dtype."""
+        device = self.sigma.device
+        sigma, weights = (p.to(compute_dtype(device)) for p in (self.sigma, self.weights))
+        return sigma, weights, distances(grid, device, "squared")
 
     def extra_repr(self) -> str:
         """Heads, components, and the ranges of σ and α."""

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from retconv.models.search import evaluating, example_input
+from retconv.models.search import evaluating, example_input, running
 from retconv.models.surgery import masked_modules, masks_of
 
 #: Linear layers that mix heads: they act on scores and weights, so they are counted with attention.
@@ -52,7 +52,11 @@ def count(model: nn.Module, example: Tensor | None = None) -> Count:
     Args:
         model: The model.
         example: One image as a batch of 1; by default zeros of the model's own size.
+
+    Raises:
+        ValueError: If the model does not run on it.
     """
+    example = example_input(model) if example is None else example[:1]
     masks = {id(p): p.numel() for mask in masks_of(model).values() for p in mask.parameters()}
     everything = {id(p): p.numel() for p in model.parameters()}
     products: list[int] = []
@@ -65,8 +69,9 @@ def count(model: nn.Module, example: Tensor | None = None) -> Count:
     flops = FlopCounterMode(display=False)
     try:
         # The plain formula of attention: of its fast forms the counter knows only some. And it needs autograd.
-        with torch.enable_grad(), evaluating(model), _plainly(model), sdpa_kernel(SDPBackend.MATH), flops:
-            model(example_input(model) if example is None else example[:1])
+        plain = sdpa_kernel(SDPBackend.MATH)
+        with torch.enable_grad(), evaluating(model), _plainly(model), plain, flops, running(model, example):
+            model(example)
     finally:
         for handle in handles:
             handle.remove()

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 from retconv.grid import Grid
+from retconv.kernels.tables import raster_index
 from retconv.masks import Mask
 
 
@@ -31,9 +31,7 @@ class RasterMask(Mask):
         """
         grid = Grid.of(grid).without_prefix()
         values = self.line.kernel(Grid(grid.size))  # shape: (heads, 2N − 1)
-        strides = torch.tensor([1, *reversed(grid.shape[1:])]).cumprod(0).flip(0).to(values.device)
-        index = (grid.offsets(values.device) * strides).sum(dim=-1) + grid.size - 1
-        return values[:, index]
+        return values.index_select(1, raster_index(grid, values.device)).unflatten(1, grid.kernel_shape)
 
     def forward(self, grid: Grid | int | tuple[int, ...]) -> Tensor:
         """The line's mask of all N tokens, prefix tokens neutral."""

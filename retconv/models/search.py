@@ -43,10 +43,11 @@ def find_places(model: nn.Module, example: Tensor) -> tuple[list[Place], dict[st
 
     Raises:
         UnsupportedModelError: If there is none, with the reason for each attention that was seen.
+        ValueError: If the model does not run on the input.
     """
     watch = _Watch(model)
     try:
-        with torch.no_grad(), evaluating(model), _fused(model) as fused, watch.hooks(), watch:
+        with torch.no_grad(), evaluating(model), _fused(model) as fused, watch.hooks(), watch, running(model, example):
             model(example)
     finally:
         kept = {id(place.source) for place in watch.places.values()}
@@ -77,6 +78,22 @@ def example_input(model: nn.Module) -> Tensor:
     channels = getattr(model, "in_chans", None) or (convolution.in_channels if convolution else 3)
     weight = next(model.parameters())
     return torch.zeros(1, channels, height, width, dtype=weight.dtype, device=weight.device)
+
+
+@contextmanager
+def running(model: nn.Module, example: Tensor) -> Iterator[None]:
+    """Say of a failure inside that the input may be at fault: the size a timm model names need not be its own.
+
+    Raises:
+        ValueError: Instead of a RuntimeError or AssertionError.
+    """
+    try:
+        yield
+    except (RuntimeError, AssertionError) as error:
+        raise ValueError(
+            f"{type(model).__name__} does not run on an input {tuple(example.shape)} ({error}): "
+            "give one of its own size as example="
+        ) from error
 
 
 @contextmanager

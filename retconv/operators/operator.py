@@ -18,6 +18,7 @@ from retconv.operators.recursive import RecursiveProduct
 from retconv.operators.separable import SeparableProduct
 from retconv.operators.simple import DenseProduct, DirectProduct
 from retconv.operators.toeplitz import ToeplitzProduct
+from retconv.precision import as_written, entering
 
 Method = Literal["dense", "direct", "fft", "toeplitz", "separable", "recursive"]
 
@@ -128,7 +129,7 @@ class MaskOperator:
             x: ``(…, heads, N, d)``, or ``(N, d)`` for all heads alike; an operator of one head applies to any number.
 
         Returns:
-            ``(…, heads, N, d)`` in x's dtype.
+            ``(…, heads, N, d)`` in x's dtype, under autocast in its dtype (see ``retconv.precision``).
 
         Raises:
             ValueError: If the heads or the number of tokens disagree, or x is not floating.
@@ -149,12 +150,14 @@ class MaskOperator:
             x = x.expand(heads, -1, -1)
         if heads not in (1, x.shape[-3]):
             raise ValueError(f"x has {x.shape[-3]} heads in shape {tuple(x.shape)}, the operator has {heads}")
-        if x.ndim == 3 and x.shape[0] == heads:
-            return self._apply(x, x)
-        # An operator of one head takes the heads of x as further elements of the batch.
-        batched = x.reshape(-1, heads, size, x.shape[-1])  # shape: (batch, heads, N, d)
-        y = self._apply(batched.permute(1, 2, 0, 3).reshape(heads, size, -1), x)
-        return y.reshape(heads, size, *batched.shape[::3]).permute(2, 0, 1, 3).reshape(x.shape)
+        x = entering(x)
+        with as_written(x.device):
+            if x.ndim == 3 and x.shape[0] == heads:
+                return self._apply(x, x)
+            # An operator of one head takes the heads of x as further elements of the batch.
+            batched = x.reshape(-1, heads, size, x.shape[-1])  # shape: (batch, heads, N, d)
+            y = self._apply(batched.permute(1, 2, 0, 3).reshape(heads, size, -1), x)
+            return y.reshape(heads, size, *batched.shape[::3]).permute(2, 0, 1, 3).reshape(x.shape)
 
     def _apply(self, columns: Tensor, x: Tensor) -> Tensor:
         """Apply to ``(heads, N, columns)``, the features of all elements of the batch of ``x`` side by side."""

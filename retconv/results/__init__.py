@@ -1,7 +1,7 @@
 """Stored runs, read back: which there are, what is missing, their numbers as tidy frames; and carried as archives."""
 
-from retconv.results.merge import Merged, merge
-from retconv.results.pack import Packed, pack
+from retconv.results.merging import Merged, merge
+from retconv.results.packing import Packed, pack
 from retconv.results.store import Store
 
 __all__ = ["Merged", "Packed", "Store", "merge", "pack"]

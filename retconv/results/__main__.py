@@ -8,8 +8,8 @@ from pathlib import Path
 
 import click
 
-from retconv.results.merge import merge
-from retconv.results.pack import pack
+from retconv.results.merging import merge
+from retconv.results.packing import pack
 from retconv.results.store import Store
 from retconv.train import TrainError
 from retconv.train.cli import SETTINGS, Refusal

@@ -211,5 +211,7 @@ def _check(file: str, content: bytes, config: Config) -> None:
 
 
 def _require(kinds: Mapping[str, Any], value: Any) -> None:
-    if not isinstance(value, dict) or not all(isinstance(value.get(key), kind) for key, kind in kinds.items()):
+    if not isinstance(value, dict) or not all(
+        key in value and isinstance(value[key], kind) for key, kind in kinds.items()
+    ):
         raise ValueError(f"it must have {', '.join(kinds)}, each of its type")

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from retconv.grid import Grid
 from retconv.kernels import Exponentials
+from retconv.precision import as_written, entering
 from retconv.retention import convolution as law14
 from retconv.retention.chunkwise import absorb, chunk_length
 from retconv.retention.chunkwise import chunkwise as in_chunks
@@ -70,7 +71,8 @@ def retention(
             one feature of k with all of v's); by default 48 MiB on a CPU and 1 GiB elsewhere.
 
     Returns:
-        ``(batch, heads, N, e)`` in q's dtype. Half types are computed in float32 and cast last.
+        ``(batch, heads, N, e)`` in q's dtype, under autocast in its dtype (see ``retconv.precision``). Half types are
+        computed in float32 and cast last.
 
     Raises:
         ValueError: If shapes or dtypes disagree, the method is unknown or does not apply, chunk or budget is not
@@ -92,6 +94,7 @@ def retention(
         raise ValueError(f"unknown method {method!r}: choose 'auto' or one of {', '.join(METHODS)}")
     if budget is not None and budget < 1:
         raise ValueError(f"budget must be a positive number of bytes, got {budget}")
+    q, k, v = entering(q), entering(k), entering(v)
     _check_inputs(q, k, v, chunk)
     if q.shape[2] != grid.size:
         raise ValueError(f"q, k and v must hold the {grid.size} tokens of {grid}, got {q.shape[2]}")
@@ -106,8 +109,9 @@ def retention(
         # One mask for all heads: they are further elements of the batch.
         q, k, v = (t.flatten(0, 1)[:, None] for t in (q, k, v))
     q_, k_, v_ = _computed(q, k, v)
-    name = method if method != "auto" else choose(q_, v_, source)
-    out = _run(name, q_, k_, v_, source, _scale(q, scale), chunk, budget)
+    with as_written(q.device):
+        name = method if method != "auto" else choose(q_, v_, source)
+        out = _run(name, q_, k_, v_, source, _scale(q, scale), chunk, budget)
     return out.reshape(shape).to(q.dtype)
 
 
@@ -136,8 +140,10 @@ def recurrent(
     Source:
         Sun et al. 2023 (arXiv 2307.08621), eq. (6).
     """
+    q, k, v = entering(q), entering(k), entering(v)
     found, memory = _continued(q, k, v, mask, state, None)
-    out, memory = steps(*_computed(q, k, v), scaled(found, _scale(q, scale)), memory)
+    with as_written(q.device):
+        out, memory = steps(*_computed(q, k, v), scaled(found, _scale(q, scale)), memory)
     return out.to(q.dtype), RetentionState(memory, _position(state) + q.shape[2])
 
 
@@ -171,11 +177,13 @@ def chunkwise(
     Source:
         Sun et al. 2023 (arXiv 2307.08621), eq. (7).
     """
+    q, k, v = entering(q), entering(k), entering(v)
     found, memory = _continued(q, k, v, mask, state, chunk)
     q_, k_, v_ = _computed(q, k, v)
     chunk = chunk or chunk_length(q.shape[-1], v.shape[-1])
-    out = in_chunks(q_, k_, v_, scaled(found, _scale(q, scale)), chunk, memory)
-    memory = absorb(k_, v_, found, chunk, memory)
+    with as_written(q.device):
+        out = in_chunks(q_, k_, v_, scaled(found, _scale(q, scale)), chunk, memory)
+        memory = absorb(k_, v_, found, chunk, memory)
     return out.to(q.dtype), RetentionState(memory, _position(state) + q.shape[2])
 
 

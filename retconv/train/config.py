@@ -101,7 +101,11 @@ class Config:
     select: str = option(
         "last", "weights that are tested: of the last epoch or best on validation", choices=("last", "best")
     )
-    precision: str = option("float32", "of the forward pass", choices=("float32", "bfloat16"))
+    precision: str = option(
+        "float32",
+        "of the forward pass; auto: the faster one on the device, by a measurement",
+        choices=("float32", "bfloat16", "auto"),
+    )
     compile: bool = option(False, "compile the model with torch.compile")
     data: DataConfig = field(default_factory=DataConfig)
     model: ModelConfig = field(default_factory=ModelConfig)

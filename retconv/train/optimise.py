@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from collections.abc import Sequence
 
 import torch
 from timm.optim import create_optimizer_v2
@@ -13,37 +13,48 @@ from torch import Tensor, nn
 
 from retconv.masks import Mask
 from retconv.train.config import OptimConfig, ScheduleConfig
+from retconv.train.packed import Pack
 from retconv.train.replicas import Replicas
 
-#: What an optimiser keeps of a parameter that is one number for all replicas.
+#: What an optimiser keeps of a matrix that is one number for all replicas.
 _SHARED = ("step",)
 
 
-def undecayed(replicas: Replicas, masks_too: bool = True) -> set[str]:
-    """Names of the parameters without weight decay: all vectors (norms, biases, scales), and those of masks if so said.
+def undecayed(model: nn.Module, config: OptimConfig) -> set[str]:
+    """Names of the parameters of a single model without weight decay, as ``optim`` asks for it.
 
-    Decay pulls towards 0. A Gaussian with σ = 0 and α = 0 is no mask at all, so decay on a mask is a prior against it;
-    norms and biases have no scale that decay could regularise. Names that the model itself lists with
-    ``no_weight_decay``, such as timm's position embeddings, are left out too.
+    By default all vectors (norms, biases, scales) and masks: decay pulls towards 0. A Gaussian with σ = 0 and α = 0 is
+    no mask at all, so decay on a mask is a prior against it; norms and biases have no scale that decay could
+    regularise. Names that the model itself lists with ``no_weight_decay``, such as timm's position embeddings, are left
+    out too.
     """
-    model = replicas.model
+    if config.decay_all:
+        return set()
     masks = {f"{n}.{p}" for n, m in model.named_modules() if isinstance(m, Mask) for p, _ in m.named_parameters()}
-    vectors = {name for name, p in model.named_parameters() if p.ndim <= 2 or name.endswith(".bias")}  # one is R
+    vectors = {name for name, p in model.named_parameters() if p.ndim <= 1 or name.endswith(".bias")}
     listed: set[str] = getattr(model, "no_weight_decay", set)()
     exempt = vectors | {name for name, _ in model.named_parameters() if name in listed}
-    return exempt | masks if masks_too else exempt - masks
+    return exempt - masks if config.decay_masks else exempt | masks
 
 
 def make_optimiser(config: OptimConfig, replicas: Replicas) -> torch.optim.Optimizer:
-    """Timm's optimiser over the stacked parameters, in one group with weight decay and one without."""
-    named = [(name, p) for name, p in replicas.model.named_parameters() if p.requires_grad]
-    exempt = set() if config.decay_all else undecayed(replicas, masks_too=not config.decay_masks)
+    """Timm's optimiser over the packs, without weight decay on those that are apart.
+
+    On CUDA the learning rates of optimisers that can follow one there are tensors (``follows_rate_tensor``).
+    """
     groups = [
-        {"params": [p for name, p in named if name not in exempt], "weight_decay": config.weight_decay},
-        {"params": [p for name, p in named if name in exempt], "weight_decay": 0.0},
+        {"params": [pack.matrix], "weight_decay": 0.0 if pack.apart else config.weight_decay} for pack in replicas.packs
     ]
-    groups = [group for group in groups if group["params"]]
-    return create_optimizer_v2(groups, opt=config.name, lr=config.lr, weight_decay=0.0)
+    fused = {"fused": True} if follows_rate_tensor(config.name) else {}
+    return create_optimizer_v2(groups, opt=config.name, lr=config.lr, weight_decay=0.0, **fused)
+
+
+def follows_rate_tensor(name: str) -> bool:
+    """Whether an optimiser by name is one fused operation that reads its learning rate and counts steps on the device.
+
+    Only such a step can be captured as a CUDA graph.
+    """
+    return name in ("adam", "adamw")
 
 
 def make_schedule(config: ScheduleConfig, optimiser: torch.optim.Optimizer, steps_per_epoch: int) -> Scheduler:
@@ -63,22 +74,50 @@ def make_schedule(config: ScheduleConfig, optimiser: torch.optim.Optimizer, step
     return scheduler
 
 
+class Rates:
+    """The schedule's learning rates, set before each step; on CUDA in tensors that a captured step reads.
+
+    Args:
+        schedule: Of ``make_schedule``.
+        optimiser: Its optimiser.
+    """
+
+    def __init__(self, schedule: Scheduler, optimiser: torch.optim.Optimizer) -> None:
+        self.schedule, self.groups = schedule, optimiser.param_groups
+        place = self.groups[0]["params"][0].device
+        follows = place.type == "cuda" and bool(self.groups[0].get("fused"))
+        self.tensors = [torch.zeros((), device=place) for _ in self.groups] if follows else []
+
+    def set(self, done: int) -> None:
+        """Set the rates of the step after ``done`` ones."""
+        self.schedule.step_update(done)
+        for group, tensor in zip(self.groups, self.tensors, strict=False):
+            group["lr"] = tensor.fill_(group["lr"])
+
+    @property
+    def now(self) -> float:
+        """The rate of the next step."""
+        return float(self.groups[0]["lr"])
+
+
 @torch.no_grad()
-def clip_each(parameters: list[nn.Parameter], limit: float) -> None:
-    """Scale each replica's gradient to a norm of at most ``limit``, each by its own norm."""
-    gradients = [p.grad for p in parameters if p.grad is not None]
-    squares = torch.stack([g.reshape(len(g), -1).square().sum(dim=1) for g in gradients]).sum(dim=0)  # shape: (R,)
-    scale = (limit / (squares.sqrt() + math.ulp(1.0))).clamp(max=1.0)
+def clip_each(matrices: Sequence[Tensor], limit: float) -> None:
+    """Scale each replica's gradient, a row of every matrix, to a norm of at most ``limit``, each by its own norm."""
+    gradients = [m.grad for m in matrices if m.grad is not None]
+    norms = torch.stack([torch.linalg.vector_norm(g, dim=1) for g in gradients]).norm(dim=0)  # shape: (R,)
+    scale = (limit / (norms + math.ulp(1.0))).clamp(max=1.0)
     for gradient in gradients:
-        gradient.mul_(scale.view(-1, *[1] * (gradient.ndim - 1)))
+        gradient.mul_(scale[:, None])
 
 
 def optimiser_state(optimiser: torch.optim.Optimizer, replicas: Replicas) -> dict[str, dict[str, Tensor]]:
     """The optimiser's state by parameter name, ``(R, …)`` each: what all replicas share, such as ``step``, repeated."""
-    state = {}
-    for name, p in replicas.model.named_parameters():
-        kept = optimiser.state.get(p, {})
-        state[name] = {key: value.expand(replicas.count) if key in _SHARED else value for key, value in kept.items()}
+    state: dict[str, dict[str, Tensor]] = {}
+    for pack in replicas.packs:
+        for key, value in optimiser.state.get(pack.matrix, {}).items():
+            shared = dict.fromkeys(pack.shapes, value.expand(replicas.count)) if key in _SHARED else None
+            for name, part in (shared or pack.columns(value)).items():
+                state.setdefault(name, {})[key] = part
     return state
 
 
@@ -86,16 +125,13 @@ def load_optimiser_state(
     optimiser: torch.optim.Optimizer, replicas: Replicas, saved: list[dict[str, dict[str, Tensor]]]
 ) -> None:
     """Set the optimiser's state from that of each replica."""
-    on_device = {p: _counts_there(group) for group in optimiser.param_groups for p in group["params"]}
-    for name, p in replicas.model.named_parameters():
-        for key, value in saved[0][name].items():
+    for pack, group in zip(replicas.packs, optimiser.param_groups, strict=True):
+        first = saved[0].get(next(iter(pack.shapes)), {})
+        for key, value in first.items():
             if key in _SHARED:
-                restored = value.to(p.device) if on_device[p] else value.clone()
+                place = pack.matrix.device if group.get("fused") or group.get("capturable") else "cpu"
+                restored = value.to(place, copy=True)
             else:
-                restored = torch.stack([part[name][key] for part in saved]).to(p.device)
-            optimiser.state[p][key] = restored
-
-
-def _counts_there(group: dict[str, Any]) -> bool:
-    """Whether a group of parameters counts its steps on their device."""
-    return bool(group.get("capturable") or group.get("fused"))
+                stacked = {name: torch.stack([share[name][key] for share in saved]) for name in pack.shapes}
+                restored = Pack.of(stacked).matrix.detach().to(pack.matrix)
+            optimiser.state[pack.matrix][key] = restored

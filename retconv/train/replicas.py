@@ -9,44 +9,19 @@ from __future__ import annotations
 
 import copy
 import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import torch
-from timm.layers import DropPath
 from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-#: What ``vars`` of a module hold that is the same for every module, or stacked.
-_MACHINERY = set(vars(nn.Module())) | {"training"}
-_PLAIN = (bool, int, float, str, tuple, list, type(None), torch.Size, torch.dtype)
+from retconv.train.given import mask_groups, settings, taking
+from retconv.train.packed import pack
 
-
-class DrawnDropPath(nn.Module):
-    """timm's ``DropPath`` with its randomness given from outside, as the buffer ``draw``.
-
-    In training a sample whose draw u, uniform on [0, 1), is below p leaves the residual branch out, and the others are
-    scaled by 1/(1 − p). With draws from outside, each replica can have its own seed.
-
-    Args:
-        p: Probability of leaving the branch out.
-    """
-
-    draw: Tensor  # shape: (batch,); the 1 it starts with keeps every branch
-
-    def __init__(self, p: float) -> None:
-        super().__init__()
-        self.p = p
-        self.register_buffer("draw", torch.ones(1), persistent=False)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """``x`` of shape ``(batch, …)`` with the dropped samples 0 and the others scaled."""
-        if not self.training:
-            return x
-        keep = (self.draw >= self.p).to(x.dtype) / (1 - self.p)
-        return x * keep.view(-1, *[1] * (x.ndim - 1))
+#: Modules whose parameters autocast reads in its own dtype; a convolution of a stack needs them as its input is.
+_PRODUCTS = nn.Linear
 
 
 class Replicas(nn.Module):
@@ -54,35 +29,62 @@ class Replicas(nn.Module):
 
     Args:
         models: The models, which may differ in the values of parameters and buffers only. They are not changed.
+        apart: Names of parameters that an optimiser treats apart from the others, as without weight decay.
 
     Attributes:
         count: R.
-        model: The modules of the first model, in which every parameter and buffer is ``(R, …)``.
+        model: The modules of the first model, in which every parameter and buffer is ``(R, …)``: to be read, saved and
+            loaded. Trained parameters are views of the packs' matrices, which have the gradients.
+        packs: The trained parameters as matrices.
 
     Raises:
         ValueError: If the models differ in their modules or settings, naming the first difference.
     """
 
-    def __init__(self, models: Sequence[nn.Module]) -> None:
+    def __init__(self, models: Sequence[nn.Module], apart: Collection[str] = ()) -> None:
         super().__init__()
-        models = [_with_drawn_drop_path(model) for model in models]
         for model in models[1:]:
             _require_same_form(models[0], model)
         self.count = len(models)
-        self.model = models[0]
-        parameters, buffers = stack_module_state(models)
-        for name, parameter in parameters.items():
-            module, leaf = _owner(self.model, name)
-            setattr(module, leaf, nn.Parameter(parameter.detach(), requires_grad=getattr(module, leaf).requires_grad))
-        for name, buffer in buffers.items():
-            module, leaf = _owner(self.model, name)
-            setattr(module, leaf, buffer)
-        self._draws = [name for name, m in self.model.named_modules() if isinstance(m, DrawnDropPath)]
+        self.model = copy.deepcopy(models[0])
+        self._groups = mask_groups(self.model)
+        # Not registered: it has no values of its own.
+        template, self._paths = taking(self.model, self._groups)
+        self.__dict__["_template"] = template
+        drop = [template.get_submodule(name).p for name in self._paths]
+        self.register_buffer("_dropped", torch.tensor(drop).view(-1, 1), persistent=False)
+        parameters, buffers = stack_module_state(list(models))
+        learnt = {name: p for name, p in self.model.named_parameters() if p.requires_grad}
+        for name, value in {**parameters, **buffers}.items():
+            if name not in learnt:
+                fixed = name in parameters
+                _put(self.model, name, nn.Parameter(value.detach(), requires_grad=False) if fixed else value)
+        linear = [(name, m) for name, m in self.model.named_modules() if isinstance(m, _PRODUCTS)]
+        products = {f"{name}.{leaf}" for name, m in linear for leaf in m._parameters}
+        self.packs = pack({name: parameters[name] for name in learnt}, apart, products)
+        self._tie()
+
+    def _tie(self) -> None:
+        """Make the model's trained parameters views of the packs."""
+        for one in self.packs:
+            for name, view in one.columns(one.matrix.detach()).items():
+                _put(self.model, name, nn.Parameter(view))
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Replicas:
+        super()._apply(fn, recurse)
+        for one in self.packs:
+            one.matrix = fn(one.matrix.detach()).requires_grad_()
+        self._tie()
+        return self
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        self._tie()
 
     @property
     def draws(self) -> int:
         """Uniform numbers that each sample needs in a training step: one for each drop path."""
-        return len(self._draws)
+        return len(self._paths)
 
     def forward(self, x: Tensor, draws: Tensor | None = None) -> Tensor:
         """Logits of every replica.
@@ -94,63 +96,65 @@ class Replicas(nn.Module):
         Returns:
             ``(R, batch, classes)``.
         """
-        state = dict(self.model.named_parameters()) | dict(self.model.named_buffers())
-        if draws is not None:
-            state |= {f"{name}.draw": draws[:, i] for i, name in enumerate(self._draws)}
+        state = self._state()
+        if self._paths:
+            if draws is None:
+                scale = x.new_ones(self.count, self.draws, 1)
+            else:
+                scale = (draws >= self._dropped) / (1 - self._dropped)
+            each = self._first(scale).unbind(-2)
+            state |= {f"{path}.scale": one for path, one in zip(self._paths, each, strict=True)}
         shared = x.ndim == 4
+        self._template.train(self.training)
         if self.count == 1:
             # Without vmap, every fused operation of a single model stays available.
-            out = functional_call(self.model, {k: v[0] for k, v in state.items()}, (x if shared else x[0],))
-            return out[None]
-        # The CPU's fused attention has no rule for a batch of models; its decomposition has.
-        with sdpa_kernel(SDPBackend.MATH) if x.device.type == "cpu" else nullcontext(), warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message="There is a performance drop")
+            return functional_call(self._template, state, (x if shared else x[0],))[None]
+        # The CPU's fused attention has no rule for a batch of models, cuDNN's none for a learnt bias.
+        fused = [] if x.device.type == "cpu" else [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION]
+        with sdpa_kernel([*fused, SDPBackend.MATH]), warnings.catch_warnings():
+            if not torch.compiler.is_compiling():  # it would cut its graph here, and does not warn
+                warnings.filterwarnings("ignore", message="There is a performance drop")
             call = torch.vmap(self._call, in_dims=(0, None if shared else 0), randomness="different")
             return call(state, x)
 
     def _call(self, state: dict[str, Tensor], x: Tensor) -> Tensor:
-        return functional_call(self.model, state, (x,))
+        return functional_call(self._template, state, (x,))
+
+    def _first(self, x: Tensor) -> Tensor:
+        """Without the axis of replicas where there is only one."""
+        return x if self.count > 1 else x[0]
+
+    def _state(self) -> dict[str, Tensor]:
+        """What a forward pass reads, by name: parameters, buffers, and values of all masks."""
+        state: dict[str, Tensor] = {}
+        for one in self.packs:
+            state |= one.read()
+        fixed = [(n, p) for n, p in self.model.named_parameters() if n not in state]
+        state |= {name: self._first(value) for name, value in [*fixed, *self.model.named_buffers()]}
+        for group in self._groups:
+            values = group.values(state, self.count)
+            for name in group.leaves:
+                del state[name]
+            state |= values
+        return state
 
     def single(self, index: int) -> nn.Module:
         """One replica as a model of its own, a copy."""
         model = copy.deepcopy(self.model)
         for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
-            module, leaf = _owner(model, name)
             value = tensor.detach()[index].clone()
-            setattr(module, leaf, nn.Parameter(value) if isinstance(tensor, nn.Parameter) else value)
+            is_parameter = isinstance(tensor, nn.Parameter)
+            _put(model, name, nn.Parameter(value, requires_grad=tensor.requires_grad) if is_parameter else value)
         return model
 
 
-def _owner(model: nn.Module, name: str) -> tuple[nn.Module, str]:
+def _put(model: nn.Module, name: str, value: Tensor) -> None:
     path, _, leaf = name.rpartition(".")
-    return model.get_submodule(path), leaf
-
-
-def _with_drawn_drop_path(model: nn.Module) -> nn.Module:
-    model = copy.deepcopy(model)
-    for name, module in list(model.named_modules()):
-        if isinstance(module, DropPath):
-            parent, leaf = _owner(model, name)
-            setattr(parent, leaf, DrawnDropPath(module.drop_prob))
-    return model
-
-
-def _settings(model: nn.Module) -> Iterator[tuple[str, Any]]:
-    """Class and plain attributes of every module, and shapes of every tensor, by name.
-
-    ``start`` and whether a mask's parameters were drawn this way or that says how values began, not what they mean.
-    """
-    for name, module in model.named_modules():
-        yield name, type(module)
-        for key, value in sorted(vars(module).items()):
-            if key not in _MACHINERY and key != "start" and isinstance(value, _PLAIN):
-                yield f"{name}.{key}".lstrip("."), value
-    for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
-        yield f"shape of {name}", tuple(tensor.shape)
+    setattr(model.get_submodule(path), leaf, value)
 
 
 def _require_same_form(one: nn.Module, other: nn.Module) -> None:
-    a, b = dict(_settings(one)), dict(_settings(other))
+    a, b = settings(one), settings(other)
     for key in [*a, *(k for k in b if k not in a)]:
         if a.get(key) != b.get(key):
             raise ValueError(

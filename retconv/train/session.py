@@ -54,12 +54,13 @@ class Session:
             saved = [checkpoint.load(f.path, self.last_good, f.config.as_dict()) for f in folders]
             self.trainer.load_states(saved)
         self.boards = boards([f.path for f in folders]) if tensorboard and rank == 0 else []
-        self.pace = Pace(self.trainer.config, sum(p.numel() * p.element_size() for p in self.trainer.parameters))
+        self.pace = Pace(self.trainer.config, sum(pack.matrix.nbytes for pack in self.trainer.replicas.packs))
         self.launched: deque[torch.cuda.Event] = deque()
         if rank == 0:
             origin = provenance(self.trainer.device) | {"data": data.source, "replicas": len(folders)}
+            origin |= {"from_step": self.trainer.done, "processes": world, "precision": self.trainer.precision}
             for folder in folders:
-                folder.add_provenance(origin | {"from_step": self.trainer.done, "processes": world})
+                folder.add_provenance(origin)
 
     def run(
         self, seconds: float, every: int | None, progress: bool, on_step: Callable[[Trainer], object] | None

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import torch
-from timm.loss import SoftTargetCrossEntropy
 from timm.utils import ModelEmaV3
-from torch import Tensor, distributed, nn
+from torch import Tensor, distributed
 from torch.nn import functional as F
-from torch.nn.parallel import DistributedDataParallel
 
 from retconv.data import Dataset
 from retconv.train import randomness
@@ -19,8 +18,16 @@ from retconv.train.build import build_model, hold_out
 from retconv.train.config import Config
 from retconv.train.files import TrainError
 from retconv.train.flat import shares, stack
-from retconv.train.optimise import clip_each, load_optimiser_state, make_optimiser, make_schedule, optimiser_state
+from retconv.train.optimise import (
+    Rates,
+    load_optimiser_state,
+    make_optimiser,
+    make_schedule,
+    optimiser_state,
+    undecayed,
+)
 from retconv.train.replicas import Replicas
+from retconv.train.step import Step
 
 #: Images of a forward pass without gradients.
 _CHUNK = 512
@@ -47,6 +54,8 @@ class Trainer:
         steps: Steps in an epoch.
         total: Steps in all.
         done: Steps taken.
+        tally: What steps add up.
+        precision: Of the forward pass.
     """
 
     def __init__(self, configs: Sequence[Config], data: Dataset, rank: int = 0, world: int = 1) -> None:
@@ -57,33 +66,23 @@ class Trainer:
         self.batches = Batches(configs, part, rank, world)
         self.steps = self.batches.steps
         self.total = self.steps * self.config.schedule.epochs
-        self.replicas = Replicas([build_model(config, data) for config in configs]).to(self.device)
-        self.parameters = [p for p in self.replicas.parameters() if p.requires_grad]
+        models = [build_model(config, data) for config in configs]
+        self.replicas = Replicas(models, undecayed(models[0], self.config.optim)).to(self.device)
         self.optimiser = make_optimiser(self.config.optim, self.replicas)
-        self.schedule = make_schedule(self.config.schedule, self.optimiser, self.steps)
+        schedule = make_schedule(self.config.schedule, self.optimiser, self.steps)
+        self.rates = Rates(schedule, self.optimiser)
         self.ema = ModelEmaV3(self.replicas, decay=self.config.ema) if self.config.ema else None
         self.best: dict[str, Tensor] = {}
         self.best_accuracy = torch.full((len(self.configs),), -1.0, dtype=torch.float64)
         self.best_epoch = torch.zeros(len(self.configs), dtype=torch.long)
         self.done = 0
-        self._loss = torch.vmap(SoftTargetCrossEntropy())
-        self._model: nn.Module = self.replicas
-        if self.config.compile:
-            self._model = torch.compile(self._model)  # type: ignore[assignment]
-        if world > 1:
-            self._model = DistributedDataParallel(self._model)
-        self._reset_sums()
-
-    def _reset_sums(self) -> None:
-        count = len(self.configs)
-        # shape: (R,) each; the first step whose loss is not finite, −1 if none
-        self.loss_sum = torch.zeros(count, device=self.device, dtype=torch.float64)
-        self.correct = torch.zeros(count, device=self.device, dtype=torch.long)
-        self.bad_step = torch.full((count,), -1, device=self.device)
+        self._step = Step(self.replicas, self.optimiser, self.config, world)
+        self.tally, self.precision = self._step.tally, self._step.precision
+        self.rates.set(0)
 
     def _sums(self) -> tuple[Tensor, Tensor]:
         """Losses and hits since the epoch began, ``(R,)`` each, of all processes together."""
-        losses, correct = self.loss_sum.clone(), self.correct.clone()
+        losses, correct = self.tally.loss.clone(), self.tally.correct.clone()
         if self.world > 1:
             distributed.all_reduce(losses)
             distributed.all_reduce(correct)
@@ -97,24 +96,11 @@ class Trainer:
     def step(self) -> None:
         """One batch for every replica."""
         epoch, position = divmod(self.done, self.steps)
-        self.replicas.train()
-        images, targets, draws = self.batches(epoch, position, self.replicas.draws)
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "bfloat16"):
-            logits = self._model(images, draws)
-        loss = self._loss(logits.float(), targets)  # shape: (R,)
-        self.optimiser.zero_grad(set_to_none=True)
-        loss.sum().backward()
-        if self.config.optim.clip:
-            clip_each(self.parameters, self.config.optim.clip)
-        self.optimiser.step()
+        self._step(*self.batches(epoch, position, self.replicas.draws))
         self.done += 1
-        self.schedule.step_update(self.done)
+        self.rates.set(self.done)
         if self.ema is not None:
             self.ema.update(self.replicas)
-        with torch.no_grad():
-            self.loss_sum += loss
-            self.correct += (logits.argmax(-1) == targets.argmax(-1)).sum(dim=1)
-            self.bad_step = torch.where((self.bad_step < 0) & ~loss.isfinite(), self.done, self.bad_step)
 
     def require_finite(self, last_good: int | None, alone: bool = False) -> None:
         """Look at the losses since the epoch began and at the weights.
@@ -126,8 +112,8 @@ class Trainer:
         Raises:
             DivergedError: If one is not finite, naming the step and the last good checkpoint.
         """
-        finite = torch.stack([p.detach().reshape(len(p), -1).isfinite().all(dim=1) for p in self.parameters]).all(dim=0)
-        step = torch.where((self.bad_step < 0) & ~finite, self.done, self.bad_step)
+        finite = torch.stack([pack.matrix.detach().isfinite().all(dim=1) for pack in self.replicas.packs]).all(dim=0)
+        step = torch.where((self.tally.bad < 0) & ~finite, self.done, self.tally.bad)
         if self.world > 1 and not alone:
             distributed.all_reduce(step, distributed.ReduceOp.MAX)
         for config, bad in zip(self.configs, step.tolist(), strict=True):
@@ -151,8 +137,8 @@ class Trainer:
             loss, accuracy = self.evaluate(*self.validation)
             columns |= {"validation_loss": loss, "validation_accuracy": accuracy}
             self._note_best(accuracy.cpu())
-        self._reset_sums()
-        lr = self.optimiser.param_groups[0]["lr"]
+        self.tally.reset(self.done)
+        lr = self.rates.now
         lists = {name: values.tolist() for name, values in columns.items()}
         return [
             {"epoch": self.epoch, "step": self.done, "lr": lr} | {name: values[i] for name, values in lists.items()}
@@ -185,11 +171,13 @@ class Trainer:
     def evaluate(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Cross-entropy and accuracy of every replica, ``(R,)`` each, of the moving average where there is one."""
         model = self._tested().eval()
+        logits_of = self._step.evaluate if model is self.replicas else partial(self._step.logits_of, model)
         sums = torch.zeros(2, len(self.configs), device=self.device, dtype=torch.float64)
         mine = torch.arange(self.rank, len(labels), self.world, device=self.device)
         for rows in mine.split(_CHUNK):
-            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "bfloat16"):
-                logits = model(self.batches.normalise(images[rows])).float()
+            # Chunks of one size: what is compiled is compiled once.
+            filled = F.pad(rows, (0, _CHUNK - len(rows))) if len(mine) > _CHUNK else rows
+            logits = logits_of(self.batches.normalise(images[filled]))[:, : len(rows)]
             target = labels[rows].long().expand(len(self.configs), -1)
             losses = F.cross_entropy(logits.flatten(0, 1), target.flatten(), reduction="none")
             sums[0] += losses.view(len(self.configs), -1).sum(dim=1)
@@ -228,13 +216,13 @@ class Trainer:
         if self.ema is not None:
             self.ema.module.model.load_state_dict(stack([s["ema"] for s in saved]))
         load_optimiser_state(self.optimiser, self.replicas, [s["optimiser"] for s in saved])
-        self.schedule.step_update(self.done)
+        self.rates.set(self.done)
         self.best_accuracy = torch.tensor([s["best"]["accuracy"] for s in saved], dtype=torch.float64)
         self.best_epoch = torch.tensor([s["best"]["epoch"] for s in saved])
         weights = stack([s["best"]["weights"] for s in saved])
         self.best = {name: value.to(self.device) for name, value in weights.items()}
-        self._reset_sums()
+        self.tally.reset(self.done)
         if self.rank == 0:
-            self.loss_sum += torch.tensor([s["sums"]["loss"] for s in saved], device=self.device, dtype=torch.float64)
-            self.correct += torch.tensor([s["sums"]["correct"] for s in saved], device=self.device)
+            self.tally.loss += torch.tensor([s["sums"]["loss"] for s in saved], device=self.device, dtype=torch.float64)
+            self.tally.correct += torch.tensor([s["sums"]["correct"] for s in saved], device=self.device)
         randomness.restore(saved[0]["random"])

@@ -8,6 +8,7 @@ host. Each operation gives what torchvision's (v2, on uint8 tensors, nearest nei
 from retconv.data.augment.augment import Augment, Draw
 from retconv.data.augment.crop import crop_and_flip
 from retconv.data.augment.erasing import Erasing, erase
+from retconv.data.augment.mixing import Mixing, soft_targets
 from retconv.data.augment.operations import OPERATIONS, apply
 from retconv.data.augment.policies import POLICIES, AutoAugment, Policy, RandAugment, TrivialAugment
 
@@ -18,10 +19,12 @@ __all__ = [
     "AutoAugment",
     "Draw",
     "Erasing",
+    "Mixing",
     "Policy",
     "RandAugment",
     "TrivialAugment",
     "apply",
     "crop_and_flip",
     "erase",
+    "soft_targets",
 ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -39,6 +40,20 @@ class Draw:
     def cat(cls, draws: Sequence[Draw]) -> Draw:
         """The draws of several batches as those of one: replicas that draw apart are then augmented together."""
         return cls(*(torch.cat([getattr(draw, field.name) for draw in draws]) for field in fields(cls)))
+
+    def __getitem__(self, rows: slice) -> Draw:
+        """The draws of some samples."""
+        return Draw(*(getattr(self, field.name)[rows] for field in fields(self)))
+
+    def to(self, device: torch.device) -> Draw:
+        """The draws where images are augmented; the host keeps the operations, which it is to launch."""
+        top, left, flip, boxes = (sent(x, device) for x in (self.top, self.left, self.flip, self.boxes))
+        return Draw(top, left, flip, self.operations, self.magnitudes, boxes)
+
+
+def sent(values: Tensor, device: torch.device) -> Tensor:
+    """Values of the host on a device, without holding the host up: from pinned memory, where that matters."""
+    return (values.pin_memory() if device.type == "cuda" else values).to(device, non_blocking=True)
 
 
 @dataclass(frozen=True)
@@ -131,17 +146,23 @@ class Augment:
         top, left, flip, boxes = (
             choice.to(images.device, non_blocking=True) for choice in (draw.top, draw.left, draw.flip, draw.boxes)
         )
-        fill = torch.tensor(self.fill, dtype=torch.uint8).to(images.device, non_blocking=True)
+        fill = _constant(self.fill, torch.uint8, images.device)
         images = crop_and_flip(images, top, left, flip, self.padding, fill)
         inputs = self.normalise(apply(images, draw.operations, draw.magnitudes, fill))
         return erase(inputs, boxes) if self.erasing is not None else inputs
 
     def normalise(self, images: Tensor) -> Tensor:
         """``(images / 255 − mean) / std`` by channel, and nothing random: what test images get; float32."""
-        mean, std = (torch.tensor(value, dtype=torch.float64)[:, None, None] for value in (self.mean, self.std))
-        scale, shift = (value.float().to(images.device, non_blocking=True) for value in (1 / (255 * std), -mean / std))
-        return images * scale + shift
+        scale = _constant(tuple(1 / (255 * s) for s in self.std), torch.float32, images.device)
+        shift = _constant(tuple(-m / s for m, s in zip(self.mean, self.std, strict=True)), torch.float32, images.device)
+        return images * scale[:, None, None] + shift[:, None, None]
 
     def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
         """Draw and apply: uint8 ``(B, 3, H, W)`` to float32 ``(B, 3, H, W)``."""
         return self.apply(images, self.draw(len(images), images.shape[-2], images.shape[-1], generator))
+
+
+@lru_cache(maxsize=64)
+def _constant(values: tuple[float, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Numbers on a device, which is waited for once only."""
+    return torch.tensor(values, dtype=dtype, device=device)

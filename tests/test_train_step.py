@@ -1,0 +1,109 @@
+"""A step: parameters packed into matrices, one tally, the same weights compiled or not."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import replace
+
+import pytest
+import timm
+import torch
+from compare import assert_close, assert_exact
+from training import few_digits, tiny
+
+from retconv.checks import relative_error
+from retconv.train import Replicas, Trainer, auto_precision
+from retconv.train.auto_precision import chosen
+from retconv.train.config import ModelConfig, OptimConfig
+from retconv.train.packed import Pack
+
+SMALL = {"patch_size": 4, "embed_dim": 16, "depth": 2, "num_heads": 2, "drop_path_rate": 0.3}
+
+
+def config(mask: str | None = "gmm", **options):
+    return tiny(model=ModelConfig("retconv_vit_tiny", SMALL | {"mask": mask}), **options)
+
+
+def test_a_pack_holds_its_parameters_and_their_gradients() -> None:
+    """Sizes that are out of alignment come last, rows end in zeros, and the columns are the parameters bit for bit."""
+    generator = torch.Generator().manual_seed(0)
+    shapes = {"odd": (3,), "matrix": (4, 8), "number": (), "other": (16,)}
+    stacked = {name: torch.randn(2, *shape, generator=generator) for name, shape in shapes.items()}
+    pack = Pack.of(stacked)
+    assert list(pack.shapes) == ["matrix", "other", "odd", "number"]
+    assert pack.matrix.shape == (2, 64)
+    assert not pack.matrix[:, 52:].any()
+    views = pack.columns(pack.matrix)
+    sum((view * stacked[name]).sum() for name, view in views.items()).backward()
+    gradients = pack.columns(pack.matrix.grad)
+    for name, value in stacked.items():
+        assert_exact(views[name].detach(), value)
+        assert_exact(gradients[name], value)
+
+
+@pytest.mark.parametrize("change", [copy.deepcopy, lambda r: r.double().float(), lambda r: r])
+def test_the_model_shows_what_the_packs_hold(change) -> None:
+    """Writing to either is writing to both, also in a copy and after a cast."""
+    models = [timm.create_model("retconv_vit_tiny", num_classes=3, mask="gmm", **SMALL) for _ in range(2)]
+    replicas = change(Replicas(models))
+    replicas.model.load_state_dict({name: value + 1 for name, value in replicas.model.state_dict().items()})
+    for pack in replicas.packs:
+        for name, part in pack.columns(pack.matrix.detach()).items():
+            assert_exact(part, replicas.model.get_parameter(name).detach())
+            assert_exact(part[1], models[1].get_parameter(name).detach() + 1)
+    x = torch.randn(2, 3, 32, 32)
+    before = replicas(x)
+    with torch.no_grad():
+        replicas.packs[0].matrix.mul_(0.5)
+    assert not torch.equal(replicas(x), before)
+
+
+def test_the_masks_of_all_layers_are_computed_in_one_call(monkeypatch) -> None:
+    calls = []
+    kernel = type(timm.create_model("retconv_vit_tiny", mask="gmm", **SMALL).blocks[0].attn.mask).kernel
+    owner = "retconv.masks.gaussian.GaussianMixtureMask.kernel"
+    monkeypatch.setattr(owner, lambda self, grid: calls.append(self.heads) or kernel(self, grid))
+    trainer = Trainer([replace(config(), seed=s) for s in (0, 1, 2)], few_digits())
+    calls.clear()
+    trainer.step()
+    assert calls == [3 * 2 * 2]  # replicas, layers, heads
+
+
+def test_a_tally_names_the_first_step_that_is_not_finite() -> None:
+    trainer = Trainer([replace(config(), seed=s) for s in (0, 1)], few_digits())
+    for done in range(4):
+        if done == 2:
+            trainer.replicas.packs[0].matrix.data[1].fill_(float("nan"))
+        trainer.step()
+    assert trainer.tally.bad.tolist() == [-1, 3]
+    assert int(trainer.tally.done) == 4
+
+
+@pytest.mark.parametrize("seeds", [(0,), (0, 1)])
+@pytest.mark.parametrize("mask", [None, "gmm"])
+def test_the_compiled_step_gives_the_weights_of_the_eager_step(seeds: tuple[int, ...], mask: str | None) -> None:
+    """Five steps of plain descent, in which rounding grows slowly; in float32, to ten times its tolerance."""
+    options = OptimConfig("sgd", lr=0.1)
+    eager, compiled = (
+        Trainer([replace(config(mask, optim=options), seed=s, compile=on) for s in seeds], few_digits())
+        for on in (False, True)
+    )
+    for trainer in (eager, compiled):
+        for _ in range(5):
+            trainer.step()
+        trainer.evaluate(*trainer.validation)
+    for ours, theirs in zip(compiled.replicas.packs, eager.replicas.packs, strict=True):
+        assert relative_error(ours.matrix.detach(), theirs.matrix.detach()) <= 1e-4
+    for a, b in zip(compiled.evaluate(*compiled.validation), eager.evaluate(*eager.validation), strict=True):
+        assert_close(a, b, rtol=1e-3)
+
+
+def test_precision_auto_is_the_faster_one(monkeypatch) -> None:
+    cpu = torch.device("cpu")
+    for half, wanted in ((0.5, "bfloat16"), (0.99, "float32"), (90.0, "float32")):
+        auto_precision._faster.cache_clear()
+        seconds = {torch.float32: 1.0, torch.bfloat16: half}
+        monkeypatch.setattr(auto_precision, "_seconds", seconds.get)
+        assert chosen("auto", cpu) == wanted
+    auto_precision._faster.cache_clear()
+    assert chosen("bfloat16", cpu) == "bfloat16"
