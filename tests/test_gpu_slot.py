@@ -7,6 +7,8 @@ import os
 import subprocess
 import sys
 import time
+from importlib.machinery import SourceFileLoader
+from importlib.util import module_from_spec, spec_from_loader
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +65,7 @@ def test_a_slot_runs_its_stages_and_a_kill_loses_no_finished_run(tmp_path: Path)
 
     done = subprocess.run(slot(tmp_path, *STAGES), env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert [facts["status"] for facts in summary(tmp_path).values()] == ["done", "done"]
+    assert [facts["status"] for facts in summary(tmp_path).values()] == ["skipped"] * 7 + ["done"] * 2
     after = finished(tmp_path / "runs")
     assert after == after | before
     assert len(after) == 2
@@ -80,14 +82,27 @@ def merged(archives: Path, root: Path) -> dict[str, bytes]:
     return finished(root)
 
 
-def test_a_stage_that_fails_or_overruns_stops_no_other(tmp_path: Path) -> None:
-    """With no time for anything, and a study that is not there: all is noted, and the log says why."""
-    command = [*slot(tmp_path, *STAGES[1:]), "--study", "nowhere"]
-    command[command.index("--budget") + 1] = "25"
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-    stages = summary(tmp_path)
-    assert list(stages) == ["facts", f"study {tmp_path / 'two.yaml'}", "study nowhere", "pack"]
-    assert stages["facts"]["status"] == "too long"
+def test_a_stage_that_fails_or_overruns_stops_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that is deaf to a request to stop is killed with what it started; a limit never exceeds what is left."""
+    loader = SourceFileLoader("gpu_slot", str(TREE / "scripts/gpu_slot"))
+    gpu_slot = module_from_spec(spec_from_loader(loader.name, loader))  # type: ignore[arg-type]
+    monkeypatch.setitem(sys.modules, loader.name, gpu_slot)
+    loader.exec_module(gpu_slot)
+    monkeypatch.setattr(gpu_slot, "GRACE", 0.5)
+    deaf = "trap '' TERM; sleep 60 & echo '{\"child\":' $!'}'; wait"
+    stay = gpu_slot.Slot(8.0, tmp_path, tmp_path / "runs", "cpu", True)
+    stay.run("fails", ["sh", "-c", "echo no; exit 4"], 5.0)
+    stay.run("deaf", ["bash", "-c", deaf], 1.5)
+    stay.run("stopped", ["sh", "-c", "exit 3"], 5.0)
+    stay.run("long", ["sleep", "60"], 60.0)
+    stay.run("late", ["true"], 60.0)
+    stages = json.loads((tmp_path / "summary.json").read_text(encoding="utf-8"))["stages"]
+    statuses = [facts["status"] for facts in stages.values()]
+    assert statuses == ["failed", "too long", "unfinished", "too long", "no time left"]
+    assert stages["fails"]["code"] == 4
+    assert stages["long"]["limit"] < 8
+    assert not Path(f"/proc/{stages['deaf']['found']['child']}").exists()
+    assert "no\n" in (tmp_path / "slot.log").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("wrong", ["--skip=nothing", "--budget=soon"])
