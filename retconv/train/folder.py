@@ -31,7 +31,7 @@ from retconv.train.config import Config, differences
 from retconv.train.files import TrainError, append_line, make_folder, sync, write_whole
 
 #: What of a session's provenance stands beside numbers in tables; all of it is in the run's folder.
-ORIGIN = ("commit", "torch", "device", "threads", "replicas", "precision")
+ORIGIN = ("commit", "torch", "device", "threads", "replicas")
 
 
 class RunFolder:
@@ -126,8 +126,8 @@ class RunFolder:
     def origin(self) -> dict[str, Any]:
         """What stands beside every number of the run: ``ORIGIN`` of the last session that trained it."""
         session = self.provenance()[-1]
-        # Runs of before precision could be left to the device say nothing of it here: their configuration does.
-        return {key: session[key] for key in ORIGIN if key in session}
+        # Where the configuration leaves precision to the device, the session says which it was.
+        return {key: session[key] for key in (*ORIGIN, "precision") if key in session}
 
     def metrics(self) -> list[dict[str, Any]]:
         """Each epoch's numbers, in order; of an epoch that stands there twice, the last."""
