@@ -96,7 +96,7 @@ def disk_that_fails(folder: Path) -> None:
 
 def step_that_fails(folder: Path, weight: float = 0.0) -> None:
     def spoil(trainer: Trainer) -> None:
-        trainer.parameters[0].data.fill_(weight)
+        trainer.replicas.packs[0].matrix.data.fill_(weight)
         trainer.step = mock.Mock(side_effect=RuntimeError("out of order"))  # type: ignore[method-assign]
 
     train(tiny(), folder, data=few_digits(), device="cpu", progress=False, on_step=spoil)

@@ -220,7 +220,7 @@ def test_whatever_a_step_throws_divergence_is_named(tmp_path: Path) -> None:
 
     def poison(trainer: Trainer) -> None:
         if trainer.done == 3:
-            trainer.parameters[0].data[0].fill_(float("nan"))
+            trainer.replicas.packs[0].matrix.data[0].fill_(float("nan"))
             trainer.step = broken  # type: ignore[method-assign]
 
     def broken() -> None:
