@@ -62,10 +62,8 @@ def test_products_of_tokens_follow_autocast(found: Any) -> None:
     assert set(found["again"]) > PRODUCTS
     for name, call in found["again"].items():
         first, *others = call["dtypes"]
-        assert (first, {*others}) == (
-            "torch.bfloat16" if name in PRODUCTS else "torch.float32",
-            {"torch.float32"} & {*others},
-        )
+        assert first == ("torch.bfloat16" if name in PRODUCTS else "torch.float32")
+        assert {*others} <= {"torch.float32"}
 
 
 @pytest.mark.parametrize("replicas", LAUNCHES)
