@@ -227,3 +227,9 @@ def _of(function: Callable[..., Tensor], *last: Any, **named: Any) -> Callable[.
 CASES = {
     name: case for part in (_masks, _operators, _retention, _attention, _kernels, _convert) for name, case in part()
 }
+#: The cases that multiply matrices of tokens, and so follow autocast.
+PRODUCTS = {
+    name
+    for name in CASES
+    if name.split()[0] in {"operator", "adjoint", "retention", "recurrent", "chunkwise", "layer", *PLACEMENTS}
+}

@@ -6,6 +6,7 @@ import os
 from typing import Any
 
 import pytest
+from device_cases import PRODUCTS
 from fakecuda.process import missing, survey
 
 #: Kernel launches of an eager step of the paper's ViT with a mask, by number of replicas, without the optimiser's: what
@@ -48,6 +49,21 @@ def test_a_step_never_waits_for_the_device(found: Any, part: str) -> None:
     """With every mask and placement, alone and stacked."""
     waits = {label: step["waits"] for label, step in found[part].items() if not isinstance(step, str)}
     assert {label: places for label, places in waits.items() if places} == {}
+
+
+def test_no_mask_and_no_product_of_tokens_waits_for_the_device(found: Any) -> None:
+    """Once what it keeps is there: what is learnt or computed is not looked at."""
+    waits = {name: call if isinstance(call, str) else call["waits"] for name, call in found["again"].items()}
+    assert {name: places for name, places in waits.items() if places} == {}
+
+
+def test_products_of_tokens_follow_autocast(found: Any) -> None:
+    """The output; gradients and masks stay float32."""
+    assert set(found["again"]) > PRODUCTS
+    for name, call in found["again"].items():
+        first, *others = call["dtypes"]
+        assert first == ("torch.bfloat16" if name in PRODUCTS else "torch.float32")
+        assert {*others} <= {"torch.float32"}
 
 
 @pytest.mark.parametrize("replicas", LAUNCHES)

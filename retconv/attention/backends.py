@@ -164,4 +164,5 @@ def run(
     reason = call.refusal(name)
     if reason is not None:
         raise ValueError(f"backend {name!r} does not apply: {reason}; use backend='auto'")
-    return _RUN[name](call)
+    # Autocast's sums are float32 on CUDA.
+    return _RUN[name](call).to(v.dtype)

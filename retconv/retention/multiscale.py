@@ -9,7 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from retconv.grid import Grid
+from retconv.grid import Grid, kept
+from retconv.kernels.parameters import compute_dtype
 from retconv.masks import RetNetMask
 from retconv.retention.conventions import PRESETS, Conventions
 from retconv.retention.functional import chunkwise, recurrent, retention
@@ -152,7 +153,7 @@ class MultiScaleRetention(nn.Module):
         )
         if self.conventions.rotation != "none":
             # Not a buffer: casting the module would round the angles, and far tokens would turn by wrong amounts.
-            angles = rotation_angles(q.shape[-1], endpoint=self.conventions.rotation_endpoint)
+            angles = _angles(q.shape[-1], self.conventions.rotation_endpoint, q.device)
             q, k = (rotate(t, angles, position, self.conventions.rotation) for t in (q, k))
         if self.conventions.normalize_scores:
             v = F.pad(v, (0, 1), value=1.0)
@@ -183,3 +184,9 @@ class MultiScaleRetention(nn.Module):
         if self.g_proj is not None:
             out = F.silu(self.g_proj(x)) * out
         return self.out_proj(out)
+
+
+@kept
+def _angles(head_size: int, endpoint: bool, device: torch.device) -> Tensor:
+    """The rotation's angles where ``rotate`` needs them."""
+    return rotation_angles(head_size, endpoint=endpoint).to(device, compute_dtype(device))

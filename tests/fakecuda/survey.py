@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-from device_cases import CASES
+from device_cases import CASES, PRODUCTS, Case
 
 from fakecuda import FakeCuda
 from retconv.attention import PLACEMENTS
@@ -90,10 +90,28 @@ def planted(fake: FakeCuda) -> dict[str, Any]:
     return found
 
 
+def again(fake: FakeCuda, case: Case) -> dict[str, Any] | str:
+    """What a case waits for that was called before, and what it returns, under autocast."""
+    with fake:
+        fake.reset()
+        results = attempt(lambda: case.results(CUDA, torch.float32, autocast=torch.bfloat16))
+    if isinstance(results, str):
+        return results
+    # What moves its inputs to the device is no part of it.
+    waits = {place: n for place, n in fake.waits.items() if not place.endswith("elsewhere")}
+    return {"waits": waits, "dtypes": [str(result.dtype) for result in results]}
+
+
 def main(places: bool) -> None:
     """Print everything."""
     fake = FakeCuda()
-    found: dict[str, dict[str, Any]] = {"planted": planted(fake), "steps": {}, "thin": {}, "operations": {}}
+    found: dict[str, dict[str, Any]] = {
+        "planted": planted(fake),
+        "steps": {},
+        "thin": {},
+        "operations": {},
+        "again": {},
+    }
     for replicas in (1, 5):
         for mask in (None, "gmm"):
             run = config(thin=False, mask=mask)
@@ -113,6 +131,8 @@ def main(places: bool) -> None:
             if fault is None and any(result.device != torch.device("cuda:0") for result in results):
                 fault = f"results are on {[str(result.device) for result in results]}"
             found["operations"][name] = fault
+            if name in PRODUCTS or name.startswith("mask "):
+                found["again"][name] = again(fake, case)
     print(json.dumps(found))
 
 
