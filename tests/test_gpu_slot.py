@@ -27,7 +27,7 @@ def slot(folder: Path, *skip: str) -> list[str]:
     model = {"name": "retconv_vit_tiny", "options": {"patch_size": 4, "embed_dim": 16, "depth": 1, "num_heads": 2}}
     base = BASE | {"data": {"name": "digits", "validation": 0.8}, "model": model}
     (folder / "base.yaml").write_text(yaml.safe_dump(base), encoding="utf-8")
-    arms = {"short": {"schedule.epochs": 2}, "long": {"schedule.epochs": 30}}
+    arms = {"short": {"schedule.epochs": 2}, "long": {"schedule.epochs": 80}}
     (folder / "two.yaml").write_text(yaml.safe_dump({"recipe": "base.yaml", "arms": arms}), encoding="utf-8")
     command = [sys.executable, str(TREE / "scripts/gpu_slot"), "--toy", "--device", "cpu", "--budget", "600"]
     command += ["--out", str(folder / "out"), "--root", str(folder / "runs"), "--study", str(folder / "two.yaml")]
@@ -60,8 +60,10 @@ def test_a_slot_runs_its_stages_and_a_kill_loses_no_finished_run(tmp_path: Path)
     assert {stages[name]["status"] for name in (*STAGES[:3], STAGES[5])} == {"done"}, log
     assert stages["facts"]["found"]["float32_tflops"] > 0
     assert stages["smoke"]["found"]["faults"] == {}
-    assert before
-    assert set(before) <= set(merged(archives, tmp_path / "home"))
+    assert stages[f"study {tmp_path / 'two.yaml'}"]["status"] == "running"
+    packed = merged(archives, tmp_path / "home")
+    assert packed
+    assert packed.items() <= before.items()
 
     done = subprocess.run(slot(tmp_path, *STAGES), env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
