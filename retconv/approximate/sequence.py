@@ -80,7 +80,7 @@ def fit_sequence(values: Array, first: int, order: int, cutoff: float) -> Sum:
     """Fit ``values[j] ≈ Re Σ_r w_r λ_r^(first + j)`` with at most ``order`` terms.
 
     Least squares in weights and poles from the best starting sets of poles that the Hankel matrix offers; of the
-    refined ones, that of smallest ℓ1 error counts, since that is what a certificate states; the first exact one ends it.
+    refined ones, that of smallest ℓ1 error counts, since that is what a certificate states; an exact one ends it.
 
     Args:
         values: ``(n,)``, real.
