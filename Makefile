@@ -3,23 +3,26 @@
 #   make test ARGS="-k grid" JOBS=4   arguments for pytest, and its workers
 #   make lock ARGS=--upgrade          move every pin to the newest version that fits
 #   make figures EXTRAS=notebooks     fewer extras than the tests need
+#   make test-oldest PYTHON312=…      a Python 3.12 that is not on the PATH
 
-PYTHON ?= python3
-EXTRAS ?= notebooks,train,cluster,export
-JOBS   ?= 2
-ARGS   ?=
+PYTHON    ?= python3
+PYTHON312 ?= 3.12
+EXTRAS    ?= notebooks,train,cluster,export
+JOBS      ?= 2
+ARGS      ?=
 
-VENV  := .venv
-BIN   := $(VENV)/bin
-LOCK  := requirements/lock.txt
+VENV   := .venv
+OLDEST := .venv-oldest
+BIN    := $(VENV)/bin
+LOCK   := requirements/lock.txt
 # The stamp is named after the extras, so that asking for other ones installs them.
-STAMP := $(VENV)/.installed-$(EXTRAS)
+STAMP  := $(VENV)/.installed-$(EXTRAS)
 
 .DEFAULT_GOAL := help
-.PHONY: help figures test lint types notebooks lock bench clean
+.PHONY: help figures test test-oldest lint types notebooks lock bench clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 figures: $(STAMP) ## draw every figure into paper_figures/
 	$(BIN)/python -m retconv.figures
@@ -27,6 +30,9 @@ figures: $(STAMP) ## draw every figure into paper_figures/
 # One thread per worker: torch would otherwise start a thread per core in each of them.
 test: $(STAMP) ## run every test, the notebooks among them
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) $(ARGS)
+
+test-oldest: $(OLDEST)/.installed ## run every test with the oldest versions that pyproject.toml declares
+	OMP_NUM_THREADS=1 $(OLDEST)/bin/python -m pytest -n $(JOBS) $(ARGS)
 
 lint: $(STAMP) ## ruff
 	$(BIN)/ruff check .
@@ -44,9 +50,9 @@ lock: $(BIN)/uv ## pin what pyproject.toml declares, keeping the pins that still
 	$(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 --all-extras --group dev \
 		--no-header --no-annotate --quiet -o $(LOCK) $(ARGS)
 
-clean: ## remove caches and build output; .venv stays
+clean: ## remove caches and build output; environments stay
 	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
-	find . \( -name .git -o -name $(VENV) \) -prune -o -name __pycache__ -prune -exec rm -rf {} +
+	find . \( -name .git -o -name $(VENV) -o -name $(OLDEST) \) -prune -o -name __pycache__ -prune -exec rm -rf {} +
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
@@ -59,4 +65,11 @@ $(BIN)/uv: | $(BIN)/python
 # Compiled once here, the libraries need no compiling by each worker, notebook and subprocess.
 $(STAMP): pyproject.toml $(LOCK) | $(BIN)/uv
 	$(BIN)/uv pip install --python $(BIN)/python -c $(LOCK) -e ".[$(EXTRAS)]" --group dev --compile-bytecode
+	touch $@
+
+# Pinning what is declared to its lower bound keeps no second list, and fails where a bound cannot be installed.
+$(OLDEST)/.installed: pyproject.toml | $(BIN)/uv
+	$(BIN)/uv venv --clear --python $(PYTHON312) $(OLDEST)
+	grep -oE '"[a-z][^"]*>=[0-9.]+"' pyproject.toml | sed -E 's/"//g; s/\[.*\]//; s/>=/==/' > $(OLDEST)/bounds.txt
+	$(BIN)/uv pip install --python $(OLDEST)/bin/python -c $(OLDEST)/bounds.txt -e ".[$(EXTRAS)]" --group dev --compile-bytecode
 	touch $@

@@ -47,6 +47,13 @@ def test_lock_pins_every_declared_dependency(table: str, line: str) -> None:
         assert wanted.specifier.contains(spec.version), f"{pin} does not satisfy {line} of {table}; run `make lock`"
 
 
+@pytest.mark.parametrize(("table", "line"), list(declared()))
+def test_every_declared_dependency_has_a_lower_bound(table: str, line: str) -> None:
+    """And nothing but one: ``make test-oldest`` installs these versions."""
+    operators = [spec.operator for spec in Requirement(line).specifier]
+    assert operators == [">="], f"{line} of {table}: say from which version on retconv works with it, as name>=version"
+
+
 def test_lock_names_no_host_and_no_option() -> None:
     assert "://" not in LOCK
     assert not [line for line in LOCK.splitlines() if line.startswith("-")]
