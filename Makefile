@@ -3,20 +3,20 @@
 #   make test ARGS="-k grid" JOBS=4   arguments for pytest, and its workers
 #   make lock ARGS=--upgrade          move every pin to the newest version that fits
 #   make figures EXTRAS=notebooks     fewer extras than the tests need
-#   make test-oldest PYTHON312=/usr/bin/python3.12   a Python that is not on the PATH
+#   make test-oldest PYTHON312=…      a Python 3.12 that is not on the PATH
 
-PYTHON ?= python3
+PYTHON    ?= python3
 PYTHON312 ?= 3.12
-EXTRAS ?= notebooks,train,cluster,export
-JOBS   ?= 2
-ARGS   ?=
+EXTRAS    ?= notebooks,train,cluster,export
+JOBS      ?= 2
+ARGS      ?=
 
-VENV  := .venv
-BIN   := $(VENV)/bin
-LOCK  := requirements/lock.txt
-# The stamp is named after the extras, so that asking for other ones installs them.
-STAMP := $(VENV)/.installed-$(EXTRAS)
+VENV   := .venv
 OLDEST := .venv-oldest
+BIN    := $(VENV)/bin
+LOCK   := requirements/lock.txt
+# The stamp is named after the extras, so that asking for other ones installs them.
+STAMP  := $(VENV)/.installed-$(EXTRAS)
 
 .DEFAULT_GOAL := help
 .PHONY: help figures test test-oldest lint types notebooks lock bench clean

@@ -7,7 +7,7 @@ import naive_approximate
 import pytest
 import torch
 from compare import assert_close, assert_exact
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from strategies import DTYPES, HEADS, kernel_of, normal, seeds, uniform
 from torch import Tensor
 
@@ -83,6 +83,7 @@ def planted(seed: int, n: int) -> tuple[Exponentials, Tensor]:
 
 @settings(max_examples=10)
 @given(seed=seeds)
+@example(seed=509)  # where a real pole and a pair at angle 5e-10 both fit to rounding
 def test_planted_exponentials_are_recovered(seed: int) -> None:
     """Poles and weights of both sides, in order of their modulus."""
     source, kernel = planted(seed, 40)

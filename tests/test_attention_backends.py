@@ -25,6 +25,11 @@ def test_fused_backends_are_the_reference(shape: tuple[int, ...], seed: int, pla
     check_against_reference(placement, backend, shape, seed, F64)
 
 
+def test_the_one_entry_of_a_single_token_is_a_kernel() -> None:
+    """Of the shape of a mask too, on a grid of two axes."""
+    check_against_reference("convolution", "operator", (1, 1), 0, F64)
+
+
 @pytest.mark.parametrize(
     ("placement", "backend"), [(p, b) for p, bs in BACKENDS.items() for b in (*bs, "auto") if b != "channels"]
 )

@@ -80,7 +80,7 @@ def fit_sequence(values: Array, first: int, order: int, cutoff: float) -> Sum:
     """Fit ``values[j] ≈ Re Σ_r w_r λ_r^(first + j)`` with at most ``order`` terms.
 
     Least squares in weights and poles from the best starting sets of poles that the Hankel matrix offers; of the
-    refined ones, that of smallest ℓ1 error counts, since that is what a certificate states.
+    refined ones, that of smallest ℓ1 error counts, since that is what a certificate states; an exact one ends it.
 
     Args:
         values: ``(n,)``, real.
@@ -105,6 +105,8 @@ def fit_sequence(values: Array, first: int, order: int, cutoff: float) -> Sum:
         cost = float(left @ left)
         if kind not in starts or cost < starts[kind][0]:
             starts[kind] = (cost, terms, theta)
+    # Rounding alone. Among exact fits noise would choose, and to it a pair at angle 1e-9 is as good as a real pole.
+    exact = 4 * np.finfo(np.float64).eps * len(values)
     best: tuple[float, Sum] | None = None
     for _, terms, theta in sorted(starts.values(), key=lambda start: start[0])[:REFINED]:
         found = solve(terms.model(), values / unit, [theta], cutoff=cutoff)
@@ -112,6 +114,8 @@ def fit_sequence(values: Array, first: int, order: int, cutoff: float) -> Sum:
         error = float(np.abs(values / unit - (np.exp(distance * log_poles) @ weights).real).sum())
         if best is None or error < best[0]:
             best = (error, _ordered(unit * weights, np.where(terms.real, np.exp(log_poles).real, np.exp(log_poles))))
+        if best[0] <= exact:
+            break
     assert best is not None
     return best[1]
 

@@ -46,7 +46,8 @@ class Source:
         if isinstance(mask, Mask):
             gathers = type(mask).forward is Mask.forward or (isinstance(mask, RetNetMask) and not mask.normalize)
             source = cls(grid, mask.kernel(grid), None) if gathers else cls(grid, None, mask(grid))
-        elif mask.ndim == 3 and tuple(mask.shape[1:]) == (grid.length, grid.length):
+        # On a grid of one token both have one entry a head, and a kernel serves every backend.
+        elif tuple(mask.shape[1:]) == (grid.length, grid.length) != grid.kernel_shape:
             check_mask(mask, grid)
             source = cls(grid, None, mask, handed_in=not mask.requires_grad)
         else:
