@@ -138,11 +138,11 @@ def noise(name: str) -> Dataset:
 
 def takes_a_step(configs: list[Config], data: Dataset) -> None:
     trainer = Trainer(configs, data)
-    before = [p.detach().clone() for p in trainer.parameters]
+    before = [p.detach().clone() for p in trainer.replicas.parameters()]
     trainer.step()
     trainer.require_finite(None)
-    assert torch.isfinite(trainer.loss_sum).all()
-    assert any(not torch.equal(a, b) for a, b in zip(before, trainer.parameters, strict=True))
+    assert torch.isfinite(trainer.tally.loss).all()
+    assert any(not torch.equal(a, b) for a, b in zip(before, trainer.replicas.parameters(), strict=True))
 
 
 def test_list_without_a_study_lists_the_studies() -> None:

@@ -80,12 +80,11 @@ def test_a_tally_names_the_first_step_that_is_not_finite() -> None:
 
 
 @pytest.mark.parametrize("seeds", [(0,), (0, 1)])
-@pytest.mark.parametrize("mask", [None, "gmm"])
-def test_the_compiled_step_gives_the_weights_of_the_eager_step(seeds: tuple[int, ...], mask: str | None) -> None:
+def test_the_compiled_step_gives_the_weights_of_the_eager_step(seeds: tuple[int, ...]) -> None:
     """Five steps of plain descent, in which rounding grows slowly; in float32, to ten times its tolerance."""
     options = OptimConfig("sgd", lr=0.1)
     eager, compiled = (
-        Trainer([replace(config(mask, optim=options), seed=s, compile=on) for s in seeds], few_digits())
+        Trainer([replace(config(optim=options), seed=s, compile=on) for s in seeds], few_digits())
         for on in (False, True)
     )
     for trainer in (eager, compiled):
@@ -94,8 +93,8 @@ def test_the_compiled_step_gives_the_weights_of_the_eager_step(seeds: tuple[int,
         trainer.evaluate(*trainer.validation)
     for ours, theirs in zip(compiled.replicas.packs, eager.replicas.packs, strict=True):
         assert relative_error(ours.matrix.detach(), theirs.matrix.detach()) <= 1e-4
-    for a, b in zip(compiled.evaluate(*compiled.validation), eager.evaluate(*eager.validation), strict=True):
-        assert_close(a, b, rtol=1e-3)
+    for ours, theirs in zip(compiled.evaluate(*compiled.validation), eager.evaluate(*eager.validation), strict=True):
+        assert_close(ours, theirs, torch.float32)
 
 
 def test_precision_auto_is_the_faster_one(monkeypatch) -> None:
