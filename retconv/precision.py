@@ -1,4 +1,4 @@
-"""Precision under autocast: the one rule, and the two steps by which every public operation keeps it.
+"""Precision: the one rule under autocast, the two steps by which every public operation keeps it, and what pays.
 
 **The rule.** Inside ``torch.autocast`` an operation that multiplies matrices of tokens (``operator @ x``, retention in
 every form and state, RetNet's layer, attention in every placement and backend) reads its floating inputs in autocast's
@@ -9,7 +9,9 @@ are what they are without autocast, bit for bit, and gradients have the dtype of
 
 from __future__ import annotations
 
+import time
 from contextlib import AbstractContextManager, nullcontext
+from functools import cache
 
 import torch
 from torch import Tensor
@@ -33,3 +35,30 @@ def as_written(device: torch.device) -> AbstractContextManager[object]:
     if autocast_dtype(device) is None:
         return nullcontext()
     return torch.autocast(device.type, enabled=False)
+
+
+#: By how much products of a half type must be faster than those of float32 to be taken on a CPU, and of which size.
+_WORTH, _SIDE = 1.2, 256
+
+
+def pays(half: torch.dtype, device: torch.device) -> bool:
+    """Whether a device multiplies matrices of a half type faster than those of float32."""
+    if device.type == "cuda":
+        return half == torch.float16 or torch.cuda.get_device_capability(device) >= (8, 0)
+    return device.type == "cpu" and _pays_here(half)
+
+
+@cache
+def _pays_here(half: torch.dtype) -> bool:
+    """Measured, since a processor's name does not tell: without units for it, a half type is up to 100 times slower."""
+    return _seconds(torch.float32) / _seconds(half) >= _WORTH
+
+
+def _seconds(dtype: torch.dtype) -> float:
+    a = torch.ones(_SIDE, _SIDE, dtype=dtype)
+    times = []
+    for _ in range(4):  # the first one prepares the library
+        start = time.perf_counter()
+        a @ a
+        times.append(time.perf_counter() - start)
+    return min(times[1:])

@@ -6,7 +6,7 @@ from attention_cases import bias_for, gradients, kernel_for, qkv
 from compare import assert_close
 from strategies import HEADS, normal
 
-from retconv.attention import BACKENDS, blocks, rows
+from retconv.attention import BACKENDS, blocks, rows, work
 from retconv.grid import Grid
 
 F64 = torch.float64
@@ -41,6 +41,11 @@ def set_cut(monkeypatch: pytest.MonkeyPatch, cut: str, threads: int = 2) -> None
     monkeypatch.setattr(rows, "FEW", 1 if cut == "rows" else 4)
     # Blocks are shared out to more threads than the tests run on.
     monkeypatch.setattr(blocks, "threads_of", lambda device: threads)
+
+
+def set_products(monkeypatch: pytest.MonkeyPatch, *, half: bool) -> None:
+    """Whether blocks multiply half types as they are, or in float32: by itself the machine decides."""
+    monkeypatch.setattr(work, "pays", lambda dtype, device: half)
 
 
 def check_against_reference(

@@ -3,7 +3,7 @@
 import pytest
 import torch
 from attention_cases import BATCH, SOFTMAX, kernel_for, qkv
-from attention_cuts import F64, check_against_reference, every_recomputed, set_cut
+from attention_cuts import F64, check_against_reference, every_recomputed, set_cut, set_products
 from compare import assert_close
 from hypothesis import settings
 from strategies import HEADS, every_grid, kernel_of, normal
@@ -49,8 +49,11 @@ def test_strided_queries_keys_and_values_are_read_in_place() -> None:
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 @every_recomputed
-def test_half_types_are_computed_in_float32(placement: str, dtype: torch.dtype) -> None:
-    """One rounding of inputs, which both share, and one of the result: half a unit in the last place of the dtype."""
+def test_half_types_are_computed_in_float32(
+    placement: str, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where that is faster: one rounding of inputs, which both share, and one of the result, half its last unit."""
+    set_products(monkeypatch, half=False)
     grid = Grid((4, 5), prefix=1)
     inputs = [x.to(dtype) for x in (*qkv(grid, 15), kernel_for(placement, grid.shape, 15))]
     half = PLACEMENTS[placement](*inputs, grid, backend="recompute")
@@ -59,7 +62,8 @@ def test_half_types_are_computed_in_float32(placement: str, dtype: torch.dtype) 
     assert_close(half, exact)
 
 
-def test_autocast_reaches_no_block() -> None:
+def test_autocast_reaches_no_block(monkeypatch: pytest.MonkeyPatch) -> None:
+    set_products(monkeypatch, half=False)
     grid = Grid((4, 5), prefix=1)
     q, k, v = (x.to(torch.bfloat16).requires_grad_() for x in qkv(grid, 16))
     mask = GaussianMixtureMask(HEADS, start="local", generator=torch.Generator().manual_seed(0))

@@ -5,13 +5,14 @@ from collections.abc import Iterable
 import pytest
 import torch
 from attention_cases import SOFTMAX, gradients, kernel_for, qkv
-from attention_cuts import CUTS, F64, check_against_reference, every_cut, every_recomputed, set_cut
+from attention_cuts import CUTS, F64, check_against_reference, every_cut, every_recomputed, set_cut, set_products
 from compare import assert_close, assert_exact
 from hypothesis import HealthCheck, settings
 from strategies import HEADS, every_grid, kernel_of
 from torch import Tensor
 
 from retconv.attention import PLACEMENTS, blocks, multiply_logits, rows
+from retconv.checks import relative_error, tolerance
 from retconv.convert import kernel_to_mask
 from retconv.grid import Grid
 from retconv.masks import RetNetMask
@@ -96,12 +97,38 @@ def test_tiles_cost_half_types_no_precision(placement: str, monkeypatch: pytest.
     grid = Grid((4, 5), prefix=1)
     leaves = dict(zip("qkv", (x.to(torch.bfloat16) for x in qkv(grid, 13)), strict=True))
     leaves["mask"] = kernel_for(placement, grid.shape, 13).float()
+    set_products(monkeypatch, half=False)
     found = []
     for cut in ("runs", "runs by tiles"):
         set_cut(monkeypatch, cut)
         found.append(gradients(placement, leaves, grid, leaves["v"], backend="recompute")[-1])
     assert found[0].dtype == torch.float32
     assert_close(found[1], found[0])
+
+
+@every_cut
+@every_recomputed
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=["bfloat16", "float16"])
+def test_products_of_half_types_are_as_exact_as_the_plain_formula(
+    placement: str, dtype: torch.dtype, cut: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Output and every gradient: beside float64, at most the plain formula's error in the same type and two roundings.
+
+    Both round each product; blocks keep softmax and sums in float32.
+    """
+    set_cut(monkeypatch, cut)
+    set_products(monkeypatch, half=True)
+    grid = Grid((4, 5), prefix=1)
+    leaves = dict(zip("qkv", (x.to(dtype) for x in qkv(grid, 17)), strict=True))
+    leaves["mask"] = kernel_for(placement, grid.shape, 17).to(dtype)
+    ours, plain = (
+        gradients(placement, leaves, grid, leaves["v"], backend=backend) for backend in ("recompute", "reference")
+    )
+    exact = {name: x.double() for name, x in leaves.items()}
+    exact_ones = gradients(placement, exact, grid, exact["v"], backend="reference")
+    for actual, other, expected in zip(ours, plain, exact_ones, strict=True):
+        assert actual.dtype == dtype
+        assert relative_error(actual, expected) <= relative_error(other, expected) + 2 * tolerance(dtype)
 
 
 def test_an_empty_batch_has_an_empty_result() -> None:

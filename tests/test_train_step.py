@@ -11,9 +11,10 @@ import torch
 from compare import assert_close, assert_exact
 from training import few_digits, tiny
 
+from retconv import precision
 from retconv.checks import relative_error
-from retconv.train import Replicas, Trainer, auto_precision
-from retconv.train.auto_precision import chosen
+from retconv.train import Replicas, Trainer
+from retconv.train.build import precision_on, unfuse_short_attention
 from retconv.train.config import ModelConfig, OptimConfig
 from retconv.train.packed import Pack
 
@@ -100,9 +101,28 @@ def test_the_compiled_step_gives_the_weights_of_the_eager_step(seeds: tuple[int,
 def test_precision_auto_is_the_faster_one(monkeypatch) -> None:
     cpu = torch.device("cpu")
     for half, wanted in ((0.5, "bfloat16"), (0.99, "float32"), (90.0, "float32")):
-        auto_precision._faster.cache_clear()
+        precision._pays_here.cache_clear()
         seconds = {torch.float32: 1.0, torch.bfloat16: half}
-        monkeypatch.setattr(auto_precision, "_seconds", seconds.get)
-        assert chosen("auto", cpu) == wanted
-    auto_precision._faster.cache_clear()
-    assert chosen("bfloat16", cpu) == "bfloat16"
+        monkeypatch.setattr(precision, "_seconds", seconds.get)
+        assert precision_on(cpu, "auto") == wanted
+    precision._pays_here.cache_clear()
+    assert precision_on(cpu, "bfloat16") == "bfloat16"
+
+
+def test_short_attention_of_half_types_is_two_products() -> None:
+    """Torch's fused function is slow there; masks take their place in its call, which stays."""
+    plain, masked = (timm.create_model("retconv_vit_tiny", img_size=8, **SMALL, mask=m) for m in (None, "gmm"))
+    images = torch.rand(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    for model, fused in ((plain, False), (masked, True)):
+        before = model.eval()(images)
+        unfuse_short_attention(model)
+        assert {m.fused_attn for m in model.modules() if hasattr(m, "fused_attn")} == {fused}
+        assert_close(model(images).detach(), before.detach(), torch.float32)
+        assert not any(m._forward_hooks for m in model.modules() if fused is False)
+
+
+def test_only_half_types_on_a_cpu_leave_the_fused_function() -> None:
+    for half, fused in (("bfloat16", False), ("float32", True)):
+        trainer = Trainer([config(None, precision=half)], few_digits())
+        trainer.step()
+        assert {m.fused_attn for m in trainer.replicas.modules() if hasattr(m, "fused_attn")} == {fused}

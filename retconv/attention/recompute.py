@@ -18,6 +18,7 @@ z, p and O are kept as well.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import torch
@@ -27,7 +28,7 @@ from retconv.attention import blocks
 from retconv.attention import rows as mask_rows
 from retconv.attention.blocks import Block
 from retconv.attention.inputs import Source
-from retconv.attention.sums import Sums, gathered, scattered
+from retconv.attention.sums import Sums, gathered, multiply, scattered
 from retconv.attention.work import Work
 
 
@@ -71,19 +72,20 @@ def _attend(
     with torch.autocast(q.device.type, enabled=False):
         tile = (0, q.shape[2])
         work = Work(q, k, v, mask, bias, scale, shape, prefix, [tile])
-        out = work.q.new_empty(*work.q.shape[:3], v.shape[-1])
+        empty = partial(work.q.new_empty, dtype=work.dtype)
+        out = empty((*work.q.shape[:3], v.shape[-1]))
         long = _is_tiled(placement, work.length)
-        peaks = work.q.new_empty(*work.q.shape[:3], 2) if long else work.q.new_empty(0)
+        peaks = empty((*work.q.shape[:3], 2) if long else 0)
         buffer = work.scratch()
         for group in work.groups:
             keys, values = (work.keys(group[0], tile, x) for x in (work.k, work.v))
             for block in group:
                 scores = work.scores(block, block.rows(work.q), keys, work.view(block, tile, buffer))
                 weights, found = work.weights(placement, block, tile, scores, work.mask(block, tile), scores)
-                torch.bmm(weights, block.matrices(values), out=block.rows(out))
+                multiply(block.rows(out), weights.to(work.operands), block.matrices(values))
                 if found is not None and long:
                     block.rows(peaks).copy_(found)
-        exact = out.transpose(0, 1) if long and v.dtype != work.dtype else work.q.new_empty(0)
+        exact = out.transpose(0, 1) if long and v.dtype != work.dtype else empty(0)
         return scattered(out, v.dtype), peaks, exact
 
 
@@ -119,10 +121,10 @@ def _attend_backward(
     with torch.autocast(q.device.type, enabled=False):
         tiles = blocks.tiles(q.shape[2])
         work = Work(q, k, v, mask, bias, scale, shape, prefix, tiles)
-        g = gathered(grad, work.dtype)
+        g = gathered(grad, work.operands)
         # rowsum(dO ⊙ O)
         inner = None if out is None else (g * gathered(out, work.dtype)).sum(dim=-1, keepdim=True)
-        dq, dk, dv = (torch.empty_like(x, memory_format=torch.contiguous_format) for x in (work.q, work.k, work.v))
+        dq, dk, dv = (x.new_empty(x.shape, dtype=work.dtype) for x in (work.q, work.k, work.v))
         dbias = torch.zeros_like(work.bias) if work.bias is not None and needs_bias else None
         buffers = [work.scratch() for _ in range(3)]
 
@@ -134,9 +136,9 @@ def _attend_backward(
             if found is not None and inner is not None:
                 (top, largest), (top_here, largest_here) = (x.split(1, dim=-1) for x in (block.rows(peaks), found))
                 share = (top_here - top).exp_() * (largest / largest_here)
-                g_rows, means = g_rows * share, block.rows(inner) * share
-            sums[1].add(block, weights, g_rows)
-            torch.bmm(g_rows, block.matrices(values).mT, out=d)
+                g_rows, means = (g_rows * share).to(work.operands), block.rows(inner) * share
+            sums[1].add(block, weights.to(work.operands), g_rows)
+            multiply(d, g_rows, block.matrices(values).mT)
             if placement in ("multiply_logits", "bias_logits"):
                 _softmax_backward(d, weights, means)
                 if dbias is not None:
@@ -151,8 +153,8 @@ def _attend_backward(
                 _softmax_backward(d, factor, means)
                 if dbias is not None:
                     work.add_bias(block, tile, dbias, d)
-            rows = block.rows(dq)
-            torch.baddbmm(rows, d, block.matrices(keys), beta=int(tile[0] > 0), alpha=scale, out=rows)
+            d = d.to(work.operands)
+            multiply(block.rows(dq), d, block.matrices(keys), scale, add=tile[0] > 0)
             sums[0].add(block, d, q_rows, scale)
 
         for group in work.groups:

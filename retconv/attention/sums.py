@@ -1,4 +1,4 @@
-"""Layouts of queries, keys and values for blocks, and sums of products over the blocks of one element."""
+"""Products of blocks, layouts of their operands, and sums of products over the blocks of one element."""
 
 from __future__ import annotations
 
@@ -6,6 +6,16 @@ import torch
 from torch import Tensor
 
 from retconv.attention.blocks import Block
+
+
+def multiply(out: Tensor, a: Tensor, b: Tensor, scale: float = 1.0, add: bool = False) -> None:
+    """Write ``scale · a b``, or add it. Of half types the product is rounded to theirs, the sum has the output's."""
+    if b.dtype == out.dtype:
+        torch.baddbmm(out, a, b, beta=int(add), alpha=scale, out=out)
+    elif add:
+        out.add_(torch.bmm(a, b), alpha=scale)
+    else:
+        torch.mul(torch.bmm(a, b), scale, out=out)
 
 
 class Sums:
@@ -25,10 +35,9 @@ class Sums:
     def add(self, block: Block, weights: Tensor, rows: Tensor, scale: float = 1.0) -> None:
         """Add the product of a block's ``(matrices, rows, keys)`` and ``(matrices, rows, d)``."""
         if self.sums is None:
-            torch.baddbmm(self.out, weights.mT, rows, beta=0, alpha=scale, out=self.out)
+            multiply(self.out, weights.mT, rows, scale)
         else:
-            sums = self.sums[: block.lanes]
-            torch.baddbmm(sums, rows.mT, weights, alpha=scale, out=sums)
+            multiply(self.sums[: block.lanes], rows.mT, weights, scale, add=True)
 
     def close(self) -> None:
         """Write the sum over lanes to the result, and let the sums go."""

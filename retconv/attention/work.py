@@ -10,13 +10,15 @@ from torch import Tensor
 from retconv.attention import blocks
 from retconv.attention.blocks import Block
 from retconv.attention.rows import DenseRows, TableRows
-from retconv.attention.sums import gathered
+from retconv.attention.sums import gathered, multiply
+from retconv.precision import pays
 
 
 class Work:
     """The tensors of one call, in the layout in which blocks read them.
 
-    Queries, keys and values become ``(heads, batch, length, d)`` in the computing dtype, float32 for half types.
+    Queries, keys and values become ``(heads, batch, length, d)``. Of half types, scores, softmax and sums are float32;
+    products are of the half type where the device is faster at them, else of float32.
     """
 
     def __init__(
@@ -33,6 +35,7 @@ class Work:
     ) -> None:
         self.batch, self.heads, self.length, _ = q.shape
         self.dtype = torch.promote_types(q.dtype, torch.float32)
+        self.operands = q.dtype if q.dtype != self.dtype and pays(q.dtype, q.device) else self.dtype
         mask, threads, width = (
             mask.to(self.dtype),
             blocks.threads_of(q.device),
@@ -47,13 +50,13 @@ class Work:
         self.bias = bias if bias is None else bias.to(self.dtype)
         self.scale = scale
         self.long = self.length >= blocks.LONG
-        self.q, self.k, self.v = (gathered(x, self.dtype) for x in (q, k, v))
+        self.q, self.k, self.v = (gathered(x, self.operands) for x in (q, k, v))
         self.groups = list(self.rows.groups())
         self._largest = max((b.size[0] * b.size[1] for group in self.groups for b in group), default=0) * width
 
     def scratch(self) -> Tensor:
         """A buffer that holds the scores of any block."""
-        return self.q.new_empty(self._largest)
+        return self.q.new_empty(self._largest, dtype=self.dtype)
 
     def view(self, block: Block, tile: tuple[int, int], buffer: Tensor) -> Tensor:
         """The part of a buffer that a block takes, ``(matrices, rows, keys)``."""
@@ -67,7 +70,8 @@ class Work:
 
     def scores(self, block: Block, rows: Tensor, keys: Tensor, out: Tensor) -> Tensor:
         """Write the scores of a block."""
-        return torch.baddbmm(out, rows, block.matrices(keys).mT, beta=0, alpha=self.scale, out=out)
+        multiply(out, rows, block.matrices(keys).mT, self.scale)
+        return out
 
     def mask(self, block: Block, tile: tuple[int, int]) -> Tensor | None:
         """The mask of a block, or None for rows of prefix tokens, or keys of nothing else."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -16,11 +17,36 @@ from retconv.data import Dataset
 from retconv.data.augment import POLICIES, Augment, Erasing
 from retconv.grid import Grid
 from retconv.masks import ElementwiseMask, Mask
-from retconv.models import SMALL_MODELS, grids_of, masks_of
+from retconv.models import SMALL_MODELS, UnsupportedModelError, grids_of, masks_of
+from retconv.models.places import release
+from retconv.models.search import example_input, find_places
+from retconv.precision import pays
 from retconv.train.config import AugmentConfig, Config, DataConfig
 from retconv.train.parse import RecipeError, nearest
 from retconv.train.randomness import seeded
 from retconv.train.replicas import Replicas
+
+#: Below this many tokens torch's fused attention of half types is slower on CPUs than two products and a softmax.
+_SHORT = 256
+
+
+def precision_on(device: torch.device, precision: str) -> str:
+    """``"bfloat16"`` or ``"float32"``: what is asked for, or for ``"auto"`` what the device multiplies faster."""
+    if precision != "auto":
+        return precision
+    return "bfloat16" if pays(torch.bfloat16, device) else "float32"
+
+
+def unfuse_short_attention(model: nn.Module) -> None:
+    """Let attention between few tokens, without a mask, be products of its own rather than torch's fused function."""
+    if masks_of(model):
+        return
+    with suppress(UnsupportedModelError):  # a model without attention
+        places, _ = find_places(model, example_input(model))
+        for place in places:
+            if place.fused and place.grid().length < _SHORT:
+                model.get_submodule(place.name).fused_attn = False  # type: ignore[assignment]
+        release(places)
 
 
 def build_model(config: Config, data: Dataset) -> nn.Module:

@@ -11,7 +11,6 @@ import torch
 from torch import Tensor, distributed
 from torch.nn import functional as F
 
-from retconv.train.auto_precision import chosen
 from retconv.train.config import Config
 from retconv.train.optimise import clip_each, follows_rate_tensor
 from retconv.train.replicas import Replicas
@@ -72,14 +71,13 @@ class Step:
 
     Attributes:
         tally: What steps add up.
-        precision: ``"float32"`` or ``"bfloat16"``, also where the configuration leaves it to the device.
         evaluate: ``logits_of`` the replicas, compiled like the step.
     """
 
     def __init__(self, replicas: Replicas, optimiser: torch.optim.Optimizer, config: Config, world: int) -> None:
         self.replicas, self.optimiser, self.world = replicas, optimiser, world
         self.device = replicas.packs[0].matrix.device
-        self.precision = chosen(config.precision, self.device)
+        self._half = config.precision == "bfloat16"
         self.clip = config.optim.clip
         self.tally = Tally.of(replicas.count, self.device)
         self._losses = torch.compile(self.losses, dynamic=False) if config.compile else self.losses
@@ -92,8 +90,8 @@ class Step:
         self._inputs: tuple[Tensor, ...] = ()
 
     def logits_of(self, replicas: Replicas, images: Tensor, draws: Tensor | None = None) -> Tensor:
-        """Logits of every replica in the chosen precision, float32 ``(R, batch, classes)``."""
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bfloat16"):
+        """Logits of every replica in the run's precision, float32 ``(R, batch, classes)``."""
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self._half):
             return replicas(images, draws).float()
 
     def losses(self, images: Tensor, targets: Tensor, draws: Tensor) -> tuple[Tensor, Tensor]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -14,7 +15,7 @@ from torch.nn import functional as F
 from retconv.data import Dataset
 from retconv.train import randomness
 from retconv.train.batches import Batches
-from retconv.train.build import build_model, hold_out
+from retconv.train.build import build_model, hold_out, precision_on, unfuse_short_attention
 from retconv.train.config import Config
 from retconv.train.files import TrainError
 from retconv.train.flat import shares, stack
@@ -55,7 +56,7 @@ class Trainer:
         total: Steps in all.
         done: Steps taken.
         tally: What steps add up.
-        precision: Of the forward pass.
+        precision: Of the forward pass, ``"float32"`` or ``"bfloat16"``, also where it is left to the device.
     """
 
     def __init__(self, configs: Sequence[Config], data: Dataset, rank: int = 0, world: int = 1) -> None:
@@ -66,7 +67,11 @@ class Trainer:
         self.batches = Batches(configs, part, rank, world)
         self.steps = self.batches.steps
         self.total = self.steps * self.config.schedule.epochs
+        self.precision = precision_on(self.device, self.config.precision)
         models = [build_model(config, data) for config in configs]
+        if self.precision == "bfloat16" and self.device.type == "cpu":
+            for model in models:
+                unfuse_short_attention(model)
         self.replicas = Replicas(models, undecayed(models[0], self.config.optim)).to(self.device)
         self.optimiser = make_optimiser(self.config.optim, self.replicas)
         schedule = make_schedule(self.config.schedule, self.optimiser, self.steps)
@@ -76,8 +81,8 @@ class Trainer:
         self.best_accuracy = torch.full((len(self.configs),), -1.0, dtype=torch.float64)
         self.best_epoch = torch.zeros(len(self.configs), dtype=torch.long)
         self.done = 0
-        self._step = Step(self.replicas, self.optimiser, self.config, world)
-        self.tally, self.precision = self._step.tally, self._step.precision
+        self._step = Step(self.replicas, self.optimiser, replace(self.config, precision=self.precision), world)
+        self.tally = self._step.tally
         self.rates.set(0)
 
     def _sums(self) -> tuple[Tensor, Tensor]:
