@@ -115,8 +115,8 @@ def bench_shapes(
     return pd.concat(tables, ignore_index=True)
 
 
-def bench_beside(shapes: list[str], masks: list[str], batch: int, rounds: int) -> pd.DataFrame:
-    """Images per second of two runs of one thread side by side, against one alone, in turn.
+def bench_beside(shapes: list[str], masks: list[str], batch: int, rounds: int, seconds: float = 6.0) -> pd.DataFrame:
+    """Images per second of two runs of one thread side by side, against one alone, in turn, for some seconds each.
 
     Returns:
         A row for each shape and mask: ``alone`` and ``together`` (images per second, medians over rounds), ``gain``
@@ -127,8 +127,8 @@ def bench_beside(shapes: list[str], masks: list[str], batch: int, rounds: int) -
         with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
             ratios, rates = [], []
             for _ in range(rounds + 1):  # the first builds the models
-                alone = pool.submit(_alone, shape, mask, batch).result()
-                together = sum(pool.map(_alone, [shape] * 2, [mask] * 2, [batch] * 2))
+                alone = pool.submit(_alone, shape, mask, batch, seconds).result()
+                together = sum(one.result() for one in [pool.submit(_alone, shape, mask, batch, seconds) for _ in "ab"])
                 ratios.append(together / alone)
                 rates.append((alone, together))
         q1, gain, q3 = np.percentile(ratios[1:], [25, 50, 75])
@@ -138,7 +138,7 @@ def bench_beside(shapes: list[str], masks: list[str], batch: int, rounds: int) -
     return pd.DataFrame(rows)
 
 
-def _alone(shape: str, mask: str, batch: int, seconds: float = 6.0) -> float:
+def _alone(shape: str, mask: str, batch: int, seconds: float) -> float:
     """Images per second of a run of one thread, in a process of its own."""
     torch.set_num_threads(1)
     trainer = _kept_trainer(shape, mask, batch)

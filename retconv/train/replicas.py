@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from retconv.precision import entering
 from retconv.train.given import mask_groups, settings, taking
 from retconv.train.packed import pack
 
@@ -104,7 +105,8 @@ class Replicas(nn.Module):
                 scale = x.new_ones(self.count, self.draws, 1)
             else:
                 scale = (draws >= self._dropped) / (1 - self._dropped)
-            each = self._first(scale).unbind(-2)
+            # One cast for all, where each drop path would cast its own.
+            each = self._first(entering(scale)).unbind(-2)
             state |= {f"{path}.scale": one for path, one in zip(self._paths, each, strict=True)}
         shared = x.ndim == 4
         self._template.train(self.training)
