@@ -13,10 +13,11 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import lru_cache, wraps
-from typing import ParamSpec
+from typing import Any, ParamSpec
 
 import torch
 from torch import Tensor
+from torch._guards import detect_fake_mode
 
 #: Largest dense ``(heads, N, N)`` object, in bytes, that the package builds unless told otherwise: 4 GiB.
 DENSE_LIMIT_BYTES = 4 * 2**30
@@ -210,14 +211,19 @@ def kept(make: Callable[P, Tensor]) -> Callable[P, Tensor]:
 
     Callers must not write to it.
     """
-    # A table made in inference mode would be of no use to autograd later.
-    cached = lru_cache(maxsize=64)(torch.inference_mode(mode=False)(make))
+
+    # A table made in inference mode would be of no use to autograd later, a fake one to those who want values.
+    @lru_cache(maxsize=64)
+    @torch.inference_mode(mode=False)
+    def cached(fake: object, *args: Any, **kwargs: Any) -> Tensor:
+        return make(*args, **kwargs)
+
     _CACHES.append(cached.cache_clear)
 
     @wraps(make)
     def keep(*args: P.args, **kwargs: P.kwargs) -> Tensor:
         # torch.compile looks through a cache, and warns that it does.
-        return make(*args, **kwargs) if torch.compiler.is_compiling() else cached(*args, **kwargs)  # type: ignore[arg-type]
+        return make(*args, **kwargs) if torch.compiler.is_compiling() else cached(detect_fake_mode(), *args, **kwargs)  # type: ignore[arg-type]
 
     return keep
 

@@ -1,4 +1,4 @@
-"""Precision: the one rule under autocast, the two steps by which every public operation keeps it, and what pays.
+"""Precision: the one rule under autocast, the steps by which every public operation keeps it, and units for half types.
 
 **The rule.** Inside ``torch.autocast`` an operation that multiplies matrices of tokens (``operator @ x``, retention in
 every form and state, RetNet's layer, attention in every placement and backend) reads its floating inputs in autocast's
@@ -9,9 +9,7 @@ are what they are without autocast, bit for bit, and gradients have the dtype of
 
 from __future__ import annotations
 
-import time
 from contextlib import AbstractContextManager, nullcontext
-from functools import cache
 
 import torch
 from torch import Tensor
@@ -37,28 +35,13 @@ def as_written(device: torch.device) -> AbstractContextManager[object]:
     return torch.autocast(device.type, enabled=False)
 
 
-#: By how much products of a half type must be faster than those of float32 to be taken on a CPU, and of which size.
-_WORTH, _SIDE = 1.2, 256
+def has_units(half: torch.dtype, device: torch.device) -> bool:
+    """Whether a device has units that multiply matrices of a half type, so that these are faster than float32.
 
-
-def pays(half: torch.dtype, device: torch.device) -> bool:
-    """Whether a device multiplies matrices of a half type faster than those of float32."""
+    Without them a CPU emulates such products, up to 100 times slower. It is asked and not measured: the same machine
+    computes the same every time.
+    """
     if device.type == "cuda":
         return half == torch.float16 or torch.cuda.get_device_capability(device) >= (8, 0)
-    return device.type == "cpu" and _pays_here(half)
-
-
-@cache
-def _pays_here(half: torch.dtype) -> bool:
-    """Measured, since a processor's name does not tell: without units for it, a half type is up to 100 times slower."""
-    return _seconds(torch.float32) / _seconds(half) >= _WORTH
-
-
-def _seconds(dtype: torch.dtype) -> float:
-    a = torch.ones(_SIDE, _SIDE, dtype=dtype)
-    times = []
-    for _ in range(4):  # the first one prepares the library
-        start = time.perf_counter()
-        a @ a
-        times.append(time.perf_counter() - start)
-    return min(times[1:])
+    name, units = {torch.bfloat16: "bf16", torch.float16: "fp16"}[half], torch.cpu.get_capabilities()
+    return device.type == "cpu" and bool(units.get(f"avx512_{name}") or units.get(f"amx_{name}"))

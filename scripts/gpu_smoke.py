@@ -25,6 +25,7 @@ from retconv.bench.train import FIVE, pixels
 from retconv.models.named import MASKS
 from retconv.train import Trainer, load, parse, train
 from retconv.train.parse import override
+from retconv.train.step import STEPS_TO_CAPTURE
 
 THIN: dict[str, Any] = {"depth": 1, "embed_dim": 16, "num_heads": 2, "patch_size": 8}
 
@@ -41,13 +42,16 @@ def _trainer(device: torch.device, replicas: int = 1, compile: bool = False, nam
 
 
 def _step(*args: Any, **options: Any) -> None:
-    """Two steps, then what is looked at after them."""
+    """Steps up to a captured one, what is looked at after them, and one after the state is set."""
     trainer = _trainer(*args, **options)
-    trainer.step()
-    trainer.step()
+    for _ in range(STEPS_TO_CAPTURE + 1):
+        trainer.step()
     trainer.require_finite(None)
     trainer.evaluate(*trainer.validation)
     trainer.load_states(trainer.states())
+    trainer.step()
+    if trainer.device.type == "cuda" and not trainer.captured:
+        raise RuntimeError("the step was not captured as a CUDA graph")
 
 
 def _resume(device: torch.device, replicas: int) -> None:

@@ -45,7 +45,7 @@ def set_cut(monkeypatch: pytest.MonkeyPatch, cut: str, threads: int = 2) -> None
 
 def set_products(monkeypatch: pytest.MonkeyPatch, *, half: bool) -> None:
     """Whether blocks multiply half types as they are, or in float32: by itself the machine decides."""
-    monkeypatch.setattr(work, "pays", lambda dtype, device: half)
+    monkeypatch.setattr(work, "has_units", lambda dtype, device: half)
 
 
 def check_against_reference(

@@ -197,7 +197,7 @@ TABLES: dict[str, dict[str, Error]] = {
         "no folder": (
             in_folder(no_folder_below_a_file),
             RuntimeError,
-            "cannot make .*make room, or choose another --root",
+            "cannot make .*make room, or choose another folder",
         ),
         "edited": (in_folder(run_whose_config_was_edited), RuntimeError, "was changed since the run began"),
         "damaged": (in_folder(damaged_checkpoint), RuntimeError, "truncated or damaged .*remove it to start anew"),

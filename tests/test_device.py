@@ -25,7 +25,8 @@ from retconv.models.named import MASKS
 from retconv.operators import operator
 from retconv.retention import retention
 from retconv.retention.source import forms
-from retconv.train import Config, DivergedError, Trainer, parse, train
+from retconv.train import Config, DivergedError, Trainer, parse, step, train
+from retconv.train.step import STEPS_TO_CAPTURE
 
 FAMILIES = ("mask", "operator", "retention", "layer", *("multiply_logits", "bias_logits", "multiply_weights"))
 F32 = torch.float32
@@ -138,6 +139,24 @@ def test_replicas_are_runs_alone(device: torch.device) -> None:
     runs = [replace(config(), seed=seed) for seed in (0, 1, 2)]
     alone = torch.cat([loss(trained([run], device)) for run in runs])
     assert_close(loss(trained(runs, device)).float(), alone)
+
+
+@pytest.mark.parametrize("replicas", [1, 3])
+def test_captured_steps_are_steps(replicas: int, device: torch.device, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On CUDA a graph after the first ones, also once the state was set anew, with a moving average and clipping."""
+    runs = [replace(config(), ema=0.9, seed=seed) for seed in range(replicas)]
+    found = []
+    for after in (STEPS_TO_CAPTURE, 10**9):
+        monkeypatch.setattr(step, "STEPS_TO_CAPTURE", after)
+        trainer = trained(runs, device, steps=STEPS_TO_CAPTURE + 2)
+        assert trainer.captured == (device.type == "cuda" and after == STEPS_TO_CAPTURE)
+        trainer.load_states(trainer.states())
+        trainer.step()
+        found.append(trainer.states())
+    for ours, theirs in zip(*found, strict=True):
+        for part in ("model", "ema"):
+            for name, value in ours[part].items():
+                assert_close(value, theirs[part][name], torch.float32)
 
 
 def test_bfloat16_is_near_float32(device: torch.device) -> None:

@@ -3,6 +3,7 @@
 import dataclasses
 import math
 from collections import Counter
+from collections.abc import Callable
 from itertools import pairwise
 
 import naive
@@ -10,6 +11,7 @@ import pytest
 import torch
 from compare import assert_exact
 from strategies import every_grid
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from retconv.grid import DENSE_LIMIT_BYTES, DenseLimitError, Grid, dense_limit, forget_kept, kept
 
@@ -144,18 +146,24 @@ def test_what_is_kept_is_made_once_until_it_is_forgotten() -> None:
 
 
 def test_what_is_kept_serves_every_later_call() -> None:
-    """Made first in inference mode or under a transformation, it still is a plain tensor that autograd may keep."""
+    """Made first in inference mode, as a fake or under a transformation, it is a plain tensor for autograd to keep."""
     x = torch.ones(5, requires_grad=True)
+
+    def faked(call: Callable[[torch.Tensor], torch.Tensor]) -> None:
+        with FakeTensorMode(allow_non_fake_inputs=True):
+            call(torch.ones(5))
+
     for within in (
         lambda call: torch.inference_mode()(call)(x),
         lambda call: torch.func.grad(lambda y: call(y).sum())(x),
         lambda call: torch.func.vmap(call)(torch.ones(2, 5)),
+        lambda call: faked(call),
     ):
         offsets = kept(lambda grid: grid.offsets().double()[:, 0])
         within(lambda y, offsets=offsets: y * offsets(Grid(3)))
         (x * offsets(Grid(3)) ** 2).sum().backward()
     assert x.grad is not None
-    assert_exact(x.grad, [12.0, 3, 0, 3, 12])
+    assert_exact(x.grad, [16.0, 4, 0, 4, 16])
 
 
 def test_offsets_do_not_depend_on_the_prefix() -> None:

@@ -11,7 +11,6 @@ import torch
 from compare import assert_close, assert_exact
 from training import few_digits, tiny
 
-from retconv import precision
 from retconv.checks import relative_error
 from retconv.train import Replicas, Trainer
 from retconv.train.build import precision_on, unfuse_short_attention
@@ -100,13 +99,10 @@ def test_the_compiled_step_gives_the_weights_of_the_eager_step(seeds: tuple[int,
 
 def test_precision_auto_is_the_faster_one(monkeypatch) -> None:
     cpu = torch.device("cpu")
-    for half, wanted in ((0.5, "bfloat16"), (0.99, "float32"), (90.0, "float32")):
-        precision._pays_here.cache_clear()
-        seconds = {torch.float32: 1.0, torch.bfloat16: half}
-        monkeypatch.setattr(precision, "_seconds", seconds.get)
+    for units, wanted in ({"amx_bf16"}, "bfloat16"), ({"avx512_bf16"}, "bfloat16"), ({"amx_fp16"}, "float32"):
+        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda units=units: dict.fromkeys(units, True))
         assert precision_on(cpu, "auto") == wanted
-    precision._pays_here.cache_clear()
-    assert precision_on(cpu, "bfloat16") == "bfloat16"
+        assert precision_on(cpu, "bfloat16") == "bfloat16"
 
 
 def test_short_attention_of_half_types_is_two_products() -> None:

@@ -77,10 +77,6 @@ class Source:
         """
         return self._tensor if self.kernel is None else kernel_to_mask(self.kernel, self.grid, self.neutral)
 
-    def to(self, dtype: torch.dtype) -> Source:
-        """The same mask in another dtype."""
-        return self._of(self.values.to(dtype), self.neutral)
-
     def log(self) -> Source:
         """The logarithm of the mask, neutral at 0; an entry of 0 gives −∞, through which no gradient flows.
 

@@ -155,7 +155,7 @@ def _attend_backward(
                     work.add_bias(block, tile, dbias, d)
             d = d.to(work.operands)
             multiply(block.rows(dq), d, block.matrices(keys), scale, add=tile[0] > 0)
-            sums[0].add(block, d, q_rows, scale)
+            sums[0].add(block, d, q_rows, work.scale)
 
         for group in work.groups:
             for tile in tiles:

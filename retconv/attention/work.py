@@ -11,14 +11,14 @@ from retconv.attention import blocks
 from retconv.attention.blocks import Block
 from retconv.attention.rows import DenseRows, TableRows
 from retconv.attention.sums import gathered, multiply
-from retconv.precision import pays
+from retconv.precision import has_units
 
 
 class Work:
     """The tensors of one call, in the layout in which blocks read them.
 
-    Queries, keys and values become ``(heads, batch, length, d)``. Of half types, scores, softmax and sums are float32;
-    products are of the half type where the device is faster at them, else of float32.
+    Queries, keys and values become ``(heads, batch, length, d)``. Of half types, softmax and sums are float32; products
+    are of the half type, and rounded to it, where the device has units for it, else float32 as well.
     """
 
     def __init__(
@@ -35,7 +35,7 @@ class Work:
     ) -> None:
         self.batch, self.heads, self.length, _ = q.shape
         self.dtype = torch.promote_types(q.dtype, torch.float32)
-        self.operands = q.dtype if q.dtype != self.dtype and pays(q.dtype, q.device) else self.dtype
+        self.operands = q.dtype if q.dtype != self.dtype and has_units(q.dtype, q.device) else self.dtype
         mask, threads, width = (
             mask.to(self.dtype),
             blocks.threads_of(q.device),
@@ -48,9 +48,10 @@ class Work:
             else DenseRows(mask, self.heads, self.batch, threads, size, width)
         )
         self.bias = bias if bias is None else bias.to(self.dtype)
-        self.scale = scale
+        self.scale, ahead = (scale, 1.0) if self.operands == self.dtype else (1.0, scale)
         self.long = self.length >= blocks.LONG
-        self.q, self.k, self.v = (gathered(x, self.operands) for x in (q, k, v))
+        # Rounded to float16 before it is scaled, a score could overflow.
+        self.q, self.k, self.v = (gathered(x, self.operands) for x in (q if ahead == 1 else q * ahead, k, v))
         self.groups = list(self.rows.groups())
         self._largest = max((b.size[0] * b.size[1] for group in self.groups for b in group), default=0) * width
 

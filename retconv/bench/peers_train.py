@@ -32,7 +32,7 @@ class _Block(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         q, k, v = self.qkv(self.norm1(x)).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
-        if q.dtype == torch.float32:
+        if q.dtype == torch.float32 or q.device.type != "cpu":
             out = F.scaled_dot_product_attention(q, k, v)
         else:  # fused attention of short sequences is slow in bfloat16 on CPUs
             out = ((q * q.shape[-1] ** -0.5) @ k.mT).softmax(-1).to(v.dtype) @ v

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from functools import cache, partial
 from multiprocessing import get_context
@@ -32,7 +33,10 @@ FIVE = ("retconv_vit_tiny", *OTHERS)
 
 
 def pixels(count: int, device: torch.device) -> Dataset:
-    """Random images of CIFAR-10's form: how fast training is does not depend on what they show."""
+    """Random images of CIFAR-10's form: how fast training is does not depend on what they show.
+
+    Of as many as a batch has an epoch is a step, so that each step has its share of what is done once an epoch.
+    """
     generator = torch.Generator().manual_seed(0)
     images = torch.randint(256, (count, 3, 32, 32), dtype=torch.uint8, generator=generator)
     labels = torch.arange(count) % 10
@@ -62,7 +66,7 @@ def bench(
         ``kind`` (the mask), ``replicas``, ``data_share`` (of a step's time, for making its batch) and the columns of
         ``_rates``.
     """
-    data = pixels(4 * batch, device)
+    data = pixels(batch, device)
     tables = []
     for model, mask in progress([(m, k) for m in models for k in masks], "bench train"):
         config = _config({"model.name": model, "model.options.mask": _mask(mask)}, batch, device)
@@ -76,7 +80,8 @@ def bench(
         table.insert(0, "model", model)
         table.insert(1, "kind", mask)
         table["replicas"] = [*trainers, 1]
-        shares = [_data_seconds(synchronised(partial(_make_batch, t), device)) for t in trainers.values()]
+        ours = [partial(_make_batch, trainer, itertools.count()) for trainer in trainers.values()]
+        shares = [_data_seconds(synchronised(make, device)) for make in ours]
         shares.append(_data_seconds(synchronised(peer.batch, device)))
         table["data_share"] = [1e3 * s / ms for s, ms in zip(shares, table["ms"], strict=True)]
         tables.append(_rates(table, trainers[1], batch))
@@ -100,7 +105,7 @@ def bench_shapes(
         The rows of ``race`` with the loop as the reference, ``model`` (the shape), ``kind`` (the precision), and the
         columns of ``_rates``.
     """
-    data = pixels(4 * batch, device)
+    data = pixels(batch, device)
     tables = []
     for shape, precision in progress([(s, p) for s in shapes for p in precisions], "bench train"):
         trainers = {mask: _small_vit(shape, mask, precision, batch, data) for mask in masks}
@@ -152,7 +157,7 @@ def _alone(shape: str, mask: str, batch: int, seconds: float) -> float:
 
 @cache
 def _kept_trainer(shape: str, mask: str, batch: int) -> Trainer:
-    return _small_vit(shape, mask, "float32", batch, pixels(4 * batch, torch.device("cpu")))
+    return _small_vit(shape, mask, "float32", batch, pixels(batch, torch.device("cpu")))
 
 
 def _small_vit(shape: str, mask: str, precision: str, batch: int, data: Dataset) -> Trainer:
@@ -190,8 +195,8 @@ def _mask(name: str) -> str | None:
     return None if name == "none" else name
 
 
-def _make_batch(trainer: Trainer) -> None:
-    trainer.batches(0, trainer.done % trainer.steps, trainer.replicas.draws)
+def _make_batch(trainer: Trainer, epochs: Iterator[int]) -> None:
+    trainer.batches(next(epochs), 0, trainer.replicas.draws)
 
 
 def _data_seconds(run: Callable[[], object], times: int = 5) -> float:

@@ -12,7 +12,7 @@ from retconv.results.merging import merge
 from retconv.results.packing import pack
 from retconv.results.store import Store
 from retconv.train import TrainError
-from retconv.train.cli import SETTINGS, Refusal
+from retconv.train.cli import SETTINGS, STOPPED, Refusal
 from retconv.train.files import write_whole
 
 _HELP = """Read stored runs back as one table, and carry them from one machine to another.
@@ -50,7 +50,8 @@ _MERGE = """Merge the runs of archives into those below a folder.
 
 All of every archive is checked before anything is written: where its members stand, that they parse without running
 code, and that each run is the one that its name says. Of each run the newest step wins; a finished run goes before an
-unfinished one, and is never replaced. The same command again completes one that was killed.
+unfinished one, and is never replaced; weights that it lacks are added. The same command again completes one that was
+killed.
 
 \b
 Example:
@@ -87,12 +88,15 @@ def show(root: Path, what: str, out: Path | None) -> None:
         click.echo(f"left out: {folder} is not the run that its name says", err=True)
     table = getattr(store, what)()
     if out is not None:
-        write_whole(out, lambda file: file.write(table.to_csv(index=False).encode()))
+        try:
+            write_whole(out, lambda file: file.write(table.to_csv(index=False).encode()))
+        except TrainError as error:
+            raise click.ClickException(str(error)) from error
     varying = [c for c in table if c == "run" or table[c].map(str).nunique() > 1 or "." not in c]
     click.echo(table[varying].to_string(index=False, max_rows=40) if len(table) else f"no runs below {root}")
 
 
-@main.command("pack", help=_PACK, epilog="Exit codes: 0 packed; 1 runs are left out, or nothing could be written.")
+@main.command("pack", help=_PACK, epilog="Exit codes: 0 packed; 1 nothing could be written; 3 runs are left out.")
 @root_option
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), required=True, help="Folder of the archives.")
 @click.option("--limit-mib", type=click.FloatRange(0.0625), default=15.0, help="Largest archive, in MiB.")
@@ -110,7 +114,7 @@ def pack_command(root: Path, out: Path, limit_mib: float, archives: int | None, 
     for name, fault in packed.left_out.items():
         click.echo(f"left out: {name}: {fault}", err=True)
     click.echo(f"{len(packed.finished)} finished and {len(packed.unfinished)} unfinished runs packed")
-    sys.exit(bool(packed.left_out))
+    sys.exit(STOPPED if packed.left_out else 0)
 
 
 @main.command("merge", help=_MERGE, epilog="Exit codes: 0 all merged; 1 something is not whole; 2 refused.")

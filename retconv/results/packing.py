@@ -15,8 +15,10 @@ import re
 import zipfile
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from operator import methodcaller
 from pathlib import Path
 
+from retconv.results.archive import checkpoint_step
 from retconv.results.store import Store
 from retconv.train import RunFolder, TrainError, checkpoint
 from retconv.train.files import make_folder, write_whole
@@ -58,7 +60,8 @@ def pack(
 ) -> Packed:
     """Pack all runs below a folder.
 
-    The same runs give the same bytes. Archives are written whole; an earlier set is removed once all are there.
+    The same runs give the same bytes. Archives are written whole; an earlier set is removed once all are there, unless
+    a run's folder is damaged, which an earlier set may still hold.
 
     Args:
         root: Folder of the runs.
@@ -80,7 +83,10 @@ def pack(
     packed = Packed()
     finished: list[tuple[str, Members]] = []
     unfinished: list[tuple[str, Members]] = []
-    for run in Store(root).runs():
+    store = Store(root)
+    for folder in store.damaged():
+        packed.left_out[folder.name] = "its config.yaml cannot be read, or is not that of the run it is named by"
+    for run in store.runs():
         try:
             last, fault = (run.path / "result.json", "") if run.finished else _checkpoint(run)
             members = _members(run, last, weights) if last else {}
@@ -90,7 +96,7 @@ def pack(
             packed.left_out[run.path.name] = f"nothing of it can go on elsewhere: {fault}"
             continue
         (finished if last.name == "result.json" else unfinished).append((run.path.name, members))
-    unfinished.sort(key=lambda named: -_step(named[1]))
+    unfinished.sort(key=lambda named: -max(checkpoint_step(Path(name).name) for name in named[1]))
     while True:
         archives = _fill([members for _, members in (*finished, *unfinished)], limit)
         if most is None or len(archives) <= most:
@@ -108,18 +114,17 @@ def pack(
         for name, content in archive.items():
             together.update(f"{name} {hashlib.sha256(content).hexdigest()}\n".encode())
     label = together.hexdigest()[:12]
-    stale = [path for path in earlier if f"-{label}-" not in path.name]
+    packed.archives = [out / f"runs-{label}-{i + 1}-of-{len(archives)}.zip" for i in range(len(archives))]
+    stale = [path for path in earlier if path not in packed.archives]
     if stale and not replace:
         raise TrainError(
             f"{out} holds archives of another set, such as {stale[0].name}: choose another --out, or add --replace"
         )
     make_folder(out)
-    for i, archive in enumerate(archives, 1):
-        content = zipped(archive, {"set": label, "archive": i, "of": len(archives)})
-        path = out / f"runs-{label}-{i}-of-{len(archives)}.zip"
-        write_whole(path, lambda file, content=content: file.write(content))  # type: ignore[misc]
-        packed.archives.append(path)
-    for path in stale if archives else ():
+    for i, (path, archive) in enumerate(zip(packed.archives, archives, strict=True), 1):
+        write_whole(path, methodcaller("write", zipped(archive, {"set": label, "archive": i, "of": len(archives)})))
+    # An earlier set may hold the only copy of a run that cannot be read any more.
+    for path in stale if archives and not store.damaged() else ():
         path.unlink()
     return packed
 
@@ -162,7 +167,7 @@ def _checkpoint(run: RunFolder) -> tuple[Path | None, str]:
         except TrainError as error:
             fault = str(error)
         else:
-            return run.path / f"checkpoint-{step:09d}.pt", ""
+            return checkpoint.path_of(run.path, step), ""
     return None, fault
 
 
@@ -173,12 +178,8 @@ def _whole(line: bytes) -> bool:
         return False
 
 
-def _step(members: Members) -> int:
-    return max(int(match[1]) for match in map(re.compile(r".*checkpoint-(\d+)\.pt").fullmatch, members) if match)
-
-
 def _fill(runs: Iterable[Members], limit: int) -> list[Members]:
-    """Archives by first fit: a run goes together where there is room, of a larger one weights apart, in parts."""
+    """Archives by first fit: a run goes together where there is room, files of a larger one by themselves, in parts."""
     archives: list[Members] = []
     free: list[int] = []
 
@@ -196,9 +197,7 @@ def _fill(runs: Iterable[Members], limit: int) -> list[Members]:
         if len(zipped(members)) <= room:
             put(members)
             continue
-        large = {name: content for name, content in members.items() if name.endswith(".pt")}
-        put({name: content for name, content in members.items() if name not in large})
-        for name, content in large.items():
+        for name, content in members.items():
             fits = len(zipped({name: content})) <= room
             for part, piece in [(name, content)] if fits else _cut(name, content, room - _ENTRIES):
                 put({part: piece})

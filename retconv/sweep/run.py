@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -110,6 +111,10 @@ def train_unit(
     try:
         with budget.heeding_signals():
             runs = train(configs, root, device=device, budget=budget, progress=False)
-    except (TrainError, ValueError, OSError) as error:
-        return UnitOutcome(names, f"{', '.join(names)}: {error}")
-    return UnitOutcome(names, left=tuple(run.path.name for run in runs if not run.finished))
+    except (RuntimeError, ValueError, OSError) as error:  # such as TrainError, or memory that a stack does not fit
+        known = isinstance(error, (TrainError, ValueError, OSError))
+        fault = str(error) if known else f"{type(error).__name__}: {error}"
+    else:
+        return UnitOutcome(names, left=tuple(run.path.name for run in runs if not run.finished))
+    gc.collect()  # what failed refers to itself, and would hold the device's memory while the next one starts
+    return UnitOutcome(names, f"{', '.join(names)}: {fault}")

@@ -133,7 +133,9 @@ def parse_study(values: Mapping[str, Any], folder: Path = Path(), name: str = "s
         faults.append(f"priority must be a list of arms, got {priority!r}")
     else:
         faults += [
-            f"priority: {arm!r} is no arm of the study{nearest(str(arm), arms)}" for arm in priority if arm not in arms
+            f"priority: {arm!r} is no arm of the study{nearest(str(arm), arms)}"
+            for arm in priority
+            if arm not in [*arms]
         ]
     # Tables are found by this beginning of their names.
     if study.mask_tables and not str(study.mask_tables).startswith("study"):

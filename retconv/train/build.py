@@ -20,7 +20,7 @@ from retconv.masks import ElementwiseMask, Mask
 from retconv.models import SMALL_MODELS, UnsupportedModelError, grids_of, masks_of
 from retconv.models.places import release
 from retconv.models.search import example_input, find_places
-from retconv.precision import pays
+from retconv.precision import has_units
 from retconv.train.config import AugmentConfig, Config, DataConfig
 from retconv.train.parse import RecipeError, nearest
 from retconv.train.randomness import seeded
@@ -34,7 +34,7 @@ def precision_on(device: torch.device, precision: str) -> str:
     """``"bfloat16"`` or ``"float32"``: what is asked for, or for ``"auto"`` what the device multiplies faster."""
     if precision != "auto":
         return precision
-    return "bfloat16" if pays(torch.bfloat16, device) else "float32"
+    return "bfloat16" if has_units(torch.bfloat16, device) else "float32"
 
 
 def unfuse_short_attention(model: nn.Module) -> None:

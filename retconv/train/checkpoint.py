@@ -21,7 +21,8 @@ from retconv.train.files import TrainError, write_whole
 KEPT = 2
 
 
-def _path(folder: Path, step: int) -> Path:
+def path_of(folder: Path, step: int) -> Path:
+    """Where the checkpoint of a step stands in a run's folder."""
     return folder / f"checkpoint-{step:09d}.pt"
 
 
@@ -37,13 +38,13 @@ def save(folder: Path, step: int, state: Mapping[str, Any]) -> None:
     Raises:
         TrainError: If the disk is full; earlier checkpoints are untouched.
     """
-    write_whole(_path(folder, step), lambda file: torch.save(dict(state), file))
+    write_whole(path_of(folder, step), lambda file: torch.save(dict(state), file))
 
 
 def prune(folder: Path, keep: int = KEPT) -> None:
     """Remove all but the newest checkpoints."""
     for step in saved_steps(folder)[: -keep or None]:
-        _path(folder, step).unlink()
+        path_of(folder, step).unlink()
 
 
 def load(folder: Path, step: int, config: Mapping[str, Any]) -> dict[str, Any]:
@@ -57,7 +58,7 @@ def load(folder: Path, step: int, config: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         TrainError: If the file is damaged, or was saved under another configuration.
     """
-    path = _path(folder, step)
+    path = path_of(folder, step)
     state: dict[str, Any] = {}
     try:
         with zipfile.ZipFile(path) as archive:

@@ -17,7 +17,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 110, "show_default": True}
 
 
-#: Exit code of a command that stopped in time, with work left.
+#: Exit code of a command that did what it could, with work left.
 STOPPED = 3
 
 

@@ -37,7 +37,7 @@ def write_whole(path: Path, write: Callable[[BinaryIO], object]) -> None:
     except OSError as error:
         raise TrainError(
             f"cannot write {path}: {error.strerror or error}. What stood there before is untouched: make room, or "
-            "choose another --root, and start the same command again to resume"
+            "choose another folder, and start the same command again to resume"
         ) from error
     finally:
         temporary.unlink(missing_ok=True)
@@ -52,7 +52,7 @@ def make_folder(path: Path) -> None:
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise TrainError(f"cannot make {path}: {error.strerror}; make room, or choose another --root") from error
+        raise TrainError(f"cannot make {path}: {error.strerror}; make room, or choose another folder") from error
 
 
 def append_line(path: Path, line: str, sync: bool = True) -> None:

@@ -41,12 +41,14 @@ def undecayed(model: nn.Module, config: OptimConfig) -> set[str]:
 def make_optimiser(config: OptimConfig, replicas: Replicas) -> torch.optim.Optimizer:
     """Timm's optimiser over the packs, without weight decay on those that are apart.
 
-    On CUDA the learning rates of optimisers that can follow one there are tensors (``follows_rate_tensor``).
+    On CUDA the learning rates of optimisers that can follow one there are tensors (``follows_rate_tensor``), and their
+    steps can be captured.
     """
     groups = [
         {"params": [pack.matrix], "weight_decay": 0.0 if pack.apart else config.weight_decay} for pack in replicas.packs
     ]
-    fused: dict[str, Any] = {"fused": True} if follows_rate_tensor(config.name) else {}
+    on_cuda = replicas.packs[0].matrix.is_cuda
+    fused: dict[str, Any] = {"fused": True, "capturable": on_cuda} if follows_rate_tensor(config.name) else {}
     return create_optimizer_v2(groups, opt=config.name, lr=config.lr, weight_decay=0.0, **fused)
 
 
@@ -135,4 +137,6 @@ def load_optimiser_state(
             else:
                 stacked = {name: torch.stack([share[name][key] for share in saved]) for name in pack.shapes}
                 restored = Pack.of(stacked).matrix.detach().to(pack.matrix)
-            optimiser.state[pack.matrix][key] = restored
+            state = optimiser.state[pack.matrix]
+            # A captured step goes on with the very tensors that it was captured with.
+            state[key] = state[key].copy_(restored) if key in state else restored

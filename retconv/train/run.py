@@ -79,7 +79,8 @@ def train(
             for folder in todo:
                 claims.enter_context(folder.claimed())
         _wait_for_all()
-        for group in _groups(todo):
+        todo = [f for f in todo if not f.finished]  # another process may have, before it was claimed
+        for group in _groups(todo) if todo else ():
             if _too_late(budget, configs[0], device):
                 break
             session = Session(group, data, rank, budget, tensorboard)

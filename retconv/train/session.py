@@ -141,13 +141,11 @@ class Session:
     @contextmanager
     def _naming_divergence(self) -> Iterator[None]:
         """Weights that are not finite make all sorts of errors: inside, those are named as what they are."""
-        thrown = True
         try:
             yield
-            thrown = False
-        finally:
-            if thrown:
-                self.trainer.require_finite(self.last_good, alone=True)
+        except Exception:
+            self.trainer.require_finite(self.last_good, alone=True)
+            raise
 
     def _finish_epoch(self, bar: tqdm, speed: dict[str, float]) -> None:
         trainer, start = self.trainer, time.monotonic()

@@ -15,8 +15,8 @@ from retconv.train.config import Config
 from retconv.train.optimise import clip_each, follows_rate_tensor
 from retconv.train.replicas import Replicas
 
-#: Steps before a step is captured as a CUDA graph: libraries choose their methods and allocate in them.
-_WARM = 3
+#: After so many steps the next one is captured as a CUDA graph: in them libraries choose their methods and allocate.
+STEPS_TO_CAPTURE = 3
 
 
 @dataclass
@@ -68,14 +68,23 @@ class Step:
         optimiser: Over their packs.
         config: Precision, compiling and clipping.
         world: Number of processes, whose gradients are averaged.
+        ema: Where the moving average of the models is kept, if anywhere.
 
     Attributes:
         tally: What steps add up.
         evaluate: ``logits_of`` the replicas, compiled like the step.
     """
 
-    def __init__(self, replicas: Replicas, optimiser: torch.optim.Optimizer, config: Config, world: int) -> None:
-        self.replicas, self.optimiser, self.world = replicas, optimiser, world
+    def __init__(
+        self,
+        replicas: Replicas,
+        optimiser: torch.optim.Optimizer,
+        config: Config,
+        world: int,
+        ema: Replicas | None = None,
+    ) -> None:
+        self.replicas, self.optimiser, self.world, self.ema = replicas, optimiser, world, ema
+        self.decay = config.ema
         self.device = replicas.packs[0].matrix.device
         self._half = config.precision == "bfloat16"
         self.clip = config.optim.clip
@@ -106,12 +115,17 @@ class Step:
                 static.copy_(given)
             self._graph.replay()
             return
-        if self._capturable and self._taken >= _WARM:
+        if self._capturable and self._taken >= STEPS_TO_CAPTURE:
             self._capture(images, targets, draws)
             if self._graph is not None:
                 return
         self._run(images, targets, draws)
         self._taken += 1
+
+    @property
+    def captured(self) -> bool:
+        """Whether steps are launches of a CUDA graph."""
+        return self._graph is not None
 
     def _run(self, images: Tensor, targets: Tensor, draws: Tensor) -> None:
         self.replicas.train()
@@ -127,6 +141,9 @@ class Step:
         if self.clip:
             clip_each(matrices, self.clip)
         self.optimiser.step()
+        if self.ema is not None:
+            for average, matrix in zip(self.ema.packs, matrices, strict=True):
+                average.matrix.detach().lerp_(matrix.detach(), 1 - self.decay)
         self.tally.add(loss, logits, targets)
 
     def _capture(self, images: Tensor, targets: Tensor, draws: Tensor) -> None:
@@ -134,7 +151,8 @@ class Step:
         self._inputs = tuple(x.clone() for x in (images, targets, draws))
         graph = torch.cuda.CUDAGraph()
         try:
-            with torch.cuda.graph(graph):
+            # A thread that meanwhile prepares the next epoch must not spoil the capture.
+            with torch.cuda.graph(graph, capture_error_mode="thread_local"):
                 self._run(*self._inputs)
         except RuntimeError as error:
             self._capturable = False

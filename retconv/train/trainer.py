@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
 
 import torch
-from timm.utils import ModelEmaV3
 from torch import Tensor, distributed
 from torch.nn import functional as F
 
@@ -52,6 +52,7 @@ class Trainer:
 
     Attributes:
         replicas: The models.
+        ema: Their moving average, if the configuration asks for it.
         steps: Steps in an epoch.
         total: Steps in all.
         done: Steps taken.
@@ -76,12 +77,13 @@ class Trainer:
         self.optimiser = make_optimiser(self.config.optim, self.replicas)
         schedule = make_schedule(self.config.schedule, self.optimiser, self.steps)
         self.rates = Rates(schedule, self.optimiser)
-        self.ema = ModelEmaV3(self.replicas, decay=self.config.ema) if self.config.ema else None
+        self.ema = copy.deepcopy(self.replicas) if self.config.ema else None
         self.best: dict[str, Tensor] = {}
         self.best_accuracy = torch.full((len(self.configs),), -1.0, dtype=torch.float64)
         self.best_epoch = torch.zeros(len(self.configs), dtype=torch.long)
         self.done = 0
-        self._step = Step(self.replicas, self.optimiser, replace(self.config, precision=self.precision), world)
+        config = replace(self.config, precision=self.precision)
+        self._step = Step(self.replicas, self.optimiser, config, world, self.ema)
         self.tally = self._step.tally
         self.rates.set(0)
 
@@ -104,8 +106,11 @@ class Trainer:
         self._step(*self.batches(epoch, position, self.replicas.draws))
         self.done += 1
         self.rates.set(self.done)
-        if self.ema is not None:
-            self.ema.update(self.replicas)
+
+    @property
+    def captured(self) -> bool:
+        """Whether steps are launches of a CUDA graph by now."""
+        return self._step.captured
 
     def require_finite(self, last_good: int | None, alone: bool = False) -> None:
         """Look at the losses since the epoch began and at the weights.
@@ -164,7 +169,12 @@ class Trainer:
             }
 
     def _tested(self) -> Replicas:
-        return self.replicas if self.ema is None else self.ema.module
+        """The models that are evaluated: the moving average where there is one, with the buffers as they are now."""
+        if self.ema is None:
+            return self.replicas
+        for average, now in zip(self.ema.model.buffers(), self.replicas.model.buffers(), strict=True):
+            average.copy_(now)
+        return self.ema
 
     def load_selected(self) -> None:
         """After the last epoch: make the weights that are tested the model's own."""
@@ -198,7 +208,7 @@ class Trainer:
         best, random = (self.best_accuracy.tolist(), self.best_epoch.tolist()), randomness.state()
         stacked = {
             "model": self.replicas.model.state_dict(),
-            "ema": self.ema.module.model.state_dict() if self.ema is not None else {},
+            "ema": self._tested().model.state_dict() if self.ema is not None else {},
             "optimiser": optimiser_state(self.optimiser, self.replicas),
             "best": self.best,
         }
@@ -219,7 +229,7 @@ class Trainer:
         self.done = saved[0]["step"]
         self.replicas.model.load_state_dict(stack([s["model"] for s in saved]))
         if self.ema is not None:
-            self.ema.module.model.load_state_dict(stack([s["ema"] for s in saved]))
+            self.ema.model.load_state_dict(stack([s["ema"] for s in saved]))
         load_optimiser_state(self.optimiser, self.replicas, [s["optimiser"] for s in saved])
         self.rates.set(self.done)
         self.best_accuracy = torch.tensor([s["best"]["accuracy"] for s in saved], dtype=torch.float64)

@@ -18,7 +18,7 @@ from retconv.data.dataset import Dataset
 
 @dataclass(frozen=True)
 class Draw:
-    """All random choices of a batch, on the CPU; row b of each tensor is of sample b.
+    """All random choices of a batch; row b of each tensor is of sample b.
 
     Attributes:
         top: First row of the crop, int64 ``(B,)``.
