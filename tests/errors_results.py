@@ -135,6 +135,11 @@ TABLES: dict[str, dict[str, Error]] = {
             r"the finished runs of .* need \d archives of 65536 bytes, not 1: allow more or larger ones",
         ),
         "no zip": (in_folder(command_that_merges_nothing), click.ClickException, "bad.zip: File is not a zip file"),
+        "command that shows to nowhere": (
+            in_folder(lambda folder: command("show", "--root", str(folder), "--out", str(folder / "no" / "a.csv"))),
+            click.ClickException,
+            "cannot write .*a.csv.*choose another folder",
+        ),
         "command that packs twice": (in_folder(command_that_packs_twice), click.ClickException, "add --replace"),
         "set": (merging({}, set="x"), RuntimeError, "it is archive 1 of 1 of set 'x', .*; nothing was merged"),
         "one name": (in_folder(twice), RuntimeError, "two members have one name"),

@@ -49,6 +49,11 @@ TABLES: dict[str, dict[str, Error]] = {
             ValueError,
             "priority: 'plane' is no arm of the study; did you mean 'plain'",
         ),
+        "priority of a list": (
+            lambda: parse_study({"recipe": "smoke", "arms": {"plain": {}}, "priority": [["plain"]]}),
+            ValueError,
+            r"priority: \['plain'\] is no arm of the study",
+        ),
         "priority that is no list": (
             lambda: parse_study({"recipe": "smoke", "priority": "plain"}),
             ValueError,

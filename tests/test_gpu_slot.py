@@ -92,19 +92,24 @@ def test_a_stage_that_fails_or_overruns_stops_no_other(tmp_path: Path, monkeypat
     loader.exec_module(gpu_slot)
     monkeypatch.setattr(gpu_slot, "GRACE", 0.5)
     deaf = "trap '' TERM; sleep 60 & echo '{\"child\":' $!'}'; wait"
-    stay = gpu_slot.Slot(8.0, tmp_path, tmp_path / "runs", "cpu", True)
+    stay = gpu_slot.Slot(9.0, tmp_path, tmp_path / "runs", "cpu", True)
     stay.run("fails", ["sh", "-c", "echo no; exit 4"], 5.0)
-    stay.run("deaf", ["bash", "-c", deaf], 1.5)
+    stay.run("leaves", ["sh", "-c", "sleep 60 & echo '{\"child\":' $!'}'; exit 3"], 5.0)
+    stay.run("noisy", ["sh", "-c", "yes | head -c 20000000"], 5.0)
+    stay.run("deaf", ["bash", "-c", deaf], 2.0)
     stay.run("stopped", ["sh", "-c", "exit 3"], 5.0)
     stay.run("long", ["sleep", "60"], 60.0)
     stay.run("late", ["true"], 60.0)
     stages = json.loads((tmp_path / "summary.json").read_text(encoding="utf-8"))["stages"]
     statuses = [facts["status"] for facts in stages.values()]
-    assert statuses == ["failed", "too long", "unfinished", "too long", "no time left"]
+    assert statuses == ["failed", "unfinished", "done", "too long", "unfinished", "too long", "no time left"]
     assert stages["fails"]["code"] == 4
-    assert stages["long"]["limit"] < 8
-    assert not Path(f"/proc/{stages['deaf']['found']['child']}").exists()
-    assert "no\n" in (tmp_path / "slot.log").read_text(encoding="utf-8")
+    assert stages["long"]["limit"] < 9
+    for name in ("leaves", "deaf"):
+        assert not Path(f"/proc/{stages[name]['found']['child']}").exists()
+    log = (tmp_path / "slot.log").read_text(encoding="utf-8")
+    assert "no\n" in log
+    assert len(log) < 2 * gpu_slot.KEPT
 
 
 @pytest.mark.parametrize("wrong", ["--skip=nothing", "--budget=soon"])

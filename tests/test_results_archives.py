@@ -8,8 +8,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 from carried import MASKED, MIB, run, source_runs
 from click.testing import CliRunner
+from compare import assert_exact
 from training import tiny
 
 from retconv.bench.resume import same_numbers, same_weights
@@ -50,6 +52,51 @@ def test_weights_travel_on_request(source: Path, tmp_path: Path) -> None:
     merge(pack(source, tmp_path / "out", MIB, weights=True).archives, tmp_path / "runs")
     config = replace(MASKED, seed=1)
     assert same_weights(RunFolder(tmp_path / "runs", config), RunFolder(source, config))
+
+
+def test_weights_are_added_to_a_run_that_was_merged_without(source: Path, tmp_path: Path) -> None:
+    """To one of the same result; nothing else of it is touched."""
+    root, config = tmp_path / "runs", replace(MASKED, seed=1)
+    merge(pack(source, tmp_path / "without", MIB).archives, root)
+    other = RunFolder(root, replace(MASKED, seed=0)).path / "result.json"
+    other.write_text(other.read_text().replace("0.", "0.0", 1))
+    before = {path: path.read_bytes() for path in root.rglob("*.*") if path.is_file()}
+    archives = pack(source, tmp_path / "with", MIB, weights=True).archives
+    assert merge(archives, root).taken == [config.id]
+    assert same_weights(RunFolder(root, config), RunFolder(source, config))
+    assert not (other.parent / "weights.pt").exists()
+    assert before == {path: path.read_bytes() for path in before}
+    assert merge(archives, root).taken == []
+
+
+def test_a_damaged_run_is_named_and_an_earlier_set_kept_for_it(source: Path, tmp_path: Path) -> None:
+    root, out = tmp_path / "runs", tmp_path / "out"
+    earlier = pack(source, out, MIB).archives
+    merge(earlier, root)
+    config = root / replace(MASKED, seed=0).id / "config.yaml"
+    config.write_text(config.read_text() + "unknown: 1\n")
+    packed = pack(root, out, MIB, replace=True)
+    assert "config.yaml cannot be read" in packed.left_out[config.parent.name]
+    assert {*out.glob("*.zip")} == {*earlier, *packed.archives}
+
+
+def test_the_same_runs_at_another_limit_replace_the_set(source: Path, tmp_path: Path) -> None:
+    pack(source, tmp_path, MIB)
+    with pytest.raises(TrainError, match="another set"):
+        pack(source, tmp_path, 2**16)
+    packed = pack(source, tmp_path, 2**16, replace=True)
+    assert sorted(tmp_path.glob("*.zip")) == sorted(packed.archives)
+
+
+def test_any_file_may_be_larger_than_an_archive(tmp_path: Path) -> None:
+    """Such as the kernels of masks."""
+    finished = run(tmp_path / "runs")
+    kernels = torch.rand(2**16, generator=torch.Generator().manual_seed(0))
+    finished.add_kernels(2, {"mask": kernels})
+    packed = pack(tmp_path / "runs", tmp_path / "out", 2**16)
+    assert all(path.stat().st_size <= 2**16 for path in packed.archives)
+    assert not merge(packed.archives, tmp_path / "merged").faults
+    assert_exact(torch.from_numpy(RunFolder(tmp_path / "merged", finished.config).kernels()[2]["mask"]), kernels)
 
 
 def test_archives_keep_below_the_limit_and_what_is_larger_is_cut(source: Path, tmp_path: Path) -> None:
@@ -178,7 +225,7 @@ def test_commands(source: Path, tmp_path: Path) -> None:
     assert code == 1
     assert "holds archives of another set" in said
     code, said = command("pack", "--root", root, "--out", out, "--limit-mib", "0.0625", "--archives", "1", "--replace")
-    assert code == 1
+    assert code == 3
     assert "does not fit 1 archives" in said
     assert len(list(out.glob("*.zip"))) == 1
     assert command("merge", *out.glob("*.zip"), "--root", root)[0] == 0

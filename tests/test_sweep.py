@@ -8,8 +8,10 @@ import threading
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 import yaml
 from click.testing import CliRunner
 from training import BASE, few_digits, tiny
@@ -17,8 +19,9 @@ from training import BASE, few_digits, tiny
 from retconv.results import Store
 from retconv.sweep import Study, parse_study, sweep
 from retconv.sweep.__main__ import main
-from retconv.train import RunFolder, train
+from retconv.train import Config, RunFolder, train
 
+SHORT = BASE | {"schedule": {"epochs": 1, "warmup_epochs": 0}}
 LONG = BASE | {"data": {"name": "digits", "validation": 0.8}, "schedule": {"epochs": 25, "warmup_epochs": 1}}
 
 
@@ -69,10 +72,9 @@ def test_a_killed_worker_loses_nothing_and_its_run_is_finished(tmp_path: Path, e
 
 
 def test_finished_runs_are_not_repeated_and_new_ones_are_added(tmp_path: Path) -> None:
-    short = BASE | {"schedule": {"epochs": 1, "warmup_epochs": 0}}
-    plan = study(tmp_path, short, engine="serial", grid={"seed": [0, 1]})
+    plan = study(tmp_path, SHORT, engine="serial", grid={"seed": [0, 1]})
     assert sweep(plan, tmp_path / "runs").rounds == 1
-    more = study(tmp_path, short, engine="serial", grid={"seed": [0, 1, 2]})
+    more = study(tmp_path, SHORT, engine="serial", grid={"seed": [0, 1, 2]})
     assert [config.seed for config in Store(tmp_path / "runs").missing(more.configs)] == [2]
     assert len(sweep(more, tmp_path / "runs").finished) == 3
     assert sweep(more, tmp_path / "runs").rounds == 0
@@ -91,11 +93,27 @@ def test_a_run_that_fails_does_not_hold_up_the_others(tmp_path: Path) -> None:
     assert all("not finite" in fault for fault in outcome.failures.values())
 
 
+def test_a_stack_that_does_not_fit_is_trained_run_by_run_and_stops_no_other(tmp_path: Path, monkeypatch) -> None:
+    """Out of memory, or any other error of torch."""
+
+    def scarce(configs: list[Config], *args: Any, **options: Any) -> list[RunFolder]:
+        if len(configs) > 1:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return train(configs, *args, data=few_digits(), **options)
+
+    monkeypatch.setattr("retconv.sweep.run.train", scarce)
+    plan = study(tmp_path, SHORT, engine="serial", arms={"a": {}, "b": {"optim.lr": 2e-3}}, stack=0, retries=1)
+    said: list[str] = []
+    outcome = sweep(plan, tmp_path / "runs", said.append)
+    assert len(outcome.finished) == 6
+    assert not outcome.failures
+    assert [line.partition(": ")[2] for line in said[:2]] == ["OutOfMemoryError: CUDA out of memory"] * 2
+
+
 def test_slurm_jobs_run_through_submitit(tmp_path: Path) -> None:
     """As processes of this machine, submitit's ``local`` cluster."""
-    short = BASE | {"schedule": {"epochs": 1, "warmup_epochs": 0}}
     slurm = {"cluster": "local", "timeout_min": 2}
-    plan = study(tmp_path, short, engine="slurm", slurm=slurm, stack=0)
+    plan = study(tmp_path, SHORT, engine="slurm", slurm=slurm, stack=0)
     outcome = sweep(plan, tmp_path / "runs")
     assert not outcome.failures
     assert len(outcome.finished) == 3
@@ -103,8 +121,7 @@ def test_slurm_jobs_run_through_submitit(tmp_path: Path) -> None:
 
 
 def test_list_names_the_runs_and_what_is_missing(tmp_path: Path) -> None:
-    short = BASE | {"schedule": {"epochs": 1, "warmup_epochs": 0}}
-    plan = study(tmp_path, short)
+    plan = study(tmp_path, SHORT)
     file = tmp_path / "study.yaml"
     file.write_text(yaml.safe_dump({"recipe": "base.yaml", "grid": {"seed": [0, 1, 2]}, "engine": "serial"}))
     train(plan.configs[1], tmp_path / "runs", progress=False, device="cpu")

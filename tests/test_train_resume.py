@@ -15,6 +15,7 @@ import torch
 from training import few_digits, tiny
 
 from retconv.bench.resume import same_numbers, same_weights, trials
+from retconv.data import Dataset
 from retconv.train import Config, DivergedError, RunFolder, Trainer, TrainError, checkpoint, train
 from retconv.train.config import DataConfig, OptimConfig, ScheduleConfig
 from retconv.train.files import append_line, write_whole
@@ -45,6 +46,19 @@ def test_killed_at_random_instants_and_resumed_the_bits_are_the_same(tmp_path: P
     found = list(trials(tiny(ema=0.9), kills=3, seed=1, folder=tmp_path))
     assert len(found) == 3
     assert all(trial.weights and trial.metrics for trial in found), found
+
+
+def test_a_run_that_another_process_finishes_meanwhile_is_not_repeated(tmp_path: Path, monkeypatch) -> None:
+    """While the data are loaded, before it is claimed."""
+
+    def slow(name: str) -> Dataset:
+        run(tiny(), tmp_path)
+        return few_digits()
+
+    monkeypatch.setattr("retconv.train.run.load", slow)
+    (folder,) = train(tiny(), tmp_path, device="cpu", progress=False)
+    assert folder.finished
+    assert len(folder.provenance()) == 1
 
 
 @pytest.mark.parametrize("optimiser", ["adamw", "nadamw", "lion", "sgd", "momentum"])
