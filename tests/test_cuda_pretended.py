@@ -51,6 +51,12 @@ def test_a_step_never_waits_for_the_device(found: Any, part: str) -> None:
     assert {label: places for label, places in waits.items() if places} == {}
 
 
+def test_a_step_can_be_captured(found: Any) -> None:
+    """What captures says so; the optimiser, clipping, the moving average and the tally refuse nothing, and wait not."""
+    assert len(found["captured"]) == 4
+    assert {label: step for label, step in found["captured"].items() if step != {"captured": True, "waits": {}}} == {}
+
+
 def test_no_mask_and_no_product_of_tokens_waits_for_the_device(found: Any) -> None:
     """Once what it keeps is there: what is learnt or computed is not looked at."""
     waits = {name: call if isinstance(call, str) else call["waits"] for name, call in found["again"].items()}

@@ -13,7 +13,7 @@ PACKAGE = Path(retconv.__file__).parent
 
 
 def raise_statements() -> set[tuple[str, int, int]]:
-    """File, first and last line of every ``raise`` of an error; figures, bench and failed checks have their own tests."""
+    """File, first and last line of every error raised; figures, bench and failed checks have their own tests."""
     found = set()
     for path in PACKAGE.rglob("*.py"):
         if path.relative_to(PACKAGE).parts[0] in ("figures", "bench"):

@@ -5,8 +5,12 @@ from __future__ import annotations
 import json
 import sys
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
+from unittest import mock
 
 import torch
 from device_cases import CASES, PRODUCTS, Case
@@ -17,6 +21,7 @@ from retconv.bench.train import pixels
 from retconv.models.named import MASKS
 from retconv.train import Config, Trainer, load, parse
 from retconv.train.parse import override
+from retconv.train.step import STEPS_TO_CAPTURE
 
 CUDA = torch.device("cuda")
 #: The paper's model, thinned out: what differs between masks does not depend on its size.
@@ -54,6 +59,30 @@ def step(fake: FakeCuda, run: Config, replicas: int, places: bool) -> dict[str, 
         "waits": dict(fake.waits),
         "most": [f"{n} {operation} {place}" for (operation, place), n in own.most_common(40 if places else 0)],
     }
+
+
+@contextmanager
+def capturing(*args: Any, **options: Any) -> Iterator[None]:
+    """In place of ``torch.cuda.graph``: whoever asks is told that operations are captured."""
+    stream = SimpleNamespace(is_capturing=lambda: True)
+    with (
+        mock.patch.object(torch.cuda, "is_current_stream_capturing", stream.is_capturing),
+        mock.patch.object(torch.accelerator, "current_accelerator", return_value=CUDA),
+        mock.patch.object(torch.accelerator, "current_stream", return_value=stream),
+    ):
+        yield
+
+
+def captured(fake: FakeCuda, run: Config, replicas: int) -> dict[str, Any]:
+    """Whether a step is captured in the end, and what the host waits for while it is."""
+    graph = SimpleNamespace(replay=lambda: None)
+    with fake, mock.patch("torch.cuda.graph", capturing), mock.patch("torch.cuda.CUDAGraph", return_value=graph):
+        trainer = Trainer([replace(run, seed=seed) for seed in range(replicas)], pixels(4 * run.batch_size, CUDA))
+        for _ in range(STEPS_TO_CAPTURE):
+            trainer.step()
+        fake.reset()
+        trainer.step()
+    return {"captured": trainer.captured, "waits": dict(fake.waits)}
 
 
 def attempt(function: Any, *args: Any) -> Any:
@@ -109,6 +138,7 @@ def main(places: bool) -> None:
         "planted": planted(fake),
         "steps": {},
         "thin": {},
+        "captured": {},
         "operations": {},
         "again": {},
     }
@@ -116,6 +146,11 @@ def main(places: bool) -> None:
         for mask in (None, "gmm"):
             run = config(thin=False, mask=mask)
             found["steps"][f"{replicas} {mask or 'plain'}"] = attempt(step, fake, run, replicas, places)
+    for replicas in (1, 2):
+        for name in ("adam", "adamw"):
+            thin = config(thin=True, mask="gmm")
+            run = replace(thin, ema=0.9, optim=replace(thin.optim, name=name, clip=1.0))
+            found["captured"][f"{replicas} {name}"] = attempt(captured, fake, run, replicas)
     kinds: list[dict[str, Any]] = [{"mask": mask} for mask in MASKS]
     kinds += [{"mask": "manhattan", "placement": placement} for placement in PLACEMENTS]
     kinds += [{"mask": "gmm", "placement": "bias_logits", "mask_options": {"positive": True, "components": 1}}]
