@@ -35,8 +35,7 @@ def _trainer(device: torch.device, replicas: int = 1, compile: bool = False, nam
     options |= THIN if name == FIVE[0] else {}
     chosen = {f"model.options.{key}": value for key, value in options.items()}
     chosen |= {"model.name": name, "batch_size": 8, "data.validation": 0.25, "compile": compile, "schedule.epochs": 1}
-    # As in the benchmarks: most CPUs have no units for bfloat16.
-    chosen |= {"schedule.warmup_epochs": 0, "precision": "bfloat16" if device.type == "cuda" else "float32"}
+    chosen["schedule.warmup_epochs"] = 0
     config = parse(override(load("standard").as_dict(), chosen))
     return Trainer([replace(config, seed=seed) for seed in range(replicas)], pixels(32, device))
 

@@ -48,10 +48,10 @@ class Work:
             else DenseRows(mask, self.heads, self.batch, threads, size, width)
         )
         self.bias = bias if bias is None else bias.to(self.dtype)
-        self.scale, ahead = (scale, 1.0) if self.operands == self.dtype else (1.0, scale)
-        self.long = self.length >= blocks.LONG
         # Rounded to float16 before it is scaled, a score could overflow.
-        self.q, self.k, self.v = (gathered(x, self.operands) for x in (q if ahead == 1 else q * ahead, k, v))
+        q, self.scale = (q, scale) if self.operands == self.dtype else (q * scale, 1.0)
+        self.long = self.length >= blocks.LONG
+        self.q, self.k, self.v = (gathered(x, self.operands) for x in (q, k, v))
         self.groups = list(self.rows.groups())
         self._largest = max((b.size[0] * b.size[1] for group in self.groups for b in group), default=0) * width
 

@@ -69,7 +69,7 @@ def bench(
     data = pixels(batch, device)
     tables = []
     for model, mask in progress([(m, k) for m in models for k in masks], "bench train"):
-        config = _config({"model.name": model, "model.options.mask": _mask(mask)}, batch, device)
+        config = _config({"model.name": model, "model.options.mask": _mask(mask)}, batch)
         trainers = {r: Trainer([config] * r, data) for r in sorted({1, *replicas})}
         peer = Loaded(config, data)
         contenders: dict[str, Callable[[], object]] = {
@@ -164,7 +164,7 @@ def _small_vit(shape: str, mask: str, precision: str, batch: int, data: Dataset)
     dim, depth, heads = (int(number) for number in shape.split("/"))
     options = {"embed_dim": dim, "depth": depth, "num_heads": heads, "mask": _mask(mask)}
     chosen = {"model.options": options, "precision": precision, "augment.policy": "none", "augment.erase": 0.0}
-    return Trainer([_config(chosen, batch, data.train_images.device)], data)
+    return Trainer([_config(chosen, batch)], data)
 
 
 def _rates(table: pd.DataFrame, trainer: Trainer, batch: int) -> pd.DataFrame:
@@ -184,10 +184,8 @@ def _rates(table: pd.DataFrame, trainer: Trainer, batch: int) -> pd.DataFrame:
     )
 
 
-def _config(chosen: dict[str, Any], batch: int, device: torch.device) -> Config:
+def _config(chosen: dict[str, Any], batch: int) -> Config:
     fixed: dict[str, Any] = {"batch_size": batch, "data.validation": 0.0, "augment.mixup": 0.0, "augment.cutmix": 0.0}
-    # Most CPUs have no units for bfloat16.
-    fixed["precision"] = "bfloat16" if device.type == "cuda" else "float32"
     return parse(override(load("standard").as_dict(), fixed | chosen))
 
 

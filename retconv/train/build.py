@@ -31,7 +31,7 @@ _SHORT = 256
 
 
 def precision_on(device: torch.device, precision: str) -> str:
-    """``"bfloat16"`` or ``"float32"``: what is asked for, or for ``"auto"`` what the device multiplies faster."""
+    """``"bfloat16"`` or ``"float32"``: what is asked for, or for ``"auto"`` what the device has units for."""
     if precision != "auto":
         return precision
     return "bfloat16" if has_units(torch.bfloat16, device) else "float32"

@@ -91,7 +91,7 @@ class Config:
     """One training run: everything that its numbers depend on, and nothing else.
 
     Where it runs, how often it saves and how many replicas share a model are not part of it: they do not change what
-    is computed.
+    is computed, beyond rounding where ``precision`` is left to the device.
     """
 
     seed: int = option(0, "of start, order, augmentation and drop path", low=0)
@@ -103,7 +103,7 @@ class Config:
     )
     precision: str = option(
         "float32",
-        "of the forward pass; auto: the faster one on the device, by a measurement",
+        "of the forward pass; auto: bfloat16 where the device has units for it",
         choices=("float32", "bfloat16", "auto"),
     )
     compile: bool = option(False, "compile the model with torch.compile")
