@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -112,9 +113,9 @@ def started(root: Path, module: str, *arguments: str) -> subprocess.Popen[str]:
     """A command in a process of its own, once its run has begun."""
     command = [sys.executable, "-m", module, *arguments, "--root", str(root)]
     environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    process = subprocess.Popen(
-        command, cwd=ROOT, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-    )
+    heeding = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # which the background jobs of a shell ignore
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+    process = subprocess.Popen(command, cwd=ROOT, env=environment, text=True, preexec_fn=heeding, **pipes)
     while process.poll() is None and not any(run.metrics() for run in Store(root).runs()):
         time.sleep(0.05)
     return process

@@ -159,5 +159,6 @@ def _pretend() -> None:
     torch.cuda.device_count = lambda: 1
     torch.cuda.is_bf16_supported = lambda *args, **kwargs: True  # type: ignore[assignment]
     torch.cuda.get_device_name = lambda *args: "H100, pretended"
+    torch.cuda.get_device_capability = lambda *args: (9, 0)
     torch.cuda.get_rng_state_all = lambda: []
     Tensor.pin_memory = lambda self, *args: self  # type: ignore[assignment, method-assign]
