@@ -156,6 +156,11 @@ TABLES: dict[str, dict[str, Error]] = {
             ValueError,
             "'retconv_vit_tiny' cannot be built from .*pooling='x'",
         ),
+        "start that nothing sets": (
+            lambda: Trainer([tiny(model=ModelConfig("retconv_vit_tiny", {"weight_init": "skip"}))], few_digits()),
+            ValueError,
+            "leaves pos_embed without a start.*such as reset",
+        ),
         "misspelt model option": (
             lambda: Trainer([tiny(model=ModelConfig("retconv_vit_tiny", {"maks": "gmm"}))], few_digits()),
             ValueError,

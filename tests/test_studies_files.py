@@ -19,6 +19,8 @@ from retconv.train import Config, Trainer
 #: Studies on CIFAR-10, which share runs; and those of five seeds with a small twin.
 FIVE = ("controls", "data_size", "main", "models", "placement")
 PAIRED = (*FIVE, "tiny_imagenet")
+#: Studies of eight seeds for two cores, which share runs.
+SMALL = ("cifar_small", "cifar_small_controls", "cifar_small_cutmix", "cifar_small_data")
 #: Columns that rules may read, by table; those of runs are ``RUNS``.
 MEASURED = {
     "study_elm": {"convolution", "last"},
@@ -30,7 +32,7 @@ RUNS = {"test_accuracy", "fraction"}
 
 
 def test_the_studies_are_those_of_the_package() -> None:
-    assert set(STUDIES) == {*PAIRED, "digits"}
+    assert set(STUDIES) == {*PAIRED, *SMALL, "digits"}
 
 
 @pytest.mark.parametrize("name", STUDIES)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import inspect
 import re
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import Any
 
@@ -53,16 +54,33 @@ def build_model(config: Config, data: Dataset) -> nn.Module:
     """The configuration's model at its start, which follows from the seed alone.
 
     Raises:
-        RecipeError: If timm refuses the model's options.
+        RecipeError: If timm refuses the model's options, or they leave a parameter without a start.
     """
     given: dict[str, Any] = {"img_size": data.train_images.shape[-1], "in_chans": data.train_images.shape[1]}
     given |= {"num_classes": len(data.classes)} | dict(config.model.options)
-    with seeded(config.seed, "start"):
+    with seeded(config.seed, "start"), _unset_memory_is_nan():
         try:
-            return timm.create_model(config.model.name, pretrained=False, **given)
+            model = timm.create_model(config.model.name, pretrained=False, **given)
         except (TypeError, ValueError, AssertionError) as error:
             hint = _hint(config.model.name, str(error))
             raise RecipeError(f"model {config.model.name!r} cannot be built from {given}: {error}{hint}") from error
+    if unset := [name for name, value in model.named_parameters() if value.isnan().any()]:
+        raise RecipeError(
+            f"model {config.model.name!r} with {given} leaves {', '.join(unset)} without a start, so that it would be "
+            "whatever memory holds: choose another model.options.weight_init, such as reset"
+        )
+    return model
+
+
+@contextmanager
+def _unset_memory_is_nan() -> Iterator[None]:
+    """Inside, what ``torch.empty`` gives is NaN, so that a parameter which nothing sets is seen."""
+    before = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before[0], warn_only=before[1])
 
 
 def _hint(model: str, fault: str) -> str:
