@@ -15,6 +15,7 @@ from unittest import mock
 import click
 import torch
 import yaml
+from carried import MIB
 from error_table import Error
 from training import tiny
 
@@ -127,7 +128,7 @@ TABLES: dict[str, dict[str, Error]] = {
         "another set": (
             in_folder(packing_twice),
             RuntimeError,
-            "holds archives of another set, such as runs-.*: choose another --out, or add --replace",
+            "holds archives of another set, such as runs-.*: choose another --out, or say --replace or --add",
         ),
         "too much": (
             in_folder(packing_too_much),
@@ -140,7 +141,26 @@ TABLES: dict[str, dict[str, Error]] = {
             click.ClickException,
             "cannot write .*a.csv.*choose another folder",
         ),
-        "command that packs twice": (in_folder(command_that_packs_twice), click.ClickException, "add --replace"),
+        "command that packs twice": (
+            in_folder(command_that_packs_twice),
+            click.ClickException,
+            "say --replace or --add",
+        ),
+        "replaced and added to": (
+            in_folder(lambda folder: pack(folder, folder / "out", MIB, replace=True, add=True)),
+            ValueError,
+            "replaced or added to, not both: choose one of replace and add",
+        ),
+        "command that replaces and adds": (
+            in_folder(lambda f: command("pack", "--root", str(f), "--out", str(f), "--replace", "--add")),
+            click.ClickException,
+            "choose one of replace and add",
+        ),
+        "measures that are none": (
+            merging({"measures.json": b'{"images": 1, "part": "test", "commit": "x", "tables": []}'}),
+            RuntimeError,
+            "measures.json: it must have images, part, commit, tables, each of its type",
+        ),
         "set": (merging({}, set="x"), RuntimeError, "it is archive 1 of 1 of set 'x', .*; nothing was merged"),
         "one name": (in_folder(twice), RuntimeError, "two members have one name"),
         "outside": (merging({"../x": b""}), RuntimeError, r"bad.zip: '.*/../x': it is no plain file of a run"),

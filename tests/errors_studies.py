@@ -12,11 +12,11 @@ import timm
 import torch
 from error_table import Error
 
+from retconv.measure.observe import replaced
 from retconv.models import add_masks
 from retconv.models.temperature import add_temperature
 from retconv.studies import build_tables, decide, write_tables
 from retconv.studies.__main__ import main
-from retconv.studies.observe import replaced
 from retconv.sweep import load_study, parse_study
 from retconv.train import TrainError
 

@@ -34,7 +34,7 @@ PARTS = (
     ("describe",),
     ("data",),
     ("train",),
-    ("results", "stats"),
+    ("measure", "results", "stats"),
     ("sweep",),
     ("studies",),
     ("bench",),

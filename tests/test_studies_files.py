@@ -21,14 +21,14 @@ FIVE = ("controls", "data_size", "main", "models", "placement")
 PAIRED = (*FIVE, "tiny_imagenet")
 #: Studies of eight seeds for two cores, which share runs.
 SMALL = ("cifar_small", "cifar_small_controls", "cifar_small_cutmix", "cifar_small_data")
-#: Columns that rules may read, by table; those of runs are ``RUNS``.
+#: Columns that rules may read, by the end of their table's name, and of the table of runs; besides those of its grid.
 MEASURED = {
-    "study_elm": {"convolution", "last"},
-    "study_kernel_swap": {"change", "kind", "k", "layer"},
-    "study_grid_transfer": {"change", "factor"},
+    "elm": {"convolution", "learnt", "last"},
+    "kernel_swap": {"change", "kind", "k", "layer"},
+    "grid_transfer": {"change", "factor"},
+    "distance": {"distance", "least_distance", "layer"},
 }
-MEASURED |= {name.replace("study", "study_tiny_imagenet"): columns for name, columns in MEASURED.items()}
-RUNS = {"test_accuracy", "fraction"}
+RUNS = {"test_accuracy"}
 
 
 def test_the_studies_are_those_of_the_package() -> None:
@@ -42,9 +42,11 @@ def test_a_study_says_beforehand_what_decides_it(name: str) -> None:
     assert study.rules
     assert all(rule.claim.endswith(".") for rule in study.rules)
     for rule in study.rules:
-        readable = RUNS if rule.table == f"study_{name}" else MEASURED[rule.table]
-        assert {rule.metric, *rule.at, *rule.versus} <= readable
-        assert rule.table == f"study_{name}" or rule.table.startswith(f"{study.mask_tables}_")
+        own = rule.table == f"study_{name}"
+        assert own or rule.table.startswith(f"{study.mask_tables}_")
+        varied = {key.rpartition(".")[2] for key in study.grid}
+        readable = RUNS if own else MEASURED[rule.table.removeprefix(f"{study.mask_tables}_")]
+        assert {rule.metric, *rule.at, *rule.versus} <= readable | varied
 
 
 @pytest.mark.parametrize("name", PAIRED)
@@ -97,6 +99,25 @@ def test_tiny_imagenet_asks_what_the_main_study_asks() -> None:
     ]
 
 
+@pytest.mark.parametrize("name", SMALL)
+def test_studies_for_two_cores_pair_eight_seeds_and_measure_every_run(name: str) -> None:
+    study = load_study(name)
+    assert study.grid["seed"] == list(range(8))
+    assert study.mask_tables == f"study_{name}"
+    assert (study.engine, study.workers, study.stack) == ("loky", 2, 1)
+    assert all(rule.threshold for rule in study.rules)
+
+
+def test_studies_for_two_cores_share_their_runs() -> None:
+    """152 in all, each arm of a study being that of another wherever they are the same run."""
+    runs = {name: {(c.id, study.arm_of[c.id]) for c in study.configs} for name, study in small_studies().items()}
+    assert len({run for both in runs.values() for run in both}) == len({i for r in runs.values() for i, _ in r}) == 152
+
+
+def small_studies() -> dict[str, Study]:
+    return {name: load_study(name) for name in SMALL}
+
+
 def studies() -> dict[str, Study]:
     return {name: load_study(name) for name in PAIRED}
 
@@ -104,7 +125,7 @@ def studies() -> dict[str, Study]:
 def distinct(small: bool) -> dict[str, list[Config]]:
     """Two seeds of every arm of every study, each once; of data sizes, the smallest."""
     found: dict[str, list[Config]] = {}
-    for name in PAIRED:
+    for name in (*PAIRED, *SMALL):
         study = load_study(name, small)
         for unit in sorted(study.units(), key=lambda unit: unit[0].data.fraction, reverse=True):
             arm = study.arm_of[unit[0].id]

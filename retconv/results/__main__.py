@@ -37,21 +37,22 @@ Examples:
 """
 _PACK = """Pack all runs into few archives, each below a size limit.
 
-Of a finished run its configuration, result, metrics, provenance and last kernels; of an unfinished one its newest
-checkpoint instead of a result, cut over archives where it is larger than one. Finished runs come first. What is left
-out is named.
+Of a finished run its configuration, result, measures, metrics, provenance and last kernels; of an unfinished one its
+newest checkpoint instead of a result, cut over archives where it is larger than one. Finished runs come first. What is
+left out is named.
 
 \b
 Examples:
   python -m retconv.results pack --out archives
   python -m retconv.results pack --out archives --archives 8 --replace      at most 8, instead of those there
+  python -m retconv.results pack --out archives --add                       finished runs that those there do not hold
 """
 _MERGE = """Merge the runs of archives into those below a folder.
 
 All of every archive is checked before anything is written: where its members stand, that they parse without running
 code, and that each run is the one that its name says. Of each run the newest step wins; a finished run goes before an
-unfinished one, and is never replaced; weights that it lacks are added. The same command again completes one that was
-killed.
+unfinished one, and is never replaced; weights and measures that it lacks are added. The same command again completes
+one that was killed.
 
 \b
 Example:
@@ -103,10 +104,16 @@ def show(root: Path, what: str, out: Path | None) -> None:
 @click.option("--archives", type=click.IntRange(1), help="Most archives; unfinished runs are left out first.")
 @click.option("--weights", is_flag=True, help="Include the weights of finished runs.")
 @click.option("--replace", is_flag=True, help="Remove the archives of earlier sets from the folder afterwards.")
-def pack_command(root: Path, out: Path, limit_mib: float, archives: int | None, weights: bool, replace: bool) -> None:
+@click.option("--add", is_flag=True, help="Keep earlier sets; pack finished runs that they do not hold.")
+def pack_command(
+    root: Path, out: Path, limit_mib: float, archives: int | None, weights: bool, replace: bool, add: bool
+) -> None:
     """Pack all runs into few archives."""
+    limit = int(limit_mib * 2**20)
     try:
-        packed = pack(root, out, int(limit_mib * 2**20), weights=weights, most=archives, replace=replace)
+        packed = pack(root, out, limit, weights=weights, most=archives, replace=replace, add=add)
+    except ValueError as error:
+        raise Refusal(str(error)) from error
     except TrainError as error:
         raise click.ClickException(str(error)) from error
     for path in packed.archives:

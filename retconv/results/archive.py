@@ -24,18 +24,21 @@ from retconv.train.folder import ORIGIN
 #: Where a member may stand: a run's folder, one of its files, and perhaps which part of that.
 _MEMBER = re.compile(
     r"(?P<run>[0-9a-f]{16})/"
-    r"(?P<file>config\.yaml|(?:provenance|metrics)\.jsonl|result\.json|weights\.pt|checkpoint-\d{9}\.pt|"
+    r"(?P<file>config\.yaml|(?:provenance|metrics)\.jsonl|(?:result|measures)\.json|weights\.pt|checkpoint-\d{9}\.pt|"
     r"kernels/epoch-\d{5}\.npz)"
     r"(?:\.part-(?P<part>[1-9]\d{0,3})-of-(?P<parts>[1-9]\d{0,3}))?"
 )
-#: Largest file of each kind, in bytes.
-_LARGEST = {".yaml": 2**18, ".json": 2**20, ".jsonl": 2**26, ".npz": 2**28, ".pt": 2**31}
+#: Largest file of each kind, in bytes, or of one name.
+_LARGEST = {".yaml": 2**18, ".json": 2**20, "measures.json": 2**26, ".jsonl": 2**26, ".npz": 2**28, ".pt": 2**31}
 #: Most members of an archive.
 _MOST = 100_000
 #: What a checkpoint must have for a run to go on.
 _STATE = dict.fromkeys(("config", "model", "ema", "optimiser", "best", "sums", "random"), object) | {"step": int}
 _NUMBER = (int, float)
-_RESULT = {"test_accuracy": _NUMBER, "test_loss": _NUMBER, "epochs": int, "test_images": int}
+_OBJECTS: dict[str, dict[str, Any]] = {
+    "result.json": {"test_accuracy": _NUMBER, "test_loss": _NUMBER, "epochs": int, "test_images": int},
+    "measures.json": {"images": int, "part": str, "commit": str, "tables": dict},
+}
 _LINES: dict[str, dict[str, Any]] = {
     "provenance.jsonl": dict.fromkeys(ORIGIN, (str, int)),
     "metrics.jsonl": {"epoch": int},
@@ -170,7 +173,7 @@ def _naming(where: str) -> Iterator[None]:
 
 
 def _largest(file: str) -> int:
-    return _LARGEST[Path(file).suffix]
+    return _LARGEST.get(file) or _LARGEST[Path(file).suffix]
 
 
 def _config(content: bytes) -> Config:
@@ -185,7 +188,7 @@ def _check(file: str, content: bytes, config: Config) -> None:
     """Parse a file of a run as those who read it do, or raise what they raise."""
     kind = Path(file).suffix
     if kind == ".json":
-        _require(_RESULT, json.loads(content))
+        _require(_OBJECTS[file], json.loads(content))
     elif kind == ".jsonl":
         for line in content.decode().splitlines():
             _require(_LINES[file], json.loads(line))

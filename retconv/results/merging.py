@@ -37,9 +37,10 @@ def merge(archives: Sequence[str | Path], root: str | Path) -> Merged:
     """Merge the runs of archives, which may be of several sets, into those below a folder.
 
     All of the archives are checked before anything is written. A finished run goes before an unfinished one, and a
-    later checkpoint before an earlier one; to a finished run that is there only weights that it lacks are added. Lines
-    of metrics and provenance are united, those of the winner last. A new run appears whole, by the renaming of a
-    folder; to one that is there a result is written last. So the same command again completes what was killed.
+    later checkpoint before an earlier one; to a finished run that is there only weights and measures that it lacks are
+    added. Lines of metrics and provenance are united, those of the winner last. A new run appears whole, by the
+    renaming of a folder; to one that is there a result is written last. So the same command again completes what was
+    killed.
 
     Args:
         archives: Written by ``pack``.
@@ -69,7 +70,7 @@ def _take(packed: PackedRun, run: RunFolder) -> bool:
         return True
     with run.claimed():
         if run.finished:
-            return _take_weights(packed, run)
+            return _add(packed, run)
         here = max(checkpoint.saved_steps(run.path), default=0)
         wins = packed.finished or packed.step > here
         files = {name: content for name, content in packed.files.items() if wins and name != "config.yaml"}
@@ -82,13 +83,13 @@ def _take(packed: PackedRun, run: RunFolder) -> bool:
     return wins
 
 
-def _take_weights(packed: PackedRun, run: RunFolder) -> bool:
-    """Give a finished run that was merged without its weights those of the same result."""
-    path, same = run.path / "weights.pt", (run.path / "result.json").read_bytes() == packed.files.get("result.json")
-    if path.exists() or not same or path.name not in packed.files:
-        return False
-    _write({path.name: packed.files[path.name]}, run.path)
-    return True
+def _add(packed: PackedRun, run: RunFolder) -> bool:
+    """Give a finished run weights and measures that it lacks, if they are of the same result."""
+    same = (run.path / "result.json").read_bytes() == packed.files.get("result.json")
+    lacking = [name for name in ("weights.pt", "measures.json") if not (run.path / name).exists()]
+    added = {name: packed.files[name] for name in lacking if same and name in packed.files}
+    _write(added, run.path)
+    return bool(added)
 
 
 def _lines(path: Path) -> list[bytes]:

@@ -1,7 +1,7 @@
 """Runs as few archives, each below a size limit, to be carried from one machine to another and merged there.
 
 An archive is a zip of members ``<run>/<file>`` with the files of ``RunFolder``: of a finished run its configuration,
-result, metrics, provenance and last kernels, and its weights on request; of an unfinished one its newest good
+result, measures, metrics, provenance and last kernels, and its weights on request; of an unfinished one its newest good
 checkpoint instead of a result. A file that is larger than an archive may be is cut into parts ``<file>.part-1-of-3``.
 The archive's comment names the set that it belongs to and its place in it.
 """
@@ -13,12 +13,12 @@ import io
 import json
 import re
 import zipfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from operator import methodcaller
 from pathlib import Path
 
-from retconv.results.archive import checkpoint_step
+from retconv.results.archive import checkpoint_step, read
 from retconv.results.store import Store
 from retconv.train import RunFolder, TrainError, checkpoint
 from retconv.train.files import make_folder, write_whole
@@ -57,8 +57,9 @@ def pack(
     weights: bool = False,
     most: int | None = None,
     replace: bool = False,
+    add: bool = False,
 ) -> Packed:
-    """Pack all runs below a folder.
+    """Pack all runs below a folder, or those finished ones that earlier archives do not hold.
 
     The same runs give the same bytes. Archives are written whole; an earlier set is removed once all are there, unless
     a run's folder is damaged, which an earlier set may still hold.
@@ -70,12 +71,16 @@ def pack(
         weights: Include the weights of finished runs.
         most: Archives that there may be; unfinished runs that do not fit are left out, those least far first.
         replace: Remove the archives of earlier sets from ``out`` afterwards.
+        add: Leave the archives of earlier sets as they are, and pack beside them only finished runs that they do not
+            hold, or hold without measures.
 
     Raises:
-        ValueError: If the limit is too small.
-        TrainError: If ``out`` holds another set and ``replace`` is not set, finished runs do not fit ``most`` archives,
-            or the disk is full.
+        ValueError: If the limit is too small, or both ``replace`` and ``add`` are set.
+        TrainError: If ``out`` holds another set and neither ``replace`` nor ``add`` is set, archives there are damaged
+            and ``add`` is set, finished runs do not fit ``most`` archives, or the disk is full.
     """
+    if replace and add:
+        raise ValueError("archives of earlier sets are replaced or added to, not both: choose one of replace and add")
     if limit < 2**16:
         raise ValueError(f"an archive of {limit} bytes is too small: the limit must be at least {2**16} bytes")
     out = Path(out)
@@ -84,9 +89,13 @@ def pack(
     finished: list[tuple[str, Members]] = []
     unfinished: list[tuple[str, Members]] = []
     store = Store(root)
+    held = _held(earlier) if add else {}
     for folder in store.damaged():
         packed.left_out[folder.name] = "its config.yaml cannot be read, or is not that of the run it is named by"
     for run in store.runs():
+        is_held = run.path.name in held and held[run.path.name] >= run.measured
+        if add and (is_held or not run.finished):
+            continue
         try:
             last, fault = (run.path / "result.json", "") if run.finished else _checkpoint(run)
             members = _members(run, last, weights) if last else {}
@@ -116,17 +125,27 @@ def pack(
     label = together.hexdigest()[:12]
     packed.archives = [out / f"runs-{label}-{i + 1}-of-{len(archives)}.zip" for i in range(len(archives))]
     stale = [path for path in earlier if path not in packed.archives]
-    if stale and not replace:
+    if stale and not (replace or add):
         raise TrainError(
-            f"{out} holds archives of another set, such as {stale[0].name}: choose another --out, or add --replace"
+            f"{out} holds archives of another set, such as {stale[0].name}: choose another --out, or say --replace or "
+            "--add"
         )
     make_folder(out)
     for i, (path, archive) in enumerate(zip(packed.archives, archives, strict=True), 1):
         write_whole(path, methodcaller("write", zipped(archive, {"set": label, "archive": i, "of": len(archives)})))
     # An earlier set may hold the only copy of a run that cannot be read any more.
-    for path in stale if archives and not store.damaged() else ():
+    for path in stale if replace and archives and not store.damaged() else ():
         path.unlink()
     return packed
+
+
+def _held(archives: Sequence[Path]) -> dict[str, bool]:
+    """The finished runs that archives hold, and whether with their measures."""
+    held: dict[str, bool] = {}
+    for packed in read(archives)[0]:
+        if packed.finished:
+            held[packed.config.id] = held.get(packed.config.id, False) or "measures.json" in packed.files
+    return held
 
 
 def zipped(members: Members, comment: dict[str, object] | None = None) -> bytes:
@@ -147,7 +166,7 @@ def _members(run: RunFolder, last: Path, weights: bool) -> Members:
     """The files of a run that are worth carrying, by the name that they have in an archive."""
     found = [run.path / name for name in ("config.yaml", "provenance.jsonl", "metrics.jsonl")]
     found += sorted((run.path / "kernels").glob("epoch-*.npz"))[-1:]
-    found += [run.path / "weights.pt"] * weights + [last]
+    found += [run.path / "measures.json"] + [run.path / "weights.pt"] * weights + [last]
     members = {}
     for path in found:
         if path.is_file():

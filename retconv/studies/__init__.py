@@ -1,4 +1,4 @@
-"""What studies show: tables from their runs, measured without further training, and the verdicts of their rules.
+"""What studies show: tables from their runs and what was measured on them, and the verdicts of their rules.
 
 ``python -m retconv.studies --help`` explains the command.
 """

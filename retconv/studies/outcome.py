@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import torch
 
+from retconv.measure.rows import Row
 from retconv.models.count import count
-from retconv.studies.rows import Row, StudyRun
+from retconv.studies.rows import StudyRun
 from retconv.train.build import build_model
 
 

@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+
+import numpy as np
 
 from retconv.data import Dataset
-from retconv.studies.model import Trained
+from retconv.measure import measured
+from retconv.measure.rows import Row
+from retconv.results.store import kernel_entries
 from retconv.sweep import Study
 from retconv.train import RunFolder
-
-Row = dict[str, Any]
+from retconv.train.config import flatten
 
 
 @dataclass(frozen=True)
@@ -42,24 +44,49 @@ class StudyRun:
         seeds = [c.seed for c in self.study.configs if self.study.arm_of[c.id] == self.arm]
         return self.seed == min(seeds)
 
-    def load(self) -> Trained:
-        """The trained model, a new one each time: for measurements that change it."""
-        return Trained.load(self.folder, self.data)
-
-    @cached_property
-    def trained(self) -> Trained:
-        """The trained model, always the same one: for measurements that only look at it."""
-        return self.load()
-
     def row(self, values: Row) -> Row:
         """Values between the run's name and its full origin."""
         end = {"scale": self.study.scale, "data": self.data.name} | self.folder.origin()
-        return self._begin() | values | end
+        return self._begin | values | end
 
-    def short_rows(self, rows: Iterator[Row]) -> list[Row]:
+    def measured_rows(self) -> dict[str, list[Row]]:
+        """Rows of what was measured on the run, by table; entries of kernels and masks only where they are shown.
+
+        Beside each value stand the number of ``images`` that it was measured on, whether these are ``part``
+        ``validation`` or ``test``, and the commit that measured, ``measured``.
+        """
+        found = measured(self.folder, self.data)
+        on = {"images": found["images"], "part": found["part"], "measured": found["commit"]}
+        rows: dict[str, list[Row]] = {}
+        for name, table in found["tables"].items():
+            if name in _ENTRIES:
+                rows[name] = [row for one in table if self.is_shown for row in self._short_rows(_ENTRIES[name](one))]
+            else:
+                rows[name] = [self.row(one | on) for one in table]
+        return rows
+
+    def _short_rows(self, rows: Iterator[Row]) -> list[Row]:
         """Rows of long tables, which name the run, its scale and its commit; the rest stands in the table of runs."""
         end = {"scale": self.study.scale, "commit": self.folder.origin()["commit"]}
-        return [self._begin() | row | end for row in rows]
+        return [self._begin | row | end for row in rows]
 
+    @cached_property
     def _begin(self) -> Row:
-        return {"study": self.study.name, "arm": self.arm, "seed": self.seed, "run": self.folder.path.name}
+        """Study, arm, seed, what else the study varies by the last part of its key, and the run's name."""
+        options = flatten(self.folder.config.as_dict())
+        varied = {key.rpartition(".")[2]: options[key] for key in self.study.grid if key != "seed"}
+        return {"study": self.study.name, "arm": self.arm, "seed": self.seed} | varied | {"run": self.folder.path.name}
+
+
+def _kernel_entries(row: Row) -> Iterator[Row]:
+    """A row for each entry of a layer's kernel ``(heads, 2 n_1 − 1, …)``: layer, head, offsets and value."""
+    yield from ({"layer": row["layer"]} | entry for entry in kernel_entries(np.array(row["kernel"])))
+
+
+def _mask_entries(row: Row) -> Iterator[Row]:
+    for (query, key), value in np.ndenumerate(np.array(row["mask"])):
+        yield {"layer": row["layer"], "query": query, "key": key, "value": float(value)}
+
+
+#: Tables of which a measured row holds a whole kernel or mask, and how to take it apart.
+_ENTRIES = {"effective_kernels": _kernel_entries, "mask_kernels": _kernel_entries, "elm_masks": _mask_entries}

@@ -10,27 +10,16 @@ import pandas as pd
 import torch
 
 from retconv.data import load
+from retconv.measure.rows import Row
 from retconv.results import Store
-from retconv.studies.attention import attention_rows
-from retconv.studies.learned import elm_mask_rows, elm_rows, gaussian_rows, mask_kernel_rows, mask_rows
 from retconv.studies.outcome import outcome_row
-from retconv.studies.rows import Row, StudyRun
-from retconv.studies.transfer import transfer_rows
+from retconv.studies.rows import StudyRun
 from retconv.sweep import Study
 from retconv.train import RunFolder, TrainError
 from retconv.train.files import write_whole
 
 #: Where the tables of the package's studies stand.
 DATA = Path("paper_figures/data")
-#: What is measured on each run of a study with ``mask_tables``, beside its outcome.
-_MEASURED: dict[str, Callable[[StudyRun], list[Row]]] = {
-    "elm": elm_rows,
-    "masks": mask_rows,
-    "gaussians": gaussian_rows,
-    "mask_kernels": mask_kernel_rows,
-    "elm_masks": elm_mask_rows,
-    "grid_transfer": transfer_rows,
-}
 
 
 def build_tables(
@@ -41,17 +30,16 @@ def build_tables(
     partial: bool = False,
     report: Callable[[str], object] | None = None,
 ) -> dict[str, pd.DataFrame]:
-    """Measure a study's finished runs, without training any further.
+    """The tables of a study's finished runs, without training any further.
 
     Every study has a table of its runs, ``study_<name>``. Where its ``mask_tables`` is a text, tables whose names begin
-    with it come besides: what free masks learnt (``…_elm``, ``…_masks``, ``…_gaussians``, ``…_mask_kernels``,
-    ``…_elm_masks``), the effective kernels of attention (``…_effective``, ``…_effective_kernels``), what becomes of
-    accuracy when a kernel is swapped (``…_kernel_swap``), and at other image sizes (``…_grid_transfer``).
+    with it come besides: what was measured on each run, by ``retconv.measure``, and is measured now on runs that have
+    their weights and were not.
 
     Args:
         study: The study.
         root: Folder of its runs.
-        device: Where to measure.
+        device: Where to measure what was not yet.
         partial: Go on with the runs that there are; otherwise all must be finished.
         report: Is given a line for each run.
 
@@ -59,7 +47,8 @@ def build_tables(
         Tidy tables by name, those without rows left out. Accuracies are in per cent, losses in nats.
 
     Raises:
-        TrainError: If runs are missing and ``partial`` is not set, or none is finished.
+        TrainError: If runs are missing and ``partial`` is not set, none is finished, or one was merged without weights
+            and measures.
     """
     missing = {config.id for config in Store(root).missing(study.configs)}
     if len(missing) == len(study.configs) or (missing and not partial):
@@ -76,11 +65,10 @@ def build_tables(
         run = StudyRun(study, study.arm_of[config.id], RunFolder(root, config), sets[config.data.name])
         rows[runs].append(outcome_row(run))
         if study.mask_tables:
-            found = {name: measure(run) for name, measure in _MEASURED.items()} | attention_rows(run)
-            for name, more in found.items():
+            for name, more in run.measured_rows().items():
                 rows.setdefault(f"{study.mask_tables}_{name}", []).extend(more)
         if report is not None:
-            report(f"measured {run.arm} seed {run.seed}")
+            report(f"{run.arm} seed {run.seed}")
     return {name: pd.DataFrame(found) for name, found in rows.items() if found}
 
 

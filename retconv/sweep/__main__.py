@@ -15,7 +15,7 @@ from retconv.sweep.engines import ENGINES
 from retconv.sweep.rule import Rule
 from retconv.sweep.run import sweep
 from retconv.sweep.study import STUDIES, Study, load_study
-from retconv.train import Budget, RecipeError
+from retconv.train import Budget, RecipeError, RunFolder
 from retconv.train.budget import process_start
 from retconv.train.checkpoint import saved_steps
 from retconv.train.cli import SETTINGS, STOPPED, Refusal, budget_option, meaning
@@ -117,7 +117,8 @@ def main(
     for config in study.configs:
         if config.id in outcome.left:
             step = max(saved_steps(root / config.id), default=0)
-            state = f"stopped at step {step}" if step else "not begun"
+            measurable = RunFolder(root, config).measurable
+            state = f"stopped at step {step}" if step else "not measured" if measurable else "not begun"
             arm = f"{study.arm_of[config.id]}  " if study.arms else ""
             click.echo(f"left: {config.id}  {arm}seed {config.seed}: {state}")
     count = f"{len(outcome.finished)} of {len(study.configs)} runs finished in {root}"

@@ -9,7 +9,8 @@
         kernels/            the kernels of its masks at the start, at some twenty epochs and at the end, as .npz
         checkpoint-*.pt     the last two, while it is unfinished
         weights.pt          the weights that were tested; not in a run merged from an archive that left them out
-        result.json         the test result, written last: a run that has it is finished
+        result.json         the test result, written last in training: a run that has it is finished
+        measures.json       what was measured on the weights afterwards (see retconv.measure)
 """
 
 from __future__ import annotations
@@ -50,6 +51,16 @@ class RunFolder:
     def finished(self) -> bool:
         """Whether the test result is there: it is written last."""
         return (self.path / "result.json").is_file()
+
+    @property
+    def measured(self) -> bool:
+        """Whether what needs the weights was measured."""
+        return (self.path / "measures.json").is_file()
+
+    @property
+    def measurable(self) -> bool:
+        """Whether it is finished, has its weights, and was not measured yet."""
+        return self.finished and not self.measured and (self.path / "weights.pt").is_file()
 
     @contextmanager
     def claimed(self) -> Iterator[None]:
@@ -118,6 +129,15 @@ class RunFolder:
         text = json.dumps(dict(result), indent=2) + "\n"
         write_whole(self.path / "result.json", lambda out: out.write(text.encode()))
         checkpoint.prune(self.path, keep=0)
+
+    def add_measures(self, measures: Mapping[str, Any]) -> None:
+        """Keep what was measured on the weights, numbers all finite or missing."""
+        text = json.dumps(dict(measures), separators=(",", ":"), allow_nan=False) + "\n"
+        write_whole(self.path / "measures.json", lambda out: out.write(text.encode()))
+
+    def measures(self) -> dict[str, Any]:
+        """What was measured on the weights."""
+        return dict(json.loads((self.path / "measures.json").read_text(encoding="utf-8")))
 
     def provenance(self) -> list[dict[str, Any]]:
         """The sessions that trained the run."""

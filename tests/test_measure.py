@@ -12,10 +12,10 @@ from training import few_digits
 
 from retconv.convert import crop, kernel_to_mask
 from retconv.masks import KernelTableMask
+from retconv.measure import Trained
+from retconv.measure.observe import effective_kernels, replaced, truncated_kernels, with_places
 from retconv.models import masks_of
 from retconv.models.surgery import masked_modules
-from retconv.studies.model import Trained
-from retconv.studies.observe import effective_kernels, replaced, truncated_kernels, with_places
 
 OPTIONS = {"img_size": 8, "patch_size": 2, "embed_dim": 16, "depth": 2, "num_heads": 2, "num_classes": 10}
 
@@ -27,7 +27,9 @@ def planted(seed: int = 0, **options: Any) -> Trained:
     for name, p in model.named_parameters():
         if "qkv" in name:
             torch.nn.init.normal_(p)
-    return Trained(model.eval().requires_grad_(False), few_digits(), lambda x: x.float() / 255, "float32")
+    data = few_digits()
+    images, labels = data.test_images, data.test_labels
+    return Trained(model.eval().requires_grad_(False), images, labels, lambda x: x.float() / 255, "float32")
 
 
 def logits(trained: Trained) -> torch.Tensor:
@@ -37,7 +39,7 @@ def logits(trained: Trained) -> torch.Tensor:
 def test_accuracy_and_loss_by_hand() -> None:
     trained = planted()
     p = torch.softmax(logits(trained).double(), dim=1)
-    labels = trained.data.test_labels.tolist()
+    labels = trained.labels.tolist()
     hits = [int(row.argmax()) == label for row, label in zip(p, labels, strict=True)]
     loss, accuracy = trained.evaluate()
     assert accuracy == pytest.approx(100 * sum(hits) / len(hits))

@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from retconv.analysis.effective import Effective, EffectiveKernel
 from retconv.approximate import truncate
 from retconv.masks import KernelTableMask
+from retconv.measure.model import Trained
 from retconv.models import add_masks, grids_of, masks_of
 from retconv.models.surgery import masked_modules
-from retconv.studies.model import Trained
 from retconv.train.build import mask_kernel
 
 
@@ -30,7 +30,7 @@ def with_places(trained: Trained) -> Trained:
 
 
 def effective_kernels(trained: Trained) -> dict[str, Effective]:
-    """Law 17: the effective kernel of every layer's attention weights over all test images.
+    """Law 17: the effective kernel of every layer's attention weights over all of its images.
 
     Args:
         trained: Of a model with places (``with_places``).
