@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from retconv.studies import decide, load_tables, verdicts, write_tables
-from retconv.studies.verdicts import readable, seed_values
+from retconv.studies.verdicts import markdown, readable, seed_values
 from retconv.sweep import Rule, Study, parse_study
 
 TIGHT = (0.98, 1.0, 1.02, 0.99, 1.01)
@@ -67,6 +67,31 @@ def test_a_verdict_follows_from_the_t_interval_by_hand(
     assert decision.verdict == ("supported" if wanted[0] else "refuted" if wanted[1] else "undecided at this n")
 
 
+@pytest.mark.parametrize(
+    ("values", "expect", "threshold"),
+    [(WIDE, "above", 0.5), (WIDE, "above", 2.0), (WIDE, "below", 3.5), (WIDE, "within", 2.0), (WIDE, "within", 0.2)],
+)
+def test_the_seeds_that_would_decide_are_the_fewest_by_trying(
+    values: tuple[float, ...], expect: str, threshold: float
+) -> None:
+    """From three on: the interval of that mean and spread no longer holds a threshold, and before it did."""
+    decision = decide(values, expect, threshold)
+    ends = (-threshold, threshold) if expect == "within" else (threshold,)
+    mean, sd = statistics.fmean(values), statistics.stdev(values)
+
+    def decides(n: int) -> bool:
+        half = stats.t.ppf(0.975, n - 1) * sd / n**0.5
+        return all(abs(mean - end) > half for end in ends)
+
+    assert decision.sd == pytest.approx(sd)
+    assert decision.needed == next(n for n in range(3, 1000) if decides(n))
+
+
+def test_a_value_at_its_threshold_is_decided_by_no_number_of_seeds() -> None:
+    assert decide((1.0, 2.0, 3.0), "above", 2.0).needed is None
+    assert decide((1.0, 1.0, 1.0), "above", 2.0).needed == 3
+
+
 def test_more_confidence_never_decides_more() -> None:
     for threshold in (0.9, 0.95, 1.05):
         sure, surer = (decide(TIGHT, "above", threshold, confidence).verdict for confidence in (0.9, 0.9999))
@@ -85,9 +110,11 @@ def planted(folder: Path, **arms: tuple[float, ...]) -> Path:
     return folder
 
 
-def toy(*rules: dict) -> Study:
+def toy(*rules: dict, seeds: int = 5) -> Study:
     arms = {"plain": {"batch_size": 16}, "masked": {}, "absent": {"batch_size": 8}}
-    return parse_study({"recipe": "smoke", "arms": arms, "rules": [{"claim": "So."} | r for r in rules]}, name="toy")
+    said = [{"claim": "So."} | r for r in rules]
+    grid = {"seed": list(range(seeds))}
+    return parse_study({"recipe": "smoke", "arms": arms, "grid": grid, "rules": said}, name="toy")
 
 
 def test_planted_tables_give_their_verdicts(tmp_path: Path) -> None:
@@ -120,10 +147,40 @@ def test_alpha_is_shared_by_the_rules_that_read_one_table(tmp_path: Path) -> Non
     assert list(verdicts(tmp_path, [study])["confidence"]) == pytest.approx([0.975, 0.975, 0.95])
 
 
-def test_arms_that_differ_in_their_seeds_are_not_compared(tmp_path: Path) -> None:
-    folder = planted(tmp_path, plain=(0.0, 0.1, 0.2), masked=(1.0, 1.1, 1.2, 1.3))
-    (row,) = verdicts(folder, [toy({"arm": "masked", "against": "plain"})]).to_dict("records")
-    assert (row["verdict"], row["n"]) == ("not run", 3)
+def test_nothing_is_decided_before_all_seeds_are_there(tmp_path: Path) -> None:
+    """What the seeds so far say is told, with how many would decide; those that one arm lacks take no part."""
+    folder = planted(tmp_path, plain=(0.0, 0.1, 0.2), masked=(1.0, 1.12, 1.21, 1.33))
+    rule = {"arm": "masked", "against": "plain", "at": {"fraction": 0.1}, "threshold": 0.5}
+    (row,) = verdicts(folder, [toy(rule)]).to_dict("records")
+    assert (row["verdict"], row["n"], row["planned"], row["needed"]) == ("not finished", 3, 5, 3)
+    assert row["difference"] == pytest.approx(1.01)
+    (row,) = verdicts(folder, [toy(rule, seeds=3)]).to_dict("records")
+    assert row["verdict"] == "supported"
+    text = readable(verdicts(folder, [toy(rule)]))
+    assert "not finished, 3 of 5 seeds: +1.01 [" in text
+    assert "3 seeds would decide it" in text
+
+
+def test_two_seeds_have_no_interval_yet(tmp_path: Path) -> None:
+    folder = planted(tmp_path, plain=(0.0, 0.1), masked=(1.0, 1.12))
+    table = verdicts(folder, [toy({"arm": "masked", "against": "plain"})])
+    assert table[["verdict", "n"]].to_numpy().tolist() == [["not finished", 2]]
+    assert "not finished, 2 of 5 seeds" in readable(table)
+    assert "| So. | – | above 0 | 2 of 5 | not finished |" in markdown(table)
+
+
+def test_an_undecided_rule_says_what_would_decide_it_as_text_and_markdown(tmp_path: Path) -> None:
+    folder = planted(tmp_path, plain=(0.0,) * 5, masked=WIDE)
+    rule = {"arm": "masked", "against": "plain", "at": {"fraction": 0.1}, "threshold": 0.5}
+    table = verdicts(folder, [toy(rule)])
+    count = int(table["needed"][0])
+    assert readable(table).endswith(
+        f"undecided at this n: +1.00 [-2.17, +4.17], n = 5, above 0.5 expected; small; {count} seeds would decide it"
+    )
+    assert (
+        f"| +1.00 [-2.17, +4.17] | above 0.5 | 5 of 5 | undecided at this n; {count} seeds would decide |"
+        in markdown(table)
+    )
 
 
 def test_rows_of_one_seed_are_averaged() -> None:
@@ -153,7 +210,9 @@ def test_small_and_full_runs_are_never_averaged(tmp_path: Path) -> None:
     shift = 10.0 * (small["arm"] == "masked")
     full = small.assign(scale="full", test_accuracy=small["test_accuracy"] + shift)
     write_tables({"study_toy": pd.concat([small, full])}, folder)
-    (row,) = verdicts(folder, [toy({"arm": "masked", "against": "plain", "at": {"fraction": 0.1}})]).to_dict("records")
+    (row,) = verdicts(folder, [toy({"arm": "masked", "against": "plain", "at": {"fraction": 0.1}}, seeds=3)]).to_dict(
+        "records"
+    )
     assert (row["n"], row["scale"]) == (3, "full")
     assert row["difference"] == pytest.approx(11.01)
 

@@ -202,6 +202,8 @@ def test_the_command_writes_tables_and_verdicts(trained: Path, tmp_path: Path) -
     assert result.exit_code == 0, result.output
     assert set(load_tables(tmp_path)) == {*load_tables(trained / "data"), "study_verdicts"}
     decided = verdicts(tmp_path, [study(trained)])
+    said = CliRunner().invoke(main, ["cifar_small", "--rules", "--out", str(tmp_path)]).output
+    assert said.count("| not run |") == len(load_study("cifar_small").rules)
     assert list(decided["verdict"]) == ["supported", "supported", "supported", "refuted"]
 
 
@@ -217,18 +219,34 @@ def test_missing_runs_are_left_out_only_knowingly(trained: Path, tmp_path: Path)
 
 
 def test_readme_table_sets_ours_beside_the_published(tmp_path: Path) -> None:
-    arms = {"swin_plain": 90.0, "swin_gmm": 91.0, "vit_plain": 88.0}
+    """Of seeds that both arms have; an arm with fewer than three is left out."""
+    arms = {"plain": (66.0, 8), "gmm": (67.0, 4), "table": (68.0, 2)}
     rows = [
-        {"arm": arm, "seed": seed, "test_accuracy": mean + seed / 10, "scale": "full", "data": "cifar10"}
-        for arm, mean in arms.items()
-        for seed in range(3)
+        {"arm": arm, "seed": seed, "test_accuracy": mean + seed / 10, "scale": "full", "data": "cifar10", "epochs": 8}
+        for arm, (mean, seeds) in arms.items()
+        for seed in range(seeds)
     ]
-    write_tables({"study_models": pd.DataFrame(rows)}, tmp_path)
+    write_tables({"study_cifar_small": pd.DataFrame(rows)}, tmp_path)
     _, _, *lines = readme_table(tmp_path).splitlines()
     (line,) = lines
-    assert line.startswith("| Swin | 95.26 → 95.39 | cifar10 | 90.10 → 91.10 | +1.00 [+1.00, +1.00] | 3 |")
-    assert "`python -m retconv.sweep models && python -m retconv.studies models`" in line
+    assert line == (
+        "| Gaussian mixture, K = 5, × logits: the published mask | 95.06 − 93.65 | 66.15 → 67.15 | "
+        "+1.00 [+1.00, +1.00] | 4 | CIFAR-10 (JPEG), 8 |"
+    )
     assert CliRunner().invoke(main, ["--readme", "--out", str(tmp_path)]).output.splitlines()[2] == line
+
+
+def test_readme_table_reads_a_point_of_a_grid(tmp_path: Path) -> None:
+    rows = [
+        {"arm": arm, "seed": seed, "cutmix": cutmix, "test_accuracy": 60 + 2 * cutmix * (arm == "gmm") + seed}
+        for arm in ("plain", "gmm")
+        for cutmix in (0.0, 1.0)
+        for seed in range(3)
+    ]
+    table = pd.DataFrame(rows).assign(scale="full", data="cifar10", epochs=8)
+    write_tables({"study_cifar_small_cutmix": table}, tmp_path)
+    (line,) = readme_table(tmp_path).splitlines()[2:]
+    assert line.startswith("| mixture, with CutMix | – | 61.00 → 63.00 | +2.00 [+2.00, +2.00] | 3 |")
 
 
 def test_published_numbers_are_all_there() -> None:

@@ -10,23 +10,28 @@ from tqdm import tqdm
 
 from retconv.studies.readme import readme_table
 from retconv.studies.tables import DATA, build_tables, write_tables
-from retconv.studies.verdicts import readable, verdicts
+from retconv.studies.verdicts import markdown, readable, verdicts
 from retconv.sweep import STUDIES, load_study
 from retconv.train import RecipeError, TrainError
 from retconv.train.cli import SETTINGS, Refusal
 
-_HELP = """Measure a study's finished runs, write its tables, and apply the rules that were written before it ran.
+_HELP = """Write the tables of a study's finished runs, and apply the rules that were written before it ran.
 
 Nothing is trained here. Deleting the runs and the tables, and calling these two commands again, makes both anew:
 
 \b
-  python -m retconv.sweep main            trains what is missing (see its --help)
-  python -m retconv.studies main          writes paper_figures/data/study_*.csv, and prints the verdicts
+  python -m retconv.sweep cifar_small     trains and measures what is missing (see its --help)
+  python -m retconv.studies cifar_small   writes paper_figures/data/study_*.csv, and prints the verdicts
+\b
+A rule is decided when all seeds of its study are there. While some are missing, and where the interval holds the
+threshold, the verdict says how many seeds would decide it if mean and spread stayed what they are.
 \b
 Examples:
-  python -m retconv.studies               the verdicts, from the tables that there are
-  python -m retconv.studies main --small  the small twin, for CPUs
-  python -m retconv.studies --readme      main results as Markdown, beside the published ones
+  python -m retconv.studies                         the verdicts, from the tables that there are
+  python -m retconv.studies cifar_small --partial   from the runs that there are
+  python -m retconv.studies main --small            the small twin, for CPUs
+  python -m retconv.studies --readme                main results as Markdown, beside the published ones
+  python -m retconv.studies cifar_small --rules     a study's rules and verdicts as Markdown
 """
 
 
@@ -40,11 +45,16 @@ Examples:
 @click.option("--root", type=click.Path(path_type=Path), default=Path("runs"), help="Folder of all runs.")
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), default=DATA, help="Folder of the tables.")
 @click.option("--partial", is_flag=True, help="Use the runs that there are, though some are missing.")
-@click.option("--readme", is_flag=True, help="Print the table of main results as Markdown.")
-def main(name: str | None, small: bool, root: Path, out: Path, partial: bool, readme: bool) -> None:
+@click.option("--readme", is_flag=True, help="Print the table of main results as Markdown, and write nothing.")
+@click.option("--rules", is_flag=True, help="Print rules and verdicts as Markdown, and write nothing.")
+def main(name: str | None, small: bool, root: Path, out: Path, partial: bool, readme: bool, rules: bool) -> None:
     """Write a study's tables and apply its rules."""
     if readme:
         click.echo(readme_table(out))
+        return
+    if rules:
+        table = verdicts(out)
+        click.echo(markdown(table if name is None else table[table["study"] == name]))
         return
     if name is not None:
         try:

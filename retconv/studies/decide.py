@@ -6,11 +6,14 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
+from scipy import stats
 
-from retconv.stats import interval, sign_flip_p
+from retconv.stats import MIN_SEEDS, interval, sign_flip_p
 from retconv.sweep.rule import EXPECTATIONS
 
 SUPPORTED, REFUTED, UNDECIDED = "supported", "refuted", "undecided at this n"
+#: More seeds than anybody would train: a rule that needs more has its value at its threshold.
+MOST_SEEDS = 1000
 
 
 @dataclass(frozen=True)
@@ -22,7 +25,9 @@ class Decision:
         difference: Mean of the values.
         low: Lower end of its t interval.
         high: Upper end.
+        sd: Their standard deviation over seeds (n − 1).
         p: Exact two-sided p-value of the values under random signs, hence about 0 whatever the threshold: information.
+        needed: The fewest seeds that decide it if mean and spread stay what they are; None if more than ``MOST_SEEDS``.
         verdict: ``"supported"``, ``"refuted"`` or ``"undecided at this n"``.
     """
 
@@ -30,7 +35,9 @@ class Decision:
     difference: float
     low: float
     high: float
+    sd: float
     p: float
+    needed: int | None
     verdict: str
 
 
@@ -60,4 +67,35 @@ def decide(values: ArrayLike, expect: str = "above", threshold: float = 0.0, con
     holds, fails = (below, above) if expect == "below" else (above, below)
     verdict = SUPPORTED if holds else REFUTED if fails else UNDECIDED
     x = np.asarray(values, np.float64)
-    return Decision(len(x), float(x.mean()), low, high, sign_flip_p(x), verdict)
+    mean, sd = float(x.mean()), float(x.std(ddof=1))
+    margin = abs(abs(mean) - threshold if expect == "within" else mean - threshold)
+    needed = seeds_needed(sd, margin, confidence)
+    return Decision(len(x), mean, low, high, sd, sign_flip_p(x), needed, verdict)
+
+
+def half_width(sd: float, n: int, confidence: float = 0.95) -> float:
+    """Half of a t interval, ``t_{n−1, (1+c)/2} · s / √n``: what n seeds can tell from the threshold.
+
+    Args:
+        sd: s, the standard deviation over seeds.
+        n: Seeds, at least 2.
+        confidence: c.
+    """
+    return float(stats.t.ppf((1 + confidence) / 2, n - 1)) * sd / n**0.5
+
+
+def seeds_needed(sd: float, margin: float, confidence: float = 0.95) -> int | None:
+    """The fewest seeds whose interval's half-width is below a margin; None if more than ``MOST_SEEDS``.
+
+    Args:
+        sd: The standard deviation over seeds.
+        margin: Distance of the mean from the nearest threshold, in the same unit.
+        confidence: Of the interval.
+    """
+    # The half-width falls with n: the first n below the margin is found by bisection.
+    low, high = MIN_SEEDS, MOST_SEEDS + 1
+    while low < high:
+        middle = (low + high) // 2
+        enough = half_width(sd, middle, confidence) < margin
+        low, high = (low, middle) if enough else (middle + 1, high)
+    return low if low <= MOST_SEEDS else None

@@ -1,82 +1,105 @@
-"""One table of the study's main results in Markdown, ours beside the published ones."""
+"""One table of the studies' main results in Markdown, ours beside the published ones."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import pandas as pd
 
-from retconv.stats import compare
+from retconv.stats import MIN_SEEDS, compare
 from retconv.studies.published import PUBLISHED_TOP1
 from retconv.studies.tables import DATA, load_tables
 from retconv.studies.verdicts import largest_scale
 
-#: Study, arm, what it is compared with, what is said of it, and its published counterpart on CIFAR-10.
+
+class _Row(NamedTuple):
+    """What is said of an arm, and what it is compared with."""
+
+    study: str
+    arm: str
+    against: str
+    text: str
+    #: Its published counterpart on CIFAR-10.
+    model: str = ""
+    at: Mapping[str, Any] = {}
+
+
 _ROWS = (
-    (
-        "models",
-        "vit_reference_gmm",
-        "vit_reference_token",
-        "ViT, as published: class token → mask, mean pooling",
-        "vit",
-    ),
-    ("models", "vit_reference_gmm", "vit_reference_plain", "ViT, the same, mean pooling in both", ""),
-    ("models", "vit_gmm", "vit_plain", "ViT", ""),
-    ("models", "swin_gmm", "swin_plain", "Swin", "swin"),
-    ("models", "cait_gmm", "cait_plain", "CaiT", "cait"),
-    ("models", "pit_gmm", "pit_plain", "PiT", "pit"),
-    ("models", "t2t_gmm", "t2t_plain", "T2T", "t2t"),
-    ("controls", "plain", "token", "ViT, no mask: class token → mean pooling", ""),
-    ("controls", "temperature", "plain", "ViT, no mask: a learnable temperature", ""),
-    ("controls", "lsa", "plain", "ViT, no mask: temperature and masked diagonal", ""),
-    ("main", "elm", "plain", "ViT, element-wise mask", ""),
-    ("main", "table", "plain", "ViT, kernel table", ""),
-    ("main", "manhattan_learnt", "plain", "ViT, learnable Manhattan decay", ""),
-    ("tiny_imagenet", "gmm_5", "plain", "ViT, Tiny-ImageNet at 32 pixels", ""),
+    _Row("cifar_small", "gmm", "plain", "Gaussian mixture, K = 5, × logits: the published mask", "vit"),
+    _Row("cifar_small", "gmm_local", "plain", "the same, started local"),
+    _Row("cifar_small", "elm", "plain", "element-wise mask × logits"),
+    _Row("cifar_small", "table", "plain", "kernel table × logits"),
+    _Row("cifar_small", "manhattan_bias", "plain", "learnt Manhattan decay, logarithm + logits"),
+    _Row("cifar_small_controls", "manhattan", "plain", "learnt Manhattan decay × logits"),
+    _Row("cifar_small_controls", "gaussian_bias", "plain", "one Gaussian, logarithm + logits"),
+    _Row("cifar_small_controls", "retnet", "plain", "RetNet's fixed decay on a line × logits"),
+    _Row("cifar_small_controls", "temperature", "plain", "no mask: a learnable temperature"),
+    _Row("cifar_small_controls", "lsa", "plain", "no mask: temperature and masked diagonal (LSA)"),
+    _Row("cifar_small_controls", "plain", "token", "no mask: class token → mean pooling"),
+    _Row("cifar_small_controls", "convolution", "plain", "kernel table alone, no attention"),
+    _Row("cifar_small_data", "manhattan_bias", "plain", "learnt decay, a tenth of the images", at={"fraction": 0.1}),
+    _Row("cifar_small_data", "gmm_local", "plain", "local mixture, a tenth of the images", at={"fraction": 0.1}),
+    _Row("cifar_small_cutmix", "manhattan_bias", "plain", "learnt decay, with CutMix", at={"cutmix": 1.0}),
+    _Row("cifar_small_cutmix", "gmm", "plain", "mixture, with CutMix", at={"cutmix": 1.0}),
+    _Row("models", "vit_reference_gmm", "vit_reference_token", "ViT as published: class token → mask, mean", "vit"),
+    _Row("models", "vit_reference_gmm", "vit_reference_plain", "ViT, the same, mean pooling in both"),
+    _Row("models", "vit_gmm", "vit_plain", "ViT, mixture"),
+    _Row("models", "swin_gmm", "swin_plain", "Swin, mixture", "swin"),
+    _Row("models", "cait_gmm", "cait_plain", "CaiT, mixture", "cait"),
+    _Row("models", "pit_gmm", "pit_plain", "PiT, mixture", "pit"),
+    _Row("models", "t2t_gmm", "t2t_plain", "T2T, mixture", "t2t"),
 )
+_SETS = {"cifar10": "CIFAR-10 (JPEG)", "tiny-imagenet-32": "Tiny-ImageNet, 32 px"}
 _HEAD = (
-    "model",
-    "published, CIFAR-10",
-    "data",
+    "in front of the softmax",
+    "published gain",
     "without → with (%)",
     "difference, 95 % interval (points)",
     "seeds",
-    "command",
+    "data, passes",
 )
 
 
 def readme_table(folder: str | Path = DATA) -> str:
     """Means over seeds, without and with, and their paired difference with its t interval, from stored tables.
 
-    Intervals are of 95 % each, not adjusted for their number as those of the verdicts are. Rows whose runs are not
-    stored are left out. Small twins are labelled by their data, and stand for nothing else.
+    Intervals are of 95 % each, not adjusted for their number as those of the verdicts are. Rows that have fewer than
+    three pairs of runs stored are left out.
     """
     tables = load_tables(folder)
     lines = [_line(_HEAD), _line(["---"] * len(_HEAD))]
-    for study, arm, against, name, model in _ROWS:
-        table = tables.get(f"study_{study}", pd.DataFrame({"arm": []}))
-        chosen = largest_scale(table[table["arm"].isin([arm, against])])
-        if chosen["arm"].nunique() < 2:
+    for row in _ROWS:
+        runs = _pairs(largest_scale(tables.get(f"study_{row.study}", pd.DataFrame({"arm": []}))), row)
+        if runs["seed"].nunique() < MIN_SEEDS:
             continue
-        row = compare(chosen, "test_accuracy", against).iloc[0]
-        scale, data = chosen["scale"].iloc[0], chosen["data"].iloc[0]
-        published = "{:.2f} → {:.2f}".format(*PUBLISHED_TOP1[model, "cifar10"]) if model else "–"
-        flag = " --small" if scale == "small" else ""
+        found = compare(runs, "test_accuracy", row.against).iloc[0]
+        gain = "{1:.2f} − {0:.2f}".format(*PUBLISHED_TOP1[row.model, "cifar10"]) if row.model else "–"
+        data = f"{_SETS.get(runs['data'].iloc[0], runs['data'].iloc[0])}, {runs['epochs'].max():.0f}"
         lines.append(
             _line(
                 [
-                    name,
-                    published,
-                    data + (" (small)" if flag else ""),
-                    f"{row['mean_reference']:.2f} → {row['mean']:.2f}",
-                    f"{row['difference']:+.2f} [{row['low']:+.2f}, {row['high']:+.2f}]",
-                    str(row["n"]),
-                    f"`python -m retconv.sweep {study}{flag} && python -m retconv.studies {study}{flag}`",
+                    row.text,
+                    gain,
+                    f"{found['mean_reference']:.2f} → {found['mean']:.2f}",
+                    f"{found['difference']:+.2f} [{found['low']:+.2f}, {found['high']:+.2f}]",
+                    str(found["n"]),
+                    data,
                 ]
             )
         )
     return "\n".join(lines)
+
+
+def _pairs(table: pd.DataFrame, row: _Row) -> pd.DataFrame:
+    """The runs of both arms at the row's point, of the seeds that both have."""
+    chosen = table[table["arm"].isin([row.arm, row.against])]
+    if chosen.empty:
+        return chosen.assign(seed=[])
+    for column, value in row.at.items():
+        chosen = chosen[chosen[column] == value]
+    return chosen[chosen.groupby("seed")["arm"].transform("nunique") == 2]
 
 
 def _line(cells: Sequence[str]) -> str:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -12,11 +11,11 @@ from typing import Any
 import pandas as pd
 
 from retconv.stats import MIN_SEEDS
-from retconv.studies.decide import decide
+from retconv.studies.decide import MOST_SEEDS, UNDECIDED, decide
 from retconv.studies.tables import DATA, load_tables
 from retconv.sweep import STUDIES, Rule, Study, load_study
 
-NOT_RUN = "not run"
+NOT_RUN, NOT_FINISHED = "not run", "not finished"
 
 
 def verdicts(folder: str | Path = DATA, studies: Sequence[Study] | None = None) -> pd.DataFrame:
@@ -29,9 +28,11 @@ def verdicts(folder: str | Path = DATA, studies: Sequence[Study] | None = None) 
     Returns:
         A row for each rule: ``study``, what the rule says (``claim``, ``table``, ``metric``, ``arm``, ``against``,
         ``at``, ``versus``, ``expect``, ``threshold``), ``alpha`` of the study and the ``confidence`` of the interval,
-        ``1 − alpha / m`` where m rules read the same table (Bonferroni); ``n``, ``difference``, ``low``, ``high``,
-        ``p`` and ``verdict`` as in ``Decision``; ``scale`` of the runs: a table that holds both is read at the full
-        one. Where there are too few seeds, or arms do not have the same, the verdict is ``"not run"``.
+        ``1 − alpha / m`` where m rules read the same table (Bonferroni); ``planned``, the study's number of seeds;
+        ``n``, ``difference``, ``low``, ``high``, ``sd``, ``p``, ``needed`` and ``verdict`` as in ``Decision``;
+        ``scale`` of the runs: a table that holds both is read at the full one. While seeds are missing the verdict is
+        ``"not finished"``, or ``"not run"`` without any: an interval that is looked at again and again until it decides
+        errs more often than it says.
     """
     tables = load_tables(folder)
     rows = []
@@ -39,24 +40,28 @@ def verdicts(folder: str | Path = DATA, studies: Sequence[Study] | None = None) 
         sharing = Counter(rule.table for rule in study.rules)
         for rule in study.rules:
             table = largest_scale(tables.get(rule.table, pd.DataFrame()))
+            scale = table["scale"].iloc[0] if len(table) else ""
             confidence = 1 - study.alpha / sharing[rule.table]
-            values = seed_values(rule, table)
-            ran = len(values) >= MIN_SEEDS and values.notna().all()
-            numbers: dict[str, Any] = {"n": len(values.dropna()), "verdict": NOT_RUN}
-            if ran:
-                numbers = asdict(decide(values.to_numpy(), rule.expect, rule.threshold, confidence))
+            values = seed_values(rule, table).dropna()
+            planned = len(_grid(study, scale).get("seed", [0]))
+            numbers: dict[str, Any] = {"n": len(values), "verdict": NOT_FINISHED if len(values) else NOT_RUN}
+            if len(values) >= MIN_SEEDS:
+                decided = asdict(decide(values.to_numpy(), rule.expect, rule.threshold, confidence))
+                numbers = decided | ({"verdict": NOT_FINISHED} if len(values) < planned else {})
             said = asdict(rule) | {"at": _point(rule.at), "versus": _point(rule.versus)}
-            scale = {"scale": table["scale"].iloc[0] if ran else ""}
-            rows.append(
-                {"study": study.name} | said | {"alpha": study.alpha, "confidence": confidence} | numbers | scale
-            )
+            ran = {"planned": planned, "scale": scale if len(values) else ""}
+            rows.append({"study": study.name} | said | {"alpha": study.alpha, "confidence": confidence} | numbers | ran)
     return pd.DataFrame(rows, columns=_COLUMNS)
 
 
 _COLUMNS = [
     *("study", "claim", "table", "metric", "arm", "against", "at", "versus", "expect", "threshold"),
-    *("alpha", "confidence", "n", "difference", "low", "high", "p", "verdict", "scale"),
+    *("alpha", "confidence", "planned", "n", "difference", "low", "high", "sd", "p", "needed", "verdict", "scale"),
 ]
+
+
+def _grid(study: Study, scale: str) -> Mapping[str, Any]:
+    return {**study.grid, **(study.small.get("grid", {}) if scale == "small" else {})}
 
 
 def largest_scale(table: pd.DataFrame) -> pd.DataFrame:
@@ -93,13 +98,37 @@ def _point(point: Mapping[str, Any]) -> str:
 
 
 def readable(table: pd.DataFrame) -> str:
-    """The verdicts as text, one claim a line with its numbers below it."""
+    """The verdicts as text, one claim a line with its numbers below it; of an open one, what would decide it."""
     lines = []
     for row in table.to_dict("records"):
         lines.append(f"{row['study']}: {row['claim']}")
         text = str(row["verdict"])
-        if not math.isnan(row["difference"]):
+        if row["n"] < row["planned"] and row["verdict"] != NOT_RUN:
+            text += f", {row['n']:.0f} of {row['planned']:.0f} seeds"
+        if not pd.isna(row["difference"]):
             numbers = f"{row['difference']:+.2f} [{row['low']:+.2f}, {row['high']:+.2f}], n = {row['n']:.0f}"
             text += f": {numbers}, {row['expect']} {row['threshold']:g} expected; {row['scale']}"
+        if row["verdict"] in (UNDECIDED, NOT_FINISHED) and not pd.isna(row["difference"]):
+            text += f"; {needed(row)} would decide it"
         lines.append(f"    {text}")
+    return "\n".join(lines)
+
+
+def needed(row: Mapping[Hashable, Any]) -> str:
+    """How many seeds would decide a row's rule if mean and spread stayed what they are."""
+    return f"more than {MOST_SEEDS} seeds" if pd.isna(row["needed"]) else f"{row['needed']:.0f} seeds"
+
+
+def markdown(table: pd.DataFrame) -> str:
+    """The verdicts as a table in Markdown, a rule a row."""
+    lines = ["| rule, written before the runs | value [interval] | wanted | seeds | verdict |", "|---|---|---|---|---|"]
+    for row in table.to_dict("records"):
+        known = not pd.isna(row["difference"])
+        value = f"{row['difference']:+.2f} [{row['low']:+.2f}, {row['high']:+.2f}]" if known else "–"
+        verdict = str(row["verdict"])
+        if verdict in (UNDECIDED, NOT_FINISHED) and known:
+            verdict += f"; {needed(row)} would decide"
+        seeds = f"{row['n']:.0f} of {row['planned']:.0f}"
+        wanted = f"{row['expect']} {row['threshold']:g}"
+        lines.append(f"| {row['claim']} | {value} | {wanted} | {seeds} | {verdict} |")
     return "\n".join(lines)
