@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from retconv.studies import readme_table
+
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
@@ -28,3 +30,8 @@ def test_files_and_pictures_it_links_exist() -> None:
     links = [link for link in re.findall(r"\]\(([^)]+)\)", README) if "://" not in link]
     assert links
     assert [link for link in links if not (ROOT / link).exists()] == []
+
+
+def test_its_table_of_results_is_that_of_the_stored_runs() -> None:
+    """As ``python -m retconv.studies --readme`` prints it."""
+    assert readme_table(ROOT / "paper_figures/data") in README

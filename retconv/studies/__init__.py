@@ -4,7 +4,17 @@
 """
 
 from retconv.studies.decide import Decision, decide
+from retconv.studies.readme import readme_table
 from retconv.studies.tables import build_tables, load_tables, write_tables
-from retconv.studies.verdicts import verdicts
+from retconv.studies.verdicts import markdown, verdicts
 
-__all__ = ["Decision", "build_tables", "decide", "load_tables", "verdicts", "write_tables"]
+__all__ = [
+    "Decision",
+    "build_tables",
+    "decide",
+    "load_tables",
+    "markdown",
+    "readme_table",
+    "verdicts",
+    "write_tables",
+]
