@@ -49,7 +49,7 @@ class UnitOutcome(NamedTuple):
 def sweep(
     study: Study, root: str | Path, report: Callable[[str], object] | None = None, budget: Budget | None = None
 ) -> Outcome:
-    """Train the missing runs of a study, arm by arm as its ``priority`` says.
+    """Train the missing runs of a study, in the order that its ``priority`` says.
 
     A worker that dies takes no finished run with it: what is missing is started again, from its last checkpoint, until
     ``retries`` rounds in a row have finished nothing new.
