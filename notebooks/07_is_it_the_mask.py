@@ -15,9 +15,9 @@
 # # Is it the mask?
 #
 # **Claim under test.** A mask in front of the softmax makes a small ViT more accurate. The published evidence is one
-# seed, the best epoch on the test set, and a plain ViT that ends in a class token against a masked one that ends in mean
-# pooling; and a mask that multiplies logits is also a temperature. Here pooling is equal, seeds are eight and paired,
-# nothing is chosen by an accuracy, and the test set is used once.
+# seed, the best epoch on the test set, and a plain ViT that ends in a class token against a masked one that ends in
+# mean pooling; and a mask that multiplies logits is also a temperature. Here pooling is equal, seeds are eight and
+# paired, nothing is chosen by an accuracy, and the test set is used once.
 #
 # **What it is not.** A ViT of 64 channels and 4 layers sees CIFAR-10 eight times on two cores. That says what a mask is
 # worth when training is short and the model small; it does not repeat the published 100 epochs, which the studies
@@ -66,8 +66,9 @@ FIGURES.get("accuracy", waits)
 Markdown(markdown(verdicts.loc[["cifar_small"]]))
 
 # %% [markdown]
-# How small a gain can these seeds show? The half-width of an interval is the distance from the threshold at which a rule
-# would just be decided; `needed` is the number of seeds that would decide it if mean and spread stayed as they are.
+# How small a gain can these seeds show? The half-width of an interval is the distance from the threshold at which a
+# rule would just be decided; `needed` is the number of seeds that would decide it if mean and spread stayed as they
+# are.
 
 # %%
 power = verdicts[verdicts["metric"] == "test_accuracy"].dropna(subset="sd")
@@ -77,7 +78,8 @@ power[["arm", "against", "at", "n", "planned", "difference", "sd", "half_width",
 # %% [markdown]
 # ## What of it is something else?
 #
-# Placement, shape, a temperature, a masked diagonal, pooling: each costs nothing, and each could pass for a mask's gain.
+# Placement, shape, a temperature, a masked diagonal, pooling: each costs nothing, and each could pass for a mask's
+# gain.
 
 # %%
 FIGURES.get("controls", waits)

@@ -130,9 +130,9 @@ TABLES: dict[str, dict[str, Error]] = {
         "runs that are missing": (
             measuring_without_runs,
             RuntimeError,
-            "55 of the 55 runs of study main are not finished.*python -m retconv.sweep main --small",
+            "60 of the 60 runs of study main are not finished.*python -m retconv.sweep main --small",
         ),
-        "command without runs": (command_without_runs, click.ClickException, "55 of the 55 runs of study main"),
+        "command without runs": (command_without_runs, click.ClickException, "60 of the 60 runs of study main"),
         "command without such a study": (command("mian"), click.ClickException, "did you mean 'main'"),
         "temperature without attention": (
             lambda: add_temperature(torch.nn.Linear(2, 2)),

@@ -21,6 +21,7 @@ MAIN = {
     "gmm_8": 1.1,
     "manhattan_fixed": 0.7,
     "manhattan_learnt": 1.3,
+    "manhattan_bias": 1.0,
     "two_sided": 0.3,
 }
 CONTROLS = {
@@ -33,6 +34,9 @@ CONTROLS = {
     "gmm_local": 1.4,
     "gmm_decayed": 1.0,
     "gaussian_bias": 0.9,
+    "plain_no_cutmix": -0.5,
+    "gmm_no_cutmix": 0.8,
+    "bias_no_cutmix": 0.6,
 }
 PLACEMENTS = {
     "plain": 0.0,

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from dataclasses import asdict, replace
 from functools import cache
+from importlib import resources
+from math import prod
 
 import pytest
 import torch
 from click.testing import CliRunner
+from scipy.stats import t
 from training import few_digits
 
 from retconv.data import Dataset
@@ -15,10 +18,15 @@ from retconv.data.registry import SPECS
 from retconv.sweep import STUDIES, Study, load_study, parse_study
 from retconv.sweep.__main__ import main
 from retconv.train import Config, Trainer
+from retconv.train.config import differences
 
-#: Studies on CIFAR-10, which share runs; and those of five seeds with a small twin.
+#: Studies on CIFAR-10, which share runs; and those at full scale, whose small twins have five seeds.
 FIVE = ("controls", "data_size", "main", "models", "placement")
-PAIRED = (*FIVE, "tiny_imagenet")
+PAIRED = (*FIVE, "short", "tiny_imagenet")
+#: Seeds of each, so that its rules can be decided; what each can decide stands in its file.
+SEEDS = {"controls": 16, "data_size": 8, "main": 16, "models": 8, "placement": 16, "short": 8, "tiny_imagenet": 8}
+FOLDER = resources.files("retconv.sweep") / "studies"
+WORDS = {3: "three", 4: "four", 5: "five", 6: "six", 7: "seven", 8: "eight", 11: "eleven", 16: "sixteen"}
 #: Studies of eight seeds for two cores, which share runs.
 SMALL = ("cifar_small", "cifar_small_controls", "cifar_small_cutmix", "cifar_small_data")
 #: Columns that rules may read, by the end of their table's name, and of the table of runs; besides those of its grid.
@@ -50,15 +58,28 @@ def test_a_study_says_beforehand_what_decides_it(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", PAIRED)
-def test_arms_are_distinct_and_paired_by_five_seeds(name: str) -> None:
+def test_arms_are_distinct_and_paired_by_seeds(name: str) -> None:
     """Also those of the small twin, which has the same arms."""
     whole, twin = load_study(name), load_study(name, small=True)
     assert set(whole.arm_of.values()) == set(twin.arm_of.values()) == set(whole.arms)
     assert (whole.scale, twin.scale) == ("full", "small")
-    for study in (whole, twin):
-        assert all(sorted(c.seed for c in unit) == [0, 1, 2, 3, 4] for unit in study.units())
-        assert len(study.units()) == len(study.arms) * len(study.grid.get("data.fraction", [1]))
+    for study, seeds in ((whole, SEEDS[name]), (twin, 5)):
+        units = replace(study, stack=0).units()
+        assert all(sorted(c.seed for c in unit) == list(range(seeds)) for unit in units)
+        points = {key: values for key, values in study.grid.items() if key != "seed"}
+        assert len(units) == len(study.arms) * prod(map(len, points.values()))
     assert not {c.id for c in whole.configs} & {c.id for c in twin.configs}
+
+
+@pytest.mark.parametrize("name", SEEDS)
+def test_what_its_seeds_decide_is_said_truly(name: str) -> None:
+    """The half-width of an interval, in units of the spread, at Bonferroni's level for the rules on accuracy."""
+    study, text = load_study(name), " ".join((FOLDER / f"{name}.yaml").read_text(encoding="utf-8").split("\n# "))
+    rules = sum(rule.table == f"study_{name}" for rule in study.rules)
+    n = SEEDS[name]
+    half = t.ppf(1 - study.alpha / rules / 2, n - 1) / n**0.5
+    assert f"{WORDS[n]} seeds decide: with {WORDS[rules]} rules" in text
+    assert f"the half-width of an interval is {half:.2f} times the spread" in text
 
 
 @pytest.mark.parametrize("name", PAIRED)
@@ -70,11 +91,47 @@ def test_pooling_is_held_equal(name: str) -> None:
 
 
 def test_what_two_studies_share_is_one_run() -> None:
-    runs = {name: {s.arm_of[c.id]: c.id for c in s.configs if c.data.fraction == 1} for name, s in studies().items()}
+    runs = {
+        name: {s.arm_of[c.id]: c.id for c in s.configs if c.data.fraction == 1 and c.seed == 0}
+        for name, s in studies().items()
+    }
     plain = [runs[name][arm] for name, arm in (*((n, "plain") for n in FIVE if n != "models"), ("models", "vit_plain"))]
     masked = [runs["main"]["gmm_5"], runs["controls"]["gmm"], runs["data_size"]["gmm"], runs["models"]["vit_gmm"]]
     assert len(set(plain)) == len(set(masked)) == 1
     assert runs["main"]["manhattan_learnt"] == runs["data_size"]["manhattan_learnt"]
+
+
+@pytest.mark.parametrize("name", ["short", "main", "tiny_imagenet"])
+def test_three_arms_go_first_and_the_first_seeds_of_all_three(name: str) -> None:
+    """What a GPU trains first: plain attention, an added decay, five Gaussians; paired wherever its time ends."""
+    study = load_study(name)
+    first = [arm for arm in ("plain", "manhattan_bias", "gmm", "gmm_5") if arm in study.arms]
+    each = len(study.grid.get("augment.cutmix", [1]))
+    order = [(study.arm_of[unit[0].id], unit[0].seed) for unit in study.units()]
+    assert order[: 6 * each] == [(arm, seed) for seed in (0, study.stack) for arm in first for _ in range(each)]
+    assert {arm for arm, _ in order[3 * each * SEEDS[name] // study.stack :]} == {*study.arms} - {*first}
+
+
+def test_short_differs_from_the_main_study_in_length_and_cutmix_alone() -> None:
+    main, short = load_study("main"), load_study("short")
+    assert short.hypothesis.startswith("Short")
+    assert all(rule.claim.startswith("Short") for rule in short.rules)
+    whole = {arm: config.as_dict() for config in main.configs if config.seed == 0 for arm in [main.arm_of[config.id]]}
+    for config in short.configs:
+        arm = short.arm_of[config.id]
+        changed = differences(whole["gmm_5" if arm == "gmm" else arm], replace(config, seed=0).as_dict())
+        cut = ["augment.cutmix: 1.0 against 0.0"] * (config.augment.cutmix == 0)
+        assert changed == [*cut, "schedule.epochs: 100 against 30", "schedule.warmup_epochs: 10 against 3"]
+
+
+def test_without_cutmix_mixup_stays_as_the_recipe_has_it() -> None:
+    study = load_study("controls")
+    runs = {study.arm_of[c.id]: c.as_dict() for c in study.configs if c.seed == 0}
+    for arm in ("plain", "gmm"):
+        assert differences(runs[arm], runs[f"{arm}_no_cutmix"]) == ["augment.cutmix: 1.0 against 0.0"]
+    first = load_study("main")
+    added = next(c.as_dict() for c in first.configs if first.arm_of[c.id] == "manhattan_bias")
+    assert differences(added, runs["bias_no_cutmix"]) == ["augment.cutmix: 1.0 against 0.0"]
 
 
 def test_the_reference_recipe_selects_nothing_and_the_others_on_validation() -> None:
@@ -171,14 +228,14 @@ def takes_a_step(configs: list[Config], data: Dataset) -> None:
 def test_list_without_a_study_lists_the_studies() -> None:
     output = CliRunner().invoke(main, ["--list"]).output
     assert all(
-        f"{study.name:<14}{len(study.configs):>4} runs  {study.hypothesis}" in output for study in studies().values()
+        f"{study.name:<20}{len(study.configs):>5} runs  {study.hypothesis}" in output for study in studies().values()
     )
 
 
 def test_list_names_the_arms_of_a_twin(tmp_path) -> None:
     output = CliRunner().invoke(main, ["main", "--small", "--list", "--root", str(tmp_path)]).output
     assert "missing   gmm_5  " in output
-    assert "0 of 55 runs finished" in output
+    assert "0 of 60 runs finished" in output
 
 
 def test_the_small_twin_puts_its_options_before_those_of_the_arm() -> None:

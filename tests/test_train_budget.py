@@ -190,7 +190,8 @@ def test_priority_and_stack_say_what_is_trained_together_and_first() -> None:
         }
     )
     order = [(study.arm_of[unit[0].id], [config.seed for config in unit]) for unit in study.units()]
-    assert order == [(arm, seeds) for arm in "cba" for seeds in ([0, 1], [2, 3], [4])]
+    seeds = ([0, 1], [2, 3], [4])
+    assert order == [(arm, some) for some in seeds for arm in "cb"] + [("a", some) for some in seeds]
     assert len(replace(study, stack=0).units()) == 3
     assert len(replace(study, stack=1).units()) == 15
 

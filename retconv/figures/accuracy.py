@@ -13,7 +13,7 @@ _GROUPS = [
     ("plain",),
     ("elm", "table"),
     ("gmm_1", "gmm_2", "gmm_3", "gmm_5", "gmm_8"),
-    ("manhattan_fixed", "manhattan_learnt", "two_sided"),
+    ("manhattan_fixed", "manhattan_learnt", "manhattan_bias", "two_sided"),
 ]
 _KEPT = ["arm", "seed", "run", "test_accuracy", "difference", "scale", "data", "commit"]
 

@@ -19,6 +19,11 @@ _GROUPS = [
         "gmm_decayed": "… with weight decay on it",
     },
     {"gaussian_bias": "log-Gaussian bias"},
+    {
+        "plain_no_cutmix": "plain, no CutMix",
+        "gmm_no_cutmix": "mixture, no CutMix",
+        "bias_no_cutmix": "added decay, no CutMix",
+    },
 ]
 _LABELS = {arm: label.replace("…", "mixture") for group in _GROUPS for arm, label in group.items()}
 _KEPT = ["arm", "seed", "run", "test_accuracy", "difference", "scale", "data", "commit"]

@@ -88,8 +88,9 @@ def main(
                     click.echo(f"  {prefix + key.name:<18}{meaning(key)}")
         return
     if name is None and listing:
+        width = max(map(len, STUDIES))
         for study in map(load_study, STUDIES):
-            click.echo(f"{study.name:<14}{len(study.configs):>4} runs  {study.hypothesis}")
+            click.echo(f"{study.name:<{width}}{len(study.configs):>5} runs  {study.hypothesis}")
         return
     if name is None:
         raise Refusal(f"which study? {', '.join(STUDIES)}, or the path of a YAML file; --help shows one")

@@ -53,7 +53,7 @@ class UnitOutcome(NamedTuple):
 def sweep(
     study: Study, root: str | Path, report: Callable[[str], object] | None = None, budget: Budget | None = None
 ) -> Outcome:
-    """Train the missing runs of a study, arm by arm as its ``priority`` says, and measure each at its end.
+    """Train the missing runs of a study, in the order that its ``priority`` says, and measure each at its end.
 
     Measured are the runs of a study with ``mask_tables`` (see ``retconv.measure``), also such as finished earlier, as
     long as their weights are there.

@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from importlib import resources
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +58,10 @@ class Study(Plan):
     )
     stack: int = option(0, "seeds of one configuration that train as one stacked model; 0: all, 1: each alone", low=0)
     priority: tuple[str, ...] = field(
-        default=(), metadata={"help": "arms to be trained first, a list in order; the others after, as they stand"}
+        default=(),
+        metadata={
+            "help": "arms to be trained first, a list in order: stack seeds of each, then the next; the others after"
+        },
     )
     retries: int = option(2, "rounds without any newly finished run before giving up", low=0)
     rules: tuple[Rule, ...] = field(
@@ -69,18 +73,22 @@ class Study(Plan):
     scale: str = "full"
 
     def units(self) -> list[list[Config]]:
-        """What one worker is given at a time: up to ``stack`` seeds of one configuration; by the arms' priority."""
+        """What one worker is given at a time: up to ``stack`` seeds of one configuration; by the arms' priority.
+
+        Of the arms of ``priority``, the first seeds of all come before the next seeds of any: wherever time ends, they
+        can be compared seed by seed.
+        """
         alike: dict[str, list[Config]] = {}
         for config in self.configs:
             alike.setdefault(replace(config, seed=0).id, []).append(config)
-        units = [
-            seeds[i : i + size]
-            for seeds in alike.values()
-            for size in [self.stack or len(seeds)]
-            for i in range(0, len(seeds), size)
-        ]
         ranks = {arm: rank for rank, arm in enumerate(self.priority)}
-        return sorted(units, key=lambda unit: ranks.get(self.arm_of[unit[0].id], len(ranks)))
+        units: list[tuple[tuple[int, int], list[Config]]] = []
+        for seeds in alike.values():
+            size, rank = self.stack or len(seeds), ranks.get(self.arm_of[seeds[0].id])
+            for i in range(0, len(seeds), size):
+                place = (i, rank) if rank is not None else (len(self.configs), 0)
+                units.append((place, seeds[i : i + size]))
+        return [unit for _, unit in sorted(units, key=itemgetter(0))]
 
 
 def load_study(study: str | Path, small: bool = False) -> Study:

@@ -1,0 +1,78 @@
+"""Processes of a stay on a GPU: each in a group of its own, which can be stopped whole, with what it prints kept."""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, BinaryIO
+
+TREE = Path(__file__).resolve().parents[1]
+LIBRARY = ctypes.CDLL(None)
+#: Of what a process prints, the bytes that are kept.
+KEPT = 2**18
+
+
+def begin(command: list[str]) -> subprocess.Popen:
+    """Start a command in this tree."""
+    path = os.pathsep.join(filter(None, (str(TREE), os.environ.get("PYTHONPATH"))))
+    env = os.environ | {"PYTHONPATH": path, "PYTHONUNBUFFERED": "1"}
+    pipe, out = subprocess.PIPE, subprocess.STDOUT
+    return subprocess.Popen(command, stdout=pipe, stderr=out, cwd=TREE, env=env, preexec_fn=_with_parent)
+
+
+def _with_parent() -> None:
+    """In the new process: a group of its own, which can be stopped whole; and the end of the slot is its end too."""
+    os.setsid()
+    if hasattr(LIBRARY, "prctl"):
+        LIBRARY.prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+
+
+def keep(printed: Any, log: BinaryIO, kept: bytearray) -> None:
+    """Write the beginning of what a process prints, and read the rest, so that it is never held up."""
+    while chunk := printed.read1(2**16):
+        part = chunk[: KEPT - len(kept)]
+        log.write(part)
+        log.flush()
+        kept += part
+
+
+def wait(process: subprocess.Popen, deadline: float, meanwhile: Callable[[], None] | None) -> bool:
+    """Whether it ended by itself before the deadline."""
+    while time.monotonic() < deadline:
+        try:
+            process.wait(timeout=0.2)
+            return True
+        except subprocess.TimeoutExpired:
+            if meanwhile is not None:
+                meanwhile()
+    return process.poll() is not None
+
+
+def stop(process: subprocess.Popen, grace: float) -> None:
+    """Ask to stop, and wait for so many seconds."""
+    with suppress(ProcessLookupError, subprocess.TimeoutExpired):
+        os.killpg(process.pid, signal.SIGTERM)
+        process.wait(timeout=grace)
+
+
+def kill(process: subprocess.Popen) -> None:
+    """Kill what is left of a stage: what it started would hold memory of the device."""
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def last_json(printed: bytes) -> dict[str, Any]:
+    """What a stage found: the last line that it printed, if that is an object in JSON."""
+    lines = [line for line in printed.decode(errors="replace").splitlines() if line.startswith("{")]
+    try:
+        return {"found": json.loads(lines[-1])} if lines else {}
+    except ValueError:
+        return {}
