@@ -24,6 +24,7 @@ from torch import Tensor
 
 from retconv.convert import kernel_to_mask
 from retconv.grid import Grid
+from retconv.kernels import manhattan_decay
 from retconv.masks import DecayMask, ElementwiseMask, KernelTableMask, Mask
 from retconv.planted.attention import (
     CHANNELS,
@@ -113,7 +114,7 @@ def plant(arm: Arm, grid: Grid) -> MaskedAttention:
     """
     stream = torch.Generator().manual_seed(1)
     gamma = torch.tensor([0.6, 0.8], dtype=torch.float64)
-    bias = DecayMask(HEADS, gamma=gamma).double().kernel(grid).log()
+    bias = manhattan_decay(grid.offsets(), gamma).log()
     bias += 0.5 * torch.randn(bias.shape, dtype=torch.float64, generator=stream)
     kernel = bias if arm.planted == "bias_logits" else 1.5 * planted_kernel("mixture", grid)
     rows = torch.randn(HEADS, grid.size, 1, dtype=torch.float64, generator=stream)

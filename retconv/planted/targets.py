@@ -9,7 +9,8 @@ from torch import Tensor
 
 from retconv.attention import convolution
 from retconv.grid import Grid
-from retconv.masks import DecayMask, GaussianMixtureMask
+from retconv.kernels import manhattan_decay
+from retconv.masks import GaussianMixtureMask
 
 #: Heads of every planted mask; they differ.
 HEADS = 2
@@ -34,12 +35,12 @@ def planted_kernel(name: str, grid: Grid) -> Tensor:
     ``free``: standard normal entries under ``0.7^|δ|₁``, always the same ones: no family but the table holds it.
     """
     if name == "decay":
-        return DecayMask(HEADS, gamma=torch.tensor([0.4, 0.7], dtype=torch.float64)).double().kernel(grid).detach()
+        return manhattan_decay(grid.offsets(), torch.tensor([0.4, 0.7], dtype=torch.float64))
     if name == "mixture":
         sigma = torch.tensor([[0.5, 2.0], [1.0, 3.0]], dtype=torch.float64)
         alpha = torch.tensor([[-0.8, 0.6], [0.7, 0.3]], dtype=torch.float64)
         return GaussianMixtureMask.from_parameters(sigma, alpha).kernel(grid).detach()
-    envelope = DecayMask(HEADS, gamma=0.7).double().kernel(grid).detach()
+    envelope = manhattan_decay(grid.offsets(), torch.tensor([0.7, 0.7], dtype=torch.float64))
     return torch.randn(envelope.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(0)) * envelope
 
 
