@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from functools import partial
 from typing import Literal, NamedTuple
@@ -130,7 +131,10 @@ def information(model: MaskedAttention, data: Content, free: Free) -> Informatio
     planted = model.entries().detach()
 
     def jacobian(function: Callable[[dict[str, Tensor]], Tensor]) -> Tensor:
-        columns = jacfwd(function)(parameters)
+        with warnings.catch_warnings():
+            # torch scripts its forward derivatives, and warns that scripting goes.
+            warnings.simplefilter("ignore", FutureWarning)
+            columns = jacfwd(function)(parameters)
         return torch.cat([columns[name].reshape(-1, p.numel()) for name, p in parameters.items()], dim=1)
 
     def visible(p: dict[str, Tensor]) -> Tensor:
