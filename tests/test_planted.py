@@ -127,10 +127,10 @@ def test_kernel_table_learns_the_least_squares_solution() -> None:
 @pytest.mark.parametrize("n", [2, 12])
 def test_expected_error_of_the_elementwise_mask_is_that_of_many_draws(n: int) -> None:
     grid, errors = Grid((2, 3)), []
-    for seed in range(2000):
+    for seed in range(600):
         mask, data = draw(n, 0.5, grid, seed)
         errors.append(float((data.y @ torch.linalg.pinv(data.x) - mask).square().sum()))
-    assert np.mean(errors) == pytest.approx(elm_error(mask, n), rel=0.05)
+    assert np.mean(errors) == pytest.approx(elm_error(mask, n), rel=0.1)
     assert all(math.isinf(elm_error(mask, n)) for n in (5, 6, 7))
 
 

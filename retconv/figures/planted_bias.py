@@ -24,18 +24,17 @@ _FREE = {
 def _read() -> pd.DataFrame:
     data = read("bias", [*_COLUMNS, "squared", "expected"])
     data["theory"] = data["distance"] * np.sqrt(data["expected"] / data["squared"])
-    return data
+    return data[data["n"] == data["n"].max()].reset_index(drop=True)
 
 
 def draw() -> tuple[Figure, pd.DataFrame]:
-    """Distances with and without what is free at the left, the error of the outputs at the right."""
+    """From most sequences: distances with and without what is free, and the error of the outputs."""
     data = _read()
-    most = data[data["n"] == data["n"].max()]
-    arms = list(most["arm"].unique())
+    arms = list(data["arm"].unique())
     figure = new_figure(DOUBLE, 2.5)
     axes = figure.subplots(1, 2, sharey=True, width_ratios=[1.8, 1])
     for i, arm in enumerate(arms):
-        own = most[most["arm"] == arm]
+        own = data[data["arm"] == arm]
         y = i + spread(own["seed"], 0.4)
         right = (own["planted"] == own["learnt"]).all()
         if right:
@@ -45,8 +44,8 @@ def draw() -> tuple[Figure, pd.DataFrame]:
             theory = {"color": "0.2", "linewidth": 1.2, "zorder": 0}
             axes[0].vlines(own["theory"].mean(), i - 0.4, i + 0.4, **theory)
         axes[1].plot(own["left"], y, color=BLUE if right else "black", marker="o" if right else "X", **SEED)
-    free = most.groupby("arm")["free"].first()
-    wrong = most[most["planted"] != most["learnt"]]["arm"].unique()
+    free = data.groupby("arm")["free"].first()
+    wrong = data[data["planted"] != data["learnt"]]["arm"].unique()
     labels = [arm if arm in wrong else f"{arm}\nfree: {_FREE[free[arm]]}" for arm in arms]
     axes[0].set_yticks(range(len(arms)), labels)
     axes[0].set_ylim(len(arms) - 0.5, -0.5)
@@ -66,15 +65,14 @@ def draw() -> tuple[Figure, pd.DataFrame]:
 
 def finding(data: pd.DataFrame) -> str:
     """Distances with and without what is free, and what a wrong placement leaves."""
-    most = data[data["n"] == data["n"].max()]
-    right = most[most["planted"] == most["learnt"]]
+    right = data[data["planted"] == data["learnt"]]
     parts = []
     for arm, own in right.groupby("arm", sort=False):
         whole = "" if own["free"].iloc[0] == "nothing" else f" ({own['raw'].mean():.2f} with what is free)"
         parts.append(f"{arm} {own['distance'].mean():.3f}{whole}")
-    wrong = most[most["planted"] != most["learnt"]]["left"]
+    wrong = data[data["planted"] != data["learnt"]]["left"]
     return (
-        f"from {most['n'].iloc[0]} sequences, mean distances: {'; '.join(parts)}; the wrong placement leaves "
+        f"from {data['n'].iloc[0]} sequences, mean distances: {'; '.join(parts)}; the wrong placement leaves "
         f"{wrong.min():.2f} to {wrong.max():.2f} times the noise"
     )
 

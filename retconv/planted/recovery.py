@@ -32,14 +32,9 @@ from retconv.planted.targets import HEADS, NOISE, PLANTED, Samples, planted_kern
 
 #: Which families hold which planted kernel.
 HOLDS = {
-    ("elm", "decay"): True,
-    ("elm", "mixture"): True,
-    ("elm", "free"): True,
-    ("table", "decay"): True,
-    ("table", "mixture"): True,
-    ("table", "free"): True,
-    ("gmm", "mixture"): True,
-    ("decay", "decay"): True,
+    *((family, planted) for family in ("elm", "table") for planted in PLANTED),
+    ("gmm", "mixture"),
+    ("decay", "decay"),
 }
 #: Samples, as multiples of the number of tokens N; at N itself the expectation for ELM is infinite.
 RATIOS = (0.25, 0.5, 2, 4, 8, 16, 32, 64, 128)
