@@ -19,7 +19,7 @@
 # say yes where the claim is true, no where it is false, and come as near as theory says.
 #
 # Four tasks, a page each: claim, equation, five lines, test. The figures are of stored tables, which
-# `python -m retconv.planted` makes anew in a few minutes, with every bound that was stated before.
+# `python -m retconv.planted` makes anew in a few minutes, with every bound.
 
 # %%
 import pandas as pd
@@ -163,9 +163,9 @@ assert accuracy["table", "both"] > accuracy["plain", "both"]
 FIGURES["planted_pairs"]
 
 # %% [markdown]
-# ## What was stated before
+# ## Every bound
 #
-# Every bound of the stored tables, with the value that was measured. A bound that does not hold makes the command fail.
+# Of the stored tables, with the value that was measured. A bound that does not hold makes the command fail.
 
 # %%
 for name, task in (("recovery", recovery), ("varying", varying), ("bias", bias), ("pairs", pairs)):

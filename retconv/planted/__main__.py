@@ -36,7 +36,7 @@ RUNS = {
     "pairs": Task(pairs.table, pairs.bounds),
 }
 
-_HELP = """Learn what was planted, and check it against bounds that were written before.
+_HELP = """Learn what was planted, and check it against bounds that theory gives.
 
 \b
 TASK is one of these; all if none is given:

@@ -22,7 +22,7 @@ CHANCE = 1e-4
 
 
 class Bound(NamedTuple):
-    """A value that must lie between two numbers that were known before it was measured."""
+    """A value that must lie between two numbers."""
 
     claim: str
     low: float
