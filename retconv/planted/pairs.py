@@ -16,9 +16,10 @@ without noise its accuracy is at most the ceiling of its mask, in per cent:
 - decay and positive mixture, whose weights fall with distance: near 100, far 75, both 91.7;
 - kernel table and element-wise mask: 100.
 
-Hypotheses, before any run. Decay and mixture win where near pairs decide, and do not help where far ones do; the table
-wins on far and on both; the element-wise mask does what the table does, but from the same images less well, as it learns
-each pair of tokens by itself. The paper's mixture, signed and before the logits, is shown without a hypothesis.
+Hypotheses, before any run. Decay and mixture win where near pairs decide, and do not help where far ones do; the
+table wins on far and on both; the element-wise mask does what the table does, but from the same images less well, as
+it learns each pair of tokens by itself. The paper's mixture, signed and before the logits, is shown without a
+hypothesis.
 
 A pilot (four seeds, 200 steps) refuted the one on the element-wise mask: it did as well as the table. It was then
 stated anew for few images, and 50 steps, which no run had seen, were added to test it.
