@@ -37,7 +37,7 @@ PARTS = (
     ("measure", "results", "stats"),
     ("sweep",),
     ("studies",),
-    ("bench",),
+    ("bench", "planted"),
     ("figures",),
     ("explorer",),
 )

@@ -23,6 +23,7 @@ def test_there_are_notebooks() -> None:
         "05_masks_in_your_vit",
         "06_train_a_masked_vit",
         "07_is_it_the_mask",
+        "08_planted_truths",
     ]
 
 

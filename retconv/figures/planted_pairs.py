@@ -1,0 +1,84 @@
+"""Figure: which mask solves a classification by near, far or both kinds of token pairs, from a stored table."""
+
+from __future__ import annotations
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from retconv.figures.paired import spread
+from retconv.figures.panels import letter
+from retconv.figures.planted import FAMILIES, SEED, head, origin, read, stored
+from retconv.figures.spec import FigureSpec
+from retconv.figures.style import CYAN, DOUBLE, new_figure
+
+_TASKS = {"near": "near pairs decide", "far": "far pairs decide", "both": "both decide"}
+#: Colour, marker and name.
+_ARMS = {
+    "plain": ("0.35", "o", "no mask"),
+    "decay": (*FAMILIES["decay"][:2], "Manhattan decay"),
+    "gmm_positive": (*FAMILIES["gmm"][:2], "positive mixture"),
+    "gmm": (CYAN, "P", "mixture on logits"),
+    "table": (*FAMILIES["table"][:2], "kernel table"),
+    "elm": (*FAMILIES["elm"][:2], "element-wise"),
+}
+
+
+def draw() -> tuple[Figure, pd.DataFrame]:
+    """A panel for each task, a line for each mask, a mark for each seed."""
+    data = read("pairs", ["task", "arm", "images", "seed", "accuracy", "ceiling", "grid", "pairs", "tested"])
+    few, most = data["images"].min(), data["images"].max()
+    figure = new_figure(DOUBLE, 2.1)
+    axes = figure.subplots(1, 3, sharex=True, sharey=True)
+    for ax, text, (task, title) in zip(axes, "abc", _TASKS.items(), strict=True):
+        for i, (arm, (colour, marker, _)) in enumerate(_ARMS.items()):
+            own = data[(data["task"] == task) & (data["arm"] == arm)]
+            for images, look in ((few, {"color": "0.75"}), (most, {"color": colour, "alpha": 0.7})):
+                rows = own[own["images"] == images]
+                ax.plot(rows["accuracy"], i + spread(rows["seed"], 0.5), marker=marker, **SEED | look)
+            if arm != "gmm":  # nobody knows its ceiling
+                ax.vlines(own["ceiling"].iloc[0], i - 0.42, i + 0.42, color="black", linewidth=1.1)
+        ax.axvline(50, color="0.35", linewidth=0.7, linestyle=":")
+        ax.set(title=title, xlabel="test accuracy (%)", xlim=(45, 103))
+        ax.spines[["top", "right"]].set_visible(False)
+        letter(ax, text)
+    axes[0].set_yticks(range(len(_ARMS)), [name for _, _, name in _ARMS.values()])
+    axes[0].set_ylim(len(_ARMS) - 0.5, -0.5)
+    head(figure, "A mask that falls with distance wins where near pairs decide, and loses where far ones do")
+    return figure, data
+
+
+def finding(data: pd.DataFrame) -> str:
+    """Mean accuracies after most images, and what the table has over the element-wise mask after few."""
+    most = data[data["images"] == data["images"].max()].groupby(["task", "arm"])["accuracy"].mean()
+    parts = [
+        f"{title}: " + ", ".join(f"{name} {most[task, arm]:.1f}" for arm, (_, _, name) in _ARMS.items())
+        for task, title in _TASKS.items()
+    ]
+    few = data[data["images"] == data["images"].min()].groupby("arm")["accuracy"].mean()
+    gap, late = few["table"] - few["elm"], (most[:, "table"] - most[:, "elm"]).mean()
+    return (
+        f"mean accuracy in per cent, {'; '.join(parts)}; the table is ahead of the element-wise mask by {gap:.1f} "
+        f"points after few images and by {late:.1f} after many"
+    )
+
+
+def caption(data: pd.DataFrame) -> str:
+    """What is drawn and seen."""
+    few, most = data["images"].min(), data["images"].max()
+    return (
+        "Planted pairs: some tokens of a noise image are copies of others, up to a sign, at distance 1 (near), 3, and "
+        "6 or more (far); the label is the sign of near pairs, of far pairs, or whether both are positive, and other "
+        "pairs are decoys. One head of softmax attention, its mask a bias (the signed mixture multiplies the logits), "
+        f"trained on {most:,} images (grey: {few:,}). Black: ceilings without noise; dotted: chance. "
+        f"Seen: {finding(data)}. {origin(data)}"
+    )
+
+
+FIGURE = FigureSpec(
+    name="planted_pairs",
+    title="Near and far pairs",
+    caption=caption,
+    draw=draw,
+    finding=finding,
+    data=stored("pairs"),
+)

@@ -1,0 +1,86 @@
+"""Figure: which masks find a planted convolution, and from how many samples, from a stored table."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from retconv.figures.panels import letter
+from retconv.figures.planted import FAMILIES, SEED, head, origin, read, stored
+from retconv.figures.spec import FigureSpec
+from retconv.figures.style import DOUBLE, new_figure
+
+_COLUMNS = ["planted", "family", "n", "seed", "grid", "parameters", "distance", "squared", "expected", "floor", "norm"]
+_PLANTED = {"decay": "planted: a decay", "mixture": "planted: a mixture", "free": "planted: a free kernel"}
+
+
+def _draw(ax: Axes, data: pd.DataFrame) -> None:
+    for family, (colour, marker, _) in FAMILIES.items():
+        own = data[data["family"] == family]
+        ax.plot(own["n"], own["distance"], color=colour, marker=marker, **SEED)
+        if (own["floor"] > 0).any():
+            ax.axhline(np.sqrt(own["floor"] / own["norm"]).iloc[0], color=colour, linewidth=0.9, linestyle="--")
+            continue
+        theory = own.drop_duplicates("n")
+        for part in (theory[theory["n"] < theory["tokens"]], theory[theory["n"] > theory["tokens"]]):
+            # Only of the element-wise mask is the theory exact for few samples.
+            if family == "elm" or (part["n"] > part["tokens"]).all():
+                ax.plot(part["n"], np.sqrt(part["expected"] / part["norm"]), color=colour)
+    ax.set(xscale="log", yscale="log", xlabel="samples")
+    ax.spines[["top", "right"]].set_visible(False)
+
+
+def draw() -> tuple[Figure, pd.DataFrame]:
+    """A panel for each planted kernel: distance by samples, seeds as marks, theory as lines."""
+    data = read("recovery", [*_COLUMNS, "tokens", "residual", "squared_projected"])
+    figure = new_figure(DOUBLE, 2.6)
+    axes = figure.subplots(1, 3, sharey=True)
+    for ax, text, (planted, title) in zip(axes, "abc", _PLANTED.items(), strict=True):
+        _draw(ax, data[data["planted"] == planted])
+        ax.set_title(title)
+        letter(ax, text)
+    axes[0].set_ylabel("distance to the planted mask")
+    handles = [Line2D([], [], color=c, marker=m, label=name) for c, m, name in FAMILIES.values()]
+    figure.legend(handles=handles, loc="outside lower center", ncols=4)
+    head(figure, "A mask that can hold the kernel finds it, the sooner the less else it can hold")
+    return figure, data
+
+
+def finding(data: pd.DataFrame) -> str:
+    """Samples until each family is within a tenth, and how well theory tells the distance."""
+    decay = data[data["planted"] == "decay"].groupby(["family", "n"])["distance"].mean()
+    parts = []
+    for family, (_, _, name) in FAMILIES.items():
+        near = decay[family][decay[family] < 0.1]
+        parts.append(f"{name} {'never' if near.empty else f'{near.index[0]:,}'}")
+    enough = data[(data["n"] >= 8 * data["tokens"]) & (data["floor"] == 0)]
+    ratio = (enough["squared"] / enough["expected"]).groupby([enough["planted"], enough["family"]]).mean()
+    return (
+        f"samples until the distance to the planted decay is below 0.1: {', '.join(parts)}; from 8 samples a token on "
+        f"the mean squared distance is {ratio.min():.2f} to {ratio.max():.2f} times that of theory"
+    )
+
+
+def caption(data: pd.DataFrame) -> str:
+    """What is drawn and seen."""
+    counts = data.drop_duplicates("family").set_index("family")["parameters"]
+    numbers = ", ".join(f"{name} {counts[family]:,}" for family, (_, _, name) in FAMILIES.items())
+    return (
+        "Planted convolutions: white tokens and noisy targets M* x, learnt under the placement `convolution` by four "
+        f"families of masks (learnable numbers: {numbers}). Marks: ‖M − M*‖/‖M*‖ of each seed. Lines: theory, p s²/n "
+        "for p numbers, for ELM N² s²/(n − N − 1) a head, and its shortest solution below n = N tokens; dashed: the "
+        f"nearest member of a family that does not hold the kernel. Seen: {finding(data)}. {origin(data)}"
+    )
+
+
+FIGURE = FigureSpec(
+    name="planted_recovery",
+    title="Planted convolutions are found",
+    caption=caption,
+    draw=draw,
+    finding=finding,
+    data=stored("recovery"),
+)
