@@ -41,12 +41,12 @@ tables = load_tables("../paper_figures/data")
 studies = {name: load_study(name) for name in planned}
 verdicts = tables["study_verdicts"]
 verdicts = verdicts[verdicts["study"].isin(planned)].set_index("study", drop=False)
-waits = "not drawn yet: its runs are being trained"
 
 # %% [markdown]
 # ## What was asked, and what has been run
 #
-# The studies share runs: each arm of one that stands in another is the same run. They train arm by arm, in this order.
+# The studies share runs: each arm of one that stands in another is the same run. They train arm by arm, in this order;
+# a figure whose runs are not there yet says so in its place.
 
 # %%
 for name, study in studies.items():
@@ -60,7 +60,7 @@ for name, study in studies.items():
 # drawn from.
 
 # %%
-FIGURES.get("accuracy", waits)
+FIGURES["accuracy"]
 
 # %%
 Markdown(markdown(verdicts.loc[["cifar_small"]]))
@@ -82,7 +82,7 @@ power[["arm", "against", "at", "n", "planned", "difference", "sd", "half_width",
 # gain.
 
 # %%
-FIGURES.get("controls", waits)
+FIGURES["controls"]
 
 # %%
 Markdown(markdown(verdicts.loc[["cifar_small_controls"]]))
@@ -91,7 +91,7 @@ Markdown(markdown(verdicts.loc[["cifar_small_controls"]]))
 # ## When there are few images
 
 # %%
-FIGURES.get("data_size", waits)
+FIGURES["data_size"]
 
 # %%
 Markdown(markdown(verdicts.loc[["cifar_small_data"]]))
@@ -103,7 +103,10 @@ Markdown(markdown(verdicts.loc[["cifar_small_data"]]))
 # transformers has it on. Are masks worth anything beside it?
 
 # %%
-FIGURES.get("cutmix", waits)
+FIGURES["cutmix"]
+
+# %%
+FIGURES["cutmix_distance"]
 
 # %%
 Markdown(markdown(verdicts.loc[["cifar_small_cutmix"]]))
@@ -112,7 +115,7 @@ Markdown(markdown(verdicts.loc[["cifar_small_cutmix"]]))
 # ## Does a mask make attention local?
 
 # %%
-FIGURES.get("attention_distance", waits)
+FIGURES["attention_distance"]
 
 # %% [markdown]
 # ## Does a free mask become a convolution?
@@ -122,16 +125,16 @@ FIGURES.get("attention_distance", waits)
 # 08, it does.
 
 # %%
-FIGURES.get("elm_becomes_convolution", waits)
+FIGURES["elm_becomes_convolution"]
 
 # %%
-FIGURES.get("learned_masks", waits)
+FIGURES["learned_masks"]
 
 # %% [markdown]
 # How small are the learnt kernels? Cut to k × k, with no further training:
 
 # %%
-FIGURES.get("truncated", waits)
+FIGURES["truncated"]
 
 # %% [markdown]
 # ## Is trained attention a convolution?
@@ -140,16 +143,16 @@ FIGURES.get("truncated", waits)
 # says what is lost when a model is made to live with the kernel alone.
 
 # %%
-FIGURES.get("effective_kernels", waits)
+FIGURES["effective_kernels"]
 
 # %%
-FIGURES.get("attention_is_more", waits)
+FIGURES["attention_is_more"]
 
 # %% [markdown]
 # ## On another grid
 
 # %%
-FIGURES.get("grid_transfer", waits)
+FIGURES["grid_transfer"]
 
 # %% [markdown]
 # ## So: is it the mask?
