@@ -6,35 +6,30 @@ import difflib
 from collections.abc import Iterable, Sequence
 
 from retconv.figures import (
-    accuracy,
-    controls,
+    attention_distance,
+    by_option,
     convolved_photograph,
     cost_of_a_mask,
-    data_size,
     depth,
     effective_kernels,
     effective_size,
     elm_becomes_convolution,
     equivalence,
+    gains,
     gaussian_as_retention,
-    gaussians,
     grid_transfer,
     kernel_swap,
     learned_masks,
-    learning_curves,
     locality_extroversion,
     mask_atlas,
     masked_photograph,
     masks_and_kernels,
-    models,
     normalisation_breaks_it,
     parameters_and_macs,
-    placement,
     retention_forms,
     symbols,
     szego,
     throughput,
-    training_cost,
     truncation_certificate,
     underflow,
     windows,
@@ -63,20 +58,15 @@ FIGURES: dict[str, FigureSpec] = {
         retention_forms.FIGURE,
         cost_of_a_mask.FIGURE,
         parameters_and_macs.FIGURE,
-        learning_curves.FIGURE,
         throughput.FIGURE,
-        accuracy.FIGURE,
-        gaussians.FIGURE,
-        controls.FIGURE,
-        placement.FIGURE,
-        data_size.FIGURE,
-        models.FIGURE,
+        *gains.FIGURES,
+        *by_option.FIGURES,
+        attention_distance.FIGURE,
+        effective_kernels.FIGURE,
+        *kernel_swap.FIGURES,
         elm_becomes_convolution.FIGURE,
         learned_masks.FIGURE,
-        effective_kernels.FIGURE,
-        kernel_swap.FIGURE,
         grid_transfer.FIGURE,
-        training_cost.FIGURE,
     )
 }
 
@@ -90,7 +80,9 @@ def nearest(kind: str, name: str, known: Iterable[str]) -> str:
 
 
 def find(names: Sequence[str] = ()) -> list[FigureSpec]:
-    """The figures of these names, without repetition, in the order of the gallery; all if no name is given.
+    """The figures of these names, without repetition, in the order of the gallery.
+
+    If no name is given, all but those that wait for their stored results.
 
     Raises:
         FiguresError: If a name is unknown, naming the nearest right one.
@@ -98,4 +90,6 @@ def find(names: Sequence[str] = ()) -> list[FigureSpec]:
     for name in names:
         if name not in FIGURES:
             raise FiguresError(nearest("figure", name, FIGURES))
-    return [spec for spec in FIGURES.values() if not names or spec.name in names]
+    if names:
+        return [spec for spec in FIGURES.values() if spec.name in names]
+    return [spec for spec in FIGURES.values() if not spec.waits_for()]
