@@ -53,8 +53,8 @@ def _plot(data: pd.DataFrame) -> Figure:
 def _message(data: pd.DataFrame) -> str:
     """What the kernel explains, of plain attention and of the mask that has most."""
     rows = data[data["part"] == "mean"].set_index("arm").to_dict("index")
-    told = [f"{pm(rows[arm], sign=False)} % of {study.LABELS[arm]}" for arm in _ARMS if arm in rows]
-    return f"A kernel explains {', '.join(told)}"
+    told = [f"{pm(rows[arm], sign=False)} % in {study.LABELS[arm]}" for arm in _ARMS if arm in rows]
+    return f"A kernel explains, of the variance of weights, {', '.join(told)}"
 
 
 FIGURE = study.figure(
