@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import matplotlib
@@ -62,16 +63,46 @@ def test_every_module_with_a_figure_is_registered_under_its_name() -> None:
     modules = [
         importlib.import_module(f"retconv.figures.{m.name}") for m in pkgutil.iter_modules(retconv.figures.__path__)
     ]
-    declared = {module.__name__.rpartition(".")[2]: module.FIGURE for module in modules if hasattr(module, "FIGURE")}
-    assert declared == FIGURES
+    one = {module.__name__.rpartition(".")[2]: module.FIGURE for module in modules if hasattr(module, "FIGURE")}
+    groups = [group for module in modules if isinstance(group := getattr(module, "FIGURES", None), tuple)]
+    several = {spec.name: spec for group in groups for spec in group}
+    assert one | several == FIGURES
     assert len(FIGURES) >= 7
 
 
 def test_list_names_every_figure_and_draws_nothing(tmp_path: Path) -> None:
     result = run("--list", "--out", tmp_path / "none")
     assert result.exit_code == 0
-    assert [line.split()[0] for line in result.output.splitlines()] == list(FIGURES)
+    drawn, _, waiting = result.output.partition("\nwait for data, which this makes:\n")
+    ready = [spec.name for spec in find()]
+    assert [line.split()[0] for line in drawn.splitlines()] == ready
+    assert [line.split()[0] for line in waiting.splitlines()] == [name for name in FIGURES if name not in ready]
     assert not (tmp_path / "none").exists()
+
+
+@pytest.mark.usefixtures("only_plain")
+def test_figure_that_waits_is_listed_with_its_command_and_not_drawn(tmp_path: Path) -> None:
+    """Until its file is there and holds enough; asked for by name, it is refused with the command."""
+    data, enough = tmp_path / "results.csv", []
+    FIGURES["waits"] = replace(plain("waits", (data,)), command="python -m make", suffices=lambda: bool(enough))
+    out = tmp_path / "out"
+    for said in (f"the data file {data}, which does not exist", f"more runs than {data} holds"):
+        assert run("--list").output.splitlines()[-1] == "waits  python -m make"
+        assert refusal(run("--only", "waits", "--out", out)) == (
+            f"Error: figure 'waits' needs {said}: make it with python -m make"
+        )
+        assert "Not drawn yet" in FIGURES["waits"]._repr_html_()
+        assert f"needs {said}: make it with python -m make" in FIGURES["waits"]._repr_html_()
+        assert run("--format", "png", "--out", out).exit_code == 0
+        assert not (out / "waits.png").exists()
+        data.touch()
+    enough.append(True)
+    assert "wait for data" not in run("--list").output
+    assert run("--format", "png", "--out", out).exit_code == 0
+    assert 'id="waits"' in (out / "index.html").read_text(encoding="utf-8")
+    data.unlink()
+    assert run("--only", "plain", "--format", "png", "--out", out).exit_code == 0
+    assert 'id="waits"' not in (out / "index.html").read_text(encoding="utf-8")
 
 
 def test_help_teaches_by_example() -> None:

@@ -1,254 +1,203 @@
-"""The figures of the study, drawn from planted tables whose effects are known, and from the stored ones."""
+"""The figures of the studies, drawn from planted tables whose effects are known."""
 
 from __future__ import annotations
 
 import html
-import importlib
+import itertools
 import math
 import statistics
-from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
-import matplotlib.text
 import pandas as pd
 import pytest
-from planted_study import MAIN, Planted
+from drawn_study import NAMES, by_hand, draw, edit, plant, without
+from planted_study import DISTANCES, GAINS, Planted
 
-from retconv.figures import FigureSpec, render, study
-from retconv.figures.paired import over_seeds, pair
-from retconv.figures.runner import _one_thread
-from retconv.figures.style import house_style
-from retconv.studies.published import PUBLISHED_TOP1
+from retconv.figures import FIGURES, find, render
+from retconv.figures.attention_distance import uniform_distance
+from retconv.figures.paired import over_seeds
+from retconv.figures.style import SINGLE
+from retconv.models.small import VITS
+from retconv.sweep import load_study
 
-NAMES = (
-    "accuracy",
-    "controls",
-    "placement",
-    "gaussians",
-    "data_size",
-    "models",
-    "elm_becomes_convolution",
-    "learned_masks",
-    "effective_kernels",
-    "kernel_swap",
-    "grid_transfer",
-    "training_cost",
-)
-#: Quantile 0.975 of Student's t with 4 degrees of freedom, from tables.
-T4 = 2.776445
-
-
-def spec(name: str) -> FigureSpec:
-    return importlib.import_module(f"retconv.figures.{name}").FIGURE
-
-
-def draw(name: str) -> tuple[pd.DataFrame, list[str]]:
-    """A figure's table, and every text that is written on it."""
-    with house_style(), _one_thread():
-        figure, data = spec(name).draw()
-        figure.draw_without_rendering()
-    return data, [text.get_text() for text in figure.findobj(matplotlib.text.Text) if text.get_text()]
+SMALL = "CIFAR-10 (JPEG), 45,000 images, 8 passes, ViT of 64 channels, 5 seeds"
 
 
 @pytest.fixture
 def planted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder of planted tables of the small study, which figures read."""
-    Planted().write(tmp_path)
-    monkeypatch.setattr(study, "FOLDER", tmp_path)
+    """The folder of planted tables."""
+    plant(tmp_path, monkeypatch)
     return tmp_path
 
 
-def edit(folder: Path, table: str, change: Callable[[pd.DataFrame], pd.DataFrame]) -> None:
-    path = folder / f"study_{table}.csv"
-    change(pd.read_csv(path)).to_csv(path, index=False)
-
-
 @pytest.mark.parametrize("name", NAMES)
-def test_every_figure_says_its_scale_on_itself_and_in_its_caption(planted: Path, name: str) -> None:
+def test_every_figure_tells_its_message_and_its_scale(planted: Path, name: str) -> None:
+    """On itself and in a caption of four sentences at most, in one column."""
+    spec = FIGURES[name]
+    assert spec.waits_for() == ""
     data, texts = draw(name)
-    assert set(data["scale"]) == {"small"}
-    assert any(text.startswith("Small CPU study, digits") for text in texts)
-    caption = spec(name).text(data)
-    assert caption.startswith("Small CPU study, digits")
-    assert "not of its size" in caption
-    assert spec(name).finding(data) in caption
-    assert "nan" not in caption
+    message, caption = spec.finding(data), spec.text(data)
+    assert message in texts
+    (origin,) = (text for text in texts if " passes, " in text)
+    assert origin.startswith(("CIFAR-10 (JPEG), ", "Tiny-ImageNet"))
+    assert f" {origin}. {message.removesuffix('?')}." in caption
+    assert caption.count(". ") <= 3
+    assert not any("nan" in text.split() for text in [caption, *texts])
+    assert spec.draw()[0].get_figwidth() == SINGLE
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_rows_of_the_full_study_are_drawn_where_there_are_any(planted: Path, name: str) -> None:
-    Planted("full", side=4, layers=4).write(planted)
-    data, texts = draw(name)
-    assert set(data["scale"]) == {"full"}
-    assert any(text.startswith("Full study, CIFAR-10") for text in texts)
-    assert spec(name).text(data).startswith("Full study, CIFAR-10, 5 seeds. ")
-    runs = data["run"].dropna()
-    small = pd.read_csv(planted / "study_main.csv").groupby("scale")["run"].nunique()
-    assert runs.nunique() <= small["full"] * 2, "no run of the small study among them"
+def test_scale_is_that_of_the_study_file(planted: Path) -> None:
+    config = load_study("cifar_small").configs[0]
+    assert config.schedule.epochs == 8
+    assert config.model.options["embed_dim"] == 64
+    assert round(50_000 * (1 - config.data.validation)) == 45_000
+    assert SMALL in draw("accuracy")[1]
+    assert "CIFAR-10 (JPEG), 4,500–45,000 images, 8 passes, ViT of 64 channels, 5 seeds" in draw("data_size")[1]
+    assert f"ViT of {VITS['retconv_vit_tiny'][0]} channels" in " ".join(draw("accuracy_full")[1])
+    assert "five models" in " ".join(draw("models")[1])
+    edit(planted, "cifar_small", lambda runs: runs[(runs["arm"] == "plain") | (runs["seed"] < 3)])
+    assert SMALL.replace("5 seeds", "3–5 seeds") in draw("accuracy")[1]
 
 
-def test_differences_are_paired_by_seed_and_their_interval_is_students(planted: Path) -> None:
+def test_arms_and_seeds_may_be_missing(planted: Path) -> None:
+    """An arm with two seeds has dots and no interval; a seed that plain lacks is in no pair."""
+    edit(planted, "cifar_small", lambda runs: runs[~((runs["arm"] == "elm") & (runs["seed"] > 1))])
+    edit(planted, "cifar_small", lambda runs: runs[~((runs["arm"] == "plain") & (runs["seed"] == 3))])
+    edit(planted, "cifar_small", without(["table"]))
     data, texts = draw("accuracy")
-    stored = pd.read_csv(planted / "study_main.csv").set_index(["arm", "seed"])["test_accuracy"]
-    compared = data[data["part"] == "difference"].set_index("arm")
-    assert set(compared.index) == set(MAIN) - {"plain"}
-    for arm, row in compared.iterrows():
-        gains = [stored[arm, seed] - stored["plain", seed] for seed in range(5)]
-        half = T4 * statistics.stdev(gains) / math.sqrt(5)
-        assert row["difference"] == pytest.approx(statistics.fmean(gains))
-        assert (row["low"], row["high"]) == pytest.approx((row["difference"] - half, row["difference"] + half))
-        assert row["n"] == 5
-        assert f"{row['difference']:+.2f}".replace("-", "−") in " ".join(texts)
-
-
-def test_seed_that_one_arm_lacks_is_left_out_of_its_pairs_alone(planted: Path) -> None:
-    runs = pd.read_csv(planted / "study_main.csv")
-    runs = runs[~((runs["arm"] == "elm") & (runs["seed"] == 3))]
-    _, compared = pair(runs, "plain")
-    assert compared.set_index("arm")["n"].to_dict() == {arm: 4 if arm == "elm" else 5 for arm in MAIN if arm != "plain"}
-
-
-def test_two_seeds_have_no_interval_and_the_figure_says_so(planted: Path) -> None:
-    edit(planted, "main", lambda runs: runs[~((runs["arm"] == "elm") & (runs["seed"] > 1))])
-    data, texts = draw("accuracy")
-    row = data[(data["part"] == "difference") & (data["arm"] == "elm")].iloc[0]
-    assert row["n"] == 2
-    assert math.isnan(row["low"])
-    assert any("too few seeds" in text for text in texts)
+    counts = data[data["part"] == "gain"].set_index("arm")["n"].to_dict()
+    assert counts == {"manhattan_bias": 4, "gmm": 4, "gmm_local": 4}
+    assert "2 seeds" in texts
+    assert "kernel table" not in texts
     means = over_seeds(pd.DataFrame({"arm": ["a"] * 2, "seed": [0, 1], "x": [1.0, 2.0]}), "x", ["arm"])
     assert means.empty
 
 
+@pytest.mark.parametrize("present", [("plain",), ("plain", "manhattan_bias"), ("manhattan_bias", "gmm"), ("elm",)])
+def test_figures_draw_the_arms_that_are_stored_or_wait(planted: Path, present: tuple[str, ...]) -> None:
+    missing = {arm for arms in GAINS.values() for arm in arms} - {*present}
+    for path in planted.iterdir():
+        edit(planted, path.stem.removeprefix("study_"), without(missing))
+    ready = {spec.name for spec in find()} & {*NAMES}
+    for name in ready:
+        data, texts = draw(name)
+        assert set(data["arm"].dropna()) <= {*present}
+        assert not any("nan" in text.split() for text in [FIGURES[name].text(data), *texts])
+    alone = {"attention_distance", "effective_kernels", "attention_is_more", "grid_transfer"}
+    masked = {"accuracy", "controls", "data_size", "cutmix", "truncated", "cutmix_distance"}
+    assert (
+        ready
+        == {
+            ("plain",): alone | {"cutmix_distance"},
+            ("plain", "manhattan_bias"): alone | masked,
+            ("manhattan_bias", "gmm"): (alone | {"truncated", "cutmix_distance"}) - {"attention_is_more"},
+            ("elm",): {"truncated", "elm_becomes_convolution", "learned_masks"},
+        }[present]
+    )
+    for name in {*NAMES} - ready:
+        assert "more runs than" in FIGURES[name].waits_for()
+
+
+@pytest.mark.parametrize("planter", [Planted(seeds=2), Planted(scale="small")], ids=["two seeds", "small twins"])
+def test_figures_wait_for_three_seeds_of_the_full_study(planted: Path, planter: Planted) -> None:
+    planter.write(planted)
+    ready = {spec.name for spec in find()} & {*NAMES}
+    assert ready <= {"learned_masks"}, "which draws one run"
+    assert not ready or planter.scale == "full"
+
+
+def test_attention_distance_of_layers_heads_and_uniform_attention(planted: Path) -> None:
+    data, _ = draw("attention_distance")
+    stored = pd.read_csv(planted / "study_cifar_small_distance.csv").set_index(["arm", "layer", "seed"])["distance"]
+    for row in data[data["part"] == "mean"].itertuples():
+        values = [stored[row.arm, f"{row.layer:.0f}", seed] for seed in range(5)]
+        assert (row.mean, row.low, row.high) == pytest.approx(by_hand(values))
+    heads = data[(data["part"] == "head") & (data["arm"] == "plain")]
+    assert len(heads) == 5 * 4 * 4
+    places = [(i, j) for i in range(8) for j in range(8)]
+    assert uniform_distance() == pytest.approx(statistics.fmean(math.dist(a, b) for a in places for b in places))
+    gain = DISTANCES["manhattan_bias"] - DISTANCES["plain"]
+    assert FIGURES["attention_distance"].finding(data).startswith(f"Learnt decay (bias) draws attention {-gain:.1f} ± ")
+    assert FIGURES["cutmix_distance"].finding(draw("cutmix_distance")[0]) == (
+        "CutMix makes a head of plain attention local"
+    )
+
+
+def test_cut_masks_and_swapped_attention(planted: Path) -> None:
+    data, _ = draw("truncated")
+    assert FIGURES["truncated"].finding(data) == (
+        "Cut to 5×5, 4 masks lose less than 0.7 points; Gaussian mixture loses more than 0.7 points"
+    )
+    means = data[data["part"] == "mean"].set_index(["arm", "k"])["mean"]
+    assert means["gmm", 5] == pytest.approx(-3, abs=0.2)
+    assert means["gmm", 15] == 0
+    data, texts = draw("attention_is_more")
+    assert set(data["arm"]) == {"plain"}
+    told = data[data["part"] == "mean"].set_index("layer")["mean"]
+    assert told.to_dict() == pytest.approx({"0": -4, "1": -7, "2": -10, "3": -13, "all": -38}, abs=0.2)
+    assert any(text.startswith("Attention is more than a convolution: without content it loses 38.") for text in texts)
+
+
+def test_masks_on_a_larger_grid(planted: Path) -> None:
+    data, _ = draw("grid_transfer")
+    assert set(data.loc[data["part"] == "mean", "arm"]) == {*GAINS["cifar_small"]} - {"elm"}, "which cannot move"
+    assert set(data.loc[data["part"] == "mean", "size"]) == {40, 48, 64}
+    (row,) = data[data["part"] == "gain"].itertuples()
+    stored = pd.read_csv(planted / "study_cifar_small_grid_transfer.csv").set_index(["arm", "size", "seed"])["change"]
+    changes = [stored["manhattan_bias", 48, seed] - stored["plain", 48, seed] for seed in range(5)]
+    assert (row.mean, row.low, row.high) == pytest.approx(by_hand(changes))
+    assert FIGURES["grid_transfer"].finding(data).startswith("On 48 pixels learnt decay (bias) loses less")
+
+
 @pytest.mark.parametrize(
-    ("name", "table", "arm"),
-    [("accuracy", "main", "two_sided"), ("controls", "controls", "lsa"), ("models", "models", "t2t_gmm")],
+    ("learnt", "message"),
+    [(0.3, "A free mask does not become a"), (0.7, "A free mask learns to be a"), (0.5, "Undecided: is half of")],
 )
-def test_arm_that_was_not_run_is_left_out(planted: Path, name: str, table: str, arm: str) -> None:
-    edit(planted, table, lambda runs: runs[runs["arm"] != arm])
-    data, _ = draw(name)
-    assert arm not in set(data.loc[data["part"] == "run", "arm"])
+def test_free_mask_becomes_a_convolution_or_not(planted: Path, learnt: float, message: str) -> None:
+    edit(planted, "cifar_small_elm", lambda t: t.assign(learnt=learnt + 0.01 * (t["seed"] - 2)))
+    data, _ = draw("elm_becomes_convolution")
+    assert FIGURES["elm_becomes_convolution"].finding(data).startswith(message)
+    assert data["chance"].dropna().unique() == pytest.approx([100 * 225 / 4096])
 
 
-@pytest.mark.parametrize("name", ["accuracy", "controls", "placement", "models"])
-def test_every_rule_is_drawn_with_its_verdict_and_told_in_the_caption(planted: Path, name: str) -> None:
-    data, texts = draw(name)
-    stored = pd.read_csv(planted / "study_verdicts.csv")
-    table = "main" if name == "accuracy" else name
-    rules = stored[stored["table"] == f"study_{table}"]
-    assert len(rules) > 0
-    caption = spec(name).text(data)
-    for rule in rules.itertuples():
-        assert rule.verdict in texts
-        assert f"“{rule.claim}”: {rule.verdict}" in caption
+def test_what_is_left_of_a_learnt_kernel_is_held_against_its_distance_from_1(planted: Path) -> None:
+    data, texts = draw("learned_masks")
+    kernels = pd.read_csv(planted / "study_cifar_small_mask_kernels.csv")
+    for row in data[data["part"] == "run"].itertuples():
+        own = kernels[(kernels["arm"] == row.arm) & (kernels["layer"] == row.layer) & (kernels["head"] == row.head)]
+        norm, learnt = (math.sqrt((x**2).sum()) for x in (own["value"], own["value"] - 1))
+        assert row.left == pytest.approx(0 if row.arm == "manhattan_bias" else 10 * norm / learnt)
+    left = data[data["arm"].isin(["table", "elm"])]["left"].mean()
+    assert f"Free kernels are neither decay nor Gaussian: {left:.0f} % is left beside the nearest" in texts
 
 
-def test_rules_in_symbols() -> None:
-    rule = {"arm": "a", "against": "b", "at": "fraction=0.1", "versus": "fraction=1.0", "expect": "above"}
-    assert study.condition(rule | {"threshold": -0.3}) == "a − b, fraction 0.1 against 1.0 > −0.3"
-    alone = {"arm": "a", "against": float("nan"), "at": float("nan"), "expect": "below", "threshold": 1.0}
-    assert study.condition(alone) == "a < 1"
-    assert study.condition(alone | {"arm": "gmm_5"}) == "mixture of 5 < 1"
-    assert study.condition(alone | {"expect": "within"}) == "|a| < 1"
-
-
-def test_published_numbers_stand_beside_the_full_study_only(planted: Path) -> None:
-    data, texts = draw("models")
-    assert "published" not in set(data["part"])
-    assert "published" not in texts
-    Planted("full", side=4).write(planted)
-    data, texts = draw("models")
-    told = data[data["part"] == "published"].groupby("row")["mean"].apply(tuple).to_dict()
-    assert told == {
-        "… against a class token": PUBLISHED_TOP1["vit", "cifar10"],
-        **{name: PUBLISHED_TOP1[name.lower(), "cifar10"] for name in ("Swin", "CaiT", "PiT", "T2T")},
-    }
-    assert "published" in texts
-    assert "one seed and the best epoch on the test set" in spec("models").text(data)
-
-
-def test_rows_of_the_elementwise_mask_are_folded_to_the_grid(planted: Path) -> None:
-    data, _ = draw("learned_masks")
-    stored = pd.read_csv(planted / "study_elm_masks.csv").set_index(["layer", "query", "key"])["value"]
-    for view, query in (("central row", 12), ("edge row", 0)):
-        rows = data[(data["view"] == view) & (data["layer"] == 1)]
-        assert len(rows) == 25
-        for row in rows.itertuples():
-            assert row.value == stored[1, query, 5 * row.row + row.column]
-
-
-def test_gaussian_fit_has_the_residual_that_is_stated(planted: Path) -> None:
-    data, _ = draw("learned_masks")
-    keys = ["layer", "row", "column"]
-    kernel, fit = (data[data["view"] == view].set_index(keys)["value"] for view in ("elm", "fit"))
-    for layer, own in data[data["view"] == "fit"].groupby("layer"):
-        residual = math.sqrt(((fit[layer] - kernel[layer]) ** 2).sum() / (kernel[layer] ** 2).sum())
-        assert own["fit_residual"].iloc[0] == pytest.approx(residual, rel=1e-6)
-        assert residual < 0.3
-
-
-def test_swap_of_all_layers_stands_apart_from_those_of_one(planted: Path) -> None:
-    data, texts = draw("kernel_swap")
-    means = data[(data["part"] == "mean") & (data["kind"] == "effective")]
-    assert set(means["layer"]) == {-1, 0, 1, 2}
-    assert means.loc[means["layer"] == -1, "mean"].to_numpy() == pytest.approx([-20] * 5, abs=1)
-    assert means.loc[means["layer"] == 2, "mean"].to_numpy() == pytest.approx([-4] * 5, abs=1)
-    assert "all" in texts
-
-
-def test_elementwise_mask_cannot_move_to_another_grid(planted: Path) -> None:
-    data, texts = draw("grid_transfer")
-    assert set(data.loc[data["part"] == "change", "arm"]) == {
-        "plain",
-        "table",
-        "gmm_5",
-        "manhattan_learnt",
-        "two_sided",
-    }
-    assert "element-wise (ELM):\ncannot move" in texts
-
-
-def test_cost_is_the_throughput_of_the_whole_stack(planted: Path) -> None:
-    data, _ = draw("training_cost")
-    arms = data[data["part"] == "arm"].set_index("arm")
-    assert arms.loc["plain", "throughput"] == 250 * 5
-    assert arms.loc["elm", "time"] == pytest.approx(250 / 240)
-
-
-def test_the_caption_of_cost_names_the_machines_that_are_stored(planted: Path) -> None:
-    """All of them, and nothing of them that is not stored."""
-    edit(planted, "main", lambda runs: runs.assign(device="CPU A", torch="2.0", threads=1))
-    data, _ = draw("training_cost")
-    assert "one stack on CPU A (one thread, torch 2.0), hence" in spec("training_cost").text(data)
-    edit(planted, "main", lambda runs: runs.assign(threads=runs["threads"].where(runs["seed"] == 0, 8)))
-    data, _ = draw("training_cost")
-    text = spec("training_cost").text(data)
-    assert "one stack on CPU A (one thread, torch 2.0) and CPU A (8 threads, torch 2.0), hence" in text
-    assert "shared" not in text
-
-
-def test_shares_of_variance_are_means_over_heads(planted: Path) -> None:
-    data, _ = draw("effective_kernels")
-    runs = data[data["part"] == "run"]
-    assert (runs[["explained", "position", "content"]].sum(axis=1)).to_numpy() == pytest.approx([100.0] * len(runs))
-    stored = pd.read_csv(planted / "study_effective.csv").groupby(["arm", "seed", "layer"])["explained"].mean()
-    first = runs.iloc[0]
-    assert first["explained"] == pytest.approx(100 * stored[first["arm"], first["seed"], first["layer"]])
+def test_shares_that_kernels_explain_are_means_over_heads_and_layers(planted: Path) -> None:
+    data, texts = draw("effective_kernels")
+    stored = pd.read_csv(planted / "study_cifar_small_effective.csv")
+    plain = stored[stored["arm"] == "plain"]
+    values = [100 * plain[plain["seed"] == seed]["explained"].mean() for seed in range(5)]
+    (row,) = data[(data["part"] == "mean") & (data["arm"] == "plain")].itertuples()
+    assert (row.mean, row.low, row.high) == pytest.approx(by_hand(values))
+    assert any(text.startswith(f"A kernel explains, of the variance of weights, {row.mean:.1f} ± ") for text in texts)
 
 
 def test_gallery_tells_the_caption_from_the_stored_table(planted: Path, tmp_path: Path) -> None:
-    name, out, again = "elm_becomes_convolution", tmp_path / "out", tmp_path / "again"
-    for folder in (out, again):
-        assert [one.spec.name for one in render([replace(spec(name), data=())], ["png"], folder)] == [name]
-    assert (out / f"{name}.png").read_bytes() == (again / f"{name}.png").read_bytes()
-    page = html.unescape((out / "index.html").read_text(encoding="utf-8"))
-    assert spec(name).text(pd.read_csv(out / f"{name}.csv")) in page
-    (out / f"{name}.csv").unlink()
-    list(render([replace(spec("gaussians"), data=())], ["png"], out))
-    assert "Its data file is missing: draw it anew." in (out / "index.html").read_text(encoding="utf-8")
+    names = ["accuracy", "attention_is_more", "elm_becomes_convolution"]
+    for name, folder in itertools.product(names, ("out", "again")):
+        list(render([FIGURES[name]], ["png"], tmp_path / folder))
+        assert (tmp_path / folder / f"{name}.png").is_file()
+    page = html.unescape((tmp_path / "out" / "index.html").read_text(encoding="utf-8"))
+    for name in names:
+        here, there = (tmp_path / folder / f"{name}.png" for folder in ("out", "again"))
+        assert here.read_bytes() == there.read_bytes()
+        assert FIGURES[name].text(FIGURES[name].draw()[1]) in page
+    (tmp_path / "out" / "accuracy.csv").unlink()
+    list(render([FIGURES["controls"]], ["png"], tmp_path / "out"))
+    page = (tmp_path / "out" / "index.html").read_text(encoding="utf-8")
+    assert "Its data file is missing: draw it anew." in page
 
 
 def test_figure_shows_itself_in_a_notebook(planted: Path) -> None:
-    page = replace(spec("gaussians"), data=())._repr_html_()
-    assert page.startswith('<figure><img alt="How many Gaussians?"')
-    assert "Small CPU study, digits, 5 seeds" in page
+    page = FIGURES["accuracy"]._repr_html_()
+    assert page.startswith('<figure><img alt="Is it the mask? Accuracy by mask" width="419"')
+    assert SMALL in page

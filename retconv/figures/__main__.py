@@ -41,16 +41,29 @@ class _SeveralValues(click.Command):
 _HELP = """Draw the figures, each from computation, and a gallery of them.
 
 Each figure NAME is saved as NAME.png, NAME.pdf and so on, with the data it shows in NAME.csv; index.html shows all
-figures of the folder with captions and links. Two runs give the same bytes.
+figures of the folder with captions and links. Two runs give the same bytes. A figure of runs that are not stored yet
+waits: --list names it and the command that makes its data.
 
 \b
 Examples:
   python -m retconv.figures                    every figure, into paper_figures/
-  python -m retconv.figures --list             what there is
+  python -m retconv.figures --list             what there is, and what waits for data
   python -m retconv.figures --only windows     one figure
   python -m retconv.figures --only windows underflow --format pdf svg
   python -m retconv.figures --out draft        into another folder
 """
+
+
+def _list() -> None:
+    """Names and titles; of figures that wait, what makes their data."""
+    width = max(map(len, FIGURES))
+    drawn = find()
+    for spec in drawn:
+        click.echo(f"{spec.name:<{width}}  {spec.title}")
+    if waiting := [spec for spec in FIGURES.values() if spec not in drawn]:
+        click.echo("\nwait for data, which this makes:")
+        for spec in waiting:
+            click.echo(f"{spec.name:<{width}}  {spec.command or ', '.join(map(str, spec.data))}")
 
 
 @click.command(
@@ -59,7 +72,7 @@ Examples:
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog="Exit codes: 0 all drawn; 2 an unknown name, a folder that cannot be written to, or a missing data file.",
 )
-@click.option("--list", "listing", is_flag=True, help="List the figures and draw nothing.")
+@click.option("--list", "listing", is_flag=True, help="List the figures, then those that wait for data; draw nothing.")
 @click.option(
     "--only", "names", metavar="NAME...", multiple=True, help="Draw these figures; the others stay as they are."
 )
@@ -82,9 +95,7 @@ Examples:
 def main(listing: bool, names: Sequence[str], formats: Sequence[str], out: Path) -> None:
     """Draw the figures, each from computation, and a gallery of them."""
     if listing:
-        width = max(map(len, FIGURES))
-        for spec in FIGURES.values():
-            click.echo(f"{spec.name:<{width}}  {spec.title}")
+        _list()
         return
     for form in formats:
         if form not in FORMATS:

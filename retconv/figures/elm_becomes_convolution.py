@@ -1,4 +1,4 @@
-"""Figure: does a free mask learn to be a convolution? By layer and epoch, from stored runs."""
+"""Figure: does a free mask learn to be a convolution? By epoch and layer, from stored runs."""
 
 from __future__ import annotations
 
@@ -8,77 +8,64 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from retconv.figures import study
-from retconv.figures.paired import MEAN, SEED, over_seeds, spread
-from retconv.figures.panels import letter
-from retconv.figures.spec import FigureSpec
-from retconv.figures.style import DOUBLE, ORANGE, SEQUENTIAL, new_figure
+from retconv.figures.paired import beside, open_frame, over_seeds, pm
+from retconv.figures.style import SEQUENTIAL, SINGLE, new_figure
 
-_KEPT = ["arm", "seed", "run", "layer", "epoch", "last", "convolution", "residual", "chance", "scale", "data", "commit"]
+_TABLE = "study_cifar_small_elm"
+_KEPT = ["arm", "seed", "run", "layer", "epoch", "learnt", "chance", "data", "commit"]
 
 
 def _read() -> pd.DataFrame:
-    runs = study.read("elm")[_KEPT]
-    runs["convolution"], runs["chance"] = 100 * runs["convolution"], 100 * runs["chance"]
-    ends = over_seeds(runs[runs["last"]], "convolution", ["arm", "layer"])
-    return study.tidy(run=runs, end=ends, rule=study.rules(runs, "elm"))
+    stored = study.read(_TABLE)
+    runs = stored.assign(learnt=100 * stored["learnt"], chance=100 * stored["chance"])
+    last = runs[runs["last"].astype(bool)]
+    overall = last.groupby(["arm", "seed"])["learnt"].mean().reset_index()
+    return study.tidy(run=runs[_KEPT], mean=over_seeds(overall, "learnt", ["arm"]))
 
 
-def draw() -> tuple[Figure, pd.DataFrame]:
-    """The share of the mask that is a convolution, by epoch, and at the end by layer."""
-    data = _read()
-    runs, ends = (data[data["part"] == part] for part in ("run", "end"))
+def _plot(data: pd.DataFrame) -> Figure:
+    """A colour for each layer: thin lines are seeds, thick ones their mean."""
+    runs = data[(data["part"] == "run") & data["learnt"].notna()]
     layers = sorted(runs["layer"].unique())
-    colours = SEQUENTIAL(np.linspace(0.95, 0.3, len(layers)))
-    figure = new_figure(DOUBLE, 2.4)
-    axes = figure.subplots(1, 2, width_ratios=[1.3, 1], sharey=True)
-    for layer, colour in zip(layers, colours, strict=True):
-        table = runs[runs["layer"] == layer].pivot(index="epoch", columns="seed", values="convolution")
-        axes[0].plot(table.index, table, color=colour, linewidth=0.5, alpha=0.5)
-        axes[0].plot(table.index, table.mean(axis=1), color=colour, linewidth=1.4, label=f"{layer + 1:.0f}")
-    final = runs[runs["last"].astype(bool)]
-    axes[1].plot(final["layer"] + spread(final["seed"], 0.3), final["convolution"], color="0.35", **SEED)
-    axes[1].vlines(ends["layer"], ends["low"], ends["high"], color=ORANGE, linewidth=1.6)
-    axes[1].plot(ends["layer"], ends["mean"], color=ORANGE, linestyle="none", **MEAN)
-    for ax, text in zip(axes, "ab", strict=True):
-        ax.axhline(runs["chance"].iloc[0], color="0.35", linewidth=0.8, linestyle=":", zorder=0)
-        ax.spines[["top", "right"]].set_visible(False)
-        letter(ax, text)
-    axes[0].xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes[0].legend(title="layer", ncols=1 + len(layers) // 4, loc="best")
-    axes[0].set(xlabel="epoch", ylabel="share that is a convolution (%)", ylim=(0, None))
-    axes[1].set_xticks(layers, [f"{layer + 1:.0f}" for layer in layers])
-    axes[1].set(xlabel="layer, after the last epoch", xlim=(-0.6, len(layers) - 0.4))
-    study.head(figure, data)
-    return figure, data
+    figure = new_figure(SINGLE, 2.3)
+    ax = figure.subplots()
+    for layer, colour in zip(layers, SEQUENTIAL(np.linspace(0.95, 0.35, len(layers))), strict=True):
+        table = runs[runs["layer"] == layer].pivot(index="epoch", columns="seed", values="learnt")
+        ax.plot(table.index, table, color=colour, linewidth=0.5, alpha=0.5)
+        ax.plot(table.index, table.mean(axis=1), color=colour, linewidth=1.6, label=f"layer {layer + 1:.0f}")
+    for height, text in ((50, "half"), (runs["chance"].iloc[0], "chance")):
+        ax.axhline(height, color="0.35", linewidth=0.8, linestyle=":", zorder=0)
+        beside(ax, height, text, color="0.35")
+    ax.set(xlabel="epoch", ylabel="share that is a convolution (%)", ylim=(0, 100))
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    ax.legend(loc="upper right", ncols=2)
+    open_frame(ax)
+    return figure
 
 
-def finding(data: pd.DataFrame) -> str:
-    """The share at the end, by layer, against chance."""
-    ends, chance = data[data["part"] == "end"].sort_values("layer"), data["chance"].dropna().iloc[0]
-    shares = ", ".join(f"{r.mean:.1f} % ({r.low:.1f}–{r.high:.1f})" for r in ends[["mean", "low", "high"]].itertuples())
-    above = int((ends["low"] > chance).sum())
-    return (
-        f"after the last epoch, by layer, {shares} of the mask's energy is a convolution, by chance {chance:.1f} %; "
-        f"in {above} of {len(ends)} layers the interval lies above chance"
-    )
+def _message(data: pd.DataFrame) -> str:
+    """Whether more than half of what was learnt is a convolution."""
+    row = data[data["part"] == "mean"].iloc[0]
+    share = f"{pm(row, 0, sign=False)} %"
+    if row["low"] > 50:
+        return f"A free mask learns to be a convolution, by {share}"
+    if row["high"] < 50:
+        return f"A free mask does not become a convolution: {share} of what it learns"
+    return f"Undecided: is half of what a free mask learns a convolution? ({share})"
 
 
-def caption(data: pd.DataFrame) -> str:
-    """What is drawn and seen."""
-    what = (
-        "Does a free mask learn to be a convolution? The share of the energy of the element-wise mask M that its "
-        "projection P M onto masks with a kernel has, 100 % − residual² (law 3): (a) by epoch and layer, thin lines "
-        "for seeds and thick ones for their mean, (b) after the last epoch, seeds, means and their 95 % t intervals. "
-        "Dotted: what independent random entries would have, the number of offsets over the number of pairs."
-    )
-    return study.caption(what, data, finding(data))
-
-
-FIGURE = FigureSpec(
+FIGURE = study.figure(
     name="elm_becomes_convolution",
     title="Does a free mask become a convolution?",
-    caption=caption,
-    draw=draw,
-    finding=finding,
-    data=study.stored("elm", "verdicts"),
+    study="cifar_small",
+    tables=(_TABLE,),
+    read=_read,
+    plot=_plot,
+    message=_message,
+    what=(
+        "Of the energy of what an element-wise mask learnt since its start, the share that its projection onto "
+        "masks with a kernel holds (law 3), by epoch and layer: thin lines are seeds, thick ones their mean. Chance is "
+        "the share of independent entries; the number told is the mean over layers after the last epoch, with its "
+        "95 % t interval."
+    ),
 )

@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from retconv.figures.registry import FIGURES
 from retconv.figures.spec import FORMATS, FigureSpec
 
 
-def gallery(folder: Path) -> str:
+def gallery(folder: Path, specs: Iterable[FigureSpec]) -> str:
     """The page ``index.html`` of a folder: the figures that it holds, drawn now or before.
 
     Args:
         folder: Where figures were saved.
+        specs: Those to be shown, of those that it holds.
 
     Returns:
         HTML with relative links only.
     """
     entries = []
-    for spec in FIGURES.values():
+    for spec in specs:
         files = [f"{spec.name}.{kind}" for kind in FORMATS if (folder / f"{spec.name}.{kind}").is_file()]
         if files:
             image = next((file for file in files if not file.endswith(".pdf")), None)

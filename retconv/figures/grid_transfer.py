@@ -6,84 +6,75 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from retconv.figures import study
-from retconv.figures.paired import draw_line, over_seeds
-from retconv.figures.panels import letter
-from retconv.figures.spec import FigureSpec
-from retconv.figures.style import DOUBLE, new_figure
+from retconv.figures.paired import band, draw_line, gains, key_below, open_frame, over_seeds, pm, side
+from retconv.figures.style import SINGLE, new_figure
 
-_ARMS = ("plain", "elm", "table", "gmm_5", "manhattan_learnt", "two_sided")
-_KEPT = ["arm", "seed", "run", "size", "tokens", "test_accuracy", "change", "scale", "data", "commit"]
+_TABLE = "study_cifar_small_grid_transfer"
+_KEPT = ["arm", "seed", "run", "size", "accuracy", "change", "data", "commit"]
+#: What the study's rule compares with plain attention, and where.
+_ARM, _FACTOR = "manhattan_bias", 1.5
 
 
 def _read() -> pd.DataFrame:
-    stored = study.read("grid_transfer")
-    runs = stored[stored["arm"].isin(_ARMS)]
-    accuracy = over_seeds(runs, "test_accuracy", ["arm", "size"])
-    trained = runs["size"].min()
-    change = over_seeds(runs[runs["size"] > trained], "change", ["arm", "size"])
-    rules = study.rules(runs, "grid_transfer")
-    return study.tidy(run=runs[_KEPT], accuracy=accuracy, change=change, rule=rules)
-
-
-def draw() -> tuple[Figure, pd.DataFrame]:
-    """Accuracy by image size, and how much of it is lost."""
-    data = _read()
-    sizes = sorted(data["size"].dropna().unique())
-    data["place"] = data["size"].map({size: i for i, size in enumerate(sizes)})
-    figure = new_figure(DOUBLE, 2.5)
-    axes = figure.subplots(1, 2)
-    for ax, part, value in ((axes[0], "accuracy", "test_accuracy"), (axes[1], "change", "change")):
-        for i, arm in enumerate(_ARMS):
-            rows = data[data["arm"] == arm]
-            runs = rows[(rows["part"] == "run") & (rows["place"] >= (part == "change"))].dropna(subset=value)
-            draw_line(ax, runs, rows[rows["part"] == part], "place", value, arm, 0.09 * (i - (len(_ARMS) - 1) / 2))
-        ax.set(xlabel="image size (pixels); trained at the first", xlim=(-0.5, len(sizes) - 0.5))
-        ax.set_xticks(range(len(sizes)), [f"{size:.0f}" for size in sizes])
-        ax.spines[["top", "right"]].set_visible(False)
-    axes[0].set_ylabel("test accuracy (%)")
-    axes[1].set_ylabel("change from the trained size (points)")
-    axes[1].axhline(0, color="0.35", linewidth=0.8, linestyle="--", zorder=0)
-    axes[1].text(
-        0, 0.5, "trained\nhere", transform=axes[1].get_xaxis_transform(), ha="center", va="center", color="0.35"
+    runs = study.read(_TABLE)
+    runs = gains(runs[runs["factor"] > 1].dropna(subset="change"), "change", within=["size"])
+    told = runs[(runs["factor"] - _FACTOR).abs() < 1e-6]
+    return study.tidy(
+        run=runs[_KEPT],
+        mean=over_seeds(runs, "change", ["arm", "size"]),
+        told=over_seeds(told, "change", ["arm", "size"]),
+        gain=over_seeds(told[told["arm"] == _ARM], "gain", ["arm", "size"]),
     )
-    handles, labels = axes[0].get_legend_handles_labels()
-    stuck = {study.LABELS[arm] for arm in _ARMS if arm not in set(data.loc[data["part"] == "change", "arm"])}
-    labels = [f"{label}:\ncannot move" if label in stuck else label for label in labels]
-    figure.legend(handles, labels, loc="outside right center")
-    for ax, text in zip(axes, "ab", strict=True):
-        letter(ax, text)
-    study.head(figure, data)
-    return figure, data.drop(columns="place")
 
 
-def finding(data: pd.DataFrame) -> str:
-    """The change at the largest size, arm by arm."""
-    rows = data[data["part"] == "change"]
-    last = rows[rows["size"] == rows["size"].max()].sort_values("mean", ascending=False)
-    parts = ", ".join(
-        f"{study.LABELS[r.arm]} {study.signed(r.mean)} ({study.signed(r.low)} to {study.signed(r.high)})"
-        for r in last.itertuples()
-    )
-    return f"points at {last['size'].iloc[0]:.0f} pixels against the trained size: {parts}"
+def _plot(data: pd.DataFrame) -> Figure:
+    """A line for each arm that can move."""
+    figure = new_figure(SINGLE, 2.6)
+    ax = figure.subplots()
+    means = data[data["part"] == "mean"]
+    sizes = {size: i for i, size in enumerate(sorted(means["size"].unique()))}
+    data = data.assign(place=data["size"].map(sizes))
+    arms = [arm for arm in study.LABELS if arm in set(means["arm"])]
+    for i, arm in enumerate(arms):
+        own, shift = data[data["arm"] == arm], 0.06 * (i - (len(arms) - 1) / 2)
+        draw_line(ax, own[own["part"] == "run"], own[own["part"] == "mean"], "place", "change", arm, shift)
+    band(ax, study.POINTS)
+    ax.set(xticks=list(sizes.values()), xticklabels=[f"{size:.0f}" for size in sizes])
+    ax.set(xlabel="image size (pixels); trained at 32", ylabel="change of accuracy (points)")
+    key_below(ax)
+    open_frame(ax)
+    return figure
 
 
-def caption(data: pd.DataFrame) -> str:
-    """What is drawn and seen."""
-    what = (
-        "Models evaluated, without further training, on the test images enlarged: (a) accuracy, (b) its change within "
-        "each run. Dots: seeds; larger marks: means with their 95 % t intervals, in (b) of the paired changes. "
-        "Position embeddings are resampled in every arm. A mask that depends on the offset alone moves exactly; a "
-        "kernel table is 0 beyond its offsets; the two-sided decay counts along rows, whose length changes; the "
-        "element-wise mask has no values for other sizes and cannot move."
-    )
-    return study.caption(what, data, finding(data))
+def _message(data: pd.DataFrame) -> str:
+    """What the learnt decay loses less than plain attention; of that alone, what it loses."""
+    changes = data[data["part"] == "gain"]
+    if changes.empty:
+        row = data[data["part"] == "told"].iloc[0]
+        lost = pm(row, sign=False)
+        return study.sentence(f"{study.LABELS[row['arm']]} loses {lost} points on {row['size']:.0f} pixels")
+    (found,), row = side(changes, study.POINTS), changes.iloc[0]
+    start, arm = f"On {row['size']:.0f} pixels {study.LABELS[_ARM]}", pm(row)
+    return {
+        "above": f"{start} loses less than plain attention, by {arm.lstrip('+')} points",
+        "below": f"{start} loses more than plain attention: {arm} points",
+        "within": f"{start} loses as much as plain attention ({arm} points)",
+        "open": f"{start} against plain attention is undecided ({arm} points)",
+    }[found]
 
 
-FIGURE = FigureSpec(
+FIGURE = study.figure(
     name="grid_transfer",
-    title="Masks on another grid",
-    caption=caption,
-    draw=draw,
-    finding=finding,
-    data=study.stored("grid_transfer", "verdicts"),
+    title="Masks on a larger grid",
+    study="cifar_small",
+    tables=(_TABLE,),
+    read=_read,
+    plot=_plot,
+    message=_message,
+    what=(
+        "Held-out accuracy, within each run, on enlarged images without further training: dots are seeds, marks their "
+        "mean with its 95 % t interval, and the band holds changes below "
+        f"{study.POINTS:g} points. Masks of the offset move exactly, a kernel table is 0 beyond its offsets, and an "
+        "element-wise mask cannot move."
+    ),
 )

@@ -6,30 +6,26 @@ import difflib
 from collections.abc import Iterable, Sequence
 
 from retconv.figures import (
-    accuracy,
-    controls,
+    attention_distance,
+    by_option,
     convolved_photograph,
     cost_of_a_mask,
-    data_size,
     depth,
     effective_kernels,
     effective_size,
     elm_becomes_convolution,
     equivalence,
+    gains,
     gaussian_as_retention,
-    gaussians,
     grid_transfer,
     kernel_swap,
     learned_masks,
-    learning_curves,
     locality_extroversion,
     mask_atlas,
     masked_photograph,
     masks_and_kernels,
-    models,
     normalisation_breaks_it,
     parameters_and_macs,
-    placement,
     planted_bias,
     planted_pairs,
     planted_recovery,
@@ -38,7 +34,6 @@ from retconv.figures import (
     symbols,
     szego,
     throughput,
-    training_cost,
     truncation_certificate,
     underflow,
     windows,
@@ -71,20 +66,15 @@ FIGURES: dict[str, FigureSpec] = {
         planted_pairs.FIGURE,
         cost_of_a_mask.FIGURE,
         parameters_and_macs.FIGURE,
-        learning_curves.FIGURE,
         throughput.FIGURE,
-        accuracy.FIGURE,
-        gaussians.FIGURE,
-        controls.FIGURE,
-        placement.FIGURE,
-        data_size.FIGURE,
-        models.FIGURE,
+        *gains.FIGURES,
+        *by_option.FIGURES,
+        attention_distance.FIGURE,
+        effective_kernels.FIGURE,
+        *kernel_swap.FIGURES,
         elm_becomes_convolution.FIGURE,
         learned_masks.FIGURE,
-        effective_kernels.FIGURE,
-        kernel_swap.FIGURE,
         grid_transfer.FIGURE,
-        training_cost.FIGURE,
     )
 }
 
@@ -98,7 +88,9 @@ def nearest(kind: str, name: str, known: Iterable[str]) -> str:
 
 
 def find(names: Sequence[str] = ()) -> list[FigureSpec]:
-    """The figures of these names, without repetition, in the order of the gallery; all if no name is given.
+    """The figures of these names, without repetition, in the order of the gallery.
+
+    If no name is given, all but those that wait for their stored results.
 
     Raises:
         FiguresError: If a name is unknown, naming the nearest right one.
@@ -106,4 +98,6 @@ def find(names: Sequence[str] = ()) -> list[FigureSpec]:
     for name in names:
         if name not in FIGURES:
             raise FiguresError(nearest("figure", name, FIGURES))
-    return [spec for spec in FIGURES.values() if not names or spec.name in names]
+    if names:
+        return [spec for spec in FIGURES.values() if spec.name in names]
+    return [spec for spec in FIGURES.values() if not spec.waits_for()]

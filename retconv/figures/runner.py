@@ -13,6 +13,7 @@ from typing import BinaryIO
 import torch
 
 from retconv.figures.gallery import gallery
+from retconv.figures.registry import find
 from retconv.figures.spec import FiguresError, FigureSpec
 from retconv.figures.style import freeze, house_style, save
 
@@ -44,7 +45,7 @@ def render(specs: Sequence[FigureSpec], formats: Iterable[str], out: Path) -> It
     """Draw figures one by one; after each, its files and the gallery stand in the folder.
 
     Nothing is drawn unless every data file is there and the folder can be written to. Figures that the folder holds
-    already keep their place in the gallery.
+    already keep their place in the gallery, unless their data are gone.
 
     Args:
         specs: The figures.
@@ -60,10 +61,11 @@ def render(specs: Sequence[FigureSpec], formats: Iterable[str], out: Path) -> It
     for spec in specs:
         spec.require_data()
     _require_writable(out)
+    shown = find()
     for spec in specs:
         yield _render(spec, tuple(formats), out)
         with _replacing(out / "index.html") as file:
-            file.write(gallery(out).encode())
+            file.write(gallery(out, shown).encode())
 
 
 def _render(spec: FigureSpec, formats: tuple[str, ...], out: Path) -> Rendered:

@@ -34,6 +34,8 @@ class FigureSpec:
         draw: Returns the figure and the tidy table of the data it shows.
         finding: The one-line result, read off that table.
         data: Files of stored results that ``draw`` reads; none for a figure of theory.
+        command: What makes these files, if a command does.
+        suffices: Whether the files, all there, hold enough to draw.
     """
 
     name: str
@@ -42,28 +44,39 @@ class FigureSpec:
     draw: Callable[[], tuple[Figure, pd.DataFrame]]
     finding: Callable[[pd.DataFrame], str]
     data: tuple[Path, ...] = ()
+    command: str = ""
+    suffices: Callable[[], bool] = lambda: True
 
     def text(self, table: pd.DataFrame) -> str:
         """The caption of a table that ``draw`` returned, or that was stored."""
         return self.caption if isinstance(self.caption, str) else self.caption(table)
 
+    def waits_for(self) -> str:
+        """The stored results that it lacks and how to make them; empty if it can be drawn."""
+        remedy = f": make it with {self.command}" if self.command else ""
+        for path in self.data:
+            if not path.is_file():
+                return f"the data file {path}, which does not exist{remedy}"
+        return "" if self.suffices() else f"more runs than {self.data[0]} holds{remedy}"
+
     def require_data(self) -> None:
         """Check that the stored results are there.
 
         Raises:
-            FiguresError: If a data file is missing, naming it.
+            FiguresError: If a data file is missing or holds too little, naming it and the command that makes it.
         """
-        for path in self.data:
-            if not path.is_file():
-                raise FiguresError(f"figure '{self.name}' needs the data file {path}, which does not exist")
+        if waits := self.waits_for():
+            raise FiguresError(f"figure '{self.name}' needs {waits}")
 
     def _repr_html_(self) -> str:
-        self.require_data()
+        if waits := self.waits_for():
+            return f"<p>Not drawn yet: figure <code>{self.name}</code> needs {html.escape(waits)}.</p>"
         image = io.BytesIO()
         with house_style():
             figure, table = self.draw()
             freeze(figure)
             save(figure, image, "png")
         data = base64.b64encode(image.getvalue()).decode()
-        picture = f'<img alt="{html.escape(self.title)}" width="860" src="data:image/png;base64,{data}">'
+        width = round(125 * figure.get_figwidth())
+        picture = f'<img alt="{html.escape(self.title)}" width="{width}" src="data:image/png;base64,{data}">'
         return f"<figure>{picture}<figcaption>{html.escape(self.text(table))}</figcaption></figure>"

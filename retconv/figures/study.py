@@ -1,162 +1,163 @@
-"""The stored tables of the study: which rows are drawn, at what scale, and what its rules say of them.
+"""Figures of the studies: stored tables of full-scale runs, one message each, and what it takes to tell them.
 
-A table may hold runs of both scales. Those of the full study are drawn where there are any, and every figure and
-caption names the scale of what it shows.
+A figure draws the arms and seeds that are stored. It waits while its tables are not there, or hold no arm with enough
+seeds for an interval. Small twins are never drawn: they test the machinery.
 """
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+import textwrap
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 from matplotlib.figure import Figure
 
-from retconv.figures.style import BLUE, BROWN, CYAN, GREEN, ORANGE, PURPLE
+from retconv.figures.spec import FigureSpec
+from retconv.figures.style import BLUE, BROWN, CYAN, GREEN, ORANGE, PINK, PURPLE
+from retconv.models.small import VITS
+from retconv.sweep import load_study
 
 #: Written by ``python -m retconv.studies`` after ``python -m retconv.sweep``.
 FOLDER = Path(__file__).parents[2] / "paper_figures" / "data"
+#: The smallest effects that matter: points of accuracy, and tokens of attention distance.
+POINTS, TOKENS = 0.7, 0.6
 
-_MODELS = (("vit", "ViT"), ("swin", "Swin"), ("cait", "CaiT"), ("pit", "PiT"), ("t2t", "T2T"))
+_MODELS = {"vit": "ViT", "swin": "Swin", "cait": "CaiT", "pit": "PiT", "t2t": "T2T", "vit_reference": "reference ViT"}
+#: Arms in words.
 LABELS = {
-    "plain": "plain",
-    "elm": "element-wise (ELM)",
-    "table": "kernel table",
-    **{f"gmm_{k}": f"Gaussian mixture, K = {k}" for k in (1, 2, 3, 5, 8)},
-    "manhattan_fixed": "Manhattan decay, fixed",
-    "manhattan_learnt": "Manhattan decay, learnt",
-    "manhattan_bias": "Manhattan decay, added",
-    "two_sided": "two-sided decay on a line",
-    "gmm": "Gaussian mixture, K = 5",
-}
-#: Names for rules, where a difference is written out: no name holds a comma or a sign.
-SHORT = {
-    "elm": "ELM",
-    "table": "kernel table",
+    "plain": "plain attention",
+    "manhattan_bias": "learnt decay (bias)",
+    "manhattan": "learnt decay (factor)",
+    "manhattan_learnt": "learnt decay (factor)",
+    "manhattan_fixed": "fixed decay (factor)",
+    "gmm": "Gaussian mixture",
+    "gmm_local": "mixture (local start)",
+    "gmm_positive": "mixture (α ≥ 0)",
+    "gmm_decayed": "mixture (weight decay)",
     **{f"gmm_{k}": f"mixture of {k}" for k in (1, 2, 3, 5, 8)},
-    "manhattan_fixed": "fixed decay",
-    "manhattan_learnt": "learnt decay",
-    "manhattan_bias": "added decay",
-    "two_sided": "decay on a line",
-    "token": "class token",
+    "gaussian_bias": "one Gaussian (bias)",
+    "table": "kernel table",
+    "elm": "element-wise mask",
     "lsa": "LSA",
-    "gmm": "mixture",
-    "gmm_positive": "positive mixture",
-    "gmm_local": "local mixture",
-    "gmm_decayed": "decayed mixture",
-    "gaussian_bias": "Gaussian bias",
-    "plain_no_cutmix": "plain without CutMix",
-    "gmm_no_cutmix": "mixture without CutMix",
-    "bias_no_cutmix": "added decay without CutMix",
-    **{f"{key}_plain": f"plain {name}" for key, name in (*_MODELS, ("vit_reference", "reference ViT"))},
-    **{f"{key}_gmm": f"masked {name}" for key, name in (*_MODELS, ("vit_reference", "reference ViT"))},
-    "vit_reference_token": "with class token",
+    "token": "class token",
+    "retnet": "RetNet's decay",
+    "two_sided": "decay on a line",
+    "convolution": "convolution alone",
+    "multiply_logits": "mask × logits",
+    "bias_logits": "log mask + logits",
+    "multiply_weights": "mask × weights",
+    "retention": "mask, no softmax",
+    "plain_no_cutmix": "plain (no CutMix)",
+    "gmm_no_cutmix": "mixture (no CutMix)",
+    "bias_no_cutmix": "decay (no CutMix)",
+    **{f"{key}_gmm": f"mixture in {name}" for key, name in _MODELS.items()},
+    "vit_reference_token": "class token in reference ViT",
 }
-#: Colour, marker and line of the arms that share a panel of lines.
+#: Colour and marker of the arms that share a panel.
 LOOK = {
-    "plain": ("0.35", "o", "--"),
-    "elm": (ORANGE, "s", "-"),
-    "table": (GREEN, "^", "-"),
-    "gmm_5": (BLUE, "D", "-"),
-    "gmm": (BLUE, "D", "-"),
-    "manhattan_learnt": (PURPLE, "v", "-"),
-    "manhattan_fixed": (CYAN, "<", "-"),
-    "two_sided": (BROWN, "P", "-"),
+    "plain": ("0.35", "o"),
+    "manhattan_bias": (PURPLE, "v"),
+    "gmm": (BLUE, "D"),
+    "table": (GREEN, "^"),
+    "elm": (ORANGE, "s"),
+    "gmm_local": (CYAN, "d"),
+    "gmm_5": (BLUE, "D"),
+    "manhattan_learnt": (PINK, "<"),
+    "two_sided": (BROWN, "P"),
 }
-_SETS = {"digits": "digits", "cifar10": "CIFAR-10"}
-_SIGNS = {"above": ">", "below": "<"}
-_SCALES = {"small": "Small CPU study", "full": "Full study"}
+#: Names and training images of data sets.
+_SETS = {"cifar10": ("CIFAR-10 (JPEG)", 50_000), "tiny-imagenet-32": ("Tiny-ImageNet at 32 pixels", 100_000)}
 
 
-def stored(*tables: str) -> tuple[Path, ...]:
-    """The files of tables by name."""
-    return tuple(FOLDER / f"study_{table}.csv" for table in tables)
+def figure(
+    name: str,
+    title: str,
+    study: str,
+    tables: Iterable[str],
+    read: Callable[[], pd.DataFrame],
+    plot: Callable[[pd.DataFrame], Figure],
+    message: Callable[[pd.DataFrame], str],
+    what: str,
+) -> FigureSpec:
+    """A figure of a study: what it draws, with its message above and its scale below.
+
+    Args:
+        name: The figure's.
+        title: Of the gallery.
+        study: Whose runs they are.
+        tables: What it reads, by name.
+        read: Gives the table that is drawn: rows of the part ``run``, and others, without which the figure waits.
+        plot: Draws it.
+        message: Tells from it, in a line, what is seen.
+        what: Tells what is drawn, in at most two sentences.
+    """
+
+    def draw() -> tuple[Figure, pd.DataFrame]:
+        data = read()
+        drawn = plot(data)
+        # No line ends within a number and its unit.
+        line = textwrap.fill(message(data).replace(" ± ", "\xa0±\xa0").replace(" %", "\xa0%"), 46)
+        drawn.suptitle(line, x=0.01, ha="left", fontweight="bold")
+        drawn.supxlabel(scale(study, data), x=0.01, ha="left", fontsize=5.5, color="0.35")
+        return drawn, data
+
+    def caption(data: pd.DataFrame) -> str:
+        return f"{what} {scale(study, data)}. {message(data).removesuffix('?')}."
+
+    return FigureSpec(
+        name=name,
+        title=title,
+        caption=caption,
+        draw=draw,
+        finding=message,
+        data=tuple(FOLDER / f"{table}.csv" for table in tables),
+        command=f"python -m retconv.sweep {study} && python -m retconv.studies {study}",
+        suffices=lambda: bool((read()["part"] != "run").any()),
+    )
 
 
 def read(table: str) -> pd.DataFrame:
-    """The rows of a table at the largest scale that it holds."""
-    data = pd.read_csv(FOLDER / f"study_{table}.csv", dtype={"run": str})  # a hash may be made of digits alone
-    scale = "full" if (data["scale"] == "full").any() else "small"
-    return data[data["scale"] == scale].reset_index(drop=True)
-
-
-def rules(runs: pd.DataFrame, *tables: str) -> pd.DataFrame:
-    """The verdicts of the study's rules that read some tables, at the scale of ``runs`` or not run."""
-    found = pd.read_csv(FOLDER / "study_verdicts.csv")
-    same = found["scale"].isin([runs["scale"].iloc[0]]) | found["scale"].isna()
-    return found[same & found["table"].isin([f"study_{table}" for table in tables])]
+    """The rows of a table that are of the full study; accuracies are in per cent."""
+    data = pd.read_csv(FOLDER / f"{table}.csv", dtype={"run": str})  # a hash may have no letter
+    return data[data["scale"] == "full"].drop(columns="part", errors="ignore").reset_index(drop=True)
 
 
 def tidy(**parts: pd.DataFrame) -> pd.DataFrame:
-    """Tables one below the other, named in the column ``part``; each row says its scale, and empty columns go."""
-    origin = next(iter(parts.values()))[["scale"]].iloc[0].to_dict()
-    rows = [table.assign(part=name, **origin) for name, table in parts.items() if len(table)]
-    whole = pd.concat([table.dropna(axis=1, how="all") for table in rows], ignore_index=True)
+    """Tables one below the other, named in the column ``part``; columns without values go."""
+    rows = [table.dropna(axis=1, how="all").assign(part=name) for name, table in parts.items() if len(table)]
+    whole = pd.concat([pd.DataFrame(columns=["part"]), *rows], ignore_index=True)
     return whole[["part", *whole.columns.drop("part")]]
 
 
-def is_full(data: pd.DataFrame) -> bool:
-    """Whether these are rows of the full study."""
-    return bool(data["scale"].iloc[0] == "full")
-
-
-def origin(data: pd.DataFrame) -> str:
-    """What was measured, for the head of a figure: scale, data set, number of seeds."""
-    seeds = data["seed"].dropna().nunique()
-    text = _SCALES[data["scale"].iloc[0]]
-    if "data" in data:
-        text += f", {' and '.join(_SETS.get(name, name) for name in data['data'].dropna().unique())}"
-    return f"{text}, {seeds} seeds" if seeds > 1 else f"{text}, seed {int(data['seed'].dropna().iloc[0])}"
-
-
-def head(figure: Figure, data: pd.DataFrame) -> None:
-    """Write the scale over a figure: a panel that is shown elsewhere must not pass for a larger study."""
-    figure.suptitle(origin(data), x=0.005, ha="left", fontsize=7, color="0.35")
-
-
-def some(layers: pd.Series) -> list[int]:
-    """The first, the middle and the last layer, for figures that have no room for all."""
-    known = sorted(layers.dropna().unique().astype(int).tolist())
-    return sorted({known[0], known[len(known) // 2], known[-1]})
+def scale(study: str, data: pd.DataFrame) -> str:
+    """What was trained: data set, images, passes over them, model, seeds. No figure passes for a larger study."""
+    runs = data[data["part"] == "run"]
+    counts = runs.groupby("arm")["seed"].nunique()
+    configs = load_study(study).configs
+    first = configs[0]
+    name, whole = _SETS.get(first.data.name, (first.data.name, 0))
+    shares = sorted({c.data.fraction for c in configs})
+    images = [round(whole * (1 - first.data.validation) * share) for share in shares]
+    channels = {c.model.options.get("embed_dim", VITS.get(c.model.name, (None,))[0]) for c in configs}
+    model = f"ViT of {channels.pop()} channels" if len(channels) == 1 else "five models"
+    passes = f"{first.schedule.epochs} passes"
+    amount = "–".join(f"{count:,}" for count in dict.fromkeys((images[0], images[-1])))
+    seeds = "–".join(str(count) for count in dict.fromkeys((counts.min(), counts.max())))
+    return f"{name}, {amount} images, {passes}, {model}, {'one seed' if seeds == '1' else f'{seeds} seeds'}"
 
 
 def signed(value: float, digits: int = 1) -> str:
     """``+0.8`` or ``−0.3``: a difference with its sign, as typesetters write it."""
-    return f"{value:+.{digits}f}".replace("-", "−")
+    return f"{round(value, digits) + 0.0:+.{digits}f}".replace("-", "−")  # no −0.0
 
 
-def condition(rule: Mapping[Hashable, Any]) -> str:
-    """A rule in symbols: ``kernel table − plain > 0.3``."""
-    value = SHORT.get(rule["arm"], rule["arm"])
-    if isinstance(rule.get("against"), str):
-        value += f" − {SHORT.get(rule['against'], rule['against'])}"
-    if isinstance(rule.get("at"), str):
-        value += f", {rule['at'].replace('=', ' ')}"
-    if isinstance(rule.get("versus"), str):
-        value += f" against {rule['versus'].split('=')[-1]}"
-    threshold = f"{rule['threshold']:g}".replace("-", "−")
-    return f"|{value}| < {threshold}" if rule["expect"] == "within" else f"{value} {_SIGNS[rule['expect']]} {threshold}"
+def listed(arms: Iterable[str], noun: str = "masks") -> str:
+    """Arms in words: one, two, or how many."""
+    names = [LABELS.get(arm, arm) for arm in arms]
+    return " and ".join(names) if len(names) < 3 else f"{len(names)} {noun}"
 
 
-def answers(data: pd.DataFrame) -> str:
-    """What the rules say, one sentence each, from the rows of a figure's table that hold them."""
-    found = data[data["part"] == "rule"]
-    if found.empty:
-        return ""
-    return " Rules written before the runs: " + " ".join(_answer(rule) for rule in found.to_dict("records"))
-
-
-def _answer(rule: Mapping[Hashable, Any]) -> str:
-    claim = str(rule["claim"]).rstrip(".")
-    if rule["verdict"] == "not run":
-        return f"“{claim}”: not run."
-    low, value, high = (f"{rule[key]:.3g}".replace("-", "−") for key in ("low", "difference", "high"))
-    share = f"{100 * rule['confidence']:.4g} %"
-    return f"“{claim}”: {rule['verdict']} ({value}, {share} interval {low} to {high}, n = {int(rule['n'])})."
-
-
-def caption(what: str, data: pd.DataFrame, finding: str) -> str:
-    """A caption of the study: its scale, what is drawn, what is seen, and what the rules say."""
-    scale = origin(data) + ("." if is_full(data) else ": of the full study's shape, not of its size.")
-    return f"{scale} {what} Seen: {finding}.{answers(data)}"
+def sentence(text: str) -> str:
+    """The text with its first letter large."""
+    return text[0].upper() + text[1:]

@@ -1,0 +1,173 @@
+"""Figures: what an option of training, such as CutMix, does to a mask's gain or to attention, from stored runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from retconv.figures import study
+from retconv.figures.paired import MEAN, SEED, band, gains, look, open_frame, over_seeds, pm, side
+from retconv.figures.spec import FigureSpec
+from retconv.figures.style import SINGLE, new_figure
+
+
+@dataclass(frozen=True)
+class _ByOption:
+    """A panel for each arm: a value of each seed at the first setting of an option, and at the others.
+
+    Attributes:
+        study: Whose runs they are.
+        table: Where the value stands.
+        option: Column of the option.
+        settings: Its settings in words, in the order drawn; what is told is the last one's value minus the first one's.
+        words: What these words are of.
+        least: The smallest change that matters.
+        unit: Of the value.
+        label: Of the value's axis.
+        told: The message if the change of some arms is ``above`` or ``below`` what matters, with ``{arms}`` and the
+            ``{s}`` of one, if that of all is ``within``, and if it is ``open``.
+        metric: The value; empty: the gain in accuracy over plain, of the same seed and setting.
+    """
+
+    study: str
+    table: str
+    option: str
+    settings: Mapping[float, str]
+    words: str
+    least: float
+    unit: str
+    label: str
+    told: Mapping[str, str]
+    metric: str = ""
+
+    def read(self) -> pd.DataFrame:
+        """Runs, means by setting, and the mean change."""
+        runs = study.read(self.table)
+        runs = runs[runs[self.option].isin(list(self.settings))]
+        if "layer" in runs:
+            runs = runs[runs["layer"] == "all"]
+        if self.metric:
+            runs = runs.assign(value=runs[self.metric])
+        else:
+            runs = gains(runs, "test_accuracy", within=[self.option]).rename(columns={"gain": "value"})
+            runs = runs.dropna(subset="value")
+        first, *_, last = self.settings
+        ends = runs.pivot(index=["arm", "seed"], columns=self.option, values="value").reindex(columns=[first, last])
+        change = (ends[last] - ends[first]).rename("change").reset_index()
+        kept = runs[["arm", "seed", "run", self.option, "value", "data", "commit"]]
+        means = over_seeds(runs, "value", ["arm", self.option])
+        return study.tidy(run=kept, mean=means, change=over_seeds(change, "change", ["arm"])).pipe(self._told_only)
+
+    def _told_only(self, data: pd.DataFrame) -> pd.DataFrame:
+        """The runs alone while no arm has the change, so that the figure waits."""
+        return data if (data["part"] == "change").any() else data[data["part"] == "run"]
+
+    def plot(self, data: pd.DataFrame) -> Figure:
+        """Thin lines are seeds."""
+        changes = data[data["part"] == "change"].set_index("arm", drop=False).to_dict("index")
+        places = {setting: i for i, setting in enumerate(self.settings)}
+        figure = new_figure(SINGLE, 2.3)
+        axes = figure.subplots(1, len(changes), sharey=True, squeeze=False)[0]
+        for ax, change in zip(axes, [changes[arm] for arm in study.LABELS if arm in changes], strict=True):
+            rows, (colour, marker) = data[data["arm"] == change["arm"]], look(change["arm"])
+            runs, means = (rows[rows["part"] == part].sort_values(self.option) for part in ("run", "mean"))
+            table = runs.pivot(index=self.option, columns="seed", values="value").reindex(list(places))
+            ax.plot(list(places.values()), table, color=colour, **SEED | {"linestyle": "-", "linewidth": 0.5})
+            place = means[self.option].map(places)
+            ax.vlines(place, means["low"], means["high"], color=colour, linewidth=1.8, zorder=3)
+            ax.plot(place, means["mean"], color=colour, marker=marker, linestyle="none", zorder=4, **MEAN)
+            band(ax, self.least, middle=0.0 if not self.metric else means["mean"].iloc[place.argmin()])
+            ax.set_title(f"{study.LABELS[change['arm']]}\n{pm(change)} {self.unit}", color=colour)
+            ax.set(
+                xlabel=self.words,
+                xlim=(-0.4, len(places) - 0.6),
+                xticks=list(places.values()),
+                xticklabels=self.settings.values(),
+            )
+            open_frame(ax)
+        axes[0].set_ylabel(self.label)
+        return figure
+
+    def message(self, data: pd.DataFrame) -> str:
+        """Whether the option changes the value by what matters."""
+        changes = data[data["part"] == "change"]
+        found = side(changes, self.least)
+        parts = []
+        for key in ("above", "below"):
+            arms = changes.loc[found == key, "arm"].tolist()
+            if arms:
+                parts.append(self.told[key].format(arms=study.listed(arms), s="s" * (len(arms) == 1)))
+        if not parts:
+            parts = [self.told["within" if (found == "within").all() else "open"]]
+        return study.sentence("; ".join(parts))
+
+    def figure(self, name: str, title: str, what: str) -> FigureSpec:
+        """The figure; ``what`` says in a sentence what the runs and the value are."""
+        drawn = (
+            f"{what} Thin lines join the runs of a seed; larger marks are means with 95 % t intervals, over each panel "
+            f"stands the change, paired by seed, and the band holds differences below {self.least:g} {self.unit}."
+        )
+        tables = dict.fromkeys((self.table, f"study_{self.study}"))
+        return study.figure(name, title, self.study, tables, self.read, self.plot, self.message, drawn)
+
+
+_GAIN = "gain over plain, same seed (points)"
+_FEW = {
+    "above": "{arms} gain{s} at least 0.7 points more where images are few",
+    "below": "{arms} gain{s} at least 0.7 points less where images are few",
+    "within": "Masks gain the same where images are few",
+    "open": "Undecided: does a mask gain more where images are few?",
+}
+_TENTH = {1.0: "all", 0.1: "a tenth"}
+_SHARES = {share: f"{100 * share:g} %" for share in (1.0, 0.3, 0.1, 0.03, 0.01)}
+_CUTMIX = {0.0: "without", 1.0: "with"}
+_MIXED = {
+    "above": "With CutMix {arms} gain{s} at least 0.7 points more",
+    "below": "With CutMix {arms} gain{s} at least 0.7 points less",
+    "within": "Masks gain the same with CutMix as without",
+    "open": "Undecided: does CutMix change what a mask gains?",
+}
+_REACH = {
+    "above": "With CutMix {arms} look{s} farther",
+    "below": "CutMix makes a head of {arms} local",
+    "within": "CutMix makes no head more local",
+    "open": "Undecided: does CutMix make a head local?",
+}
+_SMALL = ("cifar_small_data", "study_cifar_small_data", "fraction", _TENTH, "of the images")
+_FULL = ("data_size", "study_data_size", "fraction", _SHARES, "of the images")
+_MIX = ("cifar_small_cutmix", "study_cifar_small_cutmix", "cutmix", _CUTMIX, "CutMix")
+_SHORT = ("short", "study_short", "cutmix", _CUTMIX, "CutMix")
+_NEAREST = ("cifar_small_cutmix", "study_cifar_small_cutmix_distance", "cutmix", _CUTMIX, "CutMix")
+
+FIGURES = (
+    _ByOption(*_SMALL, study.POINTS, "points", _GAIN, _FEW).figure(
+        "data_size",
+        "Masks and the number of images",
+        "What masks gain in test accuracy when trained on all images or on a tenth of them, in as many steps.",
+    ),
+    _ByOption(*_MIX, study.POINTS, "points", _GAIN, _MIXED).figure(
+        "cutmix",
+        "Masks and CutMix",
+        "What masks gain in test accuracy when every batch is mixed by CutMix, or none.",
+    ),
+    _ByOption(
+        *_NEAREST, study.TOKENS, "tokens", "distance of the most local head (tokens)", _REACH, "least_distance"
+    ).figure(
+        "cutmix_distance",
+        "CutMix and the most local head",
+        "The least mean attention distance of a model's heads, where every batch is mixed by CutMix, or none.",
+    ),
+    _ByOption(*_SHORT, study.POINTS, "points", _GAIN, _MIXED).figure(
+        "cutmix_short",
+        "Masks and CutMix, 30 passes at full size",
+        "What masks gain in test accuracy with CutMix among the recipe's mixing, or with Mixup alone.",
+    ),
+    _ByOption(*_FULL, study.POINTS, "points", _GAIN, _FEW).figure(
+        "data_size_full",
+        "Masks and the number of images, full scale",
+        "What masks gain in test accuracy when trained on a share of the images, in as many steps at each.",
+    ),
+)

@@ -1,0 +1,110 @@
+"""Figures: what each arm of a study gains over plain attention, seed by seed, from stored runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from retconv.figures import study
+from retconv.figures.paired import MEAN, SEED, band, beside, gains, open_frame, over_seeds, pm, side, spread
+from retconv.figures.spec import FigureSpec
+from retconv.figures.style import BLUE, SINGLE, new_figure
+
+#: Where an arm loses more points than this, the axis is logarithmic beyond 2.
+_FAR = 8
+_KEPT = ["arm", "seed", "run", "test_accuracy", "gain", "data", "commit"]
+
+
+def _read(table: str, against: Mapping[str, str]) -> pd.DataFrame:
+    runs = gains(study.read(table), "test_accuracy", against)
+    return study.tidy(run=runs[_KEPT], gain=over_seeds(runs, "gain", ["arm"]))
+
+
+def _plot(data: pd.DataFrame) -> Figure:
+    """A row for each arm."""
+    runs, means = data[(data["part"] == "run") & data["gain"].notna()], data[data["part"] == "gain"]
+    places = {arm: i for i, arm in enumerate(runs["arm"].unique())}
+    figure = new_figure(SINGLE, 0.9 + 0.2 * len(places))
+    ax = figure.subplots()
+    band(ax, study.POINTS, "x")
+    height = runs["arm"].map(places)
+    ax.plot(runs["gain"], height + spread(runs["seed"], 0.5), color="0.35", **SEED)
+    place = means["arm"].map(places)
+    ax.hlines(place, means["low"], means["high"], color=BLUE, linewidth=1.6)
+    ax.plot(means["mean"], place, color=BLUE, marker="D", linestyle="none", **MEAN)
+    told = {row["arm"]: pm(row) for row in means.to_dict("records")}
+    few = runs["arm"].value_counts().to_dict()
+    for arm, y in places.items():
+        beside(ax, y, told.get(arm, f"{few[arm]} seed" + "s" * (few[arm] > 1)))
+    if runs["gain"].min() < -_FAR:
+        ax.set_xscale("symlog", linthresh=2, linscale=1.5)
+        ax.set(xticks=[-10, -2, -1, 0, 1, 2], xticklabels=["−10", "−2", "−1", "0", "1", "2"])
+    ax.set(yticks=list(places.values()), yticklabels=[study.LABELS.get(arm, arm) for arm in places])
+    ax.set(ylim=(len(places) - 0.5, -0.5), xlabel="points of test accuracy over plain, same seed")
+    ax.tick_params(axis="y", length=0)
+    open_frame(ax)
+    return figure
+
+
+def _message(data: pd.DataFrame, noun: str) -> str:
+    """Which arms gain, or lose, an amount that matters; where none is seen to gain it, which still may."""
+    means, least = data[data["part"] == "gain"], f"{study.POINTS:g} points"
+    found = side(means, study.POINTS)
+    told = {"gain": found == "above", "may gain": (found == "open") & (means["high"] > study.POINTS)}
+    told |= {"may gain": told["may gain"] & ~told["gain"].any(), "lose": found == "below"}
+    counts = {verb: int(chosen.sum()) for verb, chosen in told.items() if chosen.any()}
+    if not counts:
+        return f"None of {len(means)} {noun}s gains {least}" if len(means) > 1 else f"The {noun} gains no {least}"
+    start = "" if (few := sum(counts.values()) < 3) else f"of {len(means)} {noun}s "
+    parts = [
+        f"{study.listed(means.loc[told[verb], 'arm']) if few else n} {verb}{'s' * (n == 1 and verb != 'may gain')}"
+        for verb, n in counts.items()
+    ]
+    return study.sentence(f"{start}{', '.join(parts)} over {least}")
+
+
+def _figure(
+    name: str, title: str, of: str, noun: str = "mask", against: Mapping[str, str] | None = None, what: str = ""
+) -> FigureSpec:
+    """The figure of a study, named as its table is.
+
+    Args:
+        name: The figure's.
+        title: Of the gallery.
+        of: The study.
+        noun: What its arms are.
+        against: Arms whose gain is not over plain, and the arm that it is over.
+        what: A sentence on its arms, if they need one.
+    """
+    drawn = (
+        "Test accuracy of each arm minus plain attention's of the same seed: dots are seeds, diamonds their mean with "
+        f"its 95 % t interval, each by itself; the band holds differences below {study.POINTS:g} points."
+    )
+    table = f"study_{of}"
+    message = partial(_message, noun=noun)
+    read = partial(_read, table, against or {})
+    return study.figure(name, title, of, [table], read, _plot, message, f"{drawn} {what}".strip())
+
+
+_PAIRS = {f"{model}_gmm": f"{model}_plain" for model in ("vit", "swin", "cait", "pit", "t2t", "vit_reference")}
+_NO_CUTMIX = {"gmm_no_cutmix": "plain_no_cutmix", "bias_no_cutmix": "plain_no_cutmix"}
+
+FIGURES = (
+    _figure("accuracy", "Is it the mask? Accuracy by mask", "cifar_small"),
+    _figure("controls", "What of a mask is placement, shape or temperature?", "cifar_small_controls", "change"),
+    _figure("accuracy_full", "Accuracy by mask, full scale", "main"),
+    _figure("controls_full", "Controls, full scale", "controls", "change", _NO_CUTMIX),
+    _figure("placement", "One mask, five placements", "placement", "placement"),
+    _figure(
+        "models",
+        "Five models with and without a mask",
+        "models",
+        "model",
+        _PAIRS | {"vit_reference_token": "vit_reference_plain"},
+        "Plain is the same model without a mask, pooled by the mean as well.",
+    ),
+    _figure("tiny_imagenet", "Accuracy by mask on Tiny-ImageNet", "tiny_imagenet"),
+)
