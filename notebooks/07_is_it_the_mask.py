@@ -176,8 +176,8 @@ pd.crosstab(verdicts.index.rename("study"), verdicts["verdict"].to_numpy(), marg
 #
 # Each row of a table names its run, by the hash of everything that the run depends on, and commit, version and device.
 # The runs are stored without their weights, with what was measured on them: `python -m retconv.results merge
-# paper_figures/runs/*.zip` puts them below `runs/`, `python -m retconv.studies STUDY` makes the tables from them, and
-# without them `python -m retconv.sweep STUDY` trains and measures them again.
+# paper_figures/archives/*.zip` puts them below `runs/`, `python -m retconv.studies STUDY` makes the tables from them,
+# and without them `python -m retconv.sweep STUDY` trains and measures them again.
 
 # %%
 runs = tables["study_cifar_small"]

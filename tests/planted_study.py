@@ -31,6 +31,9 @@ VARIED: dict[str, tuple[str, dict[float, dict[str, float]]]] = {
     "cifar_small_cutmix": ("cutmix", {
         0.0: {"plain": 0, "manhattan_bias": 1.5, "gmm": -2}, 1.0: {"plain": 0, "manhattan_bias": 1.6, "gmm": -2}
     }),
+    "short": ("cutmix", {
+        0.0: {"plain": 0, "manhattan_bias": 1.5, "gmm": 1}, 1.0: {"plain": 0, "manhattan_bias": 0.2, "gmm": 1.1}
+    }),
     "data_size": ("fraction", {
         share: {"plain": 0, "gmm": 3 * (1 - share)} for share in (0.01, 0.03, 0.1, 0.3, 1.0)
     }),

@@ -132,8 +132,8 @@ def tidy(**parts: pd.DataFrame) -> pd.DataFrame:
 
 def scale(study: str, data: pd.DataFrame) -> str:
     """What was trained: data set, images, passes over them, model, seeds. No figure passes for a larger study."""
-    runs = data[data["part"] == "run"]
-    counts = runs.groupby("arm")["seed"].nunique()
+    runs, told = data[data["part"] == "run"], data.loc[data["part"] != "run", "arm"].dropna()
+    counts = runs[runs["arm"].isin(told)].groupby("arm")["seed"].nunique()
     configs = load_study(study).configs
     first = configs[0]
     name, whole = _SETS.get(first.data.name, (first.data.name, 0))

@@ -1,0 +1,62 @@
+"""The stored tables of studies are those of the stored runs: what is drawn and told can be made again from archives."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+
+from retconv.data import Dataset
+from retconv.results import merge
+from retconv.studies import build_tables, load_tables, tables, verdicts, write_tables
+from retconv.sweep import load_study
+from retconv.train import RunFolder
+
+STORED = Path(__file__).parents[1] / "paper_figures"
+STUDIES = ("cifar_small", "cifar_small_controls", "cifar_small_data", "cifar_small_cutmix")
+#: Those that have tables: all but the ones that share their only runs with another.
+DRAWN = [name for name in STUDIES if (STORED / f"data/study_{name}.csv").is_file()]
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("stored")
+    assert not merge(sorted((STORED / "archives").glob("*.zip")), folder).faults
+    return folder
+
+
+def no_images(name: str) -> Dataset:
+    """A data set's shape: tables need no more of it where all was measured."""
+    images, labels = torch.zeros(1, 3, 32, 32, dtype=torch.uint8), torch.zeros(1, dtype=torch.int64)
+    grey = (0.5, 0.5, 0.5)
+    return Dataset(name, images, labels, images, labels, tuple("0123456789"), grey, grey, flip=True, source="none")
+
+
+@pytest.mark.parametrize("name", DRAWN)
+def test_tables_are_made_again_from_stored_runs(
+    runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    study, stored = load_study(name), load_tables(STORED / "data")
+    monkeypatch.setattr(tables, "load", no_images)
+    write_tables(build_tables(study, runs, partial=True), tmp_path)
+    for table, rows in load_tables(tmp_path).items():
+        pd.testing.assert_frame_equal(rows, stored[table])
+
+
+def test_verdicts_are_those_of_the_stored_tables() -> None:
+    made, stored = verdicts(STORED / "data"), load_tables(STORED / "data")["study_verdicts"]
+    same = [column for column in made if column not in ("at", "versus", "against", "scale")]
+    pd.testing.assert_frame_equal(made[same], stored[same], check_dtype=False, rtol=1e-5)
+
+
+def test_every_stored_run_was_measured_and_is_in_float32(runs: Path) -> None:
+    found = [RunFolder(runs, config) for name in STUDIES for config in load_study(name).configs]
+    finished = {run.path.name: run for run in found if run.finished}
+    assert finished
+    assert len(finished) == len(list(runs.glob("*/config.yaml")))
+    for run in finished.values():
+        assert run.measured
+        assert run.origin()["precision"] == "float32"
+        assert run.measures()["images"] == 5000
