@@ -72,7 +72,7 @@ def _message(data: pd.DataFrame) -> str:
     told = {
         "below": f"{arm} draws attention {pm(row, sign=False)} tokens nearer",
         "above": f"{arm} sends attention {pm(row, sign=False)} tokens farther",
-        "within": f"{arm} leaves attention's reach as it is ({pm(row)} tokens)",
+        "within": f"{arm} moves attention by {pm(row, 2)} tokens, less than {study.TOKENS:g}",
         "open": f"Undecided: does {arm} make attention local? ({pm(row)} tokens)",
     }
     return study.sentence(told[found])
