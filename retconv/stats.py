@@ -39,8 +39,19 @@ def interval(values: ArrayLike, confidence: float = 0.95) -> tuple[float, float]
     x = _values(values)
     if not 0 < confidence < 1:
         raise ValueError(f"confidence must lie in (0, 1), got {confidence!r}")
-    half = stats.t.ppf((1 + confidence) / 2, len(x) - 1) * x.std(ddof=1) / np.sqrt(len(x))
+    half = half_width(float(x.std(ddof=1)), len(x), confidence)
     return float(x.mean() - half), float(x.mean() + half)
+
+
+def half_width(sd: float, n: int, confidence: float = 0.95) -> float:
+    """Half of a t interval, ``t_{n−1, (1+c)/2} · s / √n``: what n seeds can tell apart.
+
+    Args:
+        sd: s, the standard deviation over seeds.
+        n: Seeds, at least 2.
+        confidence: c.
+    """
+    return float(stats.t.ppf((1 + confidence) / 2, n - 1)) * sd / n**0.5
 
 
 def sign_flip_p(differences: ArrayLike) -> float:

@@ -49,7 +49,7 @@ def test_models_are_held_against_their_own_plain_run(planted: Path) -> None:
         ({"a": 2, "b": 2, "c": 2, "d": 0}, "Of 4 masks 3 gain over 0.7 points"),
         ({"a": 0, "b": 0.1}, "None of 2 masks gains 0.7 points"),
         ({"a": 0}, "The mask gains no 0.7 points"),
-        ({"a": 0.7}, "A may gain over 0.7 points"),
+        ({"a": 0.7}, "Undecided: does a gain 0.7 points?"),
         ({"a": 0.7, "b": -2, "c": 0}, "A may gain, b loses over 0.7 points"),
         ({"a": 0.7, "b": 2}, "B gains over 0.7 points"),
         ({"a": -0.7}, "The mask gains no 0.7 points"),

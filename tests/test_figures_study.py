@@ -21,7 +21,7 @@ from retconv.figures.style import SINGLE
 from retconv.models.small import VITS
 from retconv.sweep import load_study
 
-SMALL = "CIFAR-10 (JPEG), 45,000 images, 8 passes, ViT of 64 channels, 5 seeds"
+SMALL = "CIFAR-10 (JPEG), 45,000 images, 8 passes, ViT of 64 channels, 5 of 8 seeds"
 
 
 @pytest.fixture
@@ -53,11 +53,11 @@ def test_scale_is_that_of_the_study_file(planted: Path) -> None:
     assert config.model.options["embed_dim"] == 64
     assert round(50_000 * (1 - config.data.validation)) == 45_000
     assert SMALL in draw("accuracy")[1]
-    assert "CIFAR-10 (JPEG), 4,500–45,000 images, 8 passes, ViT of 64 channels, 5 seeds" in draw("data_size")[1]
+    assert "CIFAR-10 (JPEG), 4,500–45,000 images, 8 passes, ViT of 64 channels, 5 of 8 seeds" in draw("data_size")[1]
     assert f"ViT of {VITS['retconv_vit_tiny'][0]} channels" in " ".join(draw("accuracy_full")[1])
     assert "five models" in " ".join(draw("models")[1])
     edit(planted, "cifar_small", lambda runs: runs[(runs["arm"] != "gmm") | (runs["seed"] < 3)])
-    assert SMALL.replace("5 seeds", "3–5 seeds") in draw("accuracy")[1]
+    assert SMALL.replace("5 of", "3–5 of") in draw("accuracy")[1]
 
 
 def test_arms_and_seeds_may_be_missing(planted: Path) -> None:

@@ -99,6 +99,15 @@ def test_what_an_elementwise_mask_learnt_is_counted_from_its_start_by_loops(tmp_
         assert row["chance"] == 9 / 16
 
 
+def test_without_the_stored_start_nothing_is_said_of_what_was_learnt(tmp_path: Path) -> None:
+    """As of a run that was merged from an archive with its weights, which carries the last kernels alone."""
+    run = trained_run(tmp_path, mask="elm")
+    (run.path / "kernels/epoch-00000.npz").unlink()
+    rows = elm_rows(run, Trained.load(run, few_digits()))
+    assert len(rows) == 4
+    assert all(math.isnan(row["learnt"]) and row["convolution"] > 0 for row in rows)
+
+
 def share_by_loops(mask: list[list[float]]) -> float:
     groups: dict[tuple[int, int], list[float]] = {}
     for q, row in enumerate(mask):

@@ -58,6 +58,9 @@ def _message(data: pd.DataFrame, noun: str) -> str:
     counts = {verb: int(chosen.sum()) for verb, chosen in told.items() if chosen.any()}
     if not counts:
         return f"None of {len(means)} {noun}s gains {least}" if len(means) > 1 else f"The {noun} gains no {least}"
+    if list(counts) == ["may gain"]:
+        arms = study.listed(means.loc[told["may gain"], "arm"], f"of {len(means)} {noun}s")
+        return f"Undecided: {'does' if counts['may gain'] == 1 else 'do'} {arms} gain {least}?"
     start = "" if (few := sum(counts.values()) < 3) else f"of {len(means)} {noun}s "
     parts = [
         f"{study.listed(means.loc[told[verb], 'arm']) if few else n} {verb}{'s' * (n == 1 and verb != 'may gain')}"

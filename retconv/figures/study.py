@@ -143,8 +143,13 @@ def scale(study: str, data: pd.DataFrame) -> str:
     model = f"ViT of {channels.pop()} channels" if len(channels) == 1 else "five models"
     passes = f"{first.schedule.epochs} passes"
     amount = "–".join(f"{count:,}" for count in dict.fromkeys((images[0], images[-1])))
-    seeds = "–".join(str(count) for count in dict.fromkeys((counts.min(), counts.max())))
-    return f"{name}, {amount} images, {passes}, {model}, {'one seed' if seeds == '1' else f'{seeds} seeds'}"
+    seeds, planned = (
+        "–".join(str(n) for n in dict.fromkeys((counts.min(), counts.max()))),
+        len({c.seed for c in configs}),
+    )
+    # No title passes for a verdict, which waits for all seeds.
+    of = f" of {planned}" if 1 < counts.min() < planned else ""
+    return f"{name}, {amount} images, {passes}, {model}, {'one seed' if seeds == '1' else f'{seeds}{of} seeds'}"
 
 
 def signed(value: float, digits: int = 1) -> str:

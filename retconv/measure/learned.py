@@ -29,7 +29,8 @@ def elm_rows(run: RunFolder, trained: Trained) -> list[Row]:
     ``residual`` is law 3's, ``convolution = 1 − residual²`` the share of the mask's energy that its projection PM
     holds, and ``chance`` what that would be for independent entries: of N² dimensions the projector keeps one for each
     offset. A mask that starts as a convolution M₀, such as of ones, holds a share that it need not learn; so
-    ``learnt`` is that of what was learnt, ``‖PM − M₀‖² / ‖M − M₀‖²``, missing while nothing is.
+    ``learnt`` is that of what was learnt, ``‖PM − M₀‖² / ‖M − M₀‖²``, missing while nothing is, and where M₀ is not
+    stored, as in a run merged from an archive.
     """
     rows = []
     kernels, epochs = run.kernels(), run.metrics()
@@ -40,7 +41,7 @@ def elm_rows(run: RunFolder, trained: Trained) -> list[Row]:
             residual = epoch.get(f"residual.{module}")
             if residual is None or epoch["epoch"] not in kernels:
                 continue
-            own, start = kernels[epoch["epoch"]][module], kernels[0][module]
+            own, start = kernels[epoch["epoch"]][module], kernels.get(0, {}).get(module, np.nan)
             # ‖M − PM‖² from the residual, since M = PM + (M − PM) is an orthogonal sum.
             missed = (pairs * own**2).sum() * residual**2 / (1 - residual**2) if residual < 1 else np.inf
             moved = (pairs * (own - start) ** 2).sum()

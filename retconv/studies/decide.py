@@ -6,9 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy import stats
 
-from retconv.stats import MIN_SEEDS, interval, sign_flip_p
+from retconv.stats import MIN_SEEDS, half_width, interval, sign_flip_p
 from retconv.sweep.rule import EXPECTATIONS
 
 SUPPORTED, REFUTED, UNDECIDED = "supported", "refuted", "undecided at this n"
@@ -71,17 +70,6 @@ def decide(values: ArrayLike, expect: str = "above", threshold: float = 0.0, con
     margin = abs(abs(mean) - threshold if expect == "within" else mean - threshold)
     needed = seeds_needed(sd, margin, confidence)
     return Decision(len(x), mean, low, high, sd, sign_flip_p(x), needed, verdict)
-
-
-def half_width(sd: float, n: int, confidence: float = 0.95) -> float:
-    """Half of a t interval, ``t_{n−1, (1+c)/2} · s / √n``: what n seeds can tell from the threshold.
-
-    Args:
-        sd: s, the standard deviation over seeds.
-        n: Seeds, at least 2.
-        confidence: c.
-    """
-    return float(stats.t.ppf((1 + confidence) / 2, n - 1)) * sd / n**0.5
 
 
 def seeds_needed(sd: float, margin: float, confidence: float = 0.95) -> int | None:
