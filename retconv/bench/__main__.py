@@ -18,6 +18,8 @@ COMMANDS = (
     "models",
     "train",
     "resume",
+    "steps",
+    "fused",
 )
 
 

@@ -48,6 +48,11 @@ device_option = click.option(
     "--device", type=click.Choice(["cpu", "cuda"]), default="cpu", help="Where the contenders run."
 )
 rounds_option = click.option("--rounds", default=9, help="Timed rounds.")
+lock_option = click.option(
+    "--lock",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="File held locked while timing: what else uses the device can hold it meanwhile, as by flock(1).",
+)
 threads_option = click.option("--threads", default=2, help="CPU threads.")
 out_option = click.option(
     "--out", type=click.Path(dir_okay=False, path_type=Path), help="Also write the table to this CSV file."

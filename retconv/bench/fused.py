@@ -1,0 +1,260 @@
+"""``python -m retconv.bench fused``: on a GPU, what a mask costs against fused attention without one."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+import pandas as pd
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.nn.attention.flex_attention import flex_attention
+
+from retconv.attention import PLACEMENTS
+from retconv.bench.cli import grids_option, lock_option, out_option, report, rounds_option
+from retconv.bench.turns import Outcome, race_ready
+from retconv.grid import Grid
+
+PLAIN = {"cudnn": SDPBackend.CUDNN_ATTENTION, "flash": SDPBackend.FLASH_ATTENTION}
+#: Placements of a kernel table, learnt, and how they are computed.
+FORMS = ("reference", "compiled", "auto", "flex")
+PLACED = ("multiply_logits", "bias_logits")
+PASSES = ("forward", "both")
+#: Most entries of a tensor of scores.
+SCORES = 200_000_000
+
+
+@dataclass(frozen=True)
+class Case:
+    """Attention of one size, with a learnt kernel table in one place.
+
+    Attributes:
+        shape: Of the grid.
+        dim: Channels of a head.
+        width: Channels in all.
+        tokens: In all, over the batch.
+        dtype: Of q, k and v.
+        placement: Where the mask acts.
+        forms: Of ``FORMS``.
+    """
+
+    shape: tuple[int, ...]
+    dim: int
+    width: int
+    tokens: int
+    dtype: str
+    placement: str
+    forms: tuple[str, ...]
+
+    @property
+    def heads(self) -> int:
+        """Heads that share the width."""
+        return max(1, self.width // self.dim)
+
+    @property
+    def batch(self) -> int:
+        """Of so many tokens, or as many as keep a tensor of scores below ``SCORES``."""
+        length = math.prod(self.shape)
+        return max(1, min(self.tokens // length, SCORES // (self.heads * length**2)))
+
+
+class _Attention:
+    """The forms on random inputs: forward, and forward with backward, each as a captured graph where that can be."""
+
+    def __init__(self, case: Case, device: torch.device) -> None:
+        self.case, self.device, self.grid = case, device, Grid(case.shape)
+        size = (4, case.batch, case.heads, self.grid.length, case.dim)
+        *leaves, self.upstream = torch.randn(*size, device=device).to(getattr(torch, case.dtype)).unbind()
+        self.leaves = [x.clone().requires_grad_() for x in leaves]
+        self.table = torch.rand(case.heads, *self.grid.kernel_shape, device=device).add(0.5).requires_grad_()
+        self.kept: dict[str, object] = {}
+        self.facts_of: dict[str, dict[str, Any]] = {}
+
+    def runs(self) -> Mapping[str, Callable[[], object]]:
+        found: dict[str, Callable[[], object]] = {}
+        for form in (*PLAIN, *self.case.forms):
+            try:
+                if self.device.type == "cuda":
+                    torch.cuda.reset_peak_memory_stats(self.device)
+                call = self._form(form)
+                forward, both = partial(self._forward, call), partial(self._both, call, form in PLAIN)
+                made = {(form, "forward"): self._graph(forward), (form, "both"): self._graph(both)}
+                facts: dict[str, Any] = {} if form in PLAIN else {"error": self._error(call)}
+                if self.device.type == "cuda":
+                    facts["memory_gb"] = torch.cuda.max_memory_allocated(self.device) / 1e9
+                    facts["captured"] = all(run.__name__ == "replay" for run in made.values())
+                found |= {" ".join(name): run for name, run in made.items()}
+            except Exception as error:
+                facts = {"fault": f"{type(error).__name__}: {error}".partition("\n")[0][:200]}
+            self.facts_of[form] = facts
+        return found
+
+    def facts(self) -> Mapping[str, Any]:
+        return self.facts_of
+
+    def _form(self, form: str) -> Callable[[], Tensor]:
+        q, k, v = self.leaves
+        if form in PLAIN:
+
+            def plain() -> Tensor:
+                with sdpa_kernel(PLAIN[form]):
+                    return F.scaled_dot_product_attention(q, k, v)
+
+            return plain
+        if form == "flex":
+            return partial(_flexible, q, k, v, self.table, self.grid, self.case.placement)
+        attend: Callable[..., Tensor] = PLACEMENTS[self.case.placement]
+        if form == "compiled":
+            attend = torch.compile(attend, dynamic=False)
+        return partial(attend, q, k, v, self.table, self.grid, backend="auto" if form == "auto" else "reference")
+
+    @staticmethod
+    def _forward(call: Callable[[], Tensor]) -> object:
+        with torch.no_grad():
+            return call()
+
+    def _both(self, call: Callable[[], Tensor], plain: bool) -> object:
+        return torch.autograd.grad(call(), self.leaves if plain else [*self.leaves, self.table], self.upstream)
+
+    def _graph(self, run: Callable[[], object]) -> Callable[[], object]:
+        """The replay of what was captured; on a CPU, or where capturing fails, the call itself."""
+        if self.device.type != "cuda":
+            run()
+            return run
+        side = torch.cuda.Stream()
+        with torch.cuda.stream(side):
+            for _ in range(3):
+                run()
+        torch.cuda.synchronize()
+        graph = torch.cuda.CUDAGraph()
+        try:
+            with torch.cuda.graph(graph):
+                self.kept[str(len(self.kept))] = run()
+        except RuntimeError:
+            torch.cuda.synchronize()
+            return run
+
+        def replay() -> None:
+            graph.replay()
+
+        return replay
+
+    @torch.no_grad()
+    def _error(self, call: Callable[[], Tensor]) -> float:
+        """Relative error of the first element's output against the formula in float64."""
+        if self.grid.length > 1024:
+            return float("nan")
+        q, k, v = (x[:1].double() for x in self.leaves)
+        table = self.table.double()
+        exact = PLACEMENTS[self.case.placement](q, k, v, table, self.case.shape, backend="reference")
+        return float((call()[:1] - exact).norm() / exact.norm())
+
+
+_COMPILED = torch.compile(flex_attention, dynamic=False)
+
+
+def _flexible(q: Tensor, k: Tensor, v: Tensor, table: Tensor, grid: Grid, placement: str) -> Tensor:
+    """FlexAttention that looks the kernel up by offset."""
+    rows, columns = grid.shape
+    flat = (table.log() if placement == "bias_logits" else table).flatten(1).contiguous()
+    across = 2 * columns - 1
+
+    def entry(head: Tensor, at: Tensor, to: Tensor) -> Tensor:
+        down = to // columns - at // columns + rows - 1
+        return flat[head, down * across + to % columns - at % columns + columns - 1]
+
+    def multiply(score: Tensor, batch: Tensor, head: Tensor, at: Tensor, to: Tensor) -> Tensor:
+        return score * entry(head, at, to)
+
+    def add(score: Tensor, batch: Tensor, head: Tensor, at: Tensor, to: Tensor) -> Tensor:
+        return score + entry(head, at, to)
+
+    out: Tensor = _COMPILED(q, k, v, score_mod=add if placement == "bias_logits" else multiply)
+    return out
+
+
+def bench(cases: list[Case], rounds: int, device: torch.device, limit: float, lock: Path | None = None) -> pd.DataFrame:
+    """Race forms of attention, those of one size and placement in one process.
+
+    Returns:
+        Two rows for each form, forward and forward with backward: ``us``, microseconds (median over rounds); ``ratio``,
+        the time relative to the faster fused attention without a mask (median of ratios within rounds); ``tflops`` of
+        the products and their gradients; ``memory_gb``; ``error`` of the output against float64; ``fault``.
+    """
+    made = {f"{case.shape} {case.dim} {case.placement}": case for case in cases}
+    found = race_ready(
+        {name: partial(_Attention, case, device) for name, case in made.items()}, rounds, device, limit, lock
+    )
+    rows = []
+    for name, case in made.items():
+        for passed in PASSES:
+            rows += [_row(case, form, passed, found[name]) for form in (*PLAIN, *case.forms)]
+    return pd.DataFrame(rows)
+
+
+def _row(case: Case, form: str, passed: str, outcome: Outcome) -> dict[str, Any]:
+    nothing = [float("nan")]
+    seconds = np.array(outcome.seconds.get(f"{form} {passed}", nothing))
+    plain = [outcome.seconds[f"{one} {passed}"] for one in PLAIN if f"{one} {passed}" in outcome.seconds]
+    ratio = seconds / np.min(plain, axis=0) if plain else np.array(nothing)
+    length = math.prod(case.shape)
+    work = 4 * case.batch * case.heads * length**2 * case.dim * (1 if passed == "forward" else 3)
+    facts: dict[str, Any] = {"shape": "×".join(map(str, case.shape)), "dim": case.dim, "batch": case.batch}
+    facts |= {"dtype": case.dtype, "placement": case.placement, "kind": passed, "form": form}
+    facts |= {"us": 1e6 * np.median(seconds), "ratio": np.median(ratio), "ratio_min": ratio.min()}
+    facts |= {"ratio_max": ratio.max(), "n": len(seconds), "tflops": work / np.median(seconds) / 1e12}
+    return facts | {"ready": outcome.ready, "fault": outcome.fault} | outcome.facts.get(form, {})
+
+
+@click.command("fused")
+@grids_option("8x8", "14x14", "32x32", "64x64")
+@click.option("--dim", "dims", multiple=True, default=(16, 64), help="Channels of a head; repeatable.")
+@click.option("--width", default=192, help="Channels of all heads together.")
+@click.option("--tokens", default=2**15, help="Tokens in all, over the batch.")
+@click.option("--dtype", default="bfloat16", type=click.Choice(["float32", "float16", "bfloat16"]))
+@click.option("--placement", "placements", multiple=True, default=PLACED, help="Repeatable.")
+@click.option("--form", "forms", multiple=True, type=click.Choice(FORMS), default=FORMS, help="Repeatable.")
+@click.option("--device", default="cuda", help="Such as cuda.")
+@click.option("--limit", default=300.0, help="Seconds until all have to be ready.")
+@lock_option
+@rounds_option
+@out_option
+def command(
+    grids: list[Grid],
+    dims: tuple[int, ...],
+    width: int,
+    tokens: int,
+    dtype: str,
+    placements: tuple[str, ...],
+    forms: tuple[str, ...],
+    device: str,
+    limit: float,
+    lock: Path | None,
+    rounds: int,
+    out: Path | None,
+) -> None:
+    """A learnt kernel table in attention against fused attention (cuDNN, flash) without a mask, on a GPU.
+
+    Forms are the plain formula, the same compiled, what `auto` chooses, and FlexAttention with the table looked up by
+    offset. Each runs as a captured graph.
+
+    \b
+    Examples:
+      python -m retconv.bench fused
+      python -m retconv.bench fused --grid 64x64 --dim 64 --form flex --form auto
+    """
+    os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "2")
+    cases = [Case(g.shape, d, width, tokens, dtype, p, forms) for g in grids for d in dims for p in placements]
+    place = torch.device(device)
+    table = bench(cases, rounds, place, limit, lock)
+    name = torch.cuda.get_device_name(place) if place.type == "cuda" else "cpu"
+    report(table.assign(device=name), "default", out)
