@@ -91,7 +91,7 @@ def test_nothing_is_begun_that_could_not_reach_a_checkpoint(tmp_path: Path, monk
     found = run(tiny(), tmp_path, budget=Budget(until=time.time() + 14))
     assert not found.path.exists()
     monkeypatch.setattr(Pace, "setup", None)
-    assert Pace.starting(replace(tiny(), compile=True)) > Pace.starting(tiny()) > 0
+    assert Pace.starting(True) > Pace.starting(False) > 0
 
 
 def test_no_time_for_the_test_leaves_the_last_step_as_a_checkpoint(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from importlib import resources
@@ -75,18 +76,21 @@ class Study(Plan):
     def units(self) -> list[list[Config]]:
         """What one worker is given at a time: up to ``stack`` seeds of one configuration; by the arms' priority.
 
-        Of the arms of ``priority``, the first seeds of all come before the next seeds of any: wherever time ends, they
-        can be compared seed by seed.
+        Of the arms of ``priority``, the first seeds of all come before the next seeds of any, and at one setting of the
+        grid before the next: wherever time ends, they can be compared seed by seed.
         """
         alike: dict[str, list[Config]] = {}
         for config in self.configs:
             alike.setdefault(replace(config, seed=0).id, []).append(config)
         ranks = {arm: rank for rank, arm in enumerate(self.priority)}
-        units: list[tuple[tuple[int, int], list[Config]]] = []
+        units: list[tuple[tuple[int, int, int], list[Config]]] = []
+        settings: Counter[str] = Counter()  # of the grid, of each arm so far
         for seeds in alike.values():
-            size, rank = self.stack or len(seeds), ranks.get(self.arm_of[seeds[0].id])
+            arm = self.arm_of[seeds[0].id]
+            size, rank, setting = self.stack or len(seeds), ranks.get(arm), settings[arm]
+            settings[arm] += 1
             for i in range(0, len(seeds), size):
-                place = (i, rank) if rank is not None else (len(self.configs), 0)
+                place = (i, setting, rank) if rank is not None else (len(self.configs), 0, 0)
                 units.append((place, seeds[i : i + size]))
         return [unit for _, unit in sorted(units, key=itemgetter(0))]
 

@@ -14,8 +14,6 @@ from pathlib import Path
 from types import FrameType
 from typing import ClassVar
 
-from retconv.train.config import Config
-
 #: Seconds to load data, build a model and take the first step, before this process has measured them.
 _SETUP = 5.0
 #: What compiling a step, or an evaluation, adds to them.
@@ -90,25 +88,26 @@ class Pace:
     """How long the parts of a session take, as far as they have been measured, with a margin.
 
     Args:
-        config: Of the runs.
-        size: Bytes of their parameters.
+        compiles: Whether the step is compiled.
+        batch: Images of a step.
+        size: Bytes of the runs' parameters.
     """
 
     #: Seconds from the start of the last session of this process to its first step's end.
     setup: ClassVar[float | None] = None
 
-    def __init__(self, config: Config, size: int) -> None:
-        self.compiling = _COMPILING * config.compile
-        self.batch = config.batch_size
+    def __init__(self, compiles: bool, batch: int, size: int) -> None:
+        self.compiling = _COMPILING * compiles
+        self.batch = batch
         self.step = 0.0
         self.evaluated: float | None = None  # by image
         # Weights, their average, the best, and two moments, at a slow disk's 100 MB/s.
         self.saving = 0.5 + 5 * size / 1e8
 
     @classmethod
-    def starting(cls, config: Config) -> float:
+    def starting(cls, compiles: bool) -> float:
         """Seconds until a session that starts now could save its first step."""
-        return _MARGIN * cls.setup if cls.setup is not None else _SETUP + _COMPILING * config.compile
+        return _MARGIN * cls.setup if cls.setup is not None else _SETUP + _COMPILING * compiles
 
     def evaluating(self, images: int) -> float:
         """Seconds to evaluate on some images: before any were, as long as training on them."""

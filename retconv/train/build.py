@@ -27,7 +27,8 @@ from retconv.train.parse import RecipeError, nearest
 from retconv.train.randomness import seeded
 from retconv.train.replicas import Replicas
 
-#: Below this many tokens torch's fused attention of half types is slower on CPUs than two products and a softmax.
+#: Below this many tokens torch's fused attention of half types is slower than two products and a softmax on CPUs, and
+#: in a stack that is compiled.
 _SHORT = 256
 
 
@@ -36,6 +37,11 @@ def precision_on(device: torch.device, precision: str) -> str:
     if precision != "auto":
         return precision
     return "bfloat16" if has_units(torch.bfloat16, device) else "float32"
+
+
+def compiles_on(device: torch.device, compile: bool | None) -> bool:
+    """Whether a step is compiled: as asked for, or for None where it takes half the time, on a GPU."""
+    return device.type == "cuda" if compile is None else compile
 
 
 def unfuse_short_attention(model: nn.Module) -> None:

@@ -106,7 +106,7 @@ class Config:
         "of the forward pass; auto: bfloat16 where the device has units for it",
         choices=("float32", "bfloat16", "auto"),
     )
-    compile: bool = option(False, "compile the model with torch.compile")
+    compile: bool | None = option(False, "compile the step with torch.compile; null: on a GPU")
     data: DataConfig = field(default_factory=DataConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
     augment: AugmentConfig = field(default_factory=AugmentConfig)

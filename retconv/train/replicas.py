@@ -113,8 +113,9 @@ class Replicas(nn.Module):
         if self.count == 1:
             # Without vmap, every fused operation of a single model stays available.
             return functional_call(self._template, state, (x if shared else x[0],))[None]
-        # The CPU's fused attention has no rule for a batch of models, cuDNN's none for a learnt bias.
-        fused = [] if x.device.type == "cpu" else [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION]
+        # The CPU's fused attention has no rule for a batch of models, cuDNN's none for a learnt bias, and the efficient
+        # one refuses the row sums that it is handed back in backward.
+        fused = [] if x.device.type == "cpu" else [SDPBackend.FLASH_ATTENTION]
         with sdpa_kernel([*fused, SDPBackend.MATH]), warnings.catch_warnings():
             if not torch.compiler.is_compiling():  # it would cut its graph here, and does not warn
                 warnings.filterwarnings("ignore", message="There is a performance drop")

@@ -13,6 +13,7 @@ from torch import distributed
 from retconv.data import Dataset, load
 from retconv.train import checkpoint
 from retconv.train.budget import Budget, Pace
+from retconv.train.build import compiles_on
 from retconv.train.config import Config, differences
 from retconv.train.folder import RunFolder
 from retconv.train.session import Session, any_process
@@ -91,7 +92,7 @@ def train(
 
 def _too_late(budget: Budget, config: Config, device: torch.device) -> bool:
     """Whether what starts now could not save its first step in time."""
-    return any_process(budget.left() < Pace.starting(config), device)
+    return any_process(budget.left() < Pace.starting(compiles_on(device, config.compile)), device)
 
 
 def _wait_for_all() -> None:

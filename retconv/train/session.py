@@ -54,7 +54,11 @@ class Session:
             saved = [checkpoint.load(f.path, self.last_good, f.config.as_dict()) for f in folders]
             self.trainer.load_states(saved)
         self.boards = boards([f.path for f in folders]) if tensorboard and rank == 0 else []
-        self.pace = Pace(self.trainer.config, sum(pack.matrix.nbytes for pack in self.trainer.replicas.packs))
+        self.pace = Pace(
+            self.trainer.compiles,
+            self.trainer.config.batch_size,
+            sum(pack.matrix.nbytes for pack in self.trainer.replicas.packs),
+        )
         self.launched: deque[torch.cuda.Event] = deque()
         if rank == 0:
             origin = provenance(self.trainer.device) | {"data": data.source, "replicas": len(folders)}

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from retconv.data import Dataset
 from retconv.train import randomness
 from retconv.train.batches import Batches
-from retconv.train.build import build_model, hold_out, precision_on, unfuse_short_attention
+from retconv.train.build import build_model, compiles_on, hold_out, precision_on, unfuse_short_attention
 from retconv.train.config import Config
 from retconv.train.files import TrainError
 from retconv.train.flat import shares, stack
@@ -58,6 +58,7 @@ class Trainer:
         done: Steps taken.
         tally: What steps add up.
         precision: Of the forward pass, ``"float32"`` or ``"bfloat16"``, also where it is left to the device.
+        compiles: Whether the step is compiled, also where that is left to the device.
     """
 
     def __init__(self, configs: Sequence[Config], data: Dataset, rank: int = 0, world: int = 1) -> None:
@@ -70,7 +71,9 @@ class Trainer:
         self.total = self.steps * self.config.schedule.epochs
         self.precision = precision_on(self.device, self.config.precision)
         models = [build_model(config, data) for config in configs]
-        if self.precision == "bfloat16" and self.device.type == "cpu":
+        self.compiles = compiles_on(self.device, self.config.compile)
+        stacked = self.compiles and len(models) > 1
+        if self.precision == "bfloat16" and (stacked or self.device.type == "cpu"):
             for model in models:
                 unfuse_short_attention(model)
         self.replicas = Replicas(models, undecayed(models[0], self.config.optim)).to(self.device)
@@ -82,7 +85,7 @@ class Trainer:
         self.best_accuracy = torch.full((len(self.configs),), -1.0, dtype=torch.float64)
         self.best_epoch = torch.zeros(len(self.configs), dtype=torch.long)
         self.done = 0
-        config = replace(self.config, precision=self.precision)
+        config = replace(self.config, precision=self.precision, compile=self.compiles)
         self._step = Step(self.replicas, self.optimiser, config, world, self.ema)
         self.tally = self._step.tally
         self.rates.set(0)
