@@ -8,7 +8,6 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -24,12 +23,17 @@ def begin(command: list[str]) -> subprocess.Popen:
     path = os.pathsep.join(filter(None, (str(TREE), os.environ.get("PYTHONPATH"))))
     env = os.environ | {"PYTHONPATH": path, "PYTHONUNBUFFERED": "1"}
     pipe, out = subprocess.PIPE, subprocess.STDOUT
-    return subprocess.Popen(command, stdout=pipe, stderr=out, cwd=TREE, env=env, preexec_fn=_with_parent)
+    return subprocess.Popen(command, stdout=pipe, stderr=out, cwd=TREE, env=env, preexec_fn=_in_a_group)
 
 
-def _with_parent() -> None:
+def _in_a_group() -> None:
     """In the new process: a group of its own, which can be stopped whole; and the end of the slot is its end too."""
     os.setsid()
+    end_with_parent()
+
+
+def end_with_parent() -> None:
+    """Called in a process: it is killed when the one that started it ends."""
     if hasattr(LIBRARY, "prctl"):
         LIBRARY.prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
 
@@ -43,15 +47,10 @@ def keep(printed: Any, log: BinaryIO, kept: bytearray) -> None:
         kept += part
 
 
-def wait(process: subprocess.Popen, deadline: float, meanwhile: Callable[[], None] | None) -> bool:
+def wait(process: subprocess.Popen, deadline: float) -> bool:
     """Whether it ended by itself before the deadline."""
-    while time.monotonic() < deadline:
-        try:
-            process.wait(timeout=0.2)
-            return True
-        except subprocess.TimeoutExpired:
-            if meanwhile is not None:
-                meanwhile()
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(timeout=max(0.0, deadline - time.monotonic()))
     return process.poll() is not None
 
 

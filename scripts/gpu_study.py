@@ -2,8 +2,8 @@
 
 To compile a step takes the better part of a minute of one core, and to measure a run is many small launches: neither
 should hold the device up. So the next units compile while one trains, and stand still from their first epoch's end on
-until it is their turn; and each run is measured in a process of its own while the next unit trains. A unit that is not
-done when time is up is lost: what is finished is whole.
+until it is their turn; and each run is measured in a process of its own while the next unit trains. When time is up, or
+at SIGTERM, units save a checkpoint; the same command goes on with them.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import json
 import math
 import os
 import signal
+import sys
 import time
 from dataclasses import dataclass, field
 from multiprocessing import get_context
@@ -20,25 +21,32 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import torch
+from gpu_process import end_with_parent
 
 from retconv.data import load
 from retconv.measure import measured
 from retconv.results import pack
 from retconv.sweep import load_study
-from retconv.train import Config, RunFolder, train
+from retconv.train import Budget, Config, RunFolder, train
 
 #: Seconds between two looks at what goes on.
 LOOK = 0.1
-LIMIT_MIB, ARCHIVES = 15, 3
+#: Seconds that units have to save a checkpoint.
+GRACE = 5.0
+LIMIT_MIB, ARCHIVES = 15, 1
 SPAWN = get_context("spawn")
 
 
 def _train(configs: list[Config], root: Path, device: str) -> None:
+    end_with_parent()
     torch.set_num_threads(2)
-    train(configs, root, device=device, checkpoint_seconds=math.inf, progress=False)
+    budget = Budget()
+    with budget.heeding_signals():
+        train(configs, root, device=device, budget=budget, checkpoint_seconds=math.inf, progress=False)
 
 
 def _measure(config: Config, root: Path, device: str) -> None:
+    end_with_parent()
     torch.set_num_threads(1)
     measured(RunFolder(root, config), load(config.data.name).to(device))
 
@@ -118,7 +126,13 @@ class Stay:
         return process
 
     def end(self) -> None:
-        """Kill what goes on: a process that is held would keep the device's memory."""
+        """Let units save a checkpoint, and kill what still goes on."""
+        for unit in self.training:
+            unit.process.terminate()
+            unit.hold(False)
+        latest = time.monotonic() + GRACE
+        for unit in self.training:
+            unit.process.join(max(0.0, latest - time.monotonic()))
         for process in [*(unit.process for unit in self.training), *self.measuring]:
             process.kill()
 
@@ -137,16 +151,17 @@ def main() -> None:
     parser.add_argument("--ahead", type=int, default=3, help="units that train or get ready (%(default)s)")
     parser.add_argument("--measurers", type=int, default=6, help="runs measured at a time (%(default)s)")
     given = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(3))
     stay = Stay(given)
     left = True
     try:
-        while time.monotonic() - BEGAN < given.budget and left:
+        while time.monotonic() - BEGAN < given.budget - GRACE and left:
             left = stay.look()
             time.sleep(LOOK)
     finally:
         stay.end()
     print(json.dumps(stay.ended()))
-    raise SystemExit(3 if left else 0)
+    sys.exit(3 if left else 0)
 
 
 if __name__ == "__main__":

@@ -19,8 +19,9 @@ from training import BASE
 
 from retconv.results import Store, merge
 
+BENCHES = ("steps", "others", "fused", "retention", "operator")
 TREE = Path(__file__).parents[1]
-STAGES = ("facts", "data", "smoke", "tests", "bench attention", "bench retention", "bench operator", "bench train")
+STAGES = ("facts", "data", "smoke", "tests", *(f"bench {name}" for name in BENCHES))
 
 
 def slot(folder: Path, *skip: str) -> list[str]:
@@ -50,7 +51,9 @@ def taken_home(folder: Path) -> list[Path]:
 def test_a_slot_runs_its_stages_and_a_kill_loses_no_finished_run(tmp_path: Path) -> None:
     """Killed once a run is finished and packed; the next slot goes on, and its archives hold both runs."""
     environment = os.environ | {"RETCONV_COMMIT": "planted", "OMP_NUM_THREADS": "1"}
-    first = subprocess.Popen(slot(tmp_path, *STAGES[4:6], STAGES[7]), env=environment, stdout=subprocess.DEVNULL)
+    first = subprocess.Popen(
+        slot(tmp_path, "bench others", "bench retention"), env=environment, stdout=subprocess.DEVNULL
+    )
     archives = tmp_path / "out/archives"
     while first.poll() is None and not any(archives.glob("*.zip")):
         time.sleep(0.05)
@@ -58,7 +61,9 @@ def test_a_slot_runs_its_stages_and_a_kill_loses_no_finished_run(tmp_path: Path)
     first.wait()
     before, stages = finished(tmp_path / "runs"), summary(tmp_path)
     log = (tmp_path / "out/slot.log").read_text(encoding="utf-8")
-    assert {stages[name]["status"] for name in (*STAGES[:4], STAGES[6])} == {"done"}, log
+    assert {
+        stages[name]["status"] for name in (*STAGES[:4], *(f"bench {name}" for name in ("steps", "fused", "operator")))
+    } == {"done"}, log
     assert stages["facts"]["found"]["float32_tflops"] > 0
     assert stages["smoke"]["found"]["faults"] == {}
     assert set(stages["data"]["found"]["decoded"]) == {"digits"}
@@ -70,7 +75,7 @@ def test_a_slot_runs_its_stages_and_a_kill_loses_no_finished_run(tmp_path: Path)
 
     done = subprocess.run(slot(tmp_path, *STAGES), env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert [facts["status"] for facts in summary(tmp_path).values()] == ["skipped"] * 8 + ["done"] * 2
+    assert [facts["status"] for facts in summary(tmp_path).values()] == ["skipped"] * 9 + ["done"] * 2
     after = finished(tmp_path / "runs")
     assert after == after | before
     assert len(after) == 2
@@ -152,8 +157,9 @@ def test_studies_have_an_order_and_wait_for_their_data(
     options = ["--budget", "600", "--out", str(tmp_path / "out"), "--root", str(tmp_path / "runs"), "--device", "cpu"]
     monkeypatch.setattr(sys, "argv", ["gpu_slot", *options, *(word for name in given for word in ("--study", name))])
     gpu_slot.main()
-    assert done[:5] == ["facts", "data", order, "smoke", "tests"]
-    assert done[5:7] == ["settled", "bench attention"]
+    names = [what for what in done if isinstance(what, str)]
+    assert done[:3] == ["facts", "data", order]
+    assert names[2:9] == ["bench steps", "smoke", "tests", "settled", "bench others", "bench fused", "settled"]
     assert done[-len(order) - 1 :] == ["settled", *(f"study {name}" for name in order)]
 
 

@@ -12,8 +12,8 @@ from compare import assert_close, assert_exact
 from training import few_digits, tiny
 
 from retconv.checks import relative_error
-from retconv.train import Replicas, Trainer
-from retconv.train.build import precision_on, unfuse_short_attention
+from retconv.train import Replicas, Trainer, load
+from retconv.train.build import compiles_on, precision_on, unfuse_short_attention
 from retconv.train.config import ModelConfig, OptimConfig
 from retconv.train.packed import Pack
 
@@ -103,6 +103,14 @@ def test_precision_auto_is_the_faster_one(monkeypatch) -> None:
         monkeypatch.setattr(torch.cpu, "get_capabilities", lambda units=units: dict.fromkeys(units, True))
         assert precision_on(cpu, "auto") == wanted
         assert precision_on(cpu, "bfloat16") == "bfloat16"
+
+
+def test_compile_null_is_on_a_gpu_alone() -> None:
+    assert load("standard").compile is None
+    for asked, here, there in ((None, False, True), (False, False, False), (True, True, True)):
+        assert compiles_on(torch.device("cpu"), asked) is here
+        assert compiles_on(torch.device("cuda"), asked) is there
+    assert not Trainer([config(None, compile=None)], few_digits()).compiles
 
 
 def test_short_attention_of_half_types_is_two_products() -> None:

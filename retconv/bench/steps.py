@@ -33,7 +33,7 @@ MASKS: dict[str, dict[str, Any]] = {
     "table": {"mask": "table"},
     "elm": {"mask": "elm"},
     "manhattan": {"mask": "manhattan", "mask_options": {"learnable": True}},
-    "manhattan bias": {"mask": "manhattan", "mask_options": {"learnable": True}, "placement": "bias_logits"},
+    "manhattan_bias": {"mask": "manhattan", "mask_options": {"learnable": True}, "placement": "bias_logits"},
 }
 
 

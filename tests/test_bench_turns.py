@@ -1,0 +1,102 @@
+"""Contenders that get ready in processes of their own: what is timed, what is left out, and the tables made of it."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from threading import Timer
+from typing import Any
+
+import pandas as pd
+import pytest
+import torch
+from click.testing import CliRunner
+
+from retconv.bench.__main__ import main
+from retconv.bench.turns import race_ready
+
+CPU = torch.device("cpu")
+
+
+class Sleeper:
+    """Takes a while to make, and a while to run."""
+
+    def __init__(self, seconds: float, making: float = 0.0, fault: str = "") -> None:
+        if fault == "dies":
+            os._exit(1)
+        if fault:
+            raise ValueError(f"{fault}\nand more")
+        time.sleep(making)
+        self.seconds = seconds
+
+    def runs(self) -> Mapping[str, Callable[[], object]]:
+        return {"once": partial(time.sleep, self.seconds), "twice": partial(time.sleep, 2 * self.seconds)}
+
+    def facts(self) -> Mapping[str, Any]:
+        return {"process": os.getpid()}
+
+
+def test_each_is_timed_in_turn_and_a_fault_stops_no_other() -> None:
+    made = {
+        "short": partial(Sleeper, 0.005),
+        "long": partial(Sleeper, 0.02),
+        "broken": partial(Sleeper, 0.0, fault="no"),
+        "dead": partial(Sleeper, 0.0, fault="dies"),
+        "late": partial(Sleeper, 0.0, making=60.0),
+    }
+    found = race_ready(made, 2, CPU, limit=30.0)
+    assert [len(found[name].seconds["once"]) for name in ("short", "long")] == [2, 2]
+    for name, least in (("short", 0.005), ("long", 0.02)):
+        assert all(least <= seconds < 3 * least for seconds in found[name].seconds["once"])
+        assert all(2 * least <= seconds < 6 * least for seconds in found[name].seconds["twice"])
+    assert found["short"].facts["process"] != found["long"].facts["process"] != os.getpid()
+    assert found["broken"].fault == "ValueError: no"
+    assert found["dead"].fault == "its process ended"
+    assert found["late"].fault == "not ready after 30 s"
+    assert not any(found[name].seconds for name in ("broken", "dead", "late"))
+
+
+def test_nothing_is_timed_while_another_holds_the_lock(tmp_path: Path) -> None:
+    lock = tmp_path / "lock"
+    with lock.open("ab") as file:
+        fcntl.flock(file, fcntl.LOCK_SH)
+        free = Timer(20.0, fcntl.flock, (file, fcntl.LOCK_UN))
+        begun = time.monotonic()
+        free.start()
+        found = race_ready({"one": partial(Sleeper, 0.001)}, 1, CPU, limit=60.0, lock=lock)
+        assert time.monotonic() - begun >= 20
+        free.join()
+    assert found["one"].seconds
+
+
+def test_table_of_steps_has_ratios_to_plain_and_to_one_replica(tmp_path: Path) -> None:
+    out = tmp_path / "steps.csv"
+    settings = "steps --batch 2 --stack 1/eager --stack 2/eager --mask none --mask gmm --rounds 1 --device cpu --out"
+    result = CliRunner().invoke(main, [*settings.split(), str(out)])
+    assert result.exit_code == 0, result.output
+    table = pd.read_csv(out)
+    assert list(table["kind"]) == ["none", "none", "gmm", "gmm"]
+    ms = table["ms"]
+    assert list(table["plain"]) == pytest.approx([1, 1, ms[2] / ms[0], ms[3] / ms[1]])
+    assert list(table["alone"]) == pytest.approx([1, ms[1] / ms[0], 1, ms[3] / ms[2]])
+    assert list(table["images_per_second"]) == pytest.approx(list(2e3 * table["replicas"] / ms))
+    assert {"commit", "device", "tflops", "fault"} <= {*table.columns}
+
+
+def test_table_of_fused_attention_names_what_is_not_there(tmp_path: Path) -> None:
+    out = tmp_path / "fused.csv"
+    settings = "fused --grid 3x5 --dim 16 --width 32 --tokens 64 --dtype float32 --device cpu --rounds 1 --out"
+    forms = ["--form", "reference", "--form", "auto", "--form", "flex"]
+    result = CliRunner().invoke(main, [*settings.split(), str(out), *forms])
+    assert result.exit_code == 0, result.output
+    table = pd.read_csv(out).set_index(["placement", "kind", "form"]).sort_index()
+    ours = table.loc[(["multiply_logits", "bias_logits"], ["forward", "both"], ["reference", "auto"]), :]
+    assert (ours["error"] < 1e-6).all()
+    assert (ours["us"] > 0).all()
+    flex = table.xs("flex", level="form")
+    assert flex["us"].isna().all()
+    assert flex["fault"].str.contains("does not support backward on CPU").all()
