@@ -6,7 +6,7 @@ from attention_cases import bias_for, gradients, kernel_for, qkv
 from compare import assert_close
 from strategies import HEADS, normal
 
-from retconv.attention import BACKENDS, blocks, rows, work
+from retconv.attention import BACKENDS, PLACEMENTS, blocks, rows, work
 from retconv.grid import Grid
 
 F64 = torch.float64
@@ -63,4 +63,36 @@ def check_against_reference(
         placement, {n: x.double() for n, x in leaves.items()}, grid, upstream, scale=0.7, backend="reference"
     )
     for actual, expected in zip(fast, exact, strict=True):
+        assert_close(actual, expected)
+
+
+def check_hidden_rows(placement: str, backend: str, by: str) -> None:
+    """Rows of which a bias or the mask hides every key: 0, and no part of any gradient."""
+    grid, rows_ = Grid((3, 4)), [0, 5, 6]
+    leaves = dict(zip("qkv", qkv(grid, 21), strict=True))
+    bias = normal(22, 1, 1, grid.length, grid.length)
+    if by == "bias" or placement != "bias_logits":
+        leaves["mask"] = kernel_for(placement, grid.shape, 21)
+        bias[..., rows_, :] = -torch.inf
+    else:
+        leaves["mask"] = normal(23, HEADS, grid.length, grid.length).abs()
+        leaves["mask"][:, rows_] = 0
+    upstream = normal(24, *leaves["v"].shape)
+    given = {name: x.clone().requires_grad_() for name, x in leaves.items()}
+    out = PLACEMENTS[placement](*(given[n] for n in "qkv"), given["mask"], grid, bias=bias, backend=backend)
+    assert not out[:, :, rows_].any()
+    gradients = torch.autograd.grad(out, list(given.values()), upstream)
+    assert all(bool(g.isfinite().all()) for g in gradients)
+    assert not gradients[0][:, :, rows_].any()
+    # The same with those rows visible, and nothing asked of them.
+    upstream[:, :, rows_] = 0
+    if by == "bias" or placement != "bias_logits":
+        bias[..., rows_, :] = 0
+    else:
+        leaves["mask"][:, rows_] = 1
+    seen = {name: x.clone().requires_grad_() for name, x in leaves.items()}
+    whole = PLACEMENTS[placement](*(seen[n] for n in "qkv"), seen["mask"], grid, bias=bias, backend="reference")
+    others = [i for i in range(grid.length) if i not in rows_]
+    assert_close(out[:, :, others], whole[:, :, others])
+    for actual, expected in zip(gradients, torch.autograd.grad(whole, list(seen.values()), upstream), strict=True):
         assert_close(actual, expected)

@@ -16,11 +16,11 @@ from retconv.attention import BACKENDS, PLACEMENTS
 from retconv.checks import relative_error, tolerance
 from retconv.grid import Grid
 from retconv.kernels import Exponentials, Separable
-from retconv.masks import DecayMask, GaussianMixtureMask, Mask, RetNetMask
+from retconv.masks import DecayMask, Forms, GaussianMixtureMask, Mask, RetNetMask
 from retconv.models.named import MASKS
 from retconv.operators import operator
 from retconv.retention import MultiScaleRetention, chunkwise, recurrent, retention, rotate, rotation_angles
-from retconv.retention.source import forms
+from retconv.retention.functional import methods
 
 HEADS, SHAPE = 2, (3, 5)
 SIZE = math.prod(SHAPE)
@@ -144,7 +144,7 @@ def _retention() -> Iterator[tuple[str, Case]]:
         "retnet": (retnet(), (SIZE,)),
     }
     for name, (mask, shape) in sources.items():
-        for method in (*forms(mask, Grid(shape)).methods, "auto"):
+        for method in (*methods(Forms.of(mask, Grid(shape))), "auto"):
             run = _of(lambda m, q, k, v, shape, method: retention(q, k, v, m, shape, method=method), shape, method)
             yield f"retention {method} of {name}", Case(run, (mask, *qkv()), roundings=2)
     for name, form in {"recurrent": recurrent, "chunkwise": chunkwise}.items():

@@ -36,7 +36,7 @@ SPECTRUM: dict[str, Error] = {
     "neither kernel nor mask": (
         lambda: resolve(ones(1, 4, 4), 3),
         ValueError,
-        r"kernel \(heads, 5\) or a mask \(heads, 3, 3\) on Grid\(\(3,\)\), got shape \(1, 4, 4\)",
+        r"kernel must be \(heads, 5\) on Grid\(\(3,\)\), got shape \(1, 4, 4\): .*; a mask itself is \(heads, 3, 3\)",
     ),
     "infinite": (lambda: resolve(-ones(1, 5) / 0, 3), ValueError, "must be finite to be analysed: a bias with"),
     "even kernel": (lambda: symbol(ones(1, 4), LINE), ValueError, r"one to three odd sides, got shape \(1, 4\)"),

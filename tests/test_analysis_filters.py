@@ -26,7 +26,7 @@ def test_law_11_verdict_agrees_with_the_eigenvalues(shape: tuple[int, ...], seed
     kernel, free = kernel_of(shape, seed), mask_of(shape, seed)
     even = kernel + kernel.flip(tuple(range(1, kernel.ndim)))
     for source in (even, free + free.mT, free @ free.mT):
-        values = torch.linalg.eigvalsh(resolve(source, shape).mask())
+        values = torch.linalg.eigvalsh(resolve(source, shape).entries)
         for verdict, own in zip(definiteness(source, shape), values, strict=True):
             assert [verdict.lowest, verdict.highest] == pytest.approx([float(own[0]), float(own[-1])], abs=1e-12)
             signs = {"indefinite": {-1, 1}, "positive definite": {1}, "negative definite": {-1}}

@@ -15,6 +15,7 @@ from retconv.approximate import exponentials
 from retconv.checks import tolerance
 from retconv.grid import Grid
 from retconv.kernels import (
+    Decay,
     Exponentials,
     Separable,
     causal_decay,
@@ -202,7 +203,7 @@ def test_gaussian_mixture_on_boards_by_its_factors(shape: tuple[int, ...]) -> No
 
 def test_manhattan_decay_is_one_exponential_on_each_axis() -> None:
     gamma = f64([0.5, 0.9])
-    made = exponentials(Separable.decay(gamma, [torch.arange(-4, 5), torch.arange(-6, 7)]), order=1)
+    made = exponentials(Decay(gamma).factors(Grid((5, 7))), order=1)
     assert_close(made.kernel, manhattan_decay(Grid((5, 7)).offsets(), gamma))
     for axis in made.axes:
         assert_close(axis.past_poles.real[:, 0], gamma)

@@ -60,8 +60,9 @@ def test_kernel_mask_and_module_are_the_same(placement: str) -> None:
         PLACEMENTS[placement](q, k, v, mask, grid, backend="reference")
         for mask in (module, module.kernel(grid), module(grid))
     )
-    assert_exact(by_module, by_kernel)
-    assert_exact(by_module, by_tensor)
+    assert_exact(by_kernel, by_tensor)
+    # The logarithm of a decay is a closed form of its own.
+    (assert_close if placement == "bias_logits" else assert_exact)(by_module, by_kernel)
 
 
 @every_placement

@@ -3,7 +3,7 @@
 import pytest
 import torch
 from attention_cases import BATCH, SOFTMAX, kernel_for, qkv
-from attention_cuts import F64, check_against_reference, every_recomputed, set_cut, set_products
+from attention_cuts import F64, check_against_reference, check_hidden_rows, every_recomputed, set_cut, set_products
 from compare import assert_close
 from hypothesis import settings
 from strategies import HEADS, every_grid, kernel_of, normal
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from retconv.attention import BACKENDS, PLACEMENTS, blocks, multiply_logits, recompute, rows
 from retconv.attention.backends import Call
-from retconv.attention.inputs import Source
+from retconv.attention.inputs import read_mask
 from retconv.bench.timing import peak_bytes
 from retconv.convert import kernel_to_mask
 from retconv.grid import Grid
@@ -113,10 +113,27 @@ def test_large_masks_are_never_formed() -> None:
     assert bool(kernel.grad.isfinite().all())
 
 
+@pytest.mark.parametrize("by", ["bias", "mask"])
+@pytest.mark.parametrize(
+    ("placement", "backend"), [(p, b) for p in SOFTMAX for b in (*BACKENDS[p], "auto") if b != "channels"]
+)
+def test_rows_without_any_key_are_0(placement: str, backend: str, by: str) -> None:
+    """Whatever the backend, so that auto may choose among them."""
+    check_hidden_rows(placement, backend, by)
+
+
 def choice(placement: str, mask: object, grid: Grid, **changes: object) -> str:
     q = torch.zeros(1, HEADS, grid.length, 4)
-    arguments = {"q": q, "k": q, "v": q, "mask": mask, "scale": 1.0, "bias": None, "dropout_p": 0.0} | changes
-    return Call(placement=placement, source=Source.read(mask, grid, HEADS), **arguments).choose()  # type: ignore[arg-type]
+    arguments = {
+        "q": q,
+        "k": q,
+        "v": q,
+        "mask": read_mask(mask, grid, HEADS),
+        "scale": 1.0,
+        "bias": None,
+        "dropout_p": 0.0,
+    } | changes
+    return Call(placement=placement, **arguments).choose()  # type: ignore[arg-type]
 
 
 def test_auto_takes_the_fastest_exact_backend(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,7 +5,16 @@ from collections.abc import Iterable
 import pytest
 import torch
 from attention_cases import SOFTMAX, gradients, kernel_for, qkv
-from attention_cuts import CUTS, F64, check_against_reference, every_cut, every_recomputed, set_cut, set_products
+from attention_cuts import (
+    CUTS,
+    F64,
+    check_against_reference,
+    check_hidden_rows,
+    every_cut,
+    every_recomputed,
+    set_cut,
+    set_products,
+)
 from compare import assert_close, assert_exact
 from hypothesis import HealthCheck, settings
 from strategies import HEADS, every_grid, kernel_of
@@ -59,6 +68,17 @@ def test_hidden_keys_keep_gradients_finite_in_blocks(cut: str, monkeypatch: pyte
     )
     for actual, expected in zip(fast, exact, strict=True):
         assert_close(actual, expected)
+
+
+@every_cut
+@pytest.mark.parametrize("placement", SOFTMAX)
+@pytest.mark.parametrize("by", ["bias", "mask"])
+def test_rows_without_any_key_are_0_in_blocks(
+    by: str, placement: str, cut: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in fused attention, with finite gradients; other rows are what they are without those."""
+    set_cut(monkeypatch, cut)
+    check_hidden_rows(placement, "recompute", by)
 
 
 @pytest.mark.parametrize("shift", [0.0, -1e9, torch.finfo(torch.float32).min])

@@ -21,10 +21,11 @@ from retconv.bench.train import pixels
 from retconv.checks import assert_equivalent, dot_test, relative_error, shift_invariance_residual, tolerance
 from retconv.grid import Grid
 from retconv.kernels import gaussian
+from retconv.masks import Forms
 from retconv.models.named import MASKS
 from retconv.operators import operator
 from retconv.retention import retention
-from retconv.retention.source import forms
+from retconv.retention.functional import methods
 from retconv.train import Config, DivergedError, Trainer, parse, step, train
 from retconv.train.step import STEPS_TO_CAPTURE
 
@@ -82,7 +83,7 @@ def test_law_15_forms_agree(name: str, device: torch.device) -> None:
     mask, shape = made.to(device, torch.float32), (150,) if name in ("retnet", "two_sided") else (10, 15)
     inputs = [x.to(device, torch.float32) for x in qkv(150)]
     expected = retention(*inputs, mask, shape, method="parallel")
-    for method in forms(mask, Grid(shape)).methods:
+    for method in methods(Forms.of(mask, Grid(shape))):
         assert relative_error(retention(*inputs, mask, shape, method=method), expected) <= tolerance(torch.float32)
 
 

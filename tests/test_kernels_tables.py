@@ -104,10 +104,18 @@ def test_separable_is_a_sum_of_outer_products(shape: tuple[int, ...], seed: int,
 
 
 @every_grid
-def test_separable_decay_is_manhattan_decay(shape: tuple[int, ...], seed: int) -> None:
-    """γ^(|a|+|b|) = γ^|a| γ^|b|, with gamma kept for the recursion."""
-    gamma = uniform(seed, 0.02, 1.0, HEADS)
-    separable = kernels.Separable.decay(gamma, [torch.arange(1 - n, n) for n in shape])
-    assert separable.rank == 1
-    assert separable.gamma is gamma
-    assert_close(separable.kernel(), kernels.manhattan_decay(Grid(shape).offsets(), gamma))
+def test_a_decay_is_itself_in_every_form(shape: tuple[int, ...], seed: int) -> None:
+    """γ^(|a|+|b|) = γ^|a| γ^|b|: kernel, outer product, on a line exponentials, and the logarithm."""
+    gamma, grid = uniform(seed, 0.02, 1.0, HEADS), Grid(shape)
+    decay = kernels.Decay(gamma)
+    assert decay.factors(grid).rank == 1
+    expected = kernels.manhattan_decay(grid.offsets(), gamma)
+    assert_exact(decay.kernel(grid), expected)
+    assert_close(decay.factors(grid).kernel(), expected)
+    assert_close(decay.log_kernel(grid).exp(), expected)
+    assert_exact(decay.part(slice(1, 2)).kernel(grid), expected[1:2])
+    if grid.ndim == 1:
+        assert_close(decay.exponentials().kernel(grid.size), expected)
+        causal, past = kernels.Decay(gamma, causal=True), kernels.causal_decay(grid.offsets(), gamma)
+        for table in (causal.kernel(grid), causal.exponentials().kernel(grid.size), causal.log_kernel(grid).exp()):
+            assert_close(table, past)

@@ -20,9 +20,9 @@ from retconv.checks import relative_error, shift_invariance_residual, tolerance
 from retconv.convert import NotAConvolutionError, kernel_to_mask, mask_to_kernel
 from retconv.grid import Grid
 from retconv.kernels import Exponentials
-from retconv.masks import DecayMask, GaussianMixtureMask, RetNetMask
+from retconv.masks import DecayMask, Forms, GaussianMixtureMask, MaskLike, RetNetMask
 from retconv.retention import RetentionState, chunkwise, recurrent, retention, rotate, rotation_angles
-from retconv.retention.source import Source, forms
+from retconv.retention.functional import methods
 
 #: γ from 1e-3 to 1 − 1e-6, dense towards both ends.
 gammas = st.one_of(
@@ -92,7 +92,7 @@ def test_scan_agrees_on_a_plane(shape: tuple[int, int], d: int, one: float, othe
         assert relative_error(retention(q, k, v, mask, shape, method=method), expected) <= AGREE
 
 
-def causal_masks() -> dict[str, Source]:
+def causal_masks() -> dict[str, MaskLike]:
     return {
         "retnet": RetNetMask(HEADS, decays(0.7, 1 - 1e-6)),
         "exponentials": Exponentials(complex_uniform(0, HEADS, 3), complex_uniform(2, HEADS, 3)),
@@ -175,7 +175,7 @@ def test_gradients_agree(name: str) -> None:
     shape, make = CASES[name]
     upstream = normal(9, 2, HEADS, math.prod(shape), 4)
     expected: list[Tensor] = []
-    for method in forms(make(), Grid(shape)).methods:
+    for method in methods(Forms.of(make(), Grid(shape))):
         mask = make()
         leaves = [t.requires_grad_() for t in inputs(math.prod(shape), 3)]
         out = retention(*leaves, mask, shape, method=method, chunk=4, budget=1)

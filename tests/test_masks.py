@@ -111,13 +111,14 @@ def test_which_decays_separate() -> None:
     assert DecayMask(2, "euclidean").separable(5) is not None
 
 
-def test_separable_decay_keeps_gamma_for_the_recursion() -> None:
-    causal, manhattan = RetNetMask(2).separable(5), DecayMask(2).separable((3, 4))
+def test_a_decay_mask_names_its_decay_for_the_recursion() -> None:
+    causal, manhattan = RetNetMask(2).decay(5), DecayMask(2).decay((3, 4))
     assert causal is not None
     assert manhattan is not None
     assert (causal.causal, manhattan.causal) == (True, False)
-    assert causal.gamma is not None
     assert_exact(causal.gamma, RetNetMask(2).gamma)
+    assert DecayMask(2, "euclidean").decay((3, 4)) is None
+    assert RetNetMask(2, normalize=True).decay(5) is None
 
 
 # --- Gaussian mixture -----------------------------------------------------------------------------------------------

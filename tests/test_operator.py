@@ -13,8 +13,8 @@ import retconv
 from retconv.checks import tolerance
 from retconv.convert import kernel_to_mask
 from retconv.grid import DenseLimitError, Grid, dense_limit
-from retconv.kernels import Separable, causal_decay
-from retconv.masks import DecayMask, GaussianMixtureMask, KernelTableMask, Mask, RetNetMask
+from retconv.kernels import Decay, Separable
+from retconv.masks import DecayMask, GaussianMixtureMask, KernelTableMask, Mask, MaskLike, RetNetMask
 from retconv.operators import METHODS, operator
 from retconv.operators.fft import fast_length
 
@@ -41,19 +41,19 @@ def sources(shape: Shape, seed: int, dtype: torch.dtype = torch.float64) -> dict
             Separable(factors), [naive.outer([f[h].tolist() for f in factors], shape) for h in range(HEADS)]
         ),
         "decay": Source(
-            Separable.decay(gamma, [torch.arange(1 - n, n) for n in shape]),
+            Decay(gamma),
             [naive.kernel(lambda d, g=g: naive.manhattan_decay(d, g), shape) for g in gamma.tolist()],
         ),
     }
     if len(shape) == 1:
         found["causal"] = Source(
-            Separable((causal_decay(Grid(shape).offsets(), gamma)[:, None],), gamma, causal=True),
+            Decay(gamma, causal=True),
             [naive.kernel(lambda d, g=g: naive.causal_decay(d, g), shape) for g in gamma.tolist()],
         )
     return found
 
 
-def applies(method: str, source: Tensor | Separable | Mask, shape: Shape) -> bool:
+def applies(method: str, source: MaskLike, shape: Shape) -> bool:
     return method == "auto" or method in retconv.operator(source, shape).methods
 
 
@@ -222,7 +222,7 @@ def test_one_head_serves_all_heads_of_the_signal(method: str) -> None:
     """A kernel of one head is broadcast."""
     shape = (3, 4)
     kernel, x = kernel_of(shape, 0, heads=1), normal(1, 2, 5, 12, 3)
-    for source in (kernel, Separable.decay(torch.tensor([0.8]).double(), [torch.arange(1 - n, n) for n in shape])):
+    for source in (kernel, Decay(torch.tensor([0.8]).double())):
         if applies(method, source, shape):
             op = operator(source, shape, method=method)
             assert_close(op @ x, op.to_dense() @ x)

@@ -8,7 +8,7 @@ from test_operator import Shape, applies, every_method, sources
 from torch import Tensor
 
 from retconv.convert import kernel_to_mask
-from retconv.kernels import Separable, causal_decay
+from retconv.kernels import Decay, Separable
 from retconv.operators import METHODS, operator
 
 SMALL = [(4,), (2, 3), (2, 1, 2)]
@@ -56,26 +56,20 @@ def test_gradcheck_in_factors(method: str, shape: Shape) -> None:
         assert torch.autograd.gradcheck(lambda *f: operator(Separable(f), shape, method=method) @ x, factors)
 
 
-def decay(gamma: Tensor, shape: Shape) -> Separable:
-    return Separable.decay(gamma, [torch.arange(1 - n, n) for n in shape])
-
-
 @pytest.mark.parametrize("shape", [*SMALL, (67,)])
 @pytest.mark.parametrize("method", ["separable", "recursive", "fft", "auto"])
 def test_gradcheck_in_gamma(method: str, shape: Shape) -> None:
     """Whichever of factors and γ a method reads, the gradient reaches γ; on 67 tokens through several blocks."""
     gamma, x = uniform(0, 0.4, 0.95, HEADS).requires_grad_(), signal_of(shape, 1, channels=1)
-    assert torch.autograd.gradcheck(lambda g: operator(decay(g, shape), shape, method=method) @ x, (gamma,))
+    assert torch.autograd.gradcheck(lambda g: operator(Decay(g), shape, method=method) @ x, (gamma,))
 
 
 @pytest.mark.parametrize("n", [5, 67])
 def test_gradcheck_in_gamma_of_causal_decay(n: int) -> None:
     gamma, x = uniform(0, 0.4, 0.95, HEADS).requires_grad_(), signal_of((n,), 1, channels=1)
-    offset = torch.arange(1 - n, n)[:, None]
 
     def product(g: Tensor) -> Tensor:
-        source = Separable((causal_decay(offset, g)[:, None],), g, causal=True)
-        return operator(source, n, method="recursive") @ x
+        return operator(Decay(g, causal=True), n, method="recursive") @ x
 
     assert torch.autograd.gradcheck(product, (gamma,))
 
@@ -88,9 +82,9 @@ def test_gradients_of_all_methods_agree(shape: Shape, seed: int, method: str) ->
 
     def gradients(way: str) -> tuple[Tensor, ...]:
         gamma, x = uniform(seed, 0.3, 0.99, HEADS).requires_grad_(), signal_of(shape, seed).abs().requires_grad_()
-        return torch.autograd.grad(((operator(decay(gamma, shape), shape, method=way) @ x) * y).sum(), (x, gamma))
+        return torch.autograd.grad(((operator(Decay(gamma), shape, method=way) @ x) * y).sum(), (x, gamma))
 
-    if applies(method, decay(uniform(seed, 0.3, 0.99, HEADS), shape), shape):
+    if applies(method, Decay(uniform(seed, 0.3, 0.99, HEADS)), shape):
         for actual, expected in zip(gradients(method), gradients("dense"), strict=True):
             assert_close(actual, expected)
 

@@ -10,11 +10,11 @@ from torch import Tensor
 
 from retconv.convert import kernel_to_mask
 from retconv.grid import Grid
+from retconv.masks import Forms
 from retconv.operators import operator
 from retconv.operators.mirrored import SIGNS, MirroredProduct
 from retconv.retention import retention
 from retconv.retention.convolution import convolution
-from retconv.retention.source import forms
 
 Shape = tuple[int, ...]
 #: Rows (all axes but the last together) and columns are even.
@@ -70,7 +70,7 @@ def test_law_14_by_classes_is_the_dense_form(shape: Shape, dtype: torch.dtype, b
     q, k, v = inputs(shape, dtype)
     kernel = even_kernel(shape, 0, dtype)
     assert MirroredProduct.applies(kernel, Grid(shape))
-    actual = convolution(q, k, v, forms(kernel, Grid(shape)), "toeplitz", budget)
+    actual = convolution(q, k, v, Forms.of(kernel, Grid(shape)), "toeplitz", budget)
     dense = (t.double() for t in (q, k, v))
     assert_close(actual, retention(*dense, kernel.double(), shape, method="parallel", scale=1))
 
@@ -79,7 +79,7 @@ def test_law_14_by_classes_is_the_dense_form(shape: Shape, dtype: torch.dtype, b
 def test_law_14_by_classes_has_the_gradients_of_the_dense_form(shape: Shape) -> None:
     q, k, v = (t.requires_grad_() for t in inputs(shape, torch.float64))
     kernel, w = even_kernel(shape, 0), normal(4, *v.shape)
-    actual = convolution(q, k, v, forms(kernel, Grid(shape)), "toeplitz", 1)
+    actual = convolution(q, k, v, Forms.of(kernel, Grid(shape)), "toeplitz", 1)
     expected = retention(q, k, v, kernel, shape, method="parallel", scale=1)
     for a, e in zip(*(torch.autograd.grad((t * w).sum(), (q, k, v)) for t in (actual, expected)), strict=True):
         assert_close(a, e)
@@ -93,7 +93,7 @@ def test_gradient_of_an_even_kernel_is_not_even(shape: Shape) -> None:
     assert not MirroredProduct.applies(kernel, Grid(shape))
     (expected,) = torch.autograd.grad((retention(q, k, v, kernel, shape, method="parallel", scale=1) * w).sum(), kernel)
     assert float((expected - expected.flip(-1)).abs().max()) > 0.1
-    actual = convolution(q, k, v, forms(kernel, Grid(shape)), "toeplitz", 2**30)
+    actual = convolution(q, k, v, Forms.of(kernel, Grid(shape)), "toeplitz", 2**30)
     assert_close(torch.autograd.grad((actual * w).sum(), kernel)[0], expected)
     x, y = normal(5, HEADS, math.prod(shape), 4), normal(6, HEADS, math.prod(shape), 4)
     applied = operator(kernel, shape, "toeplitz") @ x
@@ -107,5 +107,5 @@ def test_odd_counts_and_uneven_kernels_do_not_apply(shape: Shape) -> None:
     assert not MirroredProduct.applies(kernel_of((4, 4), 0), Grid((4, 4)))
     q, k, v = inputs(shape, torch.float64)
     kernel = even_kernel(shape, 0)
-    actual = convolution(q, k, v, forms(kernel, Grid(shape)), "toeplitz", 2**30)
+    actual = convolution(q, k, v, Forms.of(kernel, Grid(shape)), "toeplitz", 2**30)
     assert_close(actual, retention(q, k, v, kernel, shape, method="parallel", scale=1))

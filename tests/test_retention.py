@@ -18,9 +18,9 @@ from torch import Tensor
 from retconv.bench.timing import peak_bytes
 from retconv.grid import Grid, dense_limit
 from retconv.kernels import Exponentials, Separable
-from retconv.masks import DecayMask, GaussianMixtureMask, RetNetMask
+from retconv.masks import DecayMask, Forms, GaussianMixtureMask, MaskLike, RetNetMask
 from retconv.retention import METHODS, retention
-from retconv.retention.source import Source, forms
+from retconv.retention.functional import methods
 
 BATCH, KEY, VALUE = 2, 3, 4
 #: The figure that the issue names: all forms agree to 1e-11 in float64.
@@ -69,14 +69,14 @@ def two_sided(seed: int) -> Exponentials:
 def check_against_loops(shape: tuple[int, ...], seed: int, method: str, dtype: torch.dtype) -> None:
     """An asymmetric kernel where the method takes any, else an asymmetric sum of exponentials or a decay."""
     grid = Grid(shape)
-    mask: Source = kernel_of(shape, seed, dtype)
+    mask: MaskLike = kernel_of(shape, seed, dtype)
     if method in ("recurrent", "chunkwise"):
         mask = Exponentials(complex_uniform(seed, HEADS, 3), complex_uniform(seed + 2, HEADS, 3))
     elif method == "scan":
         mask = two_sided(seed) if grid.ndim == 1 else DecayMask(HEADS, gamma=uniform(seed, 0.1, 0.99, HEADS)).to(dtype)
     q, k, v = inputs(grid.size, seed, dtype)
     actual = retention(q, k, v, mask, grid, method=method, chunk=3, budget=1, scale=0.7)
-    expected = by_loops(q, k, v, table(forms(mask, grid).kernel.detach(), shape), 0.7)
+    expected = by_loops(q, k, v, table(Forms.of(mask, grid).kernel.detach(), shape), 0.7)
     assert actual.dtype == dtype
     assert_close(actual.detach(), expected)
 
@@ -111,9 +111,9 @@ def test_exponentials_kernel_is_their_sum(size: int, seed: int) -> None:
         assert_close(line.kernel(size)[head], expected)
 
 
-def masks_on(shape: tuple[int, ...]) -> dict[str, Source]:
+def masks_on(shape: tuple[int, ...]) -> dict[str, MaskLike]:
     """Every kind of source that a grid admits, in float64."""
-    found: dict[str, Source] = {
+    found: dict[str, MaskLike] = {
         "table": kernel_of(shape, 0),
         "one head": kernel_of(shape, 1, heads=1),
         "gmm": GaussianMixtureMask(HEADS, generator=torch.Generator().manual_seed(0)).double(),
@@ -135,7 +135,7 @@ def test_all_sources_and_forms_agree(shape: tuple[int, ...]) -> None:
     q, k, v = inputs(grid.size, 5)
     for mask in masks_on(shape).values():
         expected = retention(q, k, v, mask, grid, method="parallel").detach()
-        for method in ("auto", *forms(mask, grid).methods):
+        for method in ("auto", *methods(Forms.of(mask, grid))):
             assert_close(retention(q, k, v, mask, grid, method=method).detach(), expected)
 
 
@@ -151,7 +151,7 @@ def test_a_separable_is_its_kernel() -> None:
     factors = Separable(tuple(normal(i, HEADS, 3, 2 * n - 1) for i, n in enumerate((4, 5))))
     q, k, v = inputs(20, 2)
     expected = retention(q, k, v, factors.kernel(), (4, 5), method="parallel")
-    assert "scan" not in forms(factors, Grid((4, 5))).methods
+    assert "scan" not in methods(Forms.of(factors, Grid((4, 5))))
     assert_close(retention(q, k, v, factors, (4, 5), method="convolution"), expected)
 
 

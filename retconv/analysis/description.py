@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from retconv.analysis.locality import Locality, locality, mass_within
-from retconv.analysis.source import Source, resolve
+from retconv.analysis.source import resolve
 from retconv.analysis.spectrum import (
     Definiteness,
     NormBounds,
@@ -22,6 +22,7 @@ from retconv.analysis.spectrum import (
 from retconv.approximate import effective_size
 from retconv.convert import project
 from retconv.grid import Grid
+from retconv.masks import MaskLike
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -142,11 +143,11 @@ class Description:
         return "\n".join(lines)
 
 
-def describe(source: Source, grid: Grid | int | tuple[int, ...], name: str | None = None) -> Description:
+def describe(mask: MaskLike, grid: Grid | int | tuple[int, ...], name: str | None = None) -> Description:
     """Describe a mask or kernel: where its mass lies, what it does to frequencies, and whether it is positive.
 
     Args:
-        source: A mask module, a kernel ``(heads, 2 n_1 − 1, …)``, or a mask or attention weights
+        mask: A mask module, a kernel ``(heads, 2 n_1 − 1, …)``, or a mask or attention weights
             ``(heads, length, length)``.
         grid: The grid; prefix tokens are left out.
         name: What to call it; the module's own description, or "kernel" or "mask", if not given.
@@ -156,36 +157,36 @@ def describe(source: Source, grid: Grid | int | tuple[int, ...], name: str | Non
         ``passband`` and ``definiteness``.
 
     Raises:
-        ValueError: If the source is neither a kernel nor a mask of the grid, or not finite.
+        ValueError: If it is neither a kernel nor a mask of the grid, or not finite.
 
     Example:
         >>> import retconv
         >>> print(describe(retconv.DecayMask(1, gamma=0.9), (14, 14)))  # doctest: +SKIP
     """
-    subject = resolve(source, grid)
+    subject = resolve(mask, grid)
     plain = subject.grid
     if subject.kernel is not None:
         kernel, residual = subject.kernel, subject.kernel.new_zeros(subject.heads)
         bounds = norm_bounds(kernel, plain)
         norm = bounds.norm
     else:
-        kernel, residual = project(subject.mask(), plain)
-        bounds, norm = None, operator_norm(source, grid)
+        kernel, residual = project(subject.entries, plain)
+        bounds, norm = None, operator_norm(mask, grid)
     if name is None:
-        name = ("kernel" if subject.kernel is not None else "mask") if isinstance(source, Tensor) else str(source)
+        name = ("kernel" if subject.kernel is not None else "mask") if isinstance(mask, Tensor) else str(mask)
     return Description(
         name=name,
         grid=plain,
         kernel=kernel,
         residual=residual,
-        locality=locality(source, grid),
-        mass_beside=mass_within(source, grid, math.sqrt(2)),
+        locality=locality(mask, grid),
+        mass_beside=mass_within(mask, grid, math.sqrt(2)),
         size_95=effective_size(kernel, 0.05),
         size_99=effective_size(kernel, 0.01),
         norm=norm,
         bounds=bounds,
         passband=passband(kernel),
-        definiteness=definiteness(source, grid),
+        definiteness=definiteness(mask, grid),
     )
 
 

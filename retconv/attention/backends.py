@@ -10,9 +10,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from retconv.attention import blocks, channels, recompute, reference, rows
-from retconv.attention.inputs import MaskLike, Source, check_bias, check_dropout, check_qkv
+from retconv.attention.inputs import check_bias, check_dropout, check_qkv, read_mask
 from retconv.grid import Grid
 from retconv.kernels.parameters import is_readable
+from retconv.masks import Forms, MaskLike
 from retconv.operators import operator
 from retconv.precision import entering
 
@@ -38,8 +39,7 @@ class Call:
     q: Tensor
     k: Tensor
     v: Tensor
-    mask: MaskLike
-    source: Source
+    mask: Forms
     scale: float
     bias: Tensor | None
     dropout_p: float
@@ -48,9 +48,9 @@ class Call:
         """Why a backend does not apply, or None if it does."""
         if self.dropout_p and backend in ("recompute", "operator"):
             return f"it holds no weights to drop, and dropout_p is {self.dropout_p}"
-        if backend == "channels" and not channels.applies(self.mask):
+        if backend == "channels" and self.mask.gaussian is None:
             return "the mask is not a GaussianMixtureMask of one component"
-        if backend == "operator" and self.source.kernel is None:
+        if backend == "operator" and self.mask.kernel is None:
             return "the mask has no kernel"
         return None
 
@@ -72,16 +72,17 @@ class Call:
 
     def _choose_bias(self) -> str:
         learnt = torch.is_grad_enabled() and any(
-            x is not None and x.requires_grad for x in (self.bias, self.source.values)
+            x is not None and x.requires_grad for x in (self.bias, self.mask.values)
         )
+        gaussian = self.mask.gaussian
         if (
-            channels.applies(self.mask)
+            gaussian is not None
             and self.bias is None
             # On a CPU, wider queries and keys cost more than a dense bias of few tokens. On an accelerator and in
             # stacked replicas sigma cannot be looked at: there ``backend="channels"`` is the user's to choose.
             and self.q.shape[2] >= rows.TABLE_TOKENS
-            and is_readable(self.mask.sigma)
-            and channels.precise(self.mask, self.source.grid, self.q.dtype)
+            and is_readable(gaussian[0])
+            and channels.precise(gaussian[0], self.mask.grid, self.q.dtype)
         ):
             return "channels"
         # On a CPU fused attention takes its slow, dense path as soon as its bias needs a gradient.
@@ -89,12 +90,12 @@ class Call:
 
 
 def _recompute(call: Call) -> Tensor:
-    return recompute.attend(call.placement, call.q, call.k, call.v, call.source, call.scale, call.bias)
+    return recompute.attend(call.placement, call.q, call.k, call.v, call.mask, call.scale, call.bias)
 
 
 def _sdpa(call: Call) -> Tensor:
     """The logarithm of the mask as the bias of fused attention."""
-    bias = call.source.log().dense().to(call.q.dtype)[None]
+    bias = call.mask.log.entries.to(call.q.dtype)[None]
     bias = bias if call.bias is None else bias + call.bias.to(bias.dtype)
     return F.scaled_dot_product_attention(
         call.q, call.k, call.v, attn_mask=bias, dropout_p=call.dropout_p, scale=call.scale
@@ -102,13 +103,15 @@ def _sdpa(call: Call) -> Tensor:
 
 
 def _channels(call: Call) -> Tensor:
-    assert channels.applies(call.mask)
-    return channels.attend(call.q, call.k, call.v, call.mask, call.source.grid, call.scale, call.bias, call.dropout_p)
+    assert call.mask.gaussian is not None
+    return channels.attend(
+        call.q, call.k, call.v, call.mask.gaussian, call.mask.grid, call.scale, call.bias, call.dropout_p
+    )
 
 
 def _operator(call: Call) -> Tensor:
     """``M V`` without M; the ones of prefix tokens are sums of values."""
-    kernel, grid, v = call.source.kernel, call.source.grid, call.v
+    kernel, grid, v = call.mask.kernel, call.mask.grid, call.v
     assert kernel is not None
     prefix, body = v[..., : grid.prefix, :], v[..., grid.prefix :, :]
     out = operator(kernel, grid.without_prefix()) @ body
@@ -155,11 +158,11 @@ def run(
         )
     if return_weights and backend not in ("auto", "reference"):
         raise ValueError(f"backend {backend!r} never holds the weights: use backend='reference' to return them")
-    source = Source.read(mask, grid, q.shape[1])
-    call = Call(placement, q, k, v, mask, source, q.shape[-1] ** -0.5 if scale is None else scale, bias, dropout_p)
+    forms = read_mask(mask, grid, q.shape[1])
+    call = Call(placement, q, k, v, forms, q.shape[-1] ** -0.5 if scale is None else scale, bias, dropout_p)
     name = "reference" if return_weights else call.choose() if backend == "auto" else backend
     if name == "reference":
-        out, weights = reference.attend(placement, q, k, v, source, call.scale, bias, dropout_p)
+        out, weights = reference.attend(placement, q, k, v, forms, call.scale, bias, dropout_p)
         return (out.to(v.dtype), weights.to(v.dtype)) if return_weights else out.to(v.dtype)
     reason = call.refusal(name)
     if reason is not None:

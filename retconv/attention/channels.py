@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TypeGuard
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -12,28 +10,22 @@ from retconv.checks import tolerance
 from retconv.grid import Grid
 from retconv.kernels import GAUSSIAN_EPSILON
 from retconv.kernels.parameters import check, compute_dtype, is_readable
-from retconv.masks import GaussianMixtureMask
 
 #: Widths of query and key are made multiples of this, which fused kernels on a GPU ask for.
 MULTIPLE = 8
 
 
-def applies(mask: object) -> TypeGuard[GaussianMixtureMask]:
-    """Whether a mask is one Gaussian for each head."""
-    return isinstance(mask, GaussianMixtureMask) and mask.components == 1
-
-
-def precise(mask: GaussianMixtureMask, grid: Grid, dtype: torch.dtype) -> bool:
-    """Whether the dot product keeps the dtype's tolerance.
+def precise(sigma: Tensor, grid: Grid, dtype: torch.dtype) -> bool:
+    """Whether the dot product of Gaussians of these widths keeps the dtype's tolerance.
 
     It is a difference of terms up to ``R² / σ²`` with R half the diagonal of the grid, and each is rounded.
     """
     radius = sum(((n - 1) / 2) ** 2 for n in grid.shape)
-    variance = float((mask.sigma.detach().double().square() + GAUSSIAN_EPSILON).min())
+    variance = float((sigma.detach().double().square() + GAUSSIAN_EPSILON).min())
     return radius / variance * torch.finfo(dtype).eps <= tolerance(dtype) / 2
 
 
-def extended(q: Tensor, k: Tensor, mask: GaussianMixtureMask, grid: Grid, scale: float) -> tuple[Tensor, Tensor]:
+def extended(q: Tensor, k: Tensor, gaussian: tuple[Tensor, Tensor], grid: Grid, scale: float) -> tuple[Tensor, Tensor]:
     """Queries and keys with extra channels whose dot product, times ``scale``, adds ``log M`` up to a constant per row.
 
     For tokens p_q and p_k of the grid and variance s² = σ² + ε, ``−‖p_k − p_q‖² / 2s²`` is
@@ -43,7 +35,7 @@ def extended(q: Tensor, k: Tensor, mask: GaussianMixtureMask, grid: Grid, scale:
     Args:
         q: ``(batch, heads, length, d)``.
         k: As q.
-        mask: One Gaussian for each head, α > 0.
+        gaussian: σ and α of one Gaussian for each head, ``(heads,)`` each, α > 0.
         grid: The grid, D axes.
         scale: What the fused attention multiplies scores by.
 
@@ -59,7 +51,7 @@ def extended(q: Tensor, k: Tensor, mask: GaussianMixtureMask, grid: Grid, scale:
     position = grid.coordinates(q.device).to(computing)
     position = position - position.mean(dim=0)  # shape: (N, D)
     norm = position.square().sum(dim=1, keepdim=True)
-    sigma, alpha = mask.sigma.to(computing)[..., None], mask.weights.to(computing)[..., None]
+    sigma, alpha = (x.to(computing)[:, None, None] for x in gaussian)
     # shape: (heads, 1, 1), 1 / s²; without a logarithm of α, not a number.
     precision = (1 / (sigma.square() + GAUSSIAN_EPSILON)).masked_fill(alpha <= 0, torch.nan)
     query = [position * precision, -precision / 2 * torch.ones_like(norm)]
@@ -84,7 +76,7 @@ def attend(
     q: Tensor,
     k: Tensor,
     v: Tensor,
-    mask: GaussianMixtureMask,
+    gaussian: tuple[Tensor, Tensor],
     grid: Grid,
     scale: float,
     bias: Tensor | None,
@@ -95,9 +87,10 @@ def attend(
     Raises:
         ValueError: If α is not positive; where values are not to be looked at, the output is NaN instead.
     """
-    if is_readable(mask.alpha):
-        check(mask.alpha, "bias_logits: alpha", ~(mask.weights <= 0), "must be positive to have a logarithm (law 10)")
-    query, key = extended(q, k, mask, grid, scale)
+    alpha = gaussian[1]
+    if is_readable(alpha):
+        check(alpha, "bias_logits: alpha", ~(alpha <= 0), "must be positive to have a logarithm (law 10)")
+    query, key = extended(q, k, gaussian, grid, scale)
     width = max(query.shape[-1], v.shape[-1])
     query, key, values = (F.pad(x, (0, width - x.shape[-1])) for x in (query, key, v))
     bias = bias if bias is None else bias.to(q.dtype)

@@ -34,8 +34,8 @@ from typing import Any, Literal, Protocol, cast, overload
 from torch import Tensor
 
 from retconv.attention.backends import run
-from retconv.attention.inputs import MaskLike
 from retconv.grid import Grid
+from retconv.masks import MaskLike
 
 
 class Placement(Protocol):

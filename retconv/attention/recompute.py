@@ -27,16 +27,14 @@ from torch import Tensor
 from retconv.attention import blocks
 from retconv.attention import rows as mask_rows
 from retconv.attention.blocks import Block
-from retconv.attention.inputs import Source
 from retconv.attention.sums import Sums, gathered, multiply, scattered
 from retconv.attention.work import Work
+from retconv.masks import Forms
 
 
-def attend(
-    placement: str, q: Tensor, k: Tensor, v: Tensor, source: Source, scale: float, bias: Tensor | None
-) -> Tensor:
+def attend(placement: str, q: Tensor, k: Tensor, v: Tensor, source: Forms, scale: float, bias: Tensor | None) -> Tensor:
     """Output ``(batch, heads, length, d_v)`` of a placement; gradients flow to all tensors given, once."""
-    source = source.log() if placement == "bias_logits" else source
+    source = source.log if placement == "bias_logits" else source
     grid = source.grid
     if source.kernel is not None and bias is None and grid.length >= mask_rows.TABLE_TOKENS:
         # Axes of one token are left out: the first one left has the longest slide.
@@ -44,7 +42,7 @@ def attend(
         kernel = source.kernel.reshape(-1, *(2 * n - 1 for n in shape))
         return _attend(q, k, v, kernel, None, placement, scale, shape, grid.prefix)[0]
     bias = bias if bias is None else bias.reshape(*(1,) * (4 - bias.ndim), *bias.shape)
-    return _attend(q, k, v, source.dense(), bias, placement, scale, [], 0)[0]
+    return _attend(q, k, v, source.entries, bias, placement, scale, [], 0)[0]
 
 
 def _is_tiled(placement: str, length: int) -> bool:
@@ -135,7 +133,8 @@ def _attend_backward(
             weights, found = work.weights(placement, block, tile, factor, m, spare)
             if found is not None and inner is not None:
                 (top, largest), (top_here, largest_here) = (x.split(1, dim=-1) for x in (block.rows(peaks), found))
-                share = (top_here - top).exp_() * (largest / largest_here)
+                # Of a row without any key nothing is left, whatever −∞ − (−∞) is.
+                share = (top_here - top.masked_fill(top == -torch.inf, 0.0)).exp_() * (largest / largest_here)
                 g_rows, means = (g_rows * share).to(work.operands), block.rows(inner) * share
             sums[1].add(block, weights.to(work.operands), g_rows)
             multiply(d, g_rows, block.matrices(values).mT)

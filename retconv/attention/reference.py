@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from retconv.attention.inputs import Source, drop
+from retconv.attention.inputs import drop
+from retconv.masks import Forms
 
 
 def attend(
@@ -13,7 +14,7 @@ def attend(
     q: Tensor,
     k: Tensor,
     v: Tensor,
-    source: Source,
+    source: Forms,
     scale: float,
     bias: Tensor | None,
     dropout_p: float,
@@ -23,7 +24,7 @@ def attend(
     Everything is computed in the dtype of the scores, to which the mask is cast. The order of operations is timm's, so
     that a neutral mask gives the bits of its plain attention.
     """
-    mask = (source.log() if placement == "bias_logits" else source).dense()  # shape: (heads or 1, length, length)
+    mask = (source.log if placement == "bias_logits" else source).entries  # shape: (heads or 1, length, length)
     if placement == "convolution":
         weights = mask.to(v.dtype).expand(*v.shape[:2], -1, -1)
     else:
@@ -42,5 +43,13 @@ def weigh(placement: str, scores: Tensor, mask: Tensor, bias: Tensor | None = No
         scores = scores + mask
     if bias is not None:
         scores = scores + bias.to(scores.dtype)
-    weights = torch.softmax(scores, dim=-1)
+    weights = _softmax(scores, hides=bias is not None or placement == "bias_logits")
     return weights * mask.to(weights.dtype) if placement == "multiply_weights" else weights
+
+
+def _softmax(scores: Tensor, hides: bool) -> Tensor:
+    """Softmax over keys. Where logits may be −∞, a row of nothing else has no weights: 0, as fused attention has it."""
+    if not hides:
+        return torch.softmax(scores, dim=-1)
+    hidden = scores.amax(dim=-1, keepdim=True) == -torch.inf
+    return torch.softmax(scores.masked_fill(hidden, 0.0), dim=-1).masked_fill(hidden, 0.0)

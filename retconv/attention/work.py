@@ -125,25 +125,26 @@ class Work:
             scores = out
         elif placement == "bias_logits" and mask is not None:
             self.part(scores, mask).add_(mask)
-        peaks = None if placement == "retention" else self._softmax(block, tile, scores)
+        hides = self.bias is not None or placement == "bias_logits"
+        peaks = None if placement == "retention" else self._softmax(block, tile, scores, hides)
         if placement == "multiply_weights":
             self.multiply(scores, mask, out)
             scores = out
         return scores, peaks
 
-    def _softmax(self, block: Block, tile: tuple[int, int], values: Tensor) -> Tensor | None:
-        """Add the bias and normalise, in place."""
+    def _softmax(self, block: Block, tile: tuple[int, int], values: Tensor, hides: bool) -> Tensor | None:
+        """Add the bias and normalise, in place; where logits may be −∞, a row of nothing else becomes 0."""
         if self.bias is not None:
             self._by_head(values, (block.last - block.first,)).add_(self.bias_part(block, tile, self.bias))
-        if not self.long:
+        if not self.long and not hides:
             torch.softmax(values, dim=-1, out=values)
             return None
         top = values.amax(dim=-1, keepdim=True)
         torch.softmax(values, dim=-1, out=values)
-        largest = values.amax(dim=-1, keepdim=True)
         hidden = top == -math.inf
-        if tile != (0, self.length) and bool(hidden.any()):
-            # A row may have all keys of one tile hidden, and others not.
+        if hides and bool(hidden.any()):
             values.masked_fill_(hidden, 0.0)
-            largest.masked_fill_(hidden, 1.0)
-        return torch.cat([top, largest], dim=-1)
+        if not self.long:
+            return None
+        largest = values.amax(dim=-1, keepdim=True)
+        return torch.cat([top, largest.masked_fill_(hidden, 1.0)], dim=-1)

@@ -20,9 +20,9 @@ from retconv.bench.timing import keep_pages, peak_bytes, progress, race, synchro
 from retconv.checks import relative_error
 from retconv.convert import kernel_to_mask
 from retconv.grid import DenseLimitError, Grid
-from retconv.masks import DecayMask, GaussianMixtureMask, Mask, RetNetMask
+from retconv.masks import DecayMask, Forms, GaussianMixtureMask, Mask, RetNetMask
 from retconv.retention import METHODS, retention
-from retconv.retention.source import forms
+from retconv.retention.functional import methods
 
 KINDS = ("causal", "manhattan", "gmm")
 #: A contender whose first run takes more seconds than this is not run again, the references aside.
@@ -71,8 +71,8 @@ def bench(
             reference = "parallel" if "parallel" in again else "auto"
             table = pd.concat([race(again, rounds, reference), _once(once)], ignore_index=True)
             table["mib"] = table["contender"].map(peaks)
-            methods = [m for m in forms(mask, grid).methods if m in contenders]
-            errors = _errors(kind, length, head_size, methods, device)
+            names = [m for m in methods(Forms.of(mask, grid)) if m in contenders]
+            errors = _errors(kind, length, head_size, names, device)
         for dtype, values in errors.items():
             table[dtype] = table["contender"].map(values)
         table.insert(0, "kind", kind)
@@ -95,7 +95,7 @@ def _problem(kind: str, length: int, heads: int) -> tuple[Grid, Mask]:
 
 
 def _contenders(q: Tensor, k: Tensor, v: Tensor, mask: Mask, grid: Grid) -> dict[str, Callable[[], object]]:
-    names = ["auto", *forms(mask, grid).methods]
+    names = ["auto", *methods(Forms.of(mask, grid))]
     made: dict[str, Callable[[], object]] = {
         name: partial(retention, q, k, v, mask, grid, method=name) for name in names
     }

@@ -7,13 +7,19 @@ from torch import Tensor
 from retconv.grid import Grid
 
 
-def check_kernel(kernel: Tensor, grid: Grid) -> None:
-    """Raise a ``ValueError`` unless ``kernel`` is a floating ``(heads, 2 n_1 − 1, …, 2 n_D − 1)`` of this grid."""
+def check_kernel(kernel: Tensor, grid: Grid, also: str = "") -> None:
+    """Raise a ``ValueError`` unless ``kernel`` is a floating ``(heads, 2 n_1 − 1, …, 2 n_D − 1)`` of this grid.
+
+    Args:
+        kernel: The kernel.
+        grid: The grid.
+        also: Ends the message about its shape.
+    """
     if tuple(kernel.shape[1:]) != grid.kernel_shape or kernel.ndim != grid.ndim + 1:
         sides = ", ".join(str(side) for side in grid.kernel_shape)
         raise ValueError(
             f"kernel must be (heads, {sides}) on {grid}, got shape {tuple(kernel.shape)}: "
-            "use retconv.crop or retconv.extend to bring it to another grid"
+            f"use retconv.crop or retconv.extend to bring it to another grid{also}"
         )
     _check_floating(kernel, "kernel")
 

@@ -5,7 +5,7 @@ A kernel function takes offsets of shape ``(*S, D)`` and per-head parameters who
 evaluated on any other offsets it is the same function there.
 """
 
-from retconv.kernels.decay import causal_decay, euclidean_decay, manhattan_decay, two_sided_decay
+from retconv.kernels.decay import Decay, causal_decay, euclidean_decay, manhattan_decay, two_sided_decay
 from retconv.kernels.exponentials import Exponentials
 from retconv.kernels.gaussian import GAUSSIAN_EPSILON, gaussian, gaussian_mixture, gpsa
 from retconv.kernels.relative import alibi, kerple_log, kerple_power, relative_table, swin_table, window
@@ -15,6 +15,7 @@ from retconv.kernels.separable import Separable
 __all__ = [
     "GAUSSIAN_EPSILON",
     "SCHEDULES",
+    "Decay",
     "Exponentials",
     "Separable",
     "alibi",

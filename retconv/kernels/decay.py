@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
+from retconv.grid import Grid
+from retconv.kernels.exponentials import Exponentials
 from retconv.kernels.parameters import as_parameter, check, per_head, prepare
+from retconv.kernels.separable import Separable
 
 
 def _power(offset: Tensor, distance: Tensor, gamma: Tensor | float) -> Tensor:
@@ -115,3 +120,57 @@ def euclidean_decay(offset: Tensor, gamma: Tensor | float) -> Tensor:
     """
     squared = offset.to(torch.float64 if offset.device.type != "mps" else torch.float32).square().sum(dim=-1)
     return _power(offset, squared.sqrt(), gamma)
+
+
+@dataclass(frozen=True)
+class Decay:
+    """A decay as itself, which recursions run in O(N): ``γ^‖δ‖₁``, or on one axis RetNet's ``γ^(−δ)``, 0 for δ > 0.
+
+    Attributes:
+        gamma: ``(heads,)``, in (0, 1].
+        causal: Whether it is RetNet's, 0 for δ > 0.
+
+    Raises:
+        ValueError: If gamma is not of shape ``(heads,)``.
+    """
+
+    gamma: Tensor
+    causal: bool = False
+
+    def __post_init__(self) -> None:
+        """Check the shape; values are a module's own, or looked at where a kernel is made of them."""
+        if self.gamma.ndim != 1:
+            raise ValueError(f"Decay: gamma must be (heads,), got shape {tuple(self.gamma.shape)}")
+
+    def require_line(self, grid: Grid) -> None:
+        """Raise a ``ValueError`` if it is causal and the grid has several axes."""
+        if self.causal and grid.ndim != 1:
+            raise ValueError(f"a causal decay is a kernel on one axis, got {grid}: use Grid({grid.size})")
+
+    def kernel(self, grid: Grid) -> Tensor:
+        """``(heads, 2 n_1 − 1, …, 2 n_D − 1)``."""
+        self.require_line(grid)
+        return (causal_decay if self.causal else manhattan_decay)(grid.offsets(self.gamma.device), self.gamma)
+
+    def log_kernel(self, grid: Grid) -> Tensor:
+        """``‖δ‖₁ log γ``, of the kernel's shape, −∞ where a causal decay is 0."""
+        self.require_line(grid)
+        offset = grid.offsets(self.gamma.device)
+        distance, (gamma,), dtype = prepare(offset.abs().sum(dim=-1, keepdim=True), self.gamma)
+        log = distance[..., 0] * per_head(gamma.log(), grid.ndim)
+        return (log.masked_fill(offset[..., 0] > 0, -torch.inf) if self.causal else log).to(dtype)
+
+    def factors(self, grid: Grid) -> Separable:
+        """One outer product (law 8)."""
+        self.require_line(grid)
+        return Separable(tuple(self.kernel(Grid(n))[:, None] for n in grid.shape))
+
+    def exponentials(self) -> Exponentials:
+        """On a line: one exponential with a real pole, so that the fields are real."""
+        poles = self.gamma[:, None]
+        ones = torch.ones_like(poles)
+        return Exponentials(ones, poles) if self.causal else Exponentials(ones, poles, ones, poles)
+
+    def part(self, heads: slice) -> Decay:
+        """The decay of some heads."""
+        return Decay(self.gamma[heads], self.causal)

@@ -65,6 +65,16 @@ class Exponentials:
         past = sides[0].flip(-1)
         return torch.cat([past, torch.zeros_like(past[:, 1:]) if self.causal else sides[1][:, 1:]], dim=1)
 
+    def times(self, scale: float) -> Exponentials:
+        """The kernel times a number."""
+        future = None if self.future_weights is None else scale * self.future_weights
+        return Exponentials(scale * self.past_weights, self.past_poles, future, self.future_poles)
+
+    def part(self, heads: slice) -> Exponentials:
+        """The kernel of some heads."""
+        of = (self.past_weights, self.past_poles, self.future_weights, self.future_poles)
+        return Exponentials(*(None if x is None else x[heads] for x in of))  # type: ignore[arg-type]
+
     def _sides(self) -> list[tuple[str, Tensor, Tensor]]:
         sides = [("past", self.past_weights, self.past_poles)]
         if self.future_weights is not None and self.future_poles is not None:

@@ -71,6 +71,19 @@ def mixture(squared: Tensor, sigma: Tensor, alpha: Tensor) -> Tensor:
     return (per_head(alpha, squared.ndim) * bumps(squared, sigma)).sum(dim=1)
 
 
+def log_mixture(squared: Tensor, sigma: Tensor, alpha: Tensor) -> Tensor:
+    """``log Σ_k α_k exp(−d² / 2(σ_k² + ε))``, ``(heads, *S)``: −∞ where the sum is 0, NaN where it is negative.
+
+    The largest exponent is taken out first, so that nothing underflows: far away the widest Gaussian is left.
+    """
+    exponent = squared * per_head(-0.5 / (sigma.square() + GAUSSIAN_EPSILON), squared.ndim)
+    top = exponent.detach().amax(dim=1, keepdim=True)
+    total = (per_head(alpha, squared.ndim) * torch.exp(exponent - top)).sum(dim=1)
+    hidden = total == 0
+    # Its logarithm has the gradient 1/0 · 0, which is NaN: such entries leave the graph.
+    return top[:, 0] + total.masked_fill(hidden, 1.0).log().masked_fill(hidden, -torch.inf)
+
+
 def gpsa(offset: Tensor, alpha: Tensor | float, center: Tensor | None = None) -> Tensor:
     """ConViT's positional scores, ``−α (‖δ − Δ‖² − ‖Δ‖²)``: a bias on logits whose softmax is a Gaussian around Δ.
 

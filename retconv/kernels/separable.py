@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from retconv.kernels.decay import two_sided_decay
 from retconv.precision import as_written
 
 
@@ -19,13 +18,9 @@ class Separable:
 
     Attributes:
         factors: One tensor per axis, ``(heads, rank, 2 n_d − 1)``: ``factors[d][h, r]`` is f_{r,d} of head h.
-        gamma: ``(heads,)`` if the kernel is the Manhattan decay γ^‖δ‖₁ itself, which recursions run in O(N); else None.
-        causal: With ``gamma``, on one axis: the decay is RetNet's, 0 for δ > 0.
     """
 
     factors: tuple[Tensor, ...]
-    gamma: Tensor | None = None
-    causal: bool = False
 
     def __post_init__(self) -> None:
         """Check that the factors belong together."""
@@ -44,12 +39,6 @@ class Separable:
         with as_written(self.factors[0].device):
             return torch.einsum(",".join(f"hr{a}" for a in axes) + f"->h{axes}", *self.factors)
 
-    @classmethod
-    def decay(cls, gamma: Tensor, offsets: list[Tensor]) -> Separable:
-        """The Manhattan decay of per-head ``gamma`` as one outer product (law 8).
-
-        Args:
-            gamma: ``(heads,)``, in (0, 1].
-            offsets: For each axis the offsets ``(2 n_d − 1,)``.
-        """
-        return cls(tuple(two_sided_decay(o[:, None], gamma)[:, None] for o in offsets), gamma)
+    def part(self, heads: slice) -> Separable:
+        """The kernel of some heads."""
+        return Separable(tuple(factor[heads] for factor in self.factors))

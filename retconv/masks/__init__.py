@@ -3,15 +3,18 @@
 from retconv.masks.base import Mask
 from retconv.masks.decay import DecayMask, RetNetMask
 from retconv.masks.diagonal import OffDiagonalMask
+from retconv.masks.forms import Forms, MaskLike
 from retconv.masks.free import ElementwiseMask, KernelTableMask
 from retconv.masks.gaussian import GaussianMixtureMask
 
 __all__ = [
     "DecayMask",
     "ElementwiseMask",
+    "Forms",
     "GaussianMixtureMask",
     "KernelTableMask",
     "Mask",
+    "MaskLike",
     "OffDiagonalMask",
     "RetNetMask",
 ]

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from functools import partial
+from typing import Any
+
 from torch import Tensor, nn
 
 from retconv.convert import kernel_to_mask
 from retconv.grid import Grid
-from retconv.kernels import Separable
+from retconv.kernels import Decay, Separable
+from retconv.masks.forms import Forms
 
 
 class Mask(nn.Module):
     """A mask in front of attention scores: ``kernel(grid)`` is its convolution, ``forward(grid)`` the mask itself.
 
     A mask that depends on the offset alone has a kernel on every grid and moves between grids without change.
-    Subclasses define ``kernel``; those without one override ``forward``, and ``kernel`` raises
+    Subclasses define ``kernel``, and those other forms of it that they have: ``separable``, ``decay``, ``log_kernel``;
+    what works on masks then finds them (``forms``). Those without a kernel override ``forward``, and ``kernel`` raises
     ``NotAConvolutionError``.
 
     Attributes:
@@ -40,6 +45,33 @@ class Mask(nn.Module):
     def separable(self, grid: Grid | int | tuple[int, ...]) -> Separable | None:
         """The kernel as a sum of outer products where the mask has that form (laws 8 and 9), else None."""
         return None
+
+    def decay(self, grid: Grid | int | tuple[int, ...]) -> Decay | None:
+        """The decay that the kernel is, where recursions can run it (laws 6 to 8), else None."""
+        return None
+
+    def log_kernel(self, grid: Grid | int | tuple[int, ...]) -> Tensor | None:
+        """The logarithm of the kernel by a closed form, −∞ where it is 0, NaN where it is negative; None without one.
+
+        A kernel that underflows has no logarithm left to take: ``log γ^|δ|`` is ``|δ| log γ`` at any distance.
+        """
+        return None
+
+    def forms(self, grid: Grid | int | tuple[int, ...]) -> Forms:
+        """The mask on a grid in every form that it has, each made when it is asked for."""
+        grid = Grid.of(grid)
+        given: dict[str, Any] = {"log": partial(self.log_kernel, grid)}
+        given |= {"factors": partial(self.separable, grid), "decay": partial(self.decay, grid)}
+        if self._gathers:
+            given["kernel"] = partial(self.kernel, grid)
+        else:
+            given |= {"entries": partial(self, grid), "exact": partial(self.kernel, grid)}
+        return Forms(grid, self.heads, given)
+
+    @property
+    def _gathers(self) -> bool:
+        """Whether ``forward`` is the gather of the kernel."""
+        return type(self).forward is Mask.forward
 
     def forward(self, grid: Grid | int | tuple[int, ...]) -> Tensor:
         """The mask ``(heads, length, length)``, rows are queries: ``M[q, k] = K[k − q]``."""

@@ -10,9 +10,9 @@ from torch import Tensor, nn
 
 from retconv.convert import NotAConvolutionError, kernel_to_mask
 from retconv.grid import Grid
-from retconv.kernels import Separable, gammas
+from retconv.kernels import Decay, Separable, gammas
 from retconv.kernels.decay import power
-from retconv.kernels.parameters import as_parameter, check, compute_dtype
+from retconv.kernels.parameters import as_parameter, check, compute_dtype, per_head
 from retconv.kernels.tables import distances, past
 from retconv.masks.base import Mask
 
@@ -62,6 +62,11 @@ class _Decay(Mask):
     def _power(self, grid: Grid, metric: str) -> Tensor:
         """``γ^‖δ‖`` on a grid, in the computing dtype."""
         return power(distances(grid.without_prefix(), self.log_rate.device, metric), self._rate)
+
+    def _log(self, grid: Grid, metric: str) -> Tensor:
+        """``‖δ‖ log γ`` on a grid, in the computing dtype."""
+        distance = distances(grid.without_prefix(), self.log_rate.device, metric)
+        return distance * per_head(-self._rate, distance.ndim)
 
     def _cast(self, kernel: Tensor) -> Tensor:
         return kernel.to(self.log_rate.dtype)
@@ -113,10 +118,21 @@ class RetNetMask(_Decay):
         return self._cast(self._decay(self._line(grid)))
 
     def separable(self, grid: Grid | int | tuple[int, ...]) -> Separable | None:
-        """One factor, the kernel itself, run as a one-pole recursion (law 6); None if the mask is normalised."""
+        """One factor, the kernel itself; None if the mask is normalised."""
+        return None if self.normalize else Separable((self.kernel(grid)[:, None],))
+
+    def decay(self, grid: Grid | int | tuple[int, ...]) -> Decay | None:
+        """The causal decay, a one-pole recursion (law 6); None if the mask is normalised."""
+        self._line(grid)
+        return None if self.normalize else Decay(self.gamma, causal=True)
+
+    def log_kernel(self, grid: Grid | int | tuple[int, ...]) -> Tensor | None:
+        """``−δ log γ`` for δ ≤ 0, else −∞; None if the mask is normalised."""
+        grid = self._line(grid)
         if self.normalize:
             return None
-        return Separable((self.kernel(grid)[:, None],), self.gamma, causal=True)
+        future = past(grid.without_prefix(), self.log_rate.device) == 0
+        return self._cast(self._log(grid, "manhattan").masked_fill(future, -torch.inf))
 
     def forward(self, grid: Grid | int | tuple[int, ...]) -> Tensor:
         """The mask ``(heads, length, length)``, row-normalised if ``normalize``."""
@@ -126,6 +142,10 @@ class RetNetMask(_Decay):
         mask = kernel_to_mask(self._decay(grid), grid.without_prefix())
         mask = self._cast(mask / mask.sum(dim=-1, keepdim=True).sqrt())
         return nn.functional.pad(mask, (grid.prefix, 0, grid.prefix, 0), value=self.neutral)
+
+    @property
+    def _gathers(self) -> bool:
+        return not self.normalize
 
     def extra_repr(self) -> str:
         """Heads, the range of gamma, and whether it is learnt or normalised."""
@@ -181,10 +201,7 @@ class DecayMask(_Decay):
         Raises:
             ValueError: If the metric is two-sided and the grid is not 1-D.
         """
-        grid = Grid.of(grid)
-        if self.metric == "two_sided" and grid.ndim != 1:
-            raise ValueError(f"metric 'two_sided' is for 1-D grids, got {grid}: use metric='manhattan' or 'euclidean'")
-        return self._cast(self._power(grid, "euclidean" if self.metric == "euclidean" else "manhattan"))
+        return self._cast(self._power(self._allowed(grid), "euclidean" if self.metric == "euclidean" else "manhattan"))
 
     def separable(self, grid: Grid | int | tuple[int, ...]) -> Separable | None:
         """One outer product of two-sided decays (law 8); None for the Euclidean metric beyond one axis."""
@@ -192,7 +209,25 @@ class DecayMask(_Decay):
         if self.metric == "euclidean" and grid.ndim > 1:
             return None
         factors = tuple(self._cast(self._power(Grid(n), "manhattan"))[:, None] for n in grid.shape)
-        return Separable(factors, self.gamma)
+        return Separable(factors)
+
+    def decay(self, grid: Grid | int | tuple[int, ...]) -> Decay | None:
+        """The decay itself (laws 7 and 8); None for the Euclidean metric beyond one axis."""
+        return None if self.metric == "euclidean" and Grid.of(grid).ndim > 1 else Decay(self.gamma)
+
+    def log_kernel(self, grid: Grid | int | tuple[int, ...]) -> Tensor | None:
+        """``‖δ‖ log γ``.
+
+        Raises:
+            ValueError: If the metric is two-sided and the grid is not 1-D.
+        """
+        return self._cast(self._log(self._allowed(grid), "euclidean" if self.metric == "euclidean" else "manhattan"))
+
+    def _allowed(self, grid: Grid | int | tuple[int, ...]) -> Grid:
+        grid = Grid.of(grid)
+        if self.metric == "two_sided" and grid.ndim != 1:
+            raise ValueError(f"metric 'two_sided' is for 1-D grids, got {grid}: use metric='manhattan' or 'euclidean'")
+        return grid
 
     def extra_repr(self) -> str:
         """Heads, the range of gamma, whether it is learnt, and the metric."""

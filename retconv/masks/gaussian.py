@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Literal, get_args
 
 import torch
@@ -9,10 +10,11 @@ from torch import Tensor, nn
 
 from retconv.grid import Grid
 from retconv.kernels import Separable
-from retconv.kernels.gaussian import bumps, mixture
+from retconv.kernels.gaussian import bumps, log_mixture, mixture
 from retconv.kernels.parameters import as_parameter, compute_dtype
 from retconv.kernels.tables import distances
 from retconv.masks.base import Mask
+from retconv.masks.forms import Forms
 
 Start = Literal["reference", "local"]
 
@@ -106,6 +108,18 @@ class GaussianMixtureMask(Mask):
             factor = bumps(squared, sigma)
             factors.append((factor if factors else factor * weights[..., None]).to(self._dtype))
         return Separable(tuple(factors))
+
+    def log_kernel(self, grid: Grid | int | tuple[int, ...]) -> Tensor | None:
+        """The logarithm of the mixture, at any distance; −∞ where it is 0, NaN where it is negative."""
+        sigma, weights, squared = self._computing(Grid.of(grid).without_prefix())
+        return log_mixture(squared, sigma, weights).to(self._dtype)
+
+    def forms(self, grid: Grid | int | tuple[int, ...]) -> Forms:
+        """As every mask's, with σ and α themselves if there is one Gaussian a head."""
+        forms = super().forms(grid)
+        if self.components > 1:
+            return forms
+        return replace(forms, given={**forms.given, "gaussian": lambda: (self.sigma[:, 0], self.weights[:, 0])})
 
     @property
     def _dtype(self) -> torch.dtype:

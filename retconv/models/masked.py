@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from retconv.attention import PLACEMENTS
-from retconv.attention.inputs import Source
+from retconv.attention.inputs import read_mask
 from retconv.attention.reference import weigh
 from retconv.masks import Mask
 from retconv.models.places import Place
@@ -66,8 +66,8 @@ class _Masking(TorchFunctionMode):
     def _weigh(self, scores: Tensor) -> Tensor:
         """Talking heads mix the scores before the softmax and the weights after: the mask acts between the two."""
         placement = self.module.placement
-        source = Source.read(self.module.mask, self.module.place.grid(scores.shape[-1]), scores.shape[1])
-        mask = (source.log() if placement == "bias_logits" else source).dense().to(scores.dtype)
+        forms = read_mask(self.module.mask, self.module.place.grid(scores.shape[-1]), scores.shape[1])
+        mask = (forms.log if placement == "bias_logits" else forms).entries.to(scores.dtype)
         weights = mask.expand_as(scores) if placement == "convolution" else weigh(placement, scores, mask)
         if self.module.observer is not None:
             self.module.observer(weights)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from torch import Tensor
 
 from retconv.grid import Grid
 from retconv.kernels.tables import raster_index
-from retconv.masks import Mask
+from retconv.masks import Forms, Mask
 
 
 class RasterMask(Mask):
@@ -32,6 +34,13 @@ class RasterMask(Mask):
         grid = Grid.of(grid).without_prefix()
         values = self.line.kernel(Grid(grid.size))  # shape: (heads, 2N − 1)
         return values.index_select(1, raster_index(grid, values.device)).unflatten(1, grid.kernel_shape)
+
+    def forms(self, grid: Grid | int | tuple[int, ...]) -> Forms:
+        """The line's entries and their logarithm, and the kernel that they have on the grid."""
+        grid = Grid.of(grid)
+        line = self.line.forms(Grid(grid.size, prefix=grid.prefix))
+        given = {"entries": lambda: line.entries, "log": lambda: line.log.entries, "exact": partial(self.kernel, grid)}
+        return Forms(grid, self.heads, given)
 
     def forward(self, grid: Grid | int | tuple[int, ...]) -> Tensor:
         """The line's mask of all N tokens, prefix tokens neutral."""

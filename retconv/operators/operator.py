@@ -8,11 +8,9 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from retconv.convert import kernel_to_mask
-from retconv.convert.shapes import check_kernel
 from retconv.grid import Grid
 from retconv.kernels import Separable
-from retconv.masks import Mask
+from retconv.masks import Forms, MaskLike
 from retconv.operators.cost import Problem, choose
 from retconv.operators.fft import FFTProduct
 from retconv.operators.recursive import RecursiveProduct
@@ -32,8 +30,6 @@ _PRODUCTS: dict[str, Callable[[Tensor, Grid], Callable[[Tensor], Tensor]]] = {
     "toeplitz": ToeplitzProduct,
 }
 
-Source = Tensor | Mask | Separable
-
 
 class MaskOperator:
     """The linear operator ``x ↦ M x`` of a mask that has a kernel: ``op @ x`` equals ``kernel_to_mask(kernel) @ x``.
@@ -43,14 +39,20 @@ class MaskOperator:
     step. Use ``retconv.operator`` to make one.
 
     Attributes:
+        forms: The mask, which has a kernel.
         grid: The grid, without prefix tokens.
         method: ``"auto"`` or a name in ``METHODS``.
         kernel: ``(heads, 2 n_1 − 1, …, 2 n_D − 1)``.
         factors: The kernel as a sum of outer products, or None.
+        decay: The decay that the kernel is, or None.
     """
 
-    def __init__(self, kernel: Tensor, factors: Separable | None, grid: Grid, method: str) -> None:
-        self.kernel, self.factors, self.grid, self.method = kernel, factors, grid, method
+    def __init__(self, forms: Forms, method: str) -> None:
+        forms = forms.convolution()
+        assert forms.kernel is not None
+        # Made now: the parameters of a module may change.
+        self.kernel, self.factors, self.decay = forms.kernel, forms.factors, forms.decay
+        self.forms, self.grid, self.method = forms, forms.grid, method
         self._chosen: dict[tuple[int, torch.dtype, torch.device], str] = {}
         self._prepared: dict[tuple[str, torch.dtype], Callable[[Tensor], Tensor]] = {}
 
@@ -64,8 +66,8 @@ class MaskOperator:
         """The names of the methods that apply to this kernel and grid."""
         missing = {"toeplitz"} if self.grid.ndim == 1 else set()
         if self.factors is None:
-            missing |= {"separable", "recursive"}
-        elif self.factors.gamma is None:
+            missing |= {"separable"}
+        if self.decay is None:
             missing |= {"recursive"}
         return tuple(m for m in METHODS if m not in missing)
 
@@ -79,13 +81,8 @@ class MaskOperator:
 
     def adjoint(self) -> MaskOperator:
         """The operator of ``Mᵀ``, which is the mask of the flipped kernel."""
-        kernel = self.kernel.flip(tuple(range(1, self.kernel.ndim)))
-        factors = self.factors
-        if factors is not None:
-            gamma = None if factors.causal else factors.gamma  # an anticausal recursion has no method of its own
-            factors = Separable(tuple(f.flip(-1) for f in factors.factors), gamma)
-        method = "auto" if self.method == "recursive" and factors is not None and factors.gamma is None else self.method
-        return MaskOperator(kernel, factors, self.grid, method)
+        forms = self.forms.transposed()
+        return MaskOperator(forms, "auto" if self.method == "recursive" and forms.decay is None else self.method)
 
     def to_dense(self) -> Tensor:
         """The mask ``(heads, N, N)`` itself.
@@ -93,7 +90,7 @@ class MaskOperator:
         Raises:
             DenseLimitError: If it would exceed the memory limit.
         """
-        return kernel_to_mask(self.kernel, self.grid)
+        return self.forms.entries
 
     def choose(self, x: Tensor) -> str:
         """The name of the method that ``op @ x`` uses.
@@ -107,9 +104,8 @@ class MaskOperator:
         key = (x.numel(), x.dtype, x.device)
         if key not in self._chosen:
             heads, size, _ = self.shape
-            rank = self.factors.rank if self.factors is not None else 0
-            decay = self.factors is not None and self.factors.gamma is not None
-            problem = Problem(self.grid, heads, max(1, x.numel() // (heads * size)), rank, decay, x.dtype, x.device)
+            rank, columns = self.factors.rank if self.factors is not None else 0, max(1, x.numel() // (heads * size))
+            problem = Problem(self.grid, heads, columns, rank, self.decay is not None, x.dtype, x.device)
             self._chosen[key] = choose(problem, lambda method: self._try(method, problem))
             # What a trial prepared for other methods is not kept.
             self._prepared = {k: made for k, made in self._prepared.items() if k[0] in self._chosen.values()}
@@ -179,8 +175,8 @@ class MaskOperator:
         if self.factors is not None and method == "separable":
             factors = Separable(tuple(f.to(dtype) for f in self.factors.factors))
             return SeparableProduct(factors, self.grid)
-        if self.factors is not None and self.factors.gamma is not None and method == "recursive":
-            return RecursiveProduct(self.factors.gamma, self.grid, self.factors.causal, dtype)
+        if self.decay is not None and method == "recursive":
+            return RecursiveProduct(self.decay.gamma, self.grid, self.decay.causal, dtype)
         if method == "dense":
             return DenseProduct(self.kernel.to(torch.promote_types(dtype, torch.float32)), self.grid, dtype)
         return _PRODUCTS[method](self.kernel.to(dtype), self.grid)
@@ -191,11 +187,12 @@ def _computing(method: str, dtype: torch.dtype) -> torch.dtype:
     return torch.float32 if dtype.itemsize < 4 and method not in ("dense", "direct") else dtype
 
 
-def operator(source: Source, grid: Grid | int | tuple[int, ...], method: str = "auto") -> MaskOperator:
+def operator(mask: MaskLike, grid: Grid | int | tuple[int, ...], method: str = "auto") -> MaskOperator:
     """The mask as a linear operator, ``operator(mask, grid) @ x``, without forming the ``(N, N)`` mask.
 
     Args:
-        source: A kernel ``(heads, 2 n_1 − 1, …, 2 n_D − 1)``, a mask module that has a kernel, or a ``Separable``.
+        mask: A kernel ``(heads, 2 n_1 − 1, …, 2 n_D − 1)``, or a mask that has one in any other form: see
+            ``retconv.masks.Forms``.
         grid: The grid, without prefix tokens: they take part in no convolution.
         method: ``"dense"`` (product with M), ``"direct"`` (``convNd``), ``"fft"`` (real FFTs of the smallest sufficient
             size), ``"toeplitz"`` (a DFT of the last axis, Toeplitz products along the others), ``"separable"`` (one
@@ -207,7 +204,7 @@ def operator(source: Source, grid: Grid | int | tuple[int, ...], method: str = "
 
     Raises:
         ValueError: If the method is unknown or does not apply, the kernel is not the grid's, or the grid has a prefix.
-        NotAConvolutionError: If the mask module has no kernel.
+        NotAConvolutionError: If the mask has no kernel.
     """
     grid = Grid.of(grid)
     if grid.prefix:
@@ -217,15 +214,7 @@ def operator(source: Source, grid: Grid | int | tuple[int, ...], method: str = "
         )
     if method not in ("auto", *METHODS):
         raise ValueError(f"unknown method {method!r}: choose 'auto' or one of {', '.join(METHODS)}")
-    if isinstance(source, Separable):
-        factors: Separable | None = source
-        kernel = source.kernel()
-    elif isinstance(source, Mask):
-        kernel, factors = source.kernel(grid), source.separable(grid)
-    else:
-        kernel, factors = source, None
-    check_kernel(kernel, grid)
-    made = MaskOperator(kernel, factors, grid, method)
+    made = MaskOperator(Forms.of(mask, grid), method)
     if method != "auto" and method not in made.methods:
         raise ValueError(
             f"method {method!r} does not apply to this kernel on {grid}: choose one of {', '.join(made.methods)}"

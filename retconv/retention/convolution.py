@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
+from retconv.masks import Forms
 from retconv.operators import MaskOperator, operator
 from retconv.operators.blocks import blocks
 from retconv.operators.mirrored import SIGNS, MirroredProduct
-from retconv.retention.source import Forms
 
 #: Bytes of intermediate results of one block unless told otherwise, on a CPU and on an accelerator.
 CPU_BUDGET_BYTES = 3 * 2**24
@@ -42,6 +42,7 @@ def convolution(q: Tensor, k: Tensor, v: Tensor, source: Forms, method: str, bud
     """
     batch, heads, size, d = k.shape
     per_feature = COPIES * batch * size * v.shape[-1] * v.itemsize
+    assert source.kernel is not None
     watched = torch.is_grad_enabled() and any(t.requires_grad for t in (q, k, v, source.kernel))
     rows: dict[int, Tensor] = {}
     block, of = None, None

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 from torch import Tensor
 
+from retconv.masks import Forms
 from retconv.operators import cost
 from retconv.retention.chunkwise import chunk_length
-from retconv.retention.source import Forms
 
 #: ``"parallel"`` is chosen only where its scores and mask together stay below this, in bytes.
 PARALLEL_BYTES = 2**26
@@ -31,18 +32,19 @@ def seconds(method: str, q: Tensor, v: Tensor, source: Forms) -> float:
             return math.inf
         fixed = CALL if method == "parallel" else CALL * heads
         return fixed + pairs * ((d + e) * PRODUCT + ENTRY) + (entries * ENTRY if method == "parallel" else 0)
-    if source.line is not None and method in ("chunkwise", "scan"):
-        sides = 1 if source.line.causal else 2
+    line = source.exponentials
+    if line is not None and method in ("chunkwise", "scan"):
+        sides = 1 if line.causal else 2
         chunk = min(chunk_length(d, e), size)
-        per_token = chunk * (d + e) + 2 * sides * source.line.order * d * e
+        per_token = chunk * (d + e) + 2 * sides * line.order * d * e
         return (
             3 * CALL + rows * size * (per_token * PRODUCT + chunk * ENTRY) + 2 * sides * STEP * math.sqrt(size / chunk)
         )
     # Law 14: the outer products are written, convolved, and contracted. It never beats a recursion on one axis, so the
     # factors that it would use there are not made.
-    factors = source.factors if source.line is None else None
+    factors = source.factors if line is None else None
     rank = factors.rank if factors is not None else 0
-    decay = factors is not None and factors.gamma is not None
+    decay = line is None and source.decay is not None
     problem = cost.Problem(source.grid, heads, batch * d * e, rank, decay, q.dtype, q.device)
     if method == "convolution":
         of = min(cost.seconds(name, problem) for name in cost.SECONDS)
@@ -51,7 +53,7 @@ def seconds(method: str, q: Tensor, v: Tensor, source: Forms) -> float:
     return CALL * heads + of + 2 * rows * size * d * e * ENTRY
 
 
-def choose(q: Tensor, v: Tensor, source: Forms) -> str:
+def choose(q: Tensor, v: Tensor, source: Forms, methods: Sequence[str]) -> str:
     """The form with the least estimated time; token by token is never it."""
-    names = [name for name in source.methods if name != "recurrent"]
+    names = [name for name in methods if name != "recurrent"]
     return min(names, key=lambda name: seconds(name, q, v, source))

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from retconv.grid import Grid
 from retconv.kernels import Exponentials
+from retconv.masks import Forms, MaskLike
 from retconv.precision import as_written, entering
 from retconv.retention import convolution as law14
 from retconv.retention.chunkwise import absorb, chunk_length
@@ -16,7 +17,6 @@ from retconv.retention.chunkwise import chunkwise as in_chunks
 from retconv.retention.cost import choose
 from retconv.retention.dense import parallel, tiled
 from retconv.retention.recurrent import RetentionState, steps
-from retconv.retention.source import Forms, Source, forms, line, scaled
 
 Method = Literal["parallel", "tiled", "recurrent", "chunkwise", "scan", "fft", "convolution"]
 
@@ -28,7 +28,7 @@ def retention(
     q: Tensor,
     k: Tensor,
     v: Tensor,
-    mask: Source,
+    mask: MaskLike,
     grid: Grid | int | tuple[int, ...],
     *,
     method: str = "auto",
@@ -60,8 +60,8 @@ def retention(
         q: Queries ``(batch, heads, N, d)``, tokens in row-major order of the grid.
         k: Keys ``(batch, heads, N, d)``.
         v: Values ``(batch, heads, N, e)``.
-        mask: A mask module that has a kernel, a kernel ``(heads, 2 n_1 − 1, …, 2 n_D − 1)``, a ``kernels.Separable``,
-            or on one axis a ``kernels.Exponentials``; of as many heads as q, or of one for all.
+        mask: A mask that has a kernel, in any form (see ``retconv.masks.Forms``); of as many heads as q, or of one for
+            all.
         grid: The grid, without prefix tokens: they take part in no convolution.
         method: ``"auto"`` or a name in ``METHODS``.
         scale: s; by default ``1 / √d``.
@@ -98,25 +98,25 @@ def retention(
     _check_inputs(q, k, v, chunk)
     if q.shape[2] != grid.size:
         raise ValueError(f"q, k and v must hold the {grid.size} tokens of {grid}, got {q.shape[2]}")
-    source = forms(mask, grid)
+    source = Forms.of(mask, grid)
+    if source.exponentials is None:  # recurrences need no kernel
+        source = source.convolution()
     _check_heads(source.heads, q)
-    if method != "auto" and method not in source.methods:
-        raise ValueError(
-            f"method {method!r} does not apply to this mask on {grid}: choose one of {', '.join(source.methods)}"
-        )
+    if method != "auto" and method not in (names := methods(source)):
+        raise ValueError(f"method {method!r} does not apply to this mask on {grid}: choose one of {', '.join(names)}")
     shape = (*q.shape[:3], v.shape[-1])
     if source.heads == 1:
         # One mask for all heads: they are further elements of the batch.
         q, k, v = (t.flatten(0, 1)[:, None] for t in (q, k, v))
     q_, k_, v_ = _computed(q, k, v)
     with as_written(q.device):
-        name = method if method != "auto" else choose(q_, v_, source)
+        name = method if method != "auto" else choose(q_, v_, source, methods(source))
         out = _run(name, q_, k_, v_, source, _scale(q, scale), chunk, budget)
     return out.reshape(shape).to(q.dtype)
 
 
 def recurrent(
-    q: Tensor, k: Tensor, v: Tensor, mask: Source, state: RetentionState | None = None, *, scale: float | None = None
+    q: Tensor, k: Tensor, v: Tensor, mask: MaskLike, state: RetentionState | None = None, *, scale: float | None = None
 ) -> tuple[Tensor, RetentionState]:
     """Causal retention token by token, from a state and to a state: ``S_n = γ S_{n−1} + k_n v_nᵀ``, ``o_n = q_nᵀ S_n``.
 
@@ -126,7 +126,7 @@ def recurrent(
         q: Queries ``(batch, heads, N, d)``: the next N tokens, one or many.
         k: Keys ``(batch, heads, N, d)``.
         v: Values ``(batch, heads, N, e)``.
-        mask: ``RetNetMask``, a causal ``kernels.Separable`` decay, or causal ``kernels.Exponentials``.
+        mask: ``RetNetMask``, a causal ``kernels.Decay``, or causal ``kernels.Exponentials``.
         state: What an earlier call returned, of ``recurrent`` or of ``chunkwise``; None before the first token.
         scale: As in ``retention``.
 
@@ -143,7 +143,7 @@ def recurrent(
     q, k, v = entering(q), entering(k), entering(v)
     found, memory = _continued(q, k, v, mask, state, None)
     with as_written(q.device):
-        out, memory = steps(*_computed(q, k, v), scaled(found, _scale(q, scale)), memory)
+        out, memory = steps(*_computed(q, k, v), found.times(_scale(q, scale)), memory)
     return out.to(q.dtype), RetentionState(memory, _position(state) + q.shape[2])
 
 
@@ -151,7 +151,7 @@ def chunkwise(
     q: Tensor,
     k: Tensor,
     v: Tensor,
-    mask: Source,
+    mask: MaskLike,
     state: RetentionState | None = None,
     *,
     scale: float | None = None,
@@ -182,20 +182,31 @@ def chunkwise(
     q_, k_, v_ = _computed(q, k, v)
     chunk = chunk or chunk_length(q.shape[-1], v.shape[-1])
     with as_written(q.device):
-        out = in_chunks(q_, k_, v_, scaled(found, _scale(q, scale)), chunk, memory)
+        out = in_chunks(q_, k_, v_, found.times(_scale(q, scale)), chunk, memory)
         memory = absorb(k_, v_, found, chunk, memory)
     return out.to(q.dtype), RetentionState(memory, _position(state) + q.shape[2])
+
+
+def methods(source: Forms) -> tuple[str, ...]:
+    """The names of the methods that apply to a mask."""
+    names: tuple[str, ...] = ()
+    if source.exponentials is not None:
+        names = ("recurrent", "chunkwise") if source.exponentials.causal else ("scan",)
+    elif source.decay is not None:
+        names = ("scan",)
+    return ("parallel", "tiled", *names, "fft", "convolution")
 
 
 def _run(
     method: str, q: Tensor, k: Tensor, v: Tensor, source: Forms, scale: float, chunk: int | None, budget: int | None
 ) -> Tensor:
-    if source.line is not None and method in ("recurrent", "chunkwise", "scan"):
-        kernel = scaled(source.line, scale)
+    if source.exponentials is not None and method in ("recurrent", "chunkwise", "scan"):
+        kernel = source.exponentials.times(scale)  # (s S) ⊙ M = S ⊙ (s M): q need not be multiplied
         if method == "recurrent":
             return steps(q, k, v, kernel)[0]
         return in_chunks(q, k, v, kernel, chunk or chunk_length(q.shape[-1], v.shape[-1]))
     if method in ("parallel", "tiled"):
+        assert source.kernel is not None
         return (parallel if method == "parallel" else tiled)(q * scale, k, v, source.kernel.to(q.dtype), source.grid)
     name = {"fft": "fft", "scan": "recursive", "convolution": "auto"}[method]
     return law14.convolution(q * scale, k, v, source, name, budget or law14.budget_bytes(q.device))
@@ -226,11 +237,11 @@ def _check_heads(heads: int, q: Tensor) -> None:
 
 
 def _continued(
-    q: Tensor, k: Tensor, v: Tensor, mask: Source, state: RetentionState | None, chunk: int | None
+    q: Tensor, k: Tensor, v: Tensor, mask: MaskLike, state: RetentionState | None, chunk: int | None
 ) -> tuple[Exponentials, Tensor | None]:
     """The exponentials of a causal mask and the memory to go on from."""
     _check_inputs(q, k, v, chunk)
-    found = line(mask)
+    found = _line(mask, Grid(q.shape[2]))
     if not found.causal:
         raise ValueError("a recurrence with a state needs a causal mask, got a two-sided one: use retention(…)")
     _check_heads(found.past_poles.shape[0], q)
@@ -245,6 +256,17 @@ def _continued(
             f"{state.memory.dtype}"
         )
     return found, state.memory
+
+
+def _line(mask: MaskLike, grid: Grid) -> Exponentials:
+    found = Forms.of(mask, grid).exponentials
+    if found is None:
+        name = type(mask).__name__
+        raise ValueError(
+            f"{name} is not known to be a sum of exponentials, which a recurrence needs: use RetNetMask, "
+            "kernels.Exponentials, or retconv.approximate.exponentials(kernel) with its certificate"
+        )
+    return found
 
 
 def _position(state: RetentionState | None) -> int:

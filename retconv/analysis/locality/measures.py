@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 
 from retconv.analysis.locality.rows import Rows
-from retconv.analysis.source import Source, Subject, resolve
+from retconv.analysis.source import resolve
 from retconv.convert import project
 from retconv.grid import Grid
+from retconv.masks import Forms, MaskLike
 
 #: Shares are compared with a radius's mass up to this: sums of float64 weights reach 1 only up to rounding.
 _ROUNDING = 1e-12
@@ -53,11 +54,11 @@ class Locality:
     anisotropy: Tensor
 
 
-def locality(source: Source, grid: Grid | int | tuple[int, ...], border: bool = True) -> Locality:
+def locality(mask: MaskLike, grid: Grid | int | tuple[int, ...], border: bool = True) -> Locality:
     """All measures of locality, for a kernel, a mask or attention weights.
 
     Args:
-        source: A mask module, a kernel ``(heads, 2 n_1 − 1, …)``, a mask or attention weights
+        mask: A mask module, a kernel ``(heads, 2 n_1 − 1, …)``, a mask or attention weights
             ``(heads, length, length)``, or a batch of these, ``(batch, heads, length, length)``, over which the
             measures are averaged.
         grid: The grid; prefix tokens are left out.
@@ -68,16 +69,16 @@ def locality(source: Source, grid: Grid | int | tuple[int, ...], border: bool = 
         The measures, float64.
 
     Raises:
-        ValueError: If the source is no kernel or mask of the grid, or border is False for one that has no kernel.
+        ValueError: If it is no kernel or mask of the grid, or border is False for one that has no kernel.
     """
     grid = Grid.of(grid)
-    if _is_batch(source, grid):
-        batch = [locality(weights, grid, border) for weights in source]
+    if _is_batch(mask, grid):
+        batch = [locality(weights, grid, border) for weights in mask]
         means = {f.name: torch.stack([getattr(b, f.name) for b in batch]).mean(dim=0) for f in fields(Locality)}
         return Locality(**means)
-    subject = resolve(source, grid)
+    subject = resolve(mask, grid)
     rows = _rows(subject, border)
-    offset = subject.grid.offsets(subject.device).to(torch.float64)
+    offset = subject.grid.offsets(subject.values.device).to(torch.float64)
     distance = offset.norm(dim=-1)[None]
     steps = offset.abs().sum(dim=-1)[None]
     mass = rows.sums(torch.ones_like(distance))
@@ -105,12 +106,12 @@ def locality(source: Source, grid: Grid | int | tuple[int, ...], border: bool = 
 
 
 def mass_within(
-    source: Source, grid: Grid | int | tuple[int, ...], radius: Tensor | float, border: bool = True
+    mask: MaskLike, grid: Grid | int | tuple[int, ...], radius: Tensor | float, border: bool = True
 ) -> Tensor:
     """The share of a row's mass within a Euclidean radius of the query, mean over queries.
 
     Args:
-        source: As for ``locality``, without a batch.
+        mask: As for ``locality``, without a batch.
         grid: The grid; prefix tokens are left out.
         radius: Number or ``(R,)``, in tokens; a key at exactly that distance counts.
         border: As for ``locality``.
@@ -119,25 +120,25 @@ def mass_within(
         ``(heads,)`` or ``(heads, R)``, in [0, 1], float64.
 
     Raises:
-        ValueError: If the source is no kernel or mask of the grid, or border is False for one that has no kernel.
+        ValueError: If it is no kernel or mask of the grid, or border is False for one that has no kernel.
     """
-    subject = resolve(source, grid)
+    subject = resolve(mask, grid)
     rows = _rows(subject, border)
-    distance = subject.grid.offsets(subject.device).to(torch.float64).norm(dim=-1)[None]
+    distance = subject.grid.offsets(subject.values.device).to(torch.float64).norm(dim=-1)[None]
     mass = rows.sums(torch.ones_like(distance))
     radii = torch.as_tensor(radius, dtype=torch.float64)
     shares = [_mean_share(rows.sums((distance <= float(r)).double()), mass) for r in radii.reshape(-1)]
     return torch.stack(shares, dim=1).reshape(subject.heads, *radii.shape)
 
 
-def _is_batch(source: Source, grid: Grid) -> TypeGuard[Tensor]:
+def _is_batch(mask: MaskLike, grid: Grid) -> TypeGuard[Tensor]:
     """Whether these are masks ``(batch, heads, length, length)``, and no kernel of a grid of three axes."""
-    if not isinstance(source, Tensor) or source.ndim != 4 or tuple(source.shape[1:]) == grid.kernel_shape:
+    if not isinstance(mask, Tensor) or mask.ndim != 4 or tuple(mask.shape[1:]) == grid.kernel_shape:
         return False
-    return tuple(source.shape[2:]) == (grid.length, grid.length)
+    return tuple(mask.shape[2:]) == (grid.length, grid.length)
 
 
-def _rows(subject: Subject, border: bool) -> Rows:
+def _rows(subject: Forms, border: bool) -> Rows:
     if subject.kernel is None and not border:
         raise ValueError("weights without a kernel have rows only with their border: use border=True, or project them")
     return Rows(subject, border)
@@ -165,14 +166,14 @@ def _mass_radius(rows: Rows, distance: Tensor, mass: Tensor, share: float) -> Te
     return torch.where((mass > 0).any(dim=1), distances[high], torch.nan)
 
 
-def _anisotropy(subject: Subject) -> Tensor:
+def _anisotropy(subject: Forms) -> Tensor:
     """Within the largest cube of offsets, so that an oblong grid does not count as anisotropy of its mask.
 
     Weights without a kernel are averaged over the pairs of each offset first, which undoes the border: far offsets have
     fewer pairs.
     """
     grid = subject.grid
-    mass = subject.kernel.abs() if subject.kernel is not None else project(subject.mask().abs(), grid).kernel
+    mass = subject.kernel.abs() if subject.kernel is not None else project(subject.entries.abs(), grid).kernel
     reach = min(grid.shape) - 1
     for axis, n in enumerate(grid.shape, start=1):
         mass = mass.narrow(axis, n - 1 - reach, 2 * reach + 1)

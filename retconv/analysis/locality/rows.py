@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from retconv.analysis.source import Subject
 from retconv.convert.unfold import unfold
 from retconv.grid import Grid
+from retconv.masks import Forms
 
 
 def window_sums(table: Tensor, grid: Grid) -> Tensor:
@@ -40,7 +40,7 @@ class Rows:
             the whole kernel: a query far from every border.
     """
 
-    def __init__(self, subject: Subject, border: bool) -> None:
+    def __init__(self, subject: Forms, border: bool) -> None:
         self.grid = subject.grid
         self.border = border
         self._kernel = subject.kernel

@@ -8,10 +8,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from retconv.analysis.source import Source, resolve
+from retconv.analysis.source import resolve
 from retconv.analysis.spectrum.symbol import dense_sizes, sampled_gain
 from retconv.analysis.spectrum.values import operator_norm
 from retconv.grid import Grid
+from retconv.masks import MaskLike
 
 
 class NormBounds(NamedTuple):
@@ -30,7 +31,7 @@ class NormBounds(NamedTuple):
     l1: Tensor
 
 
-def norm_bounds(source: Source, grid: Grid | int | tuple[int, ...]) -> NormBounds:
+def norm_bounds(mask: MaskLike, grid: Grid | int | tuple[int, ...]) -> NormBounds:
     """The operator norm of a mask that has a kernel, and the bounds that its kernel gives at once.
 
     The symbol is a trigonometric polynomial of degree n − 1 along each axis, and near its maximum such a polynomial
@@ -38,7 +39,7 @@ def norm_bounds(source: Source, grid: Grid | int | tuple[int, ...]) -> NormBound
     samples bound the symbol between themselves too: ``sup |a| ≤ max_j |a(θ_j)| / cos(π (n − 1) / L)``, for each axis.
 
     Args:
-        source: A mask module, a kernel or a mask that has a kernel.
+        mask: One that has a kernel.
         grid: The grid.
 
     Returns:
@@ -47,7 +48,7 @@ def norm_bounds(source: Source, grid: Grid | int | tuple[int, ...]) -> NormBound
     Raises:
         ValueError: If the mask has no kernel.
     """
-    subject = resolve(source, grid)
+    subject = resolve(mask, grid)
     if subject.kernel is None:
         raise ValueError("norm_bounds: the mask has no kernel, hence no symbol: use operator_norm")
     kernel = subject.kernel

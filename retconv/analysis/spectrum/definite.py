@@ -7,11 +7,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from retconv.analysis.source import Source, Subject, resolve
+from retconv.analysis.source import is_symmetric, resolve
 from retconv.analysis.spectrum.lanczos import eigenvalue_range
 from retconv.analysis.spectrum.values import beyond_dense, symmetric_eigenvalues
 from retconv.grid import Grid
-from retconv.masks import DecayMask, GaussianMixtureMask
+from retconv.masks import DecayMask, Forms, GaussianMixtureMask, MaskLike
 
 #: Accuracy of the extreme eigenvalues of a large mask, relative to its largest row sum.
 _ACCURACY = 1e-5
@@ -36,7 +36,7 @@ class Definiteness:
     highest: float = float("nan")
 
 
-def definiteness(source: Source, grid: Grid | int | tuple[int, ...]) -> list[Definiteness]:
+def definiteness(mask: MaskLike, grid: Grid | int | tuple[int, ...]) -> list[Definiteness]:
     """Law 11: is each head's mask positive definite, and for what reason?
 
     A positive semidefinite mask keeps attention scores that are a Gram matrix one (Schur's product theorem); a signed
@@ -44,21 +44,20 @@ def definiteness(source: Source, grid: Grid | int | tuple[int, ...]) -> list[Def
     the mask (all α positive; a decay); else its eigenvalues.
 
     Args:
-        source: A mask module, a kernel or a mask.
+        mask: In any form.
         grid: The grid; prefix tokens are left out.
 
     Returns:
         One verdict for each head.
     """
-    subject = resolve(source, grid)
-    forms = _forms(source, subject)
-    symmetric = subject.symmetric.tolist()
+    subject = resolve(mask, grid)
+    forms = _forms(mask, subject)
+    symmetric = is_symmetric(subject).tolist()
     return [_head(subject, head, forms[head], symmetric[head]) for head in range(subject.heads)]
 
 
-def _head(subject: Subject, head: int, form: str | None, symmetric: bool) -> Definiteness:
-    stored = subject.kernel if subject.kernel is not None else subject.mask()
-    values = stored[head]
+def _head(subject: Forms, head: int, form: str | None, symmetric: bool) -> Definiteness:
+    values = subject.values[head]
     if not symmetric:
         other = values.flip(tuple(range(values.ndim))) if subject.kernel is not None else values.mT
         largest = float((values - other).abs().max())
@@ -73,10 +72,10 @@ def _head(subject: Subject, head: int, form: str | None, symmetric: bool) -> Def
     return _by_eigenvalues(subject, head, low, high)
 
 
-def _range(subject: Subject, head: int) -> tuple[float, float]:
+def _range(subject: Forms, head: int) -> tuple[float, float]:
     if beyond_dense(subject):
         return float("nan"), float("nan")
-    values = symmetric_eigenvalues(subject.head(head))[0]
+    values = symmetric_eigenvalues(subject.part(slice(head, head + 1)))[0]
     return float(values[0]), float(values[-1])
 
 
@@ -98,7 +97,7 @@ def _two_tokens(kernel: Tensor) -> str | None:
     )
 
 
-def _by_eigenvalues(subject: Subject, head: int, low: float, high: float) -> Definiteness:
+def _by_eigenvalues(subject: Forms, head: int, low: float, high: float) -> Definiteness:
     if low == low:
         margin = subject.grid.size * torch.finfo(torch.float64).eps * max(abs(low), abs(high))
     else:
@@ -115,15 +114,15 @@ def _by_eigenvalues(subject: Subject, head: int, low: float, high: float) -> Def
     return Definiteness(f"{sign} definite", f"the eigenvalue nearest to 0 is {nearest:.4g}", low, high)
 
 
-def _forms(source: Source, subject: Subject) -> list[str | None]:
+def _forms(mask: MaskLike, subject: Forms) -> list[str | None]:
     """What the formula of a mask says at once, as ``verdict: reason`` for each head."""
-    if isinstance(source, DecayMask):
+    if isinstance(mask, DecayMask):
         metric = "its symbol is positive at every frequency (law 7)"
-        if source.metric == "euclidean":
+        if mask.metric == "euclidean":
             metric = "γ^‖δ‖ has a positive Fourier transform in any dimension, hence a positive symbol"
         return [f"positive definite: a decay: {metric}"] * subject.heads
-    if isinstance(source, GaussianMixtureMask):
-        return [_mixture(alpha) for alpha in source.weights.detach()]
+    if isinstance(mask, GaussianMixtureMask):
+        return [_mixture(alpha) for alpha in mask.weights.detach()]
     return [None] * subject.heads
 
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from retconv.analysis.source import Subject
+from retconv.analysis.source import product
+from retconv.masks import Forms
 
 #: Lanczos vectors that are kept between restarts: enough that flat symbols converge in about 2,000 products.
 VECTORS = 40
@@ -18,12 +20,13 @@ VECTORS = 40
 ACCURACY = 0.0
 
 
-def largest_eigenvalues(subject: Subject, head: int, k: int) -> np.ndarray:
+def largest_eigenvalues(subject: Forms, head: int, k: int) -> np.ndarray:
     """The k eigenvalues of largest magnitude of one head's symmetric mask, float64 in no particular order."""
-    return _lanczos(subject.head(head).product, subject.grid.size, subject.device, k, ACCURACY)
+    applied = partial(product, _alone(subject, head))
+    return _lanczos(applied, subject.grid.size, subject.values.device, k, ACCURACY)
 
 
-def eigenvalue_range(subject: Subject, head: int, accuracy: float) -> tuple[float, float, float]:
+def eigenvalue_range(subject: Forms, head: int, accuracy: float) -> tuple[float, float, float]:
     """The smallest and largest eigenvalue of one head's symmetric mask.
 
     With ``c ≥ ‖M‖`` both ``c ± M`` are positive, and their largest eigenvalues are sought: so the accuracy is relative
@@ -37,37 +40,34 @@ def eigenvalue_range(subject: Subject, head: int, accuracy: float) -> tuple[floa
     Returns:
         The smallest eigenvalue, from above; the largest, from below; and c, the largest ℓ1 norm of a row.
     """
-    product = subject.head(head).product
-    stored = subject.kernel if subject.kernel is not None else subject.mask()
-    rows = stored[head].abs()
+    alone = _alone(subject, head)
+    rows = subject.values[head].abs()
     bound = float(rows.sum() if subject.kernel is not None else rows.sum(dim=1).max())
     ends = []
     for sign in (-1.0, 1.0):
 
         def shifted(x: Tensor, sign: float = sign) -> Tensor:
-            return bound * x + sign * product(x)
+            return bound * x + sign * product(alone, x)
 
-        ends.append(float(_lanczos(shifted, subject.grid.size, subject.device, 1, accuracy)[0]))
+        ends.append(float(_lanczos(shifted, subject.grid.size, subject.values.device, 1, accuracy)[0]))
     return bound - ends[0], ends[1] - bound, bound
 
 
-def largest_singular_values(subject: Subject, head: int, k: int) -> np.ndarray:
+def largest_singular_values(subject: Forms, head: int, k: int) -> np.ndarray:
     """The k largest singular values of one head's mask: square roots of eigenvalues of MᵀM.
 
     Squaring costs small singular values their accuracy, not the largest ones.
     """
-    forward = subject.head(head).product
-    backward = transposed(subject.head(head)).product
-    squares = _lanczos(lambda x: backward(forward(x)), subject.grid.size, subject.device, k, ACCURACY)
+    alone = _alone(subject, head)
+    back = alone.transposed()
+    squares = _lanczos(
+        lambda x: product(back, product(alone, x)), subject.grid.size, subject.values.device, k, ACCURACY
+    )
     return np.sqrt(np.maximum(squares, 0.0))
 
 
-def transposed(subject: Subject) -> Subject:
-    """The subject of Mᵀ: the flipped kernel (law 5)."""
-    if subject.kernel is not None:
-        return Subject(subject.grid, subject.kernel.flip(tuple(range(1, subject.kernel.ndim))), None)
-    assert subject.entries is not None
-    return Subject(subject.grid, None, subject.entries.mT)
+def _alone(subject: Forms, head: int) -> Forms:
+    return subject.part(slice(head, head + 1))
 
 
 def _lanczos(

@@ -8,10 +8,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from retconv.analysis.source import Source, resolve
+from retconv.analysis.source import is_symmetric, resolve
 from retconv.analysis.spectrum.symbol import frequencies, sampled_symbol
 from retconv.analysis.spectrum.values import eigenvalues, singular_values
 from retconv.grid import Grid
+from retconv.masks import MaskLike
 
 #: Samples of the symbol for each eigenvalue, by number of axes.
 _SAMPLES = {1: 64, 2: 8, 3: 4}
@@ -33,14 +34,14 @@ class Szego(NamedTuple):
     distance: Tensor
 
 
-def szego(source: Source, grid: Grid | int | tuple[int, ...], limit: Callable[[Tensor], Tensor] | None = None) -> Szego:
+def szego(mask: MaskLike, grid: Grid | int | tuple[int, ...], limit: Callable[[Tensor], Tensor] | None = None) -> Szego:
     """Compare the eigenvalue distribution of a mask with the distribution of its symbol.
 
     Where the mask is symmetric its eigenvalues follow the symbol (Szegő's theorem, which holds on
     grids of several axes too); where it is not, its singular values follow the modulus of the symbol (Avram–Parter).
 
     Args:
-        source: A mask module, a kernel or a mask that has a kernel.
+        mask: One that has a kernel.
         grid: The grid.
         limit: The symbol of the unbounded kernel, as a function from ``(*S, D)`` frequencies to ``(heads, *S)``, for
             instance ``lambda theta: manhattan_decay_symbol(theta, 0.9)``; by default that of the kernel cut at the
@@ -53,14 +54,14 @@ def szego(source: Source, grid: Grid | int | tuple[int, ...], limit: Callable[[T
         ValueError: If the mask has no kernel.
         DenseLimitError: If the mask would exceed the memory limit: all its eigenvalues are needed.
     """
-    subject = resolve(source, grid)
+    subject = resolve(mask, grid)
     if subject.kernel is None:
         raise ValueError("szego: the mask has no kernel, hence no symbol: use retconv.project for the nearest one")
     per_axis = _SAMPLES[subject.grid.ndim]
     sizes = tuple(per_axis * n for n in subject.grid.shape)
-    theta = frequencies(sizes, subject.device)
+    theta = frequencies(sizes, subject.values.device)
     samples = sampled_symbol(subject.kernel, sizes) if limit is None else limit(theta).to(torch.complex128)
-    if bool(subject.symmetric.all()):
+    if bool(is_symmetric(subject).all()):
         values, samples = eigenvalues(subject.kernel, subject.grid), samples.real
     else:
         values, samples = singular_values(subject.kernel, subject.grid), samples.abs()

@@ -8,19 +8,20 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from retconv.analysis.source import Source, Subject, resolve
+from retconv.analysis.source import is_symmetric, resolve
 from retconv.analysis.spectrum.lanczos import largest_eigenvalues, largest_singular_values
 from retconv.grid import Grid
+from retconv.masks import Forms, MaskLike
 
 #: Masks of N tokens with heads · N³ up to this are decomposed densely: one head of 1,290 tokens, or twelve of 563.
 DENSE_WORK = 2**31
 
 
-def eigenvalues(source: Source, grid: Grid | int | tuple[int, ...], k: int | None = None) -> Tensor:
+def eigenvalues(mask: MaskLike, grid: Grid | int | tuple[int, ...], k: int | None = None) -> Tensor:
     """Eigenvalues of a mask, the largest in magnitude first.
 
     Args:
-        source: A mask module, a kernel ``(heads, 2 n_1 − 1, …)`` or a mask ``(heads, length, length)``.
+        mask: In any form: see ``retconv.masks.Forms``.
         grid: The grid; prefix tokens are left out.
         k: How many; all N of them, from the dense mask, if not given. With k, a mask beyond ``DENSE_WORK`` is
             never formed: Lanczos iteration on the fast operator finds them.
@@ -34,8 +35,8 @@ def eigenvalues(source: Source, grid: Grid | int | tuple[int, ...], k: int | Non
         ValueError: If k is not in 1 … N, or is asked of a large mask that is neither symmetric nor triangular.
         DenseLimitError: If the dense mask is needed and exceeds the memory limit.
     """
-    subject, k = resolve(source, grid), _count(grid, k)
-    symmetric = subject.symmetric
+    subject, k = resolve(mask, grid), _count(grid, k)
+    symmetric = is_symmetric(subject)
     if bool(_triangular(subject).all()):
         values = _diagonal(subject)
     elif bool(symmetric.all()):
@@ -49,16 +50,16 @@ def eigenvalues(source: Source, grid: Grid | int | tuple[int, ...], k: int | Non
             "use singular_values"
         )
     else:
-        values = torch.linalg.eigvals(subject.mask())
+        values = torch.linalg.eigvals(subject.entries)
     order = values.abs().argsort(dim=1, descending=True, stable=True)
     return values.gather(1, order)[:, :k]
 
 
-def singular_values(source: Source, grid: Grid | int | tuple[int, ...], k: int | None = None) -> Tensor:
+def singular_values(mask: MaskLike, grid: Grid | int | tuple[int, ...], k: int | None = None) -> Tensor:
     """Singular values of a mask, the largest first; the first is its operator norm.
 
     Args:
-        source: A mask module, a kernel ``(heads, 2 n_1 − 1, …)`` or a mask ``(heads, length, length)``.
+        mask: In any form: see ``retconv.masks.Forms``.
         grid: The grid; prefix tokens are left out.
         k: How many; all N of them, from the dense mask, if not given. With k, a mask beyond ``DENSE_WORK`` is
             never formed.
@@ -70,11 +71,11 @@ def singular_values(source: Source, grid: Grid | int | tuple[int, ...], k: int |
         ValueError: If k is not in 1 … N.
         DenseLimitError: If the dense mask is needed and exceeds the memory limit.
     """
-    subject, k = resolve(source, grid), _count(grid, k)
-    symmetric = subject.symmetric.tolist()
+    subject, k = resolve(mask, grid), _count(grid, k)
+    symmetric = is_symmetric(subject).tolist()
     if not _is_large(subject, k):
         if not all(symmetric):
-            return torch.linalg.svdvals(subject.mask())[:, :k]
+            return torch.linalg.svdvals(subject.entries)[:, :k]
         return symmetric_eigenvalues(subject).abs().sort(dim=1, descending=True).values[:, :k]
     found = [
         largest_eigenvalues(subject, head, k) if symmetric[head] else largest_singular_values(subject, head, k)
@@ -83,22 +84,22 @@ def singular_values(source: Source, grid: Grid | int | tuple[int, ...], k: int |
     return _stack(found, subject).abs().sort(dim=1, descending=True).values
 
 
-def operator_norm(source: Source, grid: Grid | int | tuple[int, ...]) -> Tensor:
+def operator_norm(mask: MaskLike, grid: Grid | int | tuple[int, ...]) -> Tensor:
     """The operator norm ``‖M‖₂`` of each head: the most by which the mask lengthens any signal.
 
     Returns:
         float64 ``(heads,)``.
     """
-    return singular_values(source, grid, k=1)[:, 0]
+    return singular_values(mask, grid, k=1)[:, 0]
 
 
-def symmetric_eigenvalues(subject: Subject) -> Tensor:
+def symmetric_eigenvalues(subject: Forms) -> Tensor:
     """All eigenvalues of symmetric masks by the dense decomposition, float64 ``(heads, N)``, ascending.
 
     The mask of an even kernel, K[−δ] = K[δ], commutes with the reversal of the tokens, so that it maps even signals to
     even ones and odd to odd: two matrices of half the size take a quarter of the time.
     """
-    mask = subject.mask()
+    mask = subject.entries
     if subject.kernel is None:
         return torch.linalg.eigvalsh(mask)
     size = mask.shape[-1]
@@ -120,34 +121,34 @@ def _count(grid: Grid | int | tuple[int, ...], k: int | None) -> int:
     return size if k is None else k
 
 
-def beyond_dense(subject: Subject) -> bool:
+def beyond_dense(subject: Forms) -> bool:
     """Whether decomposing the dense masks of all heads takes longer than iterating on the fast operator."""
     return subject.heads * subject.grid.size**3 > DENSE_WORK
 
 
-def _is_large(subject: Subject, k: int) -> bool:
+def _is_large(subject: Forms, k: int) -> bool:
     """Whether a few values are wanted of a mask too large to decompose; Lanczos iteration finds at most N / 4."""
     return beyond_dense(subject) and k <= subject.grid.size // 4
 
 
-def _triangular(subject: Subject) -> Tensor:
+def _triangular(subject: Forms) -> Tensor:
     """Bool ``(heads,)``. In row-major order k > q iff the offset's first entry other than 0 is positive."""
     if subject.kernel is not None:
         flat = subject.kernel.flatten(1)
         center = flat.shape[1] // 2
         past, future = flat[:, :center], flat[:, center + 1 :]
     else:
-        mask = subject.mask()
+        mask = subject.entries
         past, future = mask.tril(-1).flatten(1), mask.triu(1).flatten(1)
     return ~past.any(dim=1) | ~future.any(dim=1)
 
 
-def _diagonal(subject: Subject) -> Tensor:
+def _diagonal(subject: Forms) -> Tensor:
     if subject.kernel is not None:
         flat = subject.kernel.flatten(1)
         return flat[:, flat.shape[1] // 2, None].expand(-1, subject.grid.size)
-    return subject.mask().diagonal(dim1=1, dim2=2)
+    return subject.entries.diagonal(dim1=1, dim2=2)
 
 
-def _stack(found: list[np.ndarray], subject: Subject) -> Tensor:
-    return torch.stack([torch.from_numpy(values.copy()) for values in found]).to(subject.device)
+def _stack(found: list[np.ndarray], subject: Forms) -> Tensor:
+    return torch.stack([torch.from_numpy(values.copy()) for values in found]).to(subject.values.device)

@@ -1,0 +1,261 @@
+"""A mask on a grid, in every form that it has: the one boundary at which masks are read and checked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property, partial, singledispatch
+from typing import Any, Protocol, cast
+
+import torch
+from torch import Tensor
+
+from retconv.convert import kernel_to_mask, mask_to_kernel
+from retconv.convert.shapes import check_kernel, check_mask
+from retconv.grid import Grid
+from retconv.kernels import Decay, Exponentials, Separable
+from retconv.kernels.parameters import check, is_readable
+
+_NO_LOGARITHM = "must not be negative: a negative weight has no logarithm (law 10), use multiply_logits"
+
+
+class HasForms(Protocol):
+    """What names its own forms, as every mask module does."""
+
+    def forms(self, grid: Grid | int | tuple[int, ...]) -> Forms:
+        """All forms on a grid."""
+        ...
+
+
+@dataclass(frozen=True)
+class Forms:
+    """A mask on a grid, ``M[q, k] = K[k − q]`` where it has a kernel, in every form that it has.
+
+    A form is made when it is first asked for, and is None where the mask does not have it. Nothing that works on a mask
+    asks what it was given as: it takes the form that it needs. A new mask gains recurrences, separable passes or a
+    logarithm by naming the form (``Mask.decay``, ``Mask.separable``, ``Mask.log_kernel``).
+
+    Heads are the first axis of a kernel, and the third from last of entries: what reads queries may put a batch in
+    front of those.
+
+    Attributes:
+        grid: The grid, prefix tokens included.
+        heads: Of the mask; 1 serves any number.
+        given: Forms by name, or functions that make them: ``kernel``, ``entries``, ``factors``, ``decay``,
+            ``exponentials``, ``log`` (the logarithm, of the kernel's shape where there is one, else the entries'),
+            ``gaussian``, and ``exact``, the kernel of entries, which raises if they have none.
+        neutral: What rows and columns of prefix tokens hold: 1 where masks multiply, 0 where they are added.
+        handed_in: Whether it was given as values, not by a module, which may learn them: such values are looked at.
+    """
+
+    grid: Grid
+    heads: int
+    given: Mapping[str, Any]
+    neutral: float = 1.0
+    handed_in: bool = False
+
+    @classmethod
+    def of(cls, mask: MaskLike, grid: Grid | int | tuple[int, ...]) -> Forms:
+        """Read a mask in whatever form it is given.
+
+        Raises:
+            ValueError: If it does not belong on the grid.
+            TypeError: If it is no mask.
+        """
+        return _read(mask, Grid.of(grid))
+
+    @cached_property
+    def kernel(self) -> Tensor | None:
+        """``(heads, 2 n_1 − 1, …, 2 n_D − 1)``; None if the mask is known by its entries alone."""
+        for name in ("kernel", "decay", "exponentials", "factors"):
+            form = self._made(name)
+            if form is not None:
+                kernel = form if name == "kernel" else _KERNELS[name](form, self.grid.without_prefix())
+                check_kernel(kernel, self.grid)
+                return cast(Tensor, kernel)
+        return None
+
+    @cached_property
+    def entries(self) -> Tensor:
+        """The mask itself, ``(heads, length, length)``, rows are queries.
+
+        Raises:
+            DenseLimitError: If it would exceed the memory limit.
+        """
+        if self.kernel is None:
+            return cast(Tensor, self._made("entries"))
+        return kernel_to_mask(self.kernel, self.grid, self.neutral)
+
+    @cached_property
+    def decay(self) -> Decay | None:
+        """The decay that it is, which recursions run in O(N)."""
+        return cast("Decay | None", self._made("decay"))
+
+    @cached_property
+    def factors(self) -> Separable | None:
+        """The kernel as a sum of outer products (laws 8 and 9)."""
+        factors = self._made("factors")
+        if factors is None and self.decay is not None:
+            factors = self.decay.factors(self.grid.without_prefix())
+        return cast("Separable | None", factors)
+
+    @cached_property
+    def exponentials(self) -> Exponentials | None:
+        """On one axis, the kernel as a sum of exponentials, which recurrences run: a decay is one with a real pole."""
+        exponentials = self._made("exponentials")
+        if exponentials is None and self.grid.ndim == 1 and self.decay is not None:
+            exponentials = self.decay.exponentials()
+        return cast("Exponentials | None", exponentials)
+
+    @cached_property
+    def gaussian(self) -> tuple[Tensor, Tensor] | None:
+        """σ and α, ``(heads,)`` each, of a mask that is one Gaussian a head."""
+        return cast("tuple[Tensor, Tensor] | None", self._made("gaussian"))
+
+    @property
+    def values(self) -> Tensor:
+        """The kernel if there is one, else the entries: every weight off the prefix is one of these."""
+        return self.entries if self.kernel is None else self.kernel
+
+    @cached_property
+    def log(self) -> Forms:
+        """Its logarithm, which is added to logits; a weight of 0 gives −∞, through which no gradient flows.
+
+        By a closed form where there is one: of a kernel that has underflowed there is no logarithm to take.
+
+        Raises:
+            ValueError: If a weight is negative; where what is learnt is not to be looked at, it gives NaN instead.
+        """
+        log = self._made("log")
+        if log is None:
+            values = self.values
+            if self.handed_in or is_readable(values):
+                check(values, "bias_logits: the mask", ~(values < 0), _NO_LOGARITHM)
+            hidden = values == 0
+            # log(0) would be right, but its gradient, 1/0 · 0, is NaN: such entries leave the graph.
+            log = values.masked_fill(hidden, 1.0).log().masked_fill(hidden, -torch.inf)
+        elif is_readable(log) and bool(log.isnan().any()):
+            check(self.values, "bias_logits: the mask", ~log.isnan(), _NO_LOGARITHM)
+        name = "entries" if "entries" in self.given else "kernel"
+        return Forms(self.grid, self.heads, {name: log}, neutral=0.0)
+
+    def convolution(self) -> Forms:
+        """The same mask with a kernel.
+
+        Raises:
+            NotAConvolutionError: If it has none.
+        """
+        if self.kernel is not None:
+            return self
+        exact = self.given.get("exact")
+        return replace(self, given={"kernel": mask_to_kernel(self.entries, self.grid) if exact is None else exact()})
+
+    def without_prefix(self) -> Forms:
+        """The mask of the grid's tokens alone."""
+        grid, prefix = self.grid.without_prefix(), self.grid.prefix
+        given = dict(self.given)
+        if prefix and self.given.get("entries") is not None:
+            given["entries"] = self.entries[..., prefix:, prefix:]
+        return replace(self, grid=grid, given=given)
+
+    def part(self, heads: slice) -> Forms:
+        """The mask of some heads."""
+        given = {name: partial(self._part, name, heads) for name in self.given if name != "exact"}
+        return replace(self, heads=len(range(self.heads)[heads]), given=given)
+
+    def _part(self, name: str, heads: slice) -> Any:
+        form = self._made(name) if name == "log" else getattr(self, name)
+        return None if form is None else _part(form, heads)
+
+    def transposed(self) -> Forms:
+        """``Mᵀ``, of which the kernel is flipped (law 5); RetNet's decay runs the other way then, and is none."""
+        given: dict[str, Any] = {}
+        if self.kernel is None:
+            given["entries"] = self.entries.mT
+        else:
+            given["kernel"] = self.kernel.flip(tuple(range(1, self.kernel.ndim)))
+        if self.factors is not None:
+            given["factors"] = Separable(tuple(f.flip(-1) for f in self.factors.factors))
+        if self.decay is not None and not self.decay.causal:
+            given["decay"] = self.decay
+        return replace(self, given=given)
+
+    def _made(self, name: str) -> Any:
+        form = self.given.get(name)
+        return form() if callable(form) and not isinstance(form, Tensor) else form
+
+
+#: A mask module, or its ``Forms``; a kernel ``(heads, 2 n_1 − 1, …)`` or a mask ``(heads, length, length)``; a decay, a
+#: sum of outer products, or on one axis of exponentials.
+MaskLike = Tensor | HasForms | Forms | Decay | Separable | Exponentials
+
+
+@singledispatch
+def _part(form: Any, heads: slice) -> Any:
+    return form.part(heads)
+
+
+@_part.register
+def _(form: Tensor, heads: slice) -> Tensor:
+    return form[heads]
+
+
+@_part.register
+def _(form: tuple, heads: slice) -> tuple[Tensor, ...]:
+    return tuple(part[heads] for part in form)
+
+
+#: Kernels of other forms, the cheapest first.
+_KERNELS: dict[str, Callable[[Any, Grid], Tensor]] = {
+    "decay": lambda decay, grid: decay.kernel(grid),
+    "exponentials": lambda exponentials, grid: exponentials.kernel(grid.size),
+    "factors": lambda factors, grid: factors.kernel(),
+}
+
+
+@singledispatch
+def _read(mask: Any, grid: Grid) -> Forms:
+    forms = getattr(mask, "forms", None)
+    if forms is None:
+        raise TypeError(
+            f"expected a mask module, a tensor, or kernels.Decay, Separable or Exponentials, got {type(mask).__name__}"
+        )
+    return cast(Forms, forms(grid))
+
+
+@_read.register
+def _(mask: Forms, grid: Grid) -> Forms:
+    if mask.grid != grid:
+        raise ValueError(f"these forms are of {mask.grid}, not of {grid}: read the mask on that grid")
+    return mask
+
+
+@_read.register
+def _(mask: Tensor, grid: Grid) -> Forms:
+    handed_in = not mask.requires_grad
+    # On a grid of one token both have one entry a head, and a kernel serves every backend.
+    if tuple(mask.shape[1:]) == (grid.length, grid.length) != grid.kernel_shape:
+        check_mask(mask, grid)
+        return Forms(grid, mask.shape[0], {"entries": mask}, handed_in=handed_in)
+    check_kernel(mask, grid, also=f"; a mask itself is (heads, {grid.length}, {grid.length})")
+    return Forms(grid, mask.shape[0], {"kernel": mask}, handed_in=handed_in)
+
+
+@_read.register
+def _(mask: Separable, grid: Grid) -> Forms:
+    forms = Forms(grid, mask.factors[0].shape[0], {"factors": mask})
+    check_kernel(cast(Tensor, forms.kernel), grid)
+    return forms
+
+
+@_read.register
+def _(mask: Decay, grid: Grid) -> Forms:
+    mask.require_line(grid)
+    return Forms(grid, mask.gamma.shape[0], {"decay": mask, "log": lambda: mask.log_kernel(grid.without_prefix())})
+
+
+@_read.register
+def _(mask: Exponentials, grid: Grid) -> Forms:
+    if grid.ndim != 1:
+        raise ValueError(f"a sum of exponentials is a kernel on one axis, got {grid}: use Grid({grid.size})")
+    return Forms(grid, mask.past_poles.shape[0], {"exponentials": mask})
