@@ -21,7 +21,7 @@ from retconv.analysis.effective import (
     spread,
 )
 from retconv.analysis.spectrum import symbol
-from retconv.convert import fit, kernel_to_mask
+from retconv.convert import fit, kernel_to_mask, project
 from retconv.grid import Grid
 from retconv.kernels import causal_decay, gaussian, gaussian_mixture, manhattan_decay
 from retconv.operators import operator
@@ -114,6 +114,29 @@ def test_permuted_grid_explains_about_nothing() -> None:
     assert float(straight.explained) > 0.8
     assert float(permuted.explained) < 0.1
     assert float(permuted.position) > 0.9
+
+
+@pytest.mark.parametrize(
+    ("shape", "kernel", "one_sum"),
+    [
+        ((2,), [0.5, 1.0, 0.5], True),
+        ((2,), [0.5, 1.0, 0.0], False),
+        ((3,), [0.25, 0.5, 1.0, 0.5, 0.25], False),
+        ((2, 2), [[0.25, 0.5, 0.25], [0.5, 1.0, 0.5], [0.25, 0.5, 0.25]], True),
+        ((1, 3), [[0.25, 0.5, 1.0, 0.5, 0.25]], False),
+        ((3,), [1.0] * 5, True),
+        ((3,), [0.25, 0.5, 1.0, 0.25, 0.5], True),  # of period 3
+        ((3,), [0.25, 0.5, -1.0, 0.25, 0.5], True),
+    ],
+)
+def test_law_17_a_row_normalised_mask_has_a_kernel_iff_its_rows_have_one_sum(
+    shape: tuple[int, ...], kernel: list[object], one_sum: bool
+) -> None:
+    """Powers of 1/2, so that equal sums are equal bits."""
+    mask = kernel_to_mask(f64([kernel]), shape)
+    sums = mask.sum(dim=-1, keepdim=True)
+    assert bool((sums == sums[:, :1]).all()) == one_sum
+    assert (float(project(mask / sums, shape).residual) == 0) == one_sum
 
 
 def test_law_17_softmax_of_a_mask_has_no_kernel_at_the_border() -> None:
