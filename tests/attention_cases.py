@@ -7,7 +7,7 @@ import torch
 from strategies import HEADS, kernel_of, normal
 from torch import Tensor
 
-from retconv.attention import PLACEMENTS
+from retconv.attention import attend
 from retconv.grid import Grid
 
 BATCH, DIM, VALUE_DIM = 2, 3, 4
@@ -58,6 +58,6 @@ def gradients(placement: str, leaves: dict[str, Tensor], grid: Grid, upstream: T
     """Output, then gradients with respect to q, k, v, the mask and the bias, those that are there."""
     given = {name: leaf.detach().clone().requires_grad_() for name, leaf in leaves.items()}
     bias = given.get("bias")
-    out = PLACEMENTS[placement](given["q"], given["k"], given["v"], given["mask"], grid, bias=bias, **options)
+    out = attend(given["q"], given["k"], given["v"], given["mask"], grid, bias=bias, **options, placement=placement)
     used = [leaf for name, leaf in given.items() if placement != "convolution" or name in ("v", "mask")]
     return [out.detach(), *torch.autograd.grad((out * upstream).sum(), used)]

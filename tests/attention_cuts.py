@@ -6,7 +6,7 @@ from attention_cases import bias_for, gradients, kernel_for, qkv
 from compare import assert_close
 from strategies import HEADS, normal
 
-from retconv.attention import BACKENDS, PLACEMENTS, blocks, rows, work
+from retconv.attention import BACKENDS, attend, blocks, rows, work
 from retconv.grid import Grid
 
 F64 = torch.float64
@@ -79,7 +79,7 @@ def check_hidden_rows(placement: str, backend: str, by: str) -> None:
         leaves["mask"][:, rows_] = 0
     upstream = normal(24, *leaves["v"].shape)
     given = {name: x.clone().requires_grad_() for name, x in leaves.items()}
-    out = PLACEMENTS[placement](*(given[n] for n in "qkv"), given["mask"], grid, bias=bias, backend=backend)
+    out = attend(*(given[n] for n in "qkv"), given["mask"], grid, bias=bias, backend=backend, placement=placement)
     assert not out[:, :, rows_].any()
     gradients = torch.autograd.grad(out, list(given.values()), upstream)
     assert all(bool(g.isfinite().all()) for g in gradients)
@@ -91,7 +91,7 @@ def check_hidden_rows(placement: str, backend: str, by: str) -> None:
     else:
         leaves["mask"][:, rows_] = 1
     seen = {name: x.clone().requires_grad_() for name, x in leaves.items()}
-    whole = PLACEMENTS[placement](*(seen[n] for n in "qkv"), seen["mask"], grid, bias=bias, backend="reference")
+    whole = attend(*(seen[n] for n in "qkv"), seen["mask"], grid, bias=bias, backend="reference", placement=placement)
     others = [i for i in range(grid.length) if i not in rows_]
     assert_close(out[:, :, others], whole[:, :, others])
     for actual, expected in zip(gradients, torch.autograd.grad(whole, list(seen.values()), upstream), strict=True):

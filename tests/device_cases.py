@@ -6,13 +6,14 @@ import copy
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from retconv import convert, kernels
-from retconv.attention import BACKENDS, PLACEMENTS
+from retconv.attention import BACKENDS, PLACEMENTS, attend
 from retconv.checks import relative_error, tolerance
 from retconv.grid import Grid
 from retconv.kernels import Exponentials, Separable
@@ -165,13 +166,13 @@ def _attention() -> Iterator[tuple[str, Case]]:
     grid = Grid(SHAPE, prefix=1)
     bias = normal(9, 1, HEADS, grid.length, grid.length)
     for placement, backends in BACKENDS.items():
-        attend = PLACEMENTS[placement]
+        call = partial(attend, placement=placement)
         for backend in (*backends, "auto"):
             mask = gaussians(1 if backend in ("channels", "auto") else 2)
-            run = _of(lambda m, q, k, v, f, b: f(q, k, v, m, grid, backend=b), attend, backend)
+            run = _of(lambda m, q, k, v, f, b: f(q, k, v, m, grid, backend=b), call, backend)
             yield f"{placement} by {backend}", Case(run, (mask, *qkv(grid.length)), roundings=16)
-        if placement not in ("retention", "convolution"):
-            run = _of(lambda m, q, k, v, b, f: f(q, k, v, m, grid, bias=b), attend)
+        if PLACEMENTS[placement].softmax:
+            run = _of(lambda m, q, k, v, b, f: f(q, k, v, m, grid, bias=b), call)
             yield f"{placement} with a bias", Case(run, (kernel(), *qkv(grid.length), bias), roundings=16)
 
 

@@ -3,7 +3,7 @@
 import torch
 from error_table import Error
 
-from retconv.attention import bias_logits, convolution, multiply_logits, retention
+from retconv.attention import attend, bias_logits, convolution, multiply_logits, retention
 from retconv.grid import Grid
 from retconv.masks import GaussianMixtureMask
 
@@ -85,6 +85,11 @@ ATTENTION |= {
         lambda: multiply_logits(X, X, X, KERNEL, GRID, dropout_p=0.1, backend="recompute"),
         ValueError,
         "backend 'recompute' does not apply: it holds no weights to drop, and dropout_p is 0.1; use backend='auto'",
+    ),
+    "placement": (
+        lambda: attend(X, X, X, KERNEL, GRID, placement="multiply"),
+        ValueError,
+        r"unknown placement 'multiply': choose one of \['bias_logits'",
     ),
     "channels of no Gaussian": (
         lambda: bias_logits(X, X, X, KERNEL, GRID, backend="channels"),

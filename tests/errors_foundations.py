@@ -20,7 +20,7 @@ from retconv.convert import (
     windows,
 )
 from retconv.grid import DenseLimitError, Grid, dense_limit
-from retconv.masks import DecayMask, ElementwiseMask, Forms, GaussianMixtureMask, KernelTableMask, Mask, RetNetMask
+from retconv.masks import DecayMask, ElementwiseMask, GaussianMixtureMask, KernelTableMask, Mask, RetNetMask
 from retconv.operators import operator
 
 LINE, PLANE = Grid(4).offsets(), Grid((3, 4)).offsets()
@@ -116,47 +116,6 @@ KERNELS: dict[str, Error] = {
         lambda: kernels.Separable((ones(2, 1, 5), ones(3, 1, 5))),
         ValueError,
         r"one per axis, got \[\(2, 1, 5\), \(3, 1, 5\)\]",
-    ),
-}
-
-FORMS: dict[str, Error] = {
-    "gamma of no head": (
-        lambda: kernels.Decay(ones(2, 1)),
-        ValueError,
-        r"gamma must be \(heads,\), got shape \(2, 1\)",
-    ),
-    "causal decay beyond a line": (
-        lambda: Forms.of(kernels.Decay(ones(2), causal=True), (3, 4)),
-        ValueError,
-        r"on one axis, got Grid\(\(3, 4\)\): use Grid\(12\)",
-    ),
-    "forms of another grid": (
-        lambda: Forms.of(DecayMask(2).forms((3, 4)), 5),
-        ValueError,
-        r"of Grid\(\(3, 4\)\), not of Grid\(\(5,\)\)",
-    ),
-    "no mask": (
-        lambda: Forms.of("gmm", 5),
-        TypeError,
-        "expected a mask module, a tensor, or kernels.Decay, .*, got str",
-    ),  # type: ignore[arg-type]
-}
-
-EXPONENTIALS: dict[str, Error] = {
-    "one side": (
-        lambda: kernels.Exponentials(ones(1, 2), ones(1, 2), ones(1, 2)),
-        ValueError,
-        "both future_weights and future_poles",
-    ),
-    "shapes": (
-        lambda: kernels.Exponentials(ones(1, 2), ones(1, 3)),
-        ValueError,
-        r"\(heads, order\), got past \(1, 2\) and \(1, 3\)",
-    ),
-    "unstable": (
-        lambda: kernels.Exponentials(ones(1, 2), 1.5 * ones(1, 2)),
-        ValueError,
-        "past poles must lie in the unit circle, got one of modulus 1.5",
     ),
 }
 
@@ -306,8 +265,6 @@ CHECKS: dict[str, Error] = {
 TABLES = {
     "grid": GRID,
     "kernels": KERNELS,
-    "exponentials": EXPONENTIALS,
-    "forms": FORMS,
     "convert": CONVERT,
     "masks": MASKS,
     "operators": OPERATORS,

@@ -1,5 +1,7 @@
 """Every placement of a mask in attention: its formula, its laws, and what one passes to it."""
 
+from functools import partial
+
 import attention_cases as cases
 import pytest
 import torch
@@ -9,7 +11,7 @@ from hypothesis import settings
 from strategies import DTYPES, HEADS, every_grid, kernel_of, mask_of, normal
 from torch import Tensor
 
-from retconv.attention import PLACEMENTS, bias_logits, convolution, multiply_logits, multiply_weights, retention
+from retconv.attention import PLACEMENTS, attend, bias_logits, convolution, multiply_logits, multiply_weights, retention
 from retconv.checks import tolerance
 from retconv.convert import kernel_to_mask
 from retconv.grid import Grid
@@ -26,7 +28,7 @@ def check_against_loops(placement: str, shape: tuple[int, ...], seed: int, dtype
     grid, scale = Grid(shape, prefix=seed % 3), 0.7
     q, k, v = qkv(grid, seed, dtype)
     kernel, bias = kernel_for(placement, shape, seed, dtype), bias_for(placement, grid, seed, dtype)
-    out, weights = PLACEMENTS[placement](q, k, v, kernel, grid, scale=scale, bias=bias, return_weights=True)
+    out, weights = attend(q, k, v, kernel, grid, scale=scale, bias=bias, return_weights=True, placement=placement)
     expected, expected_weights = loops(placement, q, k, v, kernel, grid, bias, scale)
     assert_close(out, expected)
     assert_close(weights, expected_weights)
@@ -48,7 +50,7 @@ def test_every_prefix_is_neutral(placement: str, prefix: int) -> None:
     q, k, v = qkv(grid, 1)
     kernel = kernel_for(placement, grid.shape, 1)
     expected, _ = loops(placement, q, k, v, kernel, grid, None, q.shape[-1] ** -0.5)
-    assert_close(PLACEMENTS[placement](q, k, v, kernel, grid), expected)
+    assert_close(attend(q, k, v, kernel, grid, placement=placement), expected)
 
 
 @every_placement
@@ -57,7 +59,7 @@ def test_kernel_mask_and_module_are_the_same(placement: str) -> None:
     q, k, v = qkv(grid, 2)
     module = DecayMask(HEADS, gamma=torch.tensor([0.5, 0.8])).double()
     by_module, by_kernel, by_tensor = (
-        PLACEMENTS[placement](q, k, v, mask, grid, backend="reference")
+        attend(q, k, v, mask, grid, backend="reference", placement=placement)
         for mask in (module, module.kernel(grid), module(grid))
     )
     assert_exact(by_kernel, by_tensor)
@@ -73,7 +75,8 @@ def test_masks_without_a_kernel_work_as_well(placement: str) -> None:
     free = ElementwiseMask(grid, HEADS, per_head=True).double()
     free.weight.data = mask_of((5,), 3).exp()
     for module in (free, RetNetMask(HEADS, normalize=True).double()):
-        assert_exact(PLACEMENTS[placement](q, k, v, module, grid), PLACEMENTS[placement](q, k, v, module(grid), grid))
+        run = partial(attend, q, k, v, placement=placement)
+        assert_exact(run(module, grid), run(module(grid), grid))
 
 
 @every_placement
@@ -81,7 +84,7 @@ def test_one_head_of_a_mask_serves_all(placement: str) -> None:
     grid = Grid((2, 3), prefix=1)
     q, k, v = qkv(grid, 4)
     kernel = kernel_for(placement, grid.shape, 4)[:1]
-    shared, repeated = (PLACEMENTS[placement](q, k, v, m, grid) for m in (kernel, kernel.expand(HEADS, -1, -1)))
+    shared, repeated = (attend(q, k, v, m, grid, placement=placement) for m in (kernel, kernel.expand(HEADS, -1, -1)))
     assert_close(shared, repeated)
 
 
@@ -105,7 +108,7 @@ def test_neutral_mask_is_plain_attention(shape: tuple[int, ...], seed: int, plac
     bias = bias_for(placement, grid, seed, dtype)
     expected = plain_attention(q, k, v, bias)
     for mask in (module, module.kernel(grid), torch.ones(1, grid.length, grid.length, dtype=dtype)):
-        assert_exact(PLACEMENTS[placement](q, k, v, mask, grid, bias=bias, backend="reference"), expected)
+        assert_exact(attend(q, k, v, mask, grid, bias=bias, backend="reference", placement=placement), expected)
 
 
 @every_softmax
@@ -114,7 +117,7 @@ def test_neutral_mask_is_sdpa(placement: str) -> None:
     q, k, v = qkv(grid, 5)
     ones = torch.ones(HEADS, *grid.kernel_shape, dtype=F64)
     expected = torch.nn.functional.scaled_dot_product_attention(q, k, v)
-    assert_close(PLACEMENTS[placement](q, k, v, ones, grid), expected)
+    assert_close(attend(q, k, v, ones, grid, placement=placement), expected)
 
 
 # --- laws -----------------------------------------------------------------------------------------------------------
@@ -177,7 +180,7 @@ def test_gradients_are_those_of_the_formula(placement: str) -> None:
     given = [leaf.requires_grad_() for leaf in leaves.values()]
 
     def out(q: Tensor, k: Tensor, v: Tensor, mask: Tensor, bias: Tensor | None = None) -> Tensor:
-        return PLACEMENTS[placement](q, k, v, mask, grid, bias=bias, backend="reference")
+        return attend(q, k, v, mask, grid, bias=bias, backend="reference", placement=placement)
 
     assert torch.autograd.gradcheck(out, given)
 
@@ -187,7 +190,7 @@ def test_gradients_reach_every_parameter_of_a_mask(placement: str) -> None:
     grid = Grid((3, 4), prefix=1)
     q, k, v = qkv(grid, 9)
     mask = GaussianMixtureMask(HEADS, start="local", generator=torch.Generator().manual_seed(0)).double()
-    PLACEMENTS[placement](q, k, v, mask, grid).square().sum().backward()
+    attend(q, k, v, mask, grid, placement=placement).square().sum().backward()
     for parameter in mask.parameters():
         assert bool((parameter.grad != 0).all() & parameter.grad.isfinite().all())
 
@@ -221,7 +224,7 @@ def test_dropout_drops_weights_and_rescales_the_rest(placement: str) -> None:
     values = torch.eye(16, dtype=F64).expand(cases.BATCH, HEADS, -1, -1)
     kernel = kernel_for(placement, grid.shape, 12)
     torch.manual_seed(0)
-    out, weights = PLACEMENTS[placement](q, k, values, kernel, grid, dropout_p=0.25, return_weights=True)
+    out, weights = attend(q, k, values, kernel, grid, dropout_p=0.25, return_weights=True, placement=placement)
     kept = out != 0
     assert 0.70 < float(kept.double().mean()) < 0.80
     assert_close(out, torch.where(kept, weights / 0.75, 0.0))
@@ -237,14 +240,14 @@ def test_shifted_windows_do_not_see_each_other(placement: str) -> None:
     region = (torch.arange(16) % 4 >= 2).long()  # two halves of the window, of which one came from the other side
     shift = torch.where(region[:, None] == region[None, :], 0.0, -torch.inf).double()
     bias = torch.stack([torch.zeros(16, 16, dtype=F64), shift])[:, None]  # shape: (windows, 1, N, N)
-    out, weights = PLACEMENTS[placement](q, k, v, kernel, grid, bias=bias, return_weights=True)
+    out, weights = attend(q, k, v, kernel, grid, bias=bias, return_weights=True, placement=placement)
     assert bool((weights[1][:, region[:, None] != region[None, :]] == 0).all())
-    assert_close(out[:1], PLACEMENTS[placement](q[:1], k[:1], v[:1], kernel, grid))
+    assert_close(out[:1], attend(q[:1], k[:1], v[:1], kernel, grid, placement=placement))
     half = Grid((4, 2))
     inner = kernel[:, :, 2:5]
     for side in (0, 1):
         part = [x[1:, :, region == side] for x in (q, k, v)]
-        assert_close(out[1:, :, region == side], PLACEMENTS[placement](*part, inner, half))
+        assert_close(out[1:, :, region == side], attend(*part, inner, half, placement=placement))
 
 
 def test_hard_window_as_a_bias_is_local_attention() -> None:
@@ -263,9 +266,9 @@ def test_bfloat16_is_near_its_float64_reference(placement: str) -> None:
     """
     grid = Grid((4, 5), prefix=1)
     inputs = [x.to(torch.bfloat16) for x in (*qkv(grid, 15), kernel_for(placement, grid.shape, 15))]
-    half, _ = PLACEMENTS[placement](*inputs, grid, return_weights=True)
+    half, _ = attend(*inputs, grid, return_weights=True, placement=placement)
     q, k, v, kernel = (x.double() for x in inputs)
-    exact, weights = PLACEMENTS[placement](q, k, v, kernel, grid, return_weights=True)
+    exact, weights = attend(q, k, v, kernel, grid, return_weights=True, placement=placement)
     mask = kernel_to_mask(kernel, grid)
     scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-2, -1)
     logits = {"multiply_logits": scores * mask, "bias_logits": scores.abs() + mask.log().abs()}.get(placement, scores)

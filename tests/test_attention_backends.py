@@ -9,7 +9,7 @@ from hypothesis import settings
 from strategies import HEADS, every_grid, kernel_of, normal
 from torch import Tensor
 
-from retconv.attention import BACKENDS, PLACEMENTS, blocks, multiply_logits, recompute, rows
+from retconv.attention import BACKENDS, attend, blocks, multiply_logits, recompute, rows
 from retconv.attention.backends import Call
 from retconv.attention.inputs import read_mask
 from retconv.bench.timing import peak_bytes
@@ -56,8 +56,8 @@ def test_half_types_are_computed_in_float32(
     set_products(monkeypatch, half=False)
     grid = Grid((4, 5), prefix=1)
     inputs = [x.to(dtype) for x in (*qkv(grid, 15), kernel_for(placement, grid.shape, 15))]
-    half = PLACEMENTS[placement](*inputs, grid, backend="recompute")
-    exact = PLACEMENTS[placement](*(x.double() for x in inputs), grid, backend="reference")
+    half = attend(*inputs, grid, backend="recompute", placement=placement)
+    exact = attend(*(x.double() for x in inputs), grid, backend="reference", placement=placement)
     assert half.dtype == dtype
     assert_close(half, exact)
 
@@ -98,7 +98,7 @@ def test_fused_backends_keep_no_scores_for_backward() -> None:
     assert of_reference >= 2
     mask.alpha.data.abs_()
     for placement, backend in [*((p, "recompute") for p in (*SOFTMAX, "retention")), ("bias_logits", "channels")]:
-        held, large = saved(lambda p=placement, b=backend: PLACEMENTS[p](q, k, v, mask, grid, backend=b), size)
+        held, large = saved(lambda p=placement, b=backend: attend(q, k, v, mask, grid, backend=b, placement=p), size)
         assert large == 0, (placement, backend)
         assert held < plain, (placement, backend)
 
@@ -133,7 +133,7 @@ def choice(placement: str, mask: object, grid: Grid, **changes: object) -> str:
         "bias": None,
         "dropout_p": 0.0,
     } | changes
-    return Call(placement=placement, **arguments).choose()  # type: ignore[arg-type]
+    return Call(name=placement, **arguments).choose()  # type: ignore[arg-type]
 
 
 def test_auto_takes_the_fastest_exact_backend(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,7 @@
 """Attention in blocks is the reference, however scores are cut, shared out and taken by tiles."""
 
 from collections.abc import Iterable
+from functools import partial
 
 import pytest
 import torch
@@ -20,7 +21,7 @@ from hypothesis import HealthCheck, settings
 from strategies import HEADS, every_grid, kernel_of
 from torch import Tensor
 
-from retconv.attention import PLACEMENTS, blocks, multiply_logits, rows
+from retconv.attention import attend, blocks, multiply_logits, rows
 from retconv.checks import relative_error, tolerance
 from retconv.convert import kernel_to_mask
 from retconv.grid import Grid
@@ -45,7 +46,7 @@ def test_gradcheck_of_blocks(placement: str, monkeypatch: pytest.MonkeyPatch) ->
     grid = Grid((2, 3), prefix=1)
     q, k, v = (x.requires_grad_() for x in qkv(grid, 3))
     kernel = kernel_for(placement, grid.shape, 3).requires_grad_()
-    run = PLACEMENTS[placement]
+    run = partial(attend, placement=placement)
     assert torch.autograd.gradcheck(lambda *x: run(*x, grid, backend="recompute"), (q, k, v, kernel))
 
 

@@ -11,8 +11,7 @@ from device_cases import CASES, HEADS, PRODUCTS, SHAPE, SIZE, Case, gaussians, k
 from torch import Tensor
 
 from retconv import approximate
-from retconv.attention import BACKENDS, PLACEMENTS
-from retconv.attention.backends import LINEAR
+from retconv.attention import BACKENDS, PLACEMENTS, attend
 from retconv.checks import relative_error, tolerance
 from retconv.grid import Grid
 from retconv.models import MASKS, add_masks
@@ -106,7 +105,7 @@ def test_a_state_goes_on_under_autocast(half: torch.dtype) -> None:
 def test_weights_that_are_returned_follow_autocast(placement: str, half: torch.dtype, device: torch.device) -> None:
     q, k, v = (x.to(device, torch.float32) for x in qkv())
     with torch.autocast(device.type, half):
-        both = PLACEMENTS[placement](q, k, v, gaussians().to(device, torch.float32), SHAPE, return_weights=True)
+        both = attend(q, k, v, gaussians().to(device, torch.float32), SHAPE, return_weights=True, placement=placement)
     assert [x.dtype for x in both] == [half, half]
 
 
@@ -127,7 +126,8 @@ BIASED = {name for name in MODELS if name.startswith(("swin", "maxvit"))}
 
 @every_half
 @pytest.mark.parametrize(
-    ("name", "placement"), [(n, p) for n in MODELS for p in PLACEMENTS if not (n in BIASED and p in LINEAR)]
+    ("name", "placement"),
+    [(n, p) for n in MODELS for p, rules in PLACEMENTS.items() if rules.softmax or n not in BIASED],
 )
 def test_masked_models_train_under_autocast(name: str, placement: str, half: torch.dtype, device: torch.device) -> None:
     """Forward and backward, alike with and without autocast up to its many roundings."""
@@ -153,7 +153,9 @@ def test_every_mask_by_name_in_attention(name: str, half: torch.dtype, device: t
     torch.manual_seed(0)
     mask, inputs = MASKS[name](Grid(SHAPE), HEADS).to(device), [x.to(device, torch.float32) for x in qkv()]
     with torch.autocast(device.type, half):
-        outs = [PLACEMENTS["multiply_logits"](*inputs, mask, SHAPE, backend=b) for b in BACKENDS["multiply_logits"]]
+        outs = [
+            attend(*inputs, mask, SHAPE, backend=b, placement="multiply_logits") for b in BACKENDS["multiply_logits"]
+        ]
     assert [out.dtype for out in outs] == [half] * len(outs)
     for parameter in mask.parameters():
         (gradient,) = torch.autograd.grad(outs[0].float().sum(), parameter, retain_graph=True)

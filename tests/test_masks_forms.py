@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 
 import pytest
 import torch
@@ -11,7 +12,7 @@ from strategies import HEADS, every_grid, kernel_of, mask_of, normal, uniform
 from torch import Tensor
 
 from retconv import convert
-from retconv.attention import PLACEMENTS
+from retconv.attention import PLACEMENTS, attend
 from retconv.grid import Grid
 from retconv.kernels import Decay, Exponentials, Separable, causal_decay, manhattan_decay
 from retconv.masks import (
@@ -88,12 +89,13 @@ def test_operators_attention_and_retention_take_every_form(shape: tuple[int, ...
     """With the result that they have for the kernel."""
     grid = Grid(shape)
     q, k, v = (normal(seed + i, 2, HEADS, grid.size, 3) for i in range(3))
-    for name, (mask, kernel) in given(shape, seed).items():
+    for mask, kernel in given(shape, seed).values():
         assert_close(operator(mask, grid) @ v, operator(kernel, grid, "dense") @ v)
         assert_close(retention(q, k, v, mask, grid), retention(q, k, v, kernel, grid, method="parallel"))
-        for placement, attend in PLACEMENTS.items():
-            if placement != "bias_logits" or bool((kernel >= 0).all()):
-                assert_close(attend(q, k, v, mask, grid), attend(q, k, v, kernel, grid)), name
+        for placement, rules in PLACEMENTS.items():
+            if not rules.adds or bool((kernel >= 0).all()):
+                run = partial(attend, q, k, v, placement=placement)
+                assert_close(run(mask, grid), run(kernel, grid))
 
 
 @every_grid
@@ -153,7 +155,9 @@ def test_far_keys_alone_are_weighed_by_their_distance() -> None:
     scores = q @ k.mT / 2 + distance * gamma.log()[:, None, None] + bias
     expected = scores.softmax(-1).nan_to_num(0.0) @ v
     for backend in ("reference", "recompute", "sdpa"):
-        out = PLACEMENTS["bias_logits"](*(x.float() for x in (q, k, v)), mask, grid, bias=bias.float(), backend=backend)
+        out = attend(
+            *(x.float() for x in (q, k, v)), mask, grid, bias=bias.float(), backend=backend, placement="bias_logits"
+        )
         assert_close(out, expected)
 
 

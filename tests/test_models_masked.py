@@ -14,7 +14,7 @@ from compare import assert_close, assert_exact
 from strategies import normal
 from torch import Tensor, nn
 
-from retconv.attention import PLACEMENTS
+from retconv.attention import PLACEMENTS, attend
 from retconv.masks import KernelTableMask
 from retconv.models import add_masks, grids_of, kernels_of, masks_of, remove_masks
 
@@ -225,7 +225,7 @@ def test_talking_heads_take_every_placement(placement: str) -> None:
         mixing.bias.data.zero_()
     x = normal(3, 2, 16, 12)
     q, k, v = module.qkv(x).unflatten(-1, (3, 2, -1)).permute(2, 0, 3, 1, 4)
-    out = PLACEMENTS[placement](q, k, v, mask, (4, 4), backend="reference")
+    out = attend(q, k, v, mask, (4, 4), backend="reference", placement=placement)
     assert_close(module(x), module.proj(out.transpose(1, 2).flatten(2)))
 
 

@@ -10,7 +10,7 @@ from compare import assert_close
 from test_sign_flip import flipped_gather  # noqa: F401
 from torch import Tensor
 
-from retconv.attention import BACKENDS, PLACEMENTS, rows
+from retconv.attention import BACKENDS, PLACEMENTS, attend, rows
 from retconv.grid import Grid
 
 SHAPE, SEED = (3, 5), 1
@@ -25,7 +25,7 @@ def against_loops(placement: str, backend: str) -> Check:
         q, k, v = qkv(grid, SEED)
         kernel = kernel_for(placement, SHAPE, SEED)
         expected, _ = loops(placement, q, k, v, kernel, grid, None, 0.7)
-        assert_close(PLACEMENTS[placement](q, k, v, kernel, grid, scale=0.7, backend=backend), expected)
+        assert_close(attend(q, k, v, kernel, grid, scale=0.7, backend=backend, placement=placement), expected)
 
     return check
 

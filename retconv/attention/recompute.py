@@ -27,6 +27,7 @@ from torch import Tensor
 from retconv.attention import blocks
 from retconv.attention import rows as mask_rows
 from retconv.attention.blocks import Block
+from retconv.attention.placements import PLACEMENTS
 from retconv.attention.sums import Sums, gathered, multiply, scattered
 from retconv.attention.work import Work
 from retconv.masks import Forms
@@ -34,7 +35,7 @@ from retconv.masks import Forms
 
 def attend(placement: str, q: Tensor, k: Tensor, v: Tensor, source: Forms, scale: float, bias: Tensor | None) -> Tensor:
     """Output ``(batch, heads, length, d_v)`` of a placement; gradients flow to all tensors given, once."""
-    source = source.log if placement == "bias_logits" else source
+    source = PLACEMENTS[placement].form(source)
     grid = source.grid
     if source.kernel is not None and bias is None and grid.length >= mask_rows.TABLE_TOKENS:
         # Axes of one token are left out: the first one left has the longest slide.
@@ -47,7 +48,7 @@ def attend(placement: str, q: Tensor, k: Tensor, v: Tensor, source: Forms, scale
 
 def _is_tiled(placement: str, length: int) -> bool:
     """Whether backward takes a softmax tile by tile."""
-    return length >= blocks.LONG and placement != "retention"
+    return length >= blocks.LONG and PLACEMENTS[placement].softmax
 
 
 @torch.library.custom_op("retconv::attend", mutates_args=())
@@ -72,14 +73,14 @@ def _attend(
         work = Work(q, k, v, mask, bias, scale, shape, prefix, [tile])
         empty = partial(work.q.new_empty, dtype=work.dtype)
         out = empty((*work.q.shape[:3], v.shape[-1]))
-        long = _is_tiled(placement, work.length)
+        rules, long = PLACEMENTS[placement], _is_tiled(placement, work.length)
         peaks = empty((*work.q.shape[:3], 2) if long else 0)
         buffer = work.scratch()
         for group in work.groups:
             keys, values = (work.keys(group[0], tile, x) for x in (work.k, work.v))
             for block in group:
                 scores = work.scores(block, block.rows(work.q), keys, work.view(block, tile, buffer))
-                weights, found = work.weights(placement, block, tile, scores, work.mask(block, tile), scores)
+                weights, found = work.weights(rules, block, tile, scores, work.mask(block, tile), scores)
                 multiply(block.rows(out), weights.to(work.operands), block.matrices(values))
                 if found is not None and long:
                     block.rows(peaks).copy_(found)
@@ -117,7 +118,7 @@ def _attend_backward(
     needs_bias: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     with torch.autocast(q.device.type, enabled=False):
-        tiles = blocks.tiles(q.shape[2])
+        rules, tiles = PLACEMENTS[placement], blocks.tiles(q.shape[2])
         work = Work(q, k, v, mask, bias, scale, shape, prefix, tiles)
         g = gathered(grad, work.operands)
         # rowsum(dO ⊙ O)
@@ -130,7 +131,7 @@ def _attend_backward(
             factor, spare, d = (work.view(block, tile, buffer) for buffer in buffers)
             m, q_rows, g_rows, means = work.mask(block, tile), block.rows(work.q), block.rows(g), None
             work.scores(block, q_rows, keys, factor)
-            weights, found = work.weights(placement, block, tile, factor, m, spare)
+            weights, found = work.weights(rules, block, tile, factor, m, spare)
             if found is not None and inner is not None:
                 (top, largest), (top_here, largest_here) = (x.split(1, dim=-1) for x in (block.rows(peaks), found))
                 # Of a row without any key nothing is left, whatever −∞ − (−∞) is.
@@ -138,17 +139,17 @@ def _attend_backward(
                 g_rows, means = (g_rows * share).to(work.operands), block.rows(inner) * share
             sums[1].add(block, weights.to(work.operands), g_rows)
             multiply(d, g_rows, block.matrices(values).mT)
-            if placement in ("multiply_logits", "bias_logits"):
+            if rules.softmax and not rules.after:
                 _softmax_backward(d, weights, means)
                 if dbias is not None:
                     work.add_bias(block, tile, dbias, d)
             if m is not None:
                 part, free = work.part(d, m), work.part(spare, m)
-                scores = None if placement == "bias_logits" else work.part(factor, m)
+                scores = None if rules.adds else work.part(factor, m)
                 work.rows.add(block, tile, part, scores, free)
-                if placement != "bias_logits":
+                if not rules.adds:
                     part.mul_(m)
-            if placement == "multiply_weights":
+            if rules.after:
                 _softmax_backward(d, factor, means)
                 if dbias is not None:
                     work.add_bias(block, tile, dbias, d)

@@ -6,11 +6,12 @@ import torch
 from torch import Tensor
 
 from retconv.attention.inputs import drop
+from retconv.attention.placements import Placement
 from retconv.masks import Forms
 
 
 def attend(
-    placement: str,
+    placement: Placement,
     q: Tensor,
     k: Tensor,
     v: Tensor,
@@ -24,8 +25,8 @@ def attend(
     Everything is computed in the dtype of the scores, to which the mask is cast. The order of operations is timm's, so
     that a neutral mask gives the bits of its plain attention.
     """
-    mask = (source.log if placement == "bias_logits" else source).entries  # shape: (heads or 1, length, length)
-    if placement == "convolution":
+    mask = placement.form(source).entries  # shape: (heads or 1, length, length)
+    if not placement.scores:
         weights = mask.to(v.dtype).expand(*v.shape[:2], -1, -1)
     else:
         scores = (q * scale) @ k.transpose(-2, -1)  # shape: (batch, heads, length, length)
@@ -33,18 +34,16 @@ def attend(
     return drop(weights, dropout_p) @ v, weights
 
 
-def weigh(placement: str, scores: Tensor, mask: Tensor, bias: Tensor | None = None) -> Tensor:
-    """Weights of scores ``(batch, heads, length, length)`` under a dense mask (``bias_logits``: its logarithm)."""
-    if placement == "retention":
-        return scores * mask
-    if placement == "multiply_logits":
-        scores = scores * mask
-    elif placement == "bias_logits":
-        scores = scores + mask
+def weigh(placement: Placement, scores: Tensor, mask: Tensor, bias: Tensor | None = None) -> Tensor:
+    """Weights of scores ``(batch, heads, length, length)`` under a dense mask, or its logarithm where that acts."""
+    if placement.before is not None:
+        scores = scores + mask if placement.adds else scores * mask
+    if not placement.softmax:
+        return scores
     if bias is not None:
         scores = scores + bias.to(scores.dtype)
-    weights = _softmax(scores, hides=bias is not None or placement == "bias_logits")
-    return weights * mask.to(weights.dtype) if placement == "multiply_weights" else weights
+    weights = _softmax(scores, hides=bias is not None or placement.adds)
+    return weights * mask.to(weights.dtype) if placement.after else weights
 
 
 def _softmax(scores: Tensor, hides: bool) -> Tensor:

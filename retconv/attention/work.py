@@ -9,6 +9,7 @@ from torch import Tensor
 
 from retconv.attention import blocks
 from retconv.attention.blocks import Block
+from retconv.attention.placements import Placement
 from retconv.attention.rows import DenseRows, TableRows
 from retconv.attention.sums import gathered, multiply
 from retconv.precision import has_units
@@ -113,21 +114,27 @@ class Work:
         return values.view(heads, elements // heads, *rows, values.shape[-1])
 
     def weights(
-        self, placement: str, block: Block, tile: tuple[int, int], scores: Tensor, mask: Tensor | None, out: Tensor
+        self,
+        placement: Placement,
+        block: Block,
+        tile: tuple[int, int],
+        scores: Tensor,
+        mask: Tensor | None,
+        out: Tensor,
     ) -> tuple[Tensor, Tensor | None]:
         """What multiplies V; where the mask multiplies, it is ``out``, and ``scores`` keep what it multiplied.
 
         Of a tile they are those of its own softmax. For long sequences the largest logit and the largest weight of each
         row come with them, ``(matrices, rows, 2)``.
         """
-        if placement in ("multiply_logits", "retention"):
+        if placement.before == "multiply":
             self.multiply(scores, mask, out)
             scores = out
-        elif placement == "bias_logits" and mask is not None:
+        elif placement.adds and mask is not None:
             self.part(scores, mask).add_(mask)
-        hides = self.bias is not None or placement == "bias_logits"
-        peaks = None if placement == "retention" else self._softmax(block, tile, scores, hides)
-        if placement == "multiply_weights":
+        hides = self.bias is not None or placement.adds
+        peaks = self._softmax(block, tile, scores, hides) if placement.softmax else None
+        if placement.after:
             self.multiply(scores, mask, out)
             scores = out
         return scores, peaks

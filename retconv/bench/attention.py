@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from retconv.attention import PLACEMENTS
+from retconv.attention import attend
 from retconv.bench.cli import device_option, grids_option, out_option, report, rounds_option, threads_option
 from retconv.bench.timing import keep_pages, peak_bytes, progress, race, synchronised
 from retconv.grid import Grid
@@ -132,7 +132,7 @@ def _contenders(case: Case, backward: bool) -> dict[str, tuple[Callable[[], obje
     }
     for placement, name, backend in CONTENDERS:
         mask = MASKS[name](case.heads, case.grid).to(case.device)
-        function = wrap(partial(PLACEMENTS[placement], q, k, v, mask, case.grid, backend=backend))
+        function = wrap(partial(attend, q, k, v, mask, case.grid, placement=placement, backend=backend))
         leaves = ((v,) if placement == "convolution" else (q, k, v)) + tuple(mask.parameters())
         label = f"{placement}, {name}" + (f", {backend}" if backend != "auto" else "")
         runs[label] = (_step(function, upstream, leaves, backward), (placement, name, backend))

@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.attention.flex_attention import flex_attention
 
-from retconv.attention import PLACEMENTS
+from retconv.attention import attend
 from retconv.bench.cli import grids_option, lock_option, out_option, report, rounds_option
 from retconv.bench.turns import Outcome, race_ready
 from retconv.grid import Grid
@@ -112,10 +112,10 @@ class _Attention:
             return plain
         if form == "flex":
             return partial(_flexible, q, k, v, self.table, self.grid, self.case.placement)
-        attend: Callable[..., Tensor] = PLACEMENTS[self.case.placement]
+        call: Callable[..., Tensor] = partial(attend, placement=self.case.placement)
         if form == "compiled":
-            attend = torch.compile(attend, dynamic=False)
-        return partial(attend, q, k, v, self.table, self.grid, backend="auto" if form == "auto" else "reference")
+            call = torch.compile(call, dynamic=False)
+        return partial(call, q, k, v, self.table, self.grid, backend="auto" if form == "auto" else "reference")
 
     @staticmethod
     def _forward(call: Callable[[], Tensor]) -> object:
@@ -155,7 +155,7 @@ class _Attention:
             return float("nan")
         q, k, v = (x[:1].double() for x in self.leaves)
         table = self.table.double()
-        exact = PLACEMENTS[self.case.placement](q, k, v, table, self.case.shape, backend="reference")
+        exact = attend(q, k, v, table, self.case.shape, backend="reference", placement=self.case.placement)
         return float((call()[:1] - exact).norm() / exact.norm())
 
 

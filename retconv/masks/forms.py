@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
-from functools import cached_property, partial, singledispatch
-from typing import Any, Protocol, cast
+from dataclasses import dataclass, field, replace
+from functools import partial, singledispatch
+from typing import Any, Protocol, TypeVar, cast
 
 import torch
 from torch import Tensor
@@ -25,6 +25,21 @@ class HasForms(Protocol):
     def forms(self, grid: Grid | int | tuple[int, ...]) -> Forms:
         """All forms on a grid."""
         ...
+
+
+_T = TypeVar("_T")
+
+
+def _once(make: Callable[[Any], _T]) -> _T:
+    """A form as an attribute, made when it is first asked for; functools' own holds a lock, which cannot be traced."""
+    name = make.__name__
+
+    def form(self: Forms) -> _T:
+        if name not in self._cache:
+            self._cache[name] = make(self)
+        return cast(_T, self._cache[name])
+
+    return cast(_T, property(form, doc=make.__doc__))
 
 
 @dataclass(frozen=True)
@@ -53,6 +68,7 @@ class Forms:
     given: Mapping[str, Any]
     neutral: float = 1.0
     handed_in: bool = False
+    _cache: dict[str, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @classmethod
     def of(cls, mask: MaskLike, grid: Grid | int | tuple[int, ...]) -> Forms:
@@ -64,7 +80,7 @@ class Forms:
         """
         return _read(mask, Grid.of(grid))
 
-    @cached_property
+    @_once
     def kernel(self) -> Tensor | None:
         """``(heads, 2 n_1 − 1, …, 2 n_D − 1)``; None if the mask is known by its entries alone."""
         for name in ("kernel", "decay", "exponentials", "factors"):
@@ -75,7 +91,7 @@ class Forms:
                 return cast(Tensor, kernel)
         return None
 
-    @cached_property
+    @_once
     def entries(self) -> Tensor:
         """The mask itself, ``(heads, length, length)``, rows are queries.
 
@@ -86,12 +102,12 @@ class Forms:
             return cast(Tensor, self._made("entries"))
         return kernel_to_mask(self.kernel, self.grid, self.neutral)
 
-    @cached_property
+    @_once
     def decay(self) -> Decay | None:
         """The decay that it is, which recursions run in O(N)."""
         return cast("Decay | None", self._made("decay"))
 
-    @cached_property
+    @_once
     def factors(self) -> Separable | None:
         """The kernel as a sum of outer products (laws 8 and 9)."""
         factors = self._made("factors")
@@ -99,7 +115,7 @@ class Forms:
             factors = self.decay.factors(self.grid.without_prefix())
         return cast("Separable | None", factors)
 
-    @cached_property
+    @_once
     def exponentials(self) -> Exponentials | None:
         """On one axis, the kernel as a sum of exponentials, which recurrences run: a decay is one with a real pole."""
         exponentials = self._made("exponentials")
@@ -107,7 +123,7 @@ class Forms:
             exponentials = self.decay.exponentials()
         return cast("Exponentials | None", exponentials)
 
-    @cached_property
+    @_once
     def gaussian(self) -> tuple[Tensor, Tensor] | None:
         """σ and α, ``(heads,)`` each, of a mask that is one Gaussian a head."""
         return cast("tuple[Tensor, Tensor] | None", self._made("gaussian"))
@@ -117,7 +133,7 @@ class Forms:
         """The kernel if there is one, else the entries: every weight off the prefix is one of these."""
         return self.entries if self.kernel is None else self.kernel
 
-    @cached_property
+    @_once
     def log(self) -> Forms:
         """Its logarithm, which is added to logits; a weight of 0 gives −∞, through which no gradient flows.
 

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from retconv.attention import PLACEMENTS
+from retconv.attention import PLACEMENTS, attend
 from retconv.attention.inputs import read_mask
 from retconv.attention.reference import weigh
 from retconv.masks import Mask
@@ -54,9 +54,13 @@ class _Masking(TorchFunctionMode):
             attn_mask = torch.ones(q.shape[2], q.shape[2], dtype=torch.bool, device=q.device).tril()
         if attn_mask is not None and attn_mask.dtype == torch.bool:
             attn_mask = torch.zeros_like(attn_mask, dtype=q.dtype).masked_fill(~attn_mask, -torch.inf)
-        attend = PLACEMENTS[self.module.placement]
         mask, backend = self.module.mask, self.module.backend
-        given: dict[str, Any] = {"scale": scale, "bias": attn_mask, "dropout_p": dropout_p}
+        given: dict[str, Any] = {
+            "placement": self.module.placement,
+            "scale": scale,
+            "bias": attn_mask,
+            "dropout_p": dropout_p,
+        }
         if self.module.observer is None:
             return attend(q, k, v, mask, grid, backend=backend, **given)
         out, weights = attend(q, k, v, mask, grid, return_weights=True, **given)
@@ -65,10 +69,10 @@ class _Masking(TorchFunctionMode):
 
     def _weigh(self, scores: Tensor) -> Tensor:
         """Talking heads mix the scores before the softmax and the weights after: the mask acts between the two."""
-        placement = self.module.placement
+        placement = PLACEMENTS[self.module.placement]
         forms = read_mask(self.module.mask, self.module.place.grid(scores.shape[-1]), scores.shape[1])
-        mask = (forms.log if placement == "bias_logits" else forms).entries.to(scores.dtype)
-        weights = mask.expand_as(scores) if placement == "convolution" else weigh(placement, scores, mask)
+        mask = placement.form(forms).entries.to(scores.dtype)
+        weights = weigh(placement, scores, mask) if placement.scores else mask.expand_as(scores)
         if self.module.observer is not None:
             self.module.observer(weights)
         return weights

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, jacfwd
 
-from retconv.attention import PLACEMENTS
+from retconv.attention import attend
 from retconv.grid import Grid
 from retconv.masks import Mask
 
@@ -74,7 +74,7 @@ class MaskedAttention(nn.Module):
         q, k = content.tokens @ self.queries, content.tokens @ self.keys
         # The logarithm of an exponential, so that the bias may have either sign and still goes through the placement.
         mask = self.entries().exp() if self.placement == "bias_logits" else self.entries()
-        return PLACEMENTS[self.placement](q, k, content.values, mask, self.grid, backend="reference")
+        return attend(q, k, content.values, mask, self.grid, backend="reference", placement=self.placement)
 
 
 def content(grid: Grid, heads: int, n: int, generator: torch.Generator) -> Content:
