@@ -13,6 +13,7 @@ from retconv.kernels import Separable
 from retconv.masks import Forms, MaskLike
 from retconv.operators.cost import Problem, choose
 from retconv.operators.fft import FFTProduct
+from retconv.operators.one_sided import OneSidedProduct, side_of
 from retconv.operators.recursive import RecursiveProduct
 from retconv.operators.separable import SeparableProduct
 from retconv.operators.simple import DenseProduct, DirectProduct
@@ -179,6 +180,8 @@ class MaskOperator:
             return RecursiveProduct(self.decay.gamma, self.grid, self.decay.causal, dtype)
         if method == "dense":
             return DenseProduct(self.kernel.to(torch.promote_types(dtype, torch.float32)), self.grid, dtype)
+        if method == "fft" and (side := side_of(self.kernel, self.grid)) is not None:
+            return OneSidedProduct(self.kernel.to(dtype), self.grid, side)
         return _PRODUCTS[method](self.kernel.to(dtype), self.grid)
 
 
@@ -195,9 +198,10 @@ def operator(mask: MaskLike, grid: Grid | int | tuple[int, ...], method: str = "
             ``retconv.masks.Forms``.
         grid: The grid, without prefix tokens: they take part in no convolution.
         method: ``"dense"`` (product with M), ``"direct"`` (``convNd``), ``"fft"`` (real FFTs of the smallest sufficient
-            size), ``"toeplitz"`` (a DFT of the last axis, Toeplitz products along the others), ``"separable"`` (one
-            pass for each axis and outer product), ``"recursive"`` (decay, O(N)), or ``"auto"``: the fastest by a
-            measured cost model (see ``MaskOperator.choose``).
+            size; of a kernel on a line that is 0 on one side in blocks, so that nothing leaks to that side),
+            ``"toeplitz"`` (a DFT of the last axis, Toeplitz products along the others), ``"separable"`` (one pass for
+            each axis and outer product), ``"recursive"`` (decay, O(N)), or ``"auto"``: the fastest by a measured cost
+            model (see ``MaskOperator.choose``).
 
     Returns:
         The operator.

@@ -1,0 +1,76 @@
+"""The mask of a one-sided kernel on a line, of which no token reaches one on the other side, not even by rounding."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from retconv.grid import Grid
+from retconv.kernels.parameters import is_constant
+
+#: Tokens of a block within which the product is one with a matrix.
+LEAF = 64
+
+Side = Literal["past", "future"]
+
+
+def side_of(kernel: Tensor, grid: Grid) -> Side | None:
+    """The side of the query on which all keys lie that a kernel on a line weighs, if it is one side alone.
+
+    A kernel that is to be learnt has gradients on both sides, and counts as two-sided.
+    """
+    n = grid.size
+    if grid.ndim > 1 or n == 1 or not is_constant(kernel):
+        return None
+    if not bool(kernel[:, n:].any()):
+        return "past"
+    return None if bool(kernel[:, : n - 1].any()) else "future"
+
+
+class OneSidedProduct:
+    """``M @ x`` in O(N log² N) where keys on one side of the query count alone.
+
+    A transform of the whole line rounds every output by its largest input, also by one that it must not see: a token of
+    1e10 would change the past by 1e3 in float32. Here blocks of ``LEAF`` tokens are products with a triangular matrix,
+    and of two neighbouring blocks of ``LEAF``, ``2 LEAF``, … tokens the one reaches the other by a transform, which
+    rounds by what it may see.
+
+    Args:
+        kernel: ``(heads, 2n − 1)``, 0 on the other side.
+        grid: The line.
+        side: On which keys count.
+    """
+
+    def __init__(self, kernel: Tensor, grid: Grid, side: Side) -> None:
+        self.size, self.side = grid.size, side
+        weights = (kernel if side == "future" else kernel.flip(1))[:, grid.size - 1 :]  # by distance, from 0
+        self.leaf = min(LEAF, grid.size)
+        self.length = self.leaf
+        self.spectra = []
+        while self.length < grid.size:
+            self.length *= 2
+            self.spectra.append(torch.fft.rfft(weights[:, : self.length], n=self.length)[:, None, :, None])
+        distance = torch.arange(self.leaf, device=kernel.device)
+        distance = distance[:, None] - distance[None]
+        self.block = (weights[:, distance.clamp(min=0)] * (distance >= 0))[:, None]  # shape: (heads, 1, leaf, leaf)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Apply to ``x`` ``(heads, N, columns)``."""
+        if self.side == "future":
+            return self._of_past(x.flip(1)).flip(1)
+        return self._of_past(x)
+
+    def _of_past(self, x: Tensor) -> Tensor:
+        x = F.pad(x, (0, 0, 0, self.length - self.size))
+        y = (self.block @ x.unflatten(1, (-1, self.leaf))).flatten(1, 2)
+        half = self.leaf
+        for spectrum in self.spectra:
+            first = x.unflatten(1, (-1, 2, half))[:, :, 0]
+            reach = torch.fft.irfft(torch.fft.rfft(first, n=2 * half, dim=2) * spectrum, n=2 * half, dim=2)
+            before, after = y.unflatten(1, (-1, 2, half)).unbind(2)
+            y = torch.stack([before, after + reach[:, :, half:]], dim=2).flatten(1, 3)
+            half *= 2
+        return y[:, : self.size]
