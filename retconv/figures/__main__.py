@@ -8,9 +8,8 @@ from pathlib import Path
 import click
 from tqdm import tqdm
 
-from retconv.figures.registry import FIGURES, find, nearest
+from retconv.figures.registry import FIGURES, FORMATS, FiguresError, find, nearest
 from retconv.figures.runner import render
-from retconv.figures.spec import FORMATS, FiguresError
 
 
 class _Refusal(click.ClickException):

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from retconv.convert import kernel_to_mask
 from retconv.figures.panels import array, colour_bar, pairs
 from retconv.figures.photograph import PHOTOGRAPH, photograph
-from retconv.figures.spec import FigureSpec
+from retconv.figures.registry import Drawn, register
 from retconv.figures.style import BLUE, DOUBLE, ORANGE, new_figure, scale
 from retconv.grid import Grid
 from retconv.kernels import gaussian_mixture
@@ -66,8 +66,21 @@ def _draw_results(figure: Figure, axes: Sequence[Axes], results: dict[str, np.nd
         ax.set(xticks=[], yticks=[])
 
 
-def draw() -> tuple[Figure, pd.DataFrame]:
-    """Photograph and kernels at the left; for each mask both results and their difference."""
+def finding(data: pd.DataFrame) -> str:
+    """The largest difference from the dense product, relative to its largest value."""
+    worst = {m: ((data[m] - data["dense"]).abs().max() / data["dense"].abs().max()) for m in ("direct", "fft")}
+    return "worst relative difference from the dense product: " + ", ".join(f"{m} {e:.1e}" for m, e in worst.items())
+
+
+@register("convolved_photograph", 50, finding, data=(PHOTOGRAPH,))
+def draw() -> Drawn:
+    """The same mask as a matrix and as a convolution.
+
+    A photograph x of 48×48 grey tokens under two masks, in float64. Above, a Gaussian that averages (locality: α =
+    0.1592, σ = 1.0 tokens); below, the same minus the token itself (extroversion: α = −1, σ = 0.2), which keeps the
+    edges (blue: negative). Applied as a dense 2304×2304 matrix and as a zero-padded convolution by FFT they differ by
+    rounding alone: the last column has a scale of its own.
+    """
     pixels = photograph(_GRID.shape[0], grey=True)
     figure = new_figure(DOUBLE, 4.3)
     axes = figure.subplots(2, 4)
@@ -88,24 +101,3 @@ def draw() -> tuple[Figure, pd.DataFrame]:
         tables.append(table.assign(mask=name, difference=table["dense"] - table["fft"]))
     data = pd.concat(tables, ignore_index=True)
     return figure, data[["mask", "row", "column", "photograph", "dense", "direct", "fft", "difference"]]
-
-
-def finding(data: pd.DataFrame) -> str:
-    """The largest difference from the dense product, relative to its largest value."""
-    worst = {m: ((data[m] - data["dense"]).abs().max() / data["dense"].abs().max()) for m in ("direct", "fft")}
-    return "worst relative difference from the dense product: " + ", ".join(f"{m} {e:.1e}" for m, e in worst.items())
-
-
-FIGURE = FigureSpec(
-    name="convolved_photograph",
-    title="The same mask as a matrix and as a convolution",
-    caption=(
-        "A photograph x of 48×48 grey tokens under two masks, in float64. Above, a Gaussian that averages "
-        f"(locality: α = {_AVERAGE}, σ = {_WIDE} tokens); below, the same minus the token itself (extroversion: α "
-        "= −1, σ = 0.2), which keeps the edges (blue: negative). Applied as a dense 2304×2304 matrix and as a "
-        "zero-padded convolution by FFT they differ by rounding alone: the last column has a scale of its own."
-    ),
-    draw=draw,
-    finding=finding,
-    data=(PHOTOGRAPH,),
-)

@@ -9,14 +9,13 @@ import numpy as np
 import pandas as pd
 import torch
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from torch import Tensor
 from torch.nn import functional as F
 
 from retconv.analysis.effective import compose, gradient_field, spread
 from retconv.convert import fit
 from retconv.figures.panels import array, colour_bar, draw_kernel, letter
-from retconv.figures.spec import FigureSpec
+from retconv.figures.registry import Drawn, register
 from retconv.figures.style import BLUE, DOUBLE, GREEN, ORANGE, new_figure
 from retconv.grid import Grid
 from retconv.kernels import gaussian
@@ -118,8 +117,32 @@ def _draw_profiles(ax: Axes, fields: dict[tuple[str, int], np.ndarray], name: st
     return pd.concat(tables)
 
 
-def draw() -> tuple[Figure, pd.DataFrame]:
-    """Profiles of linear and nonlinear stacks, and the reach by depth."""
+def finding(data: pd.DataFrame) -> str:
+    """How the reach grows with depth where the border is far, and what the border makes of it."""
+    reach = data[data["offset"].isna()].set_index(["layers", "depth"])
+    name = next(iter(_KINDS))
+    error = max(abs(reach.loc[(name, d), "gradient"] / (_SIGMA * d**0.5) - 1) for d in (1, 2, 4))
+    steps = [
+        np.log2(reach.loc[(other, b), "gradient"] / reach.loc[(other, a), "gradient"])
+        for other in list(_KINDS)[2:]
+        for a, b in pairwise((1, 2, 4))
+    ]
+    return (
+        f"linear stacks reach σ √L within {error:.1%} up to L = 4, with mixing and GELU like L^{np.mean(steps):.2f}; "
+        f"at 32 layers {reach.loc[(name, 32), 'gradient']:.1f} of {_SIGMA * 32**0.5:.1f} tokens, for the border"
+    )
+
+
+@register("depth", 90, finding)
+def draw() -> Drawn:
+    """Effective receptive field by depth.
+
+    Gaussian masks of σ = 1.5 tokens, L of them one after another, on 33×33 tokens. Influence of each input token on the
+    middle output token along its row, by theory (the composed kernel, of variance Lσ²; curves) and by gradient (dots),
+    for (a) masks alone and (b) masks with random channel mixing, layer normalisation and GELU between them, whose field
+    for 16 layers is (c). (d) Standard deviation of the field by depth: theory on an unbounded grid (solid), the same
+    cut at the grid's border (dashed), and gradient (dots); a residual connection halves the variance of each layer.
+    """
     reach, fields = _measure()
     figure = new_figure(DOUBLE, 2.4)
     linear, nonlinear, field, growth = figure.subplots(1, 4, width_ratios=[1, 1, 0.8, 1.1])
@@ -154,35 +177,3 @@ def draw() -> tuple[Figure, pd.DataFrame]:
     columns = ["layers", "depth", "offset", "theory", "on the grid", "gradient"]
     data = pd.concat([reach.assign(offset=np.nan), *tables], ignore_index=True)
     return figure, data[columns].astype({"offset": "Int64"})
-
-
-def finding(data: pd.DataFrame) -> str:
-    """How the reach grows with depth where the border is far, and what the border makes of it."""
-    reach = data[data["offset"].isna()].set_index(["layers", "depth"])
-    name = next(iter(_KINDS))
-    error = max(abs(reach.loc[(name, d), "gradient"] / (_SIGMA * d**0.5) - 1) for d in (1, 2, 4))
-    steps = [
-        np.log2(reach.loc[(other, b), "gradient"] / reach.loc[(other, a), "gradient"])
-        for other in list(_KINDS)[2:]
-        for a, b in pairwise((1, 2, 4))
-    ]
-    return (
-        f"linear stacks reach σ √L within {error:.1%} up to L = 4, with mixing and GELU like L^{np.mean(steps):.2f}; "
-        f"at 32 layers {reach.loc[(name, 32), 'gradient']:.1f} of {_SIGMA * 32**0.5:.1f} tokens, for the border"
-    )
-
-
-FIGURE = FigureSpec(
-    name="depth",
-    title="Effective receptive field by depth",
-    caption=(
-        "Gaussian masks of σ = 1.5 tokens, L of them one after another, on 33×33 tokens. Influence of each input "
-        "token on the middle output token along its row, by theory (the composed kernel, of variance Lσ²; curves) "
-        "and by gradient (dots), for (a) masks alone and (b) masks with random channel mixing, layer normalisation "
-        "and GELU between them, whose field for 16 layers is (c). (d) Standard deviation of the field by depth: "
-        "theory on an unbounded grid (solid), the same cut at the grid's border (dashed), and gradient (dots); a "
-        "residual connection halves the variance of each layer."
-    ),
-    draw=draw,
-    finding=finding,
-)

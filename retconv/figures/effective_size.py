@@ -9,13 +9,12 @@ import numpy as np
 import pandas as pd
 import torch
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from torch import Tensor
 
 from retconv.approximate import decay_effective_size, effective_size, gaussian_effective_size
 from retconv.figures.panels import letter
-from retconv.figures.spec import FigureSpec
+from retconv.figures.registry import Drawn, register
 from retconv.figures.style import BLUE, DOUBLE, GREEN, ORANGE, new_figure
 from retconv.grid import Grid
 from retconv.kernels import gaussian, manhattan_decay
@@ -89,8 +88,31 @@ def _draw(ax: Axes, data: pd.DataFrame, abscissa: Callable[[pd.Series], pd.Serie
     ax.spines[["top", "right"]].set_visible(False)
 
 
-def draw() -> tuple[Figure, pd.DataFrame]:
-    """Size by γ at the left, by σ at the right."""
+def finding(data: pd.DataFrame) -> str:
+    """How often closed form and measurement agree, and the size at γ of RetNet's first head."""
+    keys = ["family", "axes", "tolerance", "parameter"]
+    measured = data[data["source"] == "measured"]
+    same, larger = {}, 0
+    for family, (_, _, closed) in _FAMILIES.items():
+        rows = measured[measured["family"] == family][[*keys, "size"]]
+        sizes = [int(closed(r.parameter, r.tolerance, axes=r.axes)) for r in rows.itertuples()]
+        gap = np.array(sizes) - rows["size"].to_numpy()
+        same[family], larger = int((gap == 0).sum()), max(larger, int(gap.max()))
+    counts = measured.groupby("family")["size"].count()
+    parts = ", ".join(f"{count} of {counts[family]} for {family}" for family, count in same.items())
+    return f"closed form equals measurement in {parts}, else {larger} larger"
+
+
+@register("effective_size", 130, finding)
+def draw() -> Drawn:
+    """Effective kernel size.
+
+    Side of the smallest centred window that holds all but a part ε of a kernel's ℓ1 mass, by law 12 the operator norm
+    that cutting it costs: (a) Manhattan decay by γ, (b) Gaussians by σ. Curves are the closed forms on an unbounded
+    grid, on a line and on a plane; marks are measured on 32,768 and 384×384 tokens. The closed form of a Gaussian is
+    never too small. Dotted: measured on 14×14 tokens, where no kernel is larger than 27: slow decays and wide Gaussians
+    fill the grid of a ViT.
+    """
     rows = [row for family in _FAMILIES for axes in _LOOKS for row in _sizes(family, axes)]
     data = pd.DataFrame(rows + [row for family in _FAMILIES for row in _on_a_vit(family)])
     figure = new_figure(DOUBLE, 2.9)
@@ -120,33 +142,3 @@ def draw() -> tuple[Figure, pd.DataFrame]:
     keys.append(Line2D([], [], color=GREEN, linestyle=":", linewidth=1.6, label="14×14 tokens, ε = 0.01"))
     figure.legend(handles=keys, loc="outside upper center", ncols=5, handlelength=2.6)
     return figure, data
-
-
-def finding(data: pd.DataFrame) -> str:
-    """How often closed form and measurement agree, and the size at γ of RetNet's first head."""
-    keys = ["family", "axes", "tolerance", "parameter"]
-    measured = data[data["source"] == "measured"]
-    same, larger = {}, 0
-    for family, (_, _, closed) in _FAMILIES.items():
-        rows = measured[measured["family"] == family][[*keys, "size"]]
-        sizes = [int(closed(r.parameter, r.tolerance, axes=r.axes)) for r in rows.itertuples()]
-        gap = np.array(sizes) - rows["size"].to_numpy()
-        same[family], larger = int((gap == 0).sum()), max(larger, int(gap.max()))
-    counts = measured.groupby("family")["size"].count()
-    parts = ", ".join(f"{count} of {counts[family]} for {family}" for family, count in same.items())
-    return f"closed form equals measurement in {parts}, else {larger} larger"
-
-
-FIGURE = FigureSpec(
-    name="effective_size",
-    title="Effective kernel size",
-    caption=(
-        "Side of the smallest centred window that holds all but a part ε of a kernel's ℓ1 mass, by law 12 the operator "
-        "norm that cutting it costs: (a) Manhattan decay by γ, (b) Gaussians by σ. Curves are the closed forms on an "
-        "unbounded grid, on a line and on a plane; marks are measured on 32,768 and 384×384 tokens. The closed form of "
-        "a Gaussian is never too small. Dotted: measured on 14×14 tokens, where no kernel is larger than 27: slow "
-        "decays and wide Gaussians fill the grid of a ViT."
-    ),
-    draw=draw,
-    finding=finding,
-)

@@ -9,7 +9,6 @@ import numpy as np
 import pandas as pd
 import torch
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from torch import Tensor
 
@@ -17,7 +16,7 @@ from retconv.approximate import ExponentialApproximation, exponentials
 from retconv.approximate.hankel import hankel_values
 from retconv.convert import kernel_to_mask
 from retconv.figures.panels import letter
-from retconv.figures.spec import FigureSpec
+from retconv.figures.registry import Drawn, register
 from retconv.figures.style import BLUE, DOUBLE, GREEN, ORANGE, PINK, new_figure
 from retconv.grid import Grid
 from retconv.kernels import gaussian_mixture
@@ -114,8 +113,27 @@ def _draw_errors(ax: Axes, data: pd.DataFrame) -> None:
     ax.minorticks_off()
 
 
-def draw() -> tuple[Figure, pd.DataFrame]:
-    """One row for each kernel: weights, poles, errors."""
+def finding(data: pd.DataFrame) -> str:
+    """The order that reaches the target, and how far the certificate is from true and from best."""
+    errors = data[data["quantity"] == "error"]
+    parts = []
+    for name, rows in errors.groupby("kernel", sort=False):
+        first = rows[rows["certificate"] <= _TARGET].iloc[0]
+        parts.append(f"{str(name).split(',')[0]} at order {first['order']}: certificate {first['certificate']:.1e}")
+    ratio = (errors["certificate"] / errors["operator_norm_error"]).max()
+    return "; ".join(parts) + f"; certificate at most {ratio:.1f} times the true error"
+
+
+@register("gaussian_as_retention", 150, finding)
+def draw() -> Drawn:
+    """A Gaussian as retention.
+
+    A Gaussian (above) and a Gaussian mixture with a negative part (below) on 64 tokens as Re Σ w λ^|δ|, a sum of one to
+    five retention heads with complex poles. (a, d) The kernel and its approximations of order 1 and 2; (b, e) poles in
+    the upper half of the unit disc, a complex one standing for its conjugate too. (c, f) Relative to ‖K‖₁: the
+    certificate ‖K − K'‖₁, the true operator-norm error of the mask, which it bounds, and the Hankel singular value
+    below which no recurrence with as many poles can come. Two pairs are within 10⁻³ of the Gaussian.
+    """
     data = pd.DataFrame([row for name in _KERNELS for row in _rows(name)])
     figure = new_figure(DOUBLE, 3.9)
     axes = figure.subplots(2, 3, width_ratios=[1.15, 1, 1.05], sharex="col")
@@ -141,30 +159,3 @@ def draw() -> tuple[Figure, pd.DataFrame]:
     ]
     figure.legend(handles=[kernel, *orders], loc="outside upper center", ncols=5)
     return figure, data.astype({"offset": "Int64"})
-
-
-def finding(data: pd.DataFrame) -> str:
-    """The order that reaches the target, and how far the certificate is from true and from best."""
-    errors = data[data["quantity"] == "error"]
-    parts = []
-    for name, rows in errors.groupby("kernel", sort=False):
-        first = rows[rows["certificate"] <= _TARGET].iloc[0]
-        parts.append(f"{str(name).split(',')[0]} at order {first['order']}: certificate {first['certificate']:.1e}")
-    ratio = (errors["certificate"] / errors["operator_norm_error"]).max()
-    return "; ".join(parts) + f"; certificate at most {ratio:.1f} times the true error"
-
-
-FIGURE = FigureSpec(
-    name="gaussian_as_retention",
-    title="A Gaussian as retention",
-    caption=(
-        "A Gaussian (above) and a Gaussian mixture with a negative part (below) on 64 tokens as Re Σ w λ^|δ|, a sum of "
-        "one to five retention heads with complex poles. (a, d) The kernel and its approximations of order 1 and 2; "
-        "(b, e) poles in the upper half of the unit disc, a complex one standing for its conjugate too. (c, f) "
-        "Relative to ‖K‖₁: the certificate ‖K − K'‖₁, the true operator-norm error of the mask, which it bounds, and "
-        "the Hankel singular value below which no recurrence with as many poles can come. Two pairs are within 10⁻³ of "
-        "the Gaussian."
-    ),
-    draw=draw,
-    finding=finding,
-)

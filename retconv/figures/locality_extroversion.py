@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from retconv.analysis.spectrum import szego
 from retconv.figures.panels import array, colour_bar, draw_kernel, letter, pairs
-from retconv.figures.spec import FigureSpec
+from retconv.figures.registry import Drawn, register
 from retconv.figures.style import BLUE, DOUBLE, ORANGE, new_figure, scale
 from retconv.grid import Grid
 from retconv.kernels import GAUSSIAN_EPSILON, gaussian_mixture
@@ -163,8 +163,33 @@ def _draw_spectrum(ax: Axes, table: pd.DataFrame) -> None:
     ax.set_title(f"spectrum of the masks on {_SPECTRUM}×{_SPECTRUM} tokens")
 
 
-def draw() -> tuple[Figure, pd.DataFrame]:
-    """Kernels above, symbols below them, on a line at the left, on a plane at the right; eigenvalues last."""
+def finding(data: pd.DataFrame) -> str:
+    """The self-weight, the ends of the symbol's range, and how well transform and closed form agree."""
+    total = data[(data["part"] == "sum") & (data["grid"] == "line")].set_index("quantity")
+    self_weight = float(total.loc["kernel"].set_index("offset_1").loc[0, "value"])
+    symbol = total.loc["symbol", "value"]
+    error = (data["value"] - data["closed_form"]).abs().max()
+    spectrum = data[(data["part"] == "sum") & (data["quantity"] == "eigenvalue")]["value"]
+    negative = int((spectrum < 0).sum())
+    return (
+        f"self-weight {self_weight:.4g}; symbol {symbol.min():.3g} … {symbol.max():.3g}; {negative} of "
+        f"{len(spectrum)} eigenvalues negative; "
+        f"transform against closed form {error:.1e}"
+    )
+
+
+@register("locality_extroversion", 60, finding)
+def draw() -> Drawn:
+    """Locality and extroversion.
+
+    A wide positive Gaussian (locality: α = 0.6, σ = 2 tokens) plus a narrow negative one (extroversion: α = −0.8, σ =
+    0.2 tokens, in effect −0.8 times the identity) is a mask whose self-weight is −0.2: kernels (a) on a line and (b) on
+    a plane. Their symbols, (c) on a line by Poisson summation (curves) and by discrete Fourier transform of the kernels
+    (dots), and (d) on a plane, show low-pass minus identity: far from zero frequency the sum is −0.8 everywhere. (e)
+    Eigenvalues of the masks on 14×14 tokens, in ascending order: locality is positive definite, extroversion is −0.8
+    times the identity, and their sum shifts locality's spectrum down by 0.8, so that most of it is negative (law 11);
+    dotted, the symbols at the same quantiles (law 13).
+    """
     figure = new_figure(DOUBLE, 5.9)
     outer = figure.add_gridspec(3, 2, width_ratios=[1.45, 1], height_ratios=[1, 1, 0.75])
     axes = np.array([[figure.add_subplot(outer[i, j]) for j in range(2)] for i in range(2)])
@@ -184,36 +209,3 @@ def draw() -> tuple[Figure, pd.DataFrame]:
     data = whole.astype({"offset_1": "Int64", "offset_2": "Int64", "rank": "Int64"})
     columns = ["part", "grid", "quantity", "offset_1", "offset_2", "theta_1", "theta_2", "rank", "value", "closed_form"]
     return figure, data[columns]
-
-
-def finding(data: pd.DataFrame) -> str:
-    """The self-weight, the ends of the symbol's range, and how well transform and closed form agree."""
-    total = data[(data["part"] == "sum") & (data["grid"] == "line")].set_index("quantity")
-    self_weight = float(total.loc["kernel"].set_index("offset_1").loc[0, "value"])
-    symbol = total.loc["symbol", "value"]
-    error = (data["value"] - data["closed_form"]).abs().max()
-    spectrum = data[(data["part"] == "sum") & (data["quantity"] == "eigenvalue")]["value"]
-    negative = int((spectrum < 0).sum())
-    return (
-        f"self-weight {self_weight:.4g}; symbol {symbol.min():.3g} … {symbol.max():.3g}; {negative} of "
-        f"{len(spectrum)} eigenvalues negative; "
-        f"transform against closed form {error:.1e}"
-    )
-
-
-FIGURE = FigureSpec(
-    name="locality_extroversion",
-    title="Locality and extroversion",
-    caption=(
-        "A wide positive Gaussian (locality: α = 0.6, σ = 2 tokens) plus a narrow negative one (extroversion: α = "
-        "−0.8, σ = 0.2 tokens, in effect −0.8 times the identity) is a mask whose self-weight is −0.2: kernels (a) "
-        "on a line and (b) on a plane. Their symbols, (c) on a line by Poisson summation (curves) and by discrete "
-        "Fourier transform of the kernels (dots), and (d) on a plane, show low-pass minus identity: far from zero "
-        "frequency the sum is −0.8 everywhere. (e) Eigenvalues of the masks on 14×14 tokens, in ascending order: "
-        "locality is positive definite, extroversion is −0.8 times the identity, and their sum shifts locality's "
-        "spectrum down by 0.8, so that most of it is negative (law 11); dotted, the symbols at the same quantiles "
-        "(law 13)."
-    ),
-    draw=draw,
-    finding=finding,
-)

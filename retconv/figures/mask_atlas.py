@@ -15,7 +15,7 @@ from torch import Tensor
 from retconv.analysis.spectrum import frequencies, sampled_symbol
 from retconv.convert import kernel_to_mask
 from retconv.figures.panels import array, pairs
-from retconv.figures.spec import FigureSpec
+from retconv.figures.registry import Drawn, register
 from retconv.figures.style import DOUBLE, SEQUENTIAL, new_figure, scale
 from retconv.grid import Grid
 from retconv.kernels import causal_decay, euclidean_decay, gaussian, gaussian_mixture, gpsa, manhattan_decay, window
@@ -86,8 +86,38 @@ def _row(axes: list[Axes], kernels: Tensor, grid: Grid) -> list[tuple[str, int, 
     return [*shown, ("mask", 1, mask), ("symbol", 1, np.atleast_2d(gain))]
 
 
-def draw() -> tuple[Figure, pd.DataFrame]:
-    """One row for each mask."""
+def finding(data: pd.DataFrame) -> str:
+    """How many masks and kernels, and which are negative somewhere."""
+    kernels = data[data["view"] == "kernel"].groupby(["mask", "parameter_value"], sort=False)["value"].min()
+    negative = [f"{mask} at {value:g}" for (mask, value), low in kernels.items() if low < 0]
+    return f"{data['mask'].nunique()} masks, {len(kernels)} kernels; negative weights: {', '.join(negative)}"
+
+
+def _head(figure: Figure, axes: np.ndarray) -> None:
+    """What the columns show, and the extent of their axes once, at the foot."""
+    for column, title in zip((2, 4, 5), _TITLES, strict=True):
+        place = axes[0, column].transAxes
+        axes[0, column].text(0.5, 1.2, title, transform=place, ha="center", fontweight="bold", in_layout=False)
+    last = _PLANE.shape[0] - 1
+    axes[-1, 1].set(xticks=[0, last, 2 * last], xticklabels=[f"−{last}", "0", f"{last}"])
+    axes[-1, 1].set_xlabel("offset (tokens)")
+    axes[-1, 4].set(xticks=[0, _PLANE.size - 1], xlabel="key")
+    axes[-1, 5].set(xticks=[-0.5, (_SAMPLES - 1) / 2, _SAMPLES - 0.5], xticklabels=["−π", "0", "π"])
+    axes[-1, 5].set_xlabel("θ₂ (rad/token)")
+
+
+@register("mask_atlas", 30, finding)
+def draw() -> Drawn:
+    """An atlas of masks.
+
+    One row for each mask: its kernel over the offset key − query for three values of its parameter, then, for the
+    middle value, the mask matrix (queries down, keys across, in raster order) and the modulus of its symbol. RetNet's
+    causal decay is on a line of 36 tokens, all others on 6×6 tokens. Every panel has its own scale from 0 (white) to
+    its largest weight; in the Gaussian mixture red is positive and blue negative. Wide kernels have narrow symbols;
+    Manhattan decay and the window show the axes of the grid, Euclidean decay and the Gaussian are round; a negative
+    narrow Gaussian takes a multiple of the identity from the mixture, down to a self-weight of −0.2 at α = −0.8. The
+    element-wise mask has no kernel and is in the first figure.
+    """
     figure = new_figure(DOUBLE, 7.9)
     figure.get_layout_engine().set(rect=(0.0, 0.0, 1.0, 0.975), w_pad=0.02)  # type: ignore[union-attr, call-arg]
     axes = figure.subplots(len(_MASKS), 6, width_ratios=[1.2, 1, 1, 1, 1, 1])
@@ -110,40 +140,3 @@ def draw() -> tuple[Figure, pd.DataFrame]:
     _head(figure, axes)
     columns = ["mask", "parameter", "parameter_value", "view", "row", "column", "value"]
     return figure, pd.concat(tables, ignore_index=True)[columns]
-
-
-def _head(figure: Figure, axes: np.ndarray) -> None:
-    """What the columns show, and the extent of their axes once, at the foot."""
-    for column, title in zip((2, 4, 5), _TITLES, strict=True):
-        place = axes[0, column].transAxes
-        axes[0, column].text(0.5, 1.2, title, transform=place, ha="center", fontweight="bold", in_layout=False)
-    last = _PLANE.shape[0] - 1
-    axes[-1, 1].set(xticks=[0, last, 2 * last], xticklabels=[f"−{last}", "0", f"{last}"])
-    axes[-1, 1].set_xlabel("offset (tokens)")
-    axes[-1, 4].set(xticks=[0, _PLANE.size - 1], xlabel="key")
-    axes[-1, 5].set(xticks=[-0.5, (_SAMPLES - 1) / 2, _SAMPLES - 0.5], xticklabels=["−π", "0", "π"])
-    axes[-1, 5].set_xlabel("θ₂ (rad/token)")
-
-
-def finding(data: pd.DataFrame) -> str:
-    """How many masks and kernels, and which are negative somewhere."""
-    kernels = data[data["view"] == "kernel"].groupby(["mask", "parameter_value"], sort=False)["value"].min()
-    negative = [f"{mask} at {value:g}" for (mask, value), low in kernels.items() if low < 0]
-    return f"{data['mask'].nunique()} masks, {len(kernels)} kernels; negative weights: {', '.join(negative)}"
-
-
-FIGURE = FigureSpec(
-    name="mask_atlas",
-    title="An atlas of masks",
-    caption=(
-        "One row for each mask: its kernel over the offset key − query for three values of its parameter, then, for "
-        "the middle value, the mask matrix (queries down, keys across, in raster order) and the modulus of its "
-        "symbol. RetNet's causal decay is on a line of 36 tokens, all others on 6×6 tokens. Every panel has its own "
-        "scale from 0 (white) to its largest weight; in the Gaussian mixture red is positive and blue negative. Wide "
-        "kernels have narrow symbols; Manhattan decay and the window show the axes of the grid, Euclidean decay and "
-        "the Gaussian are round; a negative narrow Gaussian takes a multiple of the identity from the mixture, down "
-        "to a self-weight of −0.2 at α = −0.8. The element-wise mask has no kernel and is in the first figure."
-    ),
-    draw=draw,
-    finding=finding,
-)

@@ -8,11 +8,12 @@ from matplotlib.figure import Figure
 
 from retconv.figures.paired import spread
 from retconv.figures.panels import letter
-from retconv.figures.planted import SEED, head, origin, read, stored
-from retconv.figures.spec import FigureSpec
+from retconv.figures.planted import SEED, register
 from retconv.figures.style import BLUE, DOUBLE, ORANGE, new_figure
 
-_COLUMNS = ["arm", "planted", "learnt", "free", "n", "seed", "grid", "unseen", "left", "raw", "distance"]
+_COLUMNS = ["arm", "planted", "learnt", "free", "n", "seed", "grid", "unseen", "left", "raw", "distance", "squared"]
+_COLUMNS.append("expected")
+_MESSAGE = "A mask inside softmax attention is found, but for what softmax leaves free"
 _FREE = {
     "constant": "one constant",
     "rows": "a constant of each row",
@@ -21,15 +22,34 @@ _FREE = {
 }
 
 
-def _read() -> pd.DataFrame:
-    data = read("bias", [*_COLUMNS, "squared", "expected"])
-    data["theory"] = data["distance"] * np.sqrt(data["expected"] / data["squared"])
+def _tabulate(stored: pd.DataFrame) -> pd.DataFrame:
+    data = stored.assign(theory=stored["distance"] * np.sqrt(stored["expected"] / stored["squared"]))
     return data[data["n"] == data["n"].max()].reset_index(drop=True)
 
 
-def draw() -> tuple[Figure, pd.DataFrame]:
-    """From most sequences: distances with and without what is free, and the error of the outputs."""
-    data = _read()
+def finding(data: pd.DataFrame) -> str:
+    """Distances with and without what is free, and what a wrong placement leaves."""
+    right = data[data["planted"] == data["learnt"]]
+    parts = []
+    for arm, own in right.groupby("arm", sort=False):
+        whole = "" if own["free"].iloc[0] == "nothing" else f" ({own['raw'].mean():.2f} with what is free)"
+        parts.append(f"{arm} {own['distance'].mean():.3f}{whole}")
+    wrong = data[data["planted"] != data["learnt"]]["left"]
+    return (
+        f"from {data['n'].iloc[0]} sequences, mean distances: {'; '.join(parts)}; the wrong placement leaves "
+        f"{wrong.min():.2f} to {wrong.max():.2f} times the noise"
+    )
+
+
+@register("bias", 190, _COLUMNS, _MESSAGE, finding, tabulate=_tabulate)
+def plot(data: pd.DataFrame) -> Figure:
+    """Planted masks in softmax attention.
+
+    Masks planted in softmax attention beside content, learnt from noisy outputs together with the queries: as a bias,
+    softmax(S + B), or before the logits, softmax(M ⊙ S). (a) Relative distance to what was planted, and without what
+    softmax leaves free; black: the Cramér–Rao expectation. (b) Error of the outputs over that of the noise; crosses:
+    learnt in the other placement.
+    """
     arms = list(data["arm"].unique())
     figure = new_figure(DOUBLE, 2.5)
     axes = figure.subplots(1, 2, sharey=True, width_ratios=[1.8, 1])
@@ -59,39 +79,4 @@ def draw() -> tuple[Figure, pd.DataFrame]:
     for ax, text in zip(axes, "ab", strict=True):
         ax.spines[["top", "right"]].set_visible(False)
         letter(ax, text)
-    head(figure, "A mask inside softmax attention is found, but for what softmax leaves free")
-    return figure, data
-
-
-def finding(data: pd.DataFrame) -> str:
-    """Distances with and without what is free, and what a wrong placement leaves."""
-    right = data[data["planted"] == data["learnt"]]
-    parts = []
-    for arm, own in right.groupby("arm", sort=False):
-        whole = "" if own["free"].iloc[0] == "nothing" else f" ({own['raw'].mean():.2f} with what is free)"
-        parts.append(f"{arm} {own['distance'].mean():.3f}{whole}")
-    wrong = data[data["planted"] != data["learnt"]]["left"]
-    return (
-        f"from {data['n'].iloc[0]} sequences, mean distances: {'; '.join(parts)}; the wrong placement leaves "
-        f"{wrong.min():.2f} to {wrong.max():.2f} times the noise"
-    )
-
-
-def caption(data: pd.DataFrame) -> str:
-    """What is drawn and seen."""
-    return (
-        "Masks planted in softmax attention beside content, learnt from noisy outputs together with the queries: as a "
-        "bias, softmax(S + B), or before the logits, softmax(M ⊙ S). (a) Relative distance to what was planted, and "
-        "without what softmax leaves free; black: the Cramér–Rao expectation. (b) Error of the outputs over that of "
-        f"the noise; crosses: learnt in the other placement. Seen: {finding(data)}. {origin(data)}"
-    )
-
-
-FIGURE = FigureSpec(
-    name="planted_bias",
-    title="Planted masks in softmax attention",
-    caption=caption,
-    draw=draw,
-    finding=finding,
-    data=stored("bias"),
-)
+    return figure

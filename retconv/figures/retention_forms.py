@@ -8,12 +8,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from retconv.checks import TOLERANCES
 from retconv.figures.panels import letter
-from retconv.figures.spec import FigureSpec
+from retconv.figures.registry import Drawn, register
 from retconv.figures.style import BLUE, CYAN, DOUBLE, GREEN, GREY, ORANGE, PINK, new_figure
 
 _KINDS = {
@@ -79,8 +78,29 @@ def _draw_errors(ax: Axes, data: pd.DataFrame) -> None:
     ax.set(xscale="log", yscale="log", ylim=(1e-16, 1e-4))
 
 
-def draw() -> tuple[Figure, pd.DataFrame]:
-    """Times above, errors below, one column for each kind of mask."""
+def finding(data: pd.DataFrame) -> str:
+    """The speed-ups over parallel at 4,096 tokens, and the worst errors."""
+    times = data[data["tokens"] == 4096].set_index(["kind", "form"])["ms"]
+    ratio = {
+        f"{kind} {form}": times[kind, "parallel"] / times[kind, form]
+        for kind, form in (("causal", "chunkwise"), ("manhattan", "scan"), ("gmm", "convolution"))
+    }
+    speed = ", ".join(f"{name} {value:.0f}×" for name, value in ratio.items())
+    return (
+        f"faster than parallel at 4,096 tokens: {speed}; worst relative error {data['error64'].max():.0e} in float64, "
+        f"{data['error32'].max():.0e} in float32"
+    )
+
+
+@register("retention_forms", 160, finding, data=STORED)
+def draw() -> Drawn:
+    """Retention in every form.
+
+    (S ⊙ M) V of 12 heads of 16 features. Above: measured time of each form by number of tokens, float32, two CPU
+    threads, with the exponent of N fitted from 1,024 tokens on beside each curve; parallel ends where its dense objects
+    would take more than 4 GiB. Below: relative error of each form in float32 (solid) and float64 (dashed) against tiled
+    in float64; dotted, the tolerances that the tests hold to.
+    """
     stored = pd.concat([pd.read_csv(path) for path in STORED], ignore_index=True)
     data = stored[stored["contender"].isin(_LOOK)].rename(columns={"contender": "form"})
     slopes = exponents(data)
@@ -108,32 +128,3 @@ def draw() -> tuple[Figure, pd.DataFrame]:
     figure.legend(handles=keys, loc="outside lower center", ncols=9, columnspacing=1.0, handletextpad=0.4)
     columns = ["kind", "form", "tokens", "ms", "ms_min", "ms_max", "n", "exponent", "mib", "error64", "error32"]
     return figure, data[[*columns, "commit", "processor", "threads"]]
-
-
-def finding(data: pd.DataFrame) -> str:
-    """The speed-ups over parallel at 4,096 tokens, and the worst errors."""
-    times = data[data["tokens"] == 4096].set_index(["kind", "form"])["ms"]
-    ratio = {
-        f"{kind} {form}": times[kind, "parallel"] / times[kind, form]
-        for kind, form in (("causal", "chunkwise"), ("manhattan", "scan"), ("gmm", "convolution"))
-    }
-    speed = ", ".join(f"{name} {value:.0f}×" for name, value in ratio.items())
-    return (
-        f"faster than parallel at 4,096 tokens: {speed}; worst relative error {data['error64'].max():.0e} in float64, "
-        f"{data['error32'].max():.0e} in float32"
-    )
-
-
-FIGURE = FigureSpec(
-    name="retention_forms",
-    title="Retention in every form",
-    caption=(
-        "(S ⊙ M) V of 12 heads of 16 features. Above: measured time of each form by number of tokens, float32, two CPU "
-        "threads, with the exponent of N fitted from 1,024 tokens on beside each curve; parallel ends where its dense "
-        "objects would take more than 4 GiB. Below: relative error of each form in float32 (solid) and float64 "
-        "(dashed) against tiled in float64; dotted, the tolerances that the tests hold to."
-    ),
-    draw=draw,
-    finding=finding,
-    data=STORED,
-)

@@ -22,7 +22,7 @@ from retconv.analysis.spectrum import (
     sampled_symbol,
 )
 from retconv.figures.panels import array, colour_bar, letter, pairs
-from retconv.figures.spec import FigureSpec
+from retconv.figures.registry import Drawn, register
 from retconv.figures.style import BLUE, DOUBLE, GREEN, ORANGE, new_figure, scale
 from retconv.grid import Grid
 from retconv.kernels import causal_decay, euclidean_decay, gaussian, gaussian_mixture, gpsa, manhattan_decay
@@ -140,8 +140,23 @@ def _planes(figure: Figure, axes: list[Axes]) -> list[pd.DataFrame]:
     return tables
 
 
-def draw() -> tuple[Figure, pd.DataFrame]:
-    """Lines above, planes below."""
+def finding(data: pd.DataFrame) -> str:
+    """The largest difference of samples and closed forms."""
+    error = (data["sample"] - data["closed_form"]).abs().max() / data["sample"].abs().max()
+    return f"closed forms equal the samples to {error:.1e} of the largest gain"
+
+
+@register("symbols", 70, finding)
+def draw() -> Drawn:
+    """Transfer functions of the masks.
+
+    The symbol of a kernel, Σ_δ K[δ] exp(iδθ), is what its mask does to a plane wave. On a line: closed forms (curves)
+    over samples by fast Fourier transform of the kernels (dots) for (a) RetNet's causal decay, a one-pole filter, (b)
+    the two-sided decay, (c) Gaussians, by Poisson summation, and (d) ConViT's positional attention centred two tokens
+    ahead, whose symbol is complex. On a plane: (e) Manhattan decay with its cross, (f) Euclidean decay, round and
+    without a closed form here, (g) a Gaussian and (h) a Gaussian mixture, low-pass minus identity (σ = 2, 0.2).
+    Contours at 5, 25 and 50 % of the peak, or 0 in (h): closed form (black) and samples (white dots).
+    """
     figure = new_figure(DOUBLE, 3.9)
     axes = figure.subplots(2, 4)
     tables = _lines(list(axes[0])) + _planes(figure, list(axes[1]))
@@ -151,26 +166,3 @@ def draw() -> tuple[Figure, pd.DataFrame]:
         letter(ax, text)
     columns = ["mask", "grid", "parameter", "part", "theta_1", "theta_2", "sample", "closed_form"]
     return figure, pd.concat(tables, ignore_index=True)[columns]
-
-
-def finding(data: pd.DataFrame) -> str:
-    """The largest difference of samples and closed forms."""
-    error = (data["sample"] - data["closed_form"]).abs().max() / data["sample"].abs().max()
-    return f"closed forms equal the samples to {error:.1e} of the largest gain"
-
-
-FIGURE = FigureSpec(
-    name="symbols",
-    title="Transfer functions of the masks",
-    caption=(
-        "The symbol of a kernel, Σ_δ K[δ] exp(iδθ), is what its mask does to a plane wave. On a line: closed forms "
-        "(curves) over samples by fast Fourier transform of the kernels (dots) for (a) RetNet's causal decay, a "
-        "one-pole filter, (b) the two-sided decay, (c) Gaussians, by Poisson summation, and (d) ConViT's positional "
-        "attention centred two tokens ahead, whose symbol is complex. On a plane: (e) Manhattan decay with its "
-        "cross, (f) Euclidean decay, round and without a closed form here, (g) a Gaussian and (h) a Gaussian "
-        "mixture, low-pass minus identity (σ = 2, 0.2). Contours at 5, 25 and 50 % of the peak, or 0 in (h): closed "
-        "form (black) and samples (white dots)."
-    ),
-    draw=draw,
-    finding=finding,
-)

@@ -7,10 +7,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from retconv.figures.panels import letter
-from retconv.figures.spec import FigureSpec
+from retconv.figures.registry import Drawn, register
 from retconv.figures.style import BLUE, DOUBLE, ORANGE, new_figure
 
 #: Written by ``python -m retconv.bench train --out``.
@@ -53,8 +52,29 @@ def _dots(ax: Axes, data: pd.DataFrame, column: str, places: pd.Series) -> None:
         ax.plot(rows[column], y, marker, color=colour, markersize=3, label=name)
 
 
-def draw() -> tuple[Figure, pd.DataFrame]:
-    """A line for each model and way to train it; one panel for each number."""
+def finding(data: pd.DataFrame) -> str:
+    """What a stack gains in images per second, and the most that data cost."""
+    stacked = data[data["replicas"] == data["replicas"].max()]
+    gain = stacked["speedup"] * stacked["replicas"]
+    loader = data["contender"].str.startswith("DataLoader")
+    return (
+        f"{stacked['replicas'].iloc[0]} replicas train at {gain.min():.2f} to {gain.max():.2f} times the images per "
+        f"second of one; data take at most {data.loc[~loader, 'data_share'].max():.1f} % of a step, by a DataLoader "
+        f"{data.loc[loader, 'data_share'].max():.1f} %"
+    )
+
+
+@register("throughput", 230, finding, data=(_DATA,))
+def draw() -> Drawn:
+    """Training throughput.
+
+    Training steps of the paper's five small models in float32 on two cores, batch 8 for each replica: one model, three
+    stacked ones (replicas), and the same model fed by a DataLoader with torchvision's transforms sample by sample,
+    stored results of `python -m retconv.bench train`. (a) Images per second over all replicas, median with the range
+    over rounds; (b) the share of a step spent on making its batch; (c) floating-point operations of forward and
+    backward per second against those of a large matrix product. On a CPU this small the model takes nearly all the
+    time, and a stack trains as fast as its models one after the other.
+    """
     data = _stored()
     lines = data[["model", "contender"]].drop_duplicates().reset_index(drop=True)
     first = lines["model"].drop_duplicates().tolist()
@@ -78,32 +98,3 @@ def draw() -> tuple[Figure, pd.DataFrame]:
         axes[0].annotate(_MODELS.get(model, model), (-0.95, middle), fontweight="bold", annotation_clip=False, **at)
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=len(_LOOK))
     return figure, data
-
-
-def finding(data: pd.DataFrame) -> str:
-    """What a stack gains in images per second, and the most that data cost."""
-    stacked = data[data["replicas"] == data["replicas"].max()]
-    gain = stacked["speedup"] * stacked["replicas"]
-    loader = data["contender"].str.startswith("DataLoader")
-    return (
-        f"{stacked['replicas'].iloc[0]} replicas train at {gain.min():.2f} to {gain.max():.2f} times the images per "
-        f"second of one; data take at most {data.loc[~loader, 'data_share'].max():.1f} % of a step, by a DataLoader "
-        f"{data.loc[loader, 'data_share'].max():.1f} %"
-    )
-
-
-FIGURE = FigureSpec(
-    name="throughput",
-    title="Training throughput",
-    caption=(
-        "Training steps of the paper's five small models in float32 on two cores, batch 8 for each replica: one model, "
-        "three stacked ones (replicas), and the same model fed by a DataLoader with torchvision's transforms sample by "
-        "sample, stored results of `python -m retconv.bench train`. (a) Images per second over all replicas, median "
-        "with the range over rounds; (b) the share of a step spent on making its batch; (c) floating-point operations "
-        "of forward and backward per second against those of a large matrix product. On a CPU this small the model "
-        "takes nearly all the time, and a stack trains as fast as its models one after the other."
-    ),
-    draw=draw,
-    finding=finding,
-    data=(_DATA,),
-)

@@ -5,13 +5,12 @@ from __future__ import annotations
 import pandas as pd
 import torch
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from torch import Tensor
 
 from retconv.approximate import truncate
 from retconv.convert import kernel_to_mask
 from retconv.figures.panels import letter
-from retconv.figures.spec import FigureSpec
+from retconv.figures.registry import Drawn, register
 from retconv.figures.style import BLUE, DOUBLE, GREEN, ORANGE, PINK, new_figure
 from retconv.grid import Grid
 from retconv.kernels import euclidean_decay, gaussian_mixture, manhattan_decay
@@ -95,8 +94,24 @@ def _draw_curves(ax: Axes, data: pd.DataFrame) -> None:
     ax.legend(loc="lower left", borderaxespad=0.2)
 
 
-def draw() -> tuple[Figure, pd.DataFrame]:
-    """Random kernels at the left, three kernels by window size at the right."""
+def finding(data: pd.DataFrame) -> str:
+    """How many truncations, whether any certificate is below the truth, and how tight they are by family."""
+    random = data[data["part"] == "random parameters"]
+    ratio = (random["operator_norm_error"] / random["certificate"]).groupby(random["family"], sort=False).median()
+    below = int((data["certificate"] < data["operator_norm_error"]).sum())
+    tight = ", ".join(f"{family} {value:.2f}" for family, value in ratio.items())
+    return f"{below} of {len(data)} certificates below the true error; median error / certificate: {tight}"
+
+
+@register("truncation_certificate", 140, finding)
+def draw() -> Drawn:
+    """What truncation costs.
+
+    Kernels cut to a window: the certificate ‖K − K'‖₁ against the true operator-norm error ‖M − M'‖₂ of the mask
+    (largest singular value), both relative to ‖K‖₁. (a) Kernels with random parameters on 64, 8×8 and 4×4×4 tokens, cut
+    to several sizes: no error is above its certificate. (b) On 64 tokens by window size, certificate (curves) and error
+    (marks): the bound is nearly attained where what is cut away has one sign and the window is small beside the grid.
+    """
     generator = torch.Generator().manual_seed(0)
     rows: list[dict[str, object]] = []
     for grid in _GRIDS:
@@ -117,27 +132,3 @@ def draw() -> tuple[Figure, pd.DataFrame]:
         ax.spines[["top", "right"]].set_visible(False)
     figure.legend(*scatter.get_legend_handles_labels(), loc="outside upper center", ncols=4)
     return figure, data
-
-
-def finding(data: pd.DataFrame) -> str:
-    """How many truncations, whether any certificate is below the truth, and how tight they are by family."""
-    random = data[data["part"] == "random parameters"]
-    ratio = (random["operator_norm_error"] / random["certificate"]).groupby(random["family"], sort=False).median()
-    below = int((data["certificate"] < data["operator_norm_error"]).sum())
-    tight = ", ".join(f"{family} {value:.2f}" for family, value in ratio.items())
-    return f"{below} of {len(data)} certificates below the true error; median error / certificate: {tight}"
-
-
-FIGURE = FigureSpec(
-    name="truncation_certificate",
-    title="What truncation costs",
-    caption=(
-        "Kernels cut to a window: the certificate ‖K − K'‖₁ against the true operator-norm error ‖M − M'‖₂ of the mask "
-        "(largest singular value), both relative to ‖K‖₁. (a) Kernels with random parameters on 64, 8×8 and 4×4×4 "
-        "tokens, cut to several sizes: no error is above its certificate. (b) On 64 tokens by window size, "
-        "certificate (curves) and error (marks): the bound is nearly attained where what is cut away has one sign and "
-        "the window is small beside the grid."
-    ),
-    draw=draw,
-    finding=finding,
-)
