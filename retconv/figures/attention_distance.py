@@ -14,7 +14,6 @@ from retconv.figures.paired import (
     gains,
     key_below,
     look,
-    open_frame,
     over_seeds,
     pm,
     side,
@@ -88,5 +87,4 @@ def plot(data: pd.DataFrame) -> Figure:
     ax.set(ylim=(0, None), xticks=layers, xticklabels=[f"{layer + 1:.0f}" for layer in layers])
     ax.set(xlabel="layer", ylabel="mean attention distance (tokens)")
     key_below(ax)
-    open_frame(ax)
     return figure

@@ -9,7 +9,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from retconv.figures import study
-from retconv.figures.paired import MEAN, SEED, band, gains, look, open_frame, over_seeds, pm, side
+from retconv.figures.paired import MEAN, SEED, band, gains, look, over_seeds, pm, side
 from retconv.figures.style import SINGLE, new_figure
 
 
@@ -79,7 +79,6 @@ class _ByOption:
             ax.set_title(f"{study.LABELS[change['arm']]}\n{pm(change)} {self.unit}", color=colour)
             ax.set(xlabel=self.words, xlim=(-0.4, len(places) - 0.6))
             ax.set_xticks(list(places.values()), self.settings.values())
-            open_frame(ax)
         axes[0].set_ylabel(self.label)
         return figure
 

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from retconv.convert import kernel_to_mask
-from retconv.figures.panels import array, colour_bar, pairs
+from retconv.figures.panels import array, colour_bar, open_frame, pairs
 from retconv.figures.photograph import PHOTOGRAPH, photograph
 from retconv.figures.registry import Drawn, register
 from retconv.figures.style import BLUE, DOUBLE, ORANGE, new_figure, scale
@@ -49,7 +49,7 @@ def _draw_profiles(ax: Axes) -> None:
     ax.axhline(0, color="0.6", linewidth=0.5, zorder=0)
     ax.set(xticks=[-_SHOWN, 0, _SHOWN], xlabel="offset (tokens)", box_aspect=1, title="kernels through offset 0")
     ax.set_ylabel("weight", labelpad=0)
-    ax.spines[["top", "right"]].set_visible(False)
+    open_frame(ax)
 
 
 def _draw_results(figure: Figure, axes: Sequence[Axes], results: dict[str, np.ndarray], signed: bool) -> None:

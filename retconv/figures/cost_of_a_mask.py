@@ -8,7 +8,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, NullFormatter
 
-from retconv.figures.panels import letter
+from retconv.figures.panels import letters
 from retconv.figures.registry import Drawn, register
 from retconv.figures.style import BLUE, DOUBLE, GREEN, GREY, ORANGE, PINK, RED, new_figure
 
@@ -54,7 +54,6 @@ def _draw(ax: Axes, data: pd.DataFrame) -> None:
         axis.set_minor_formatter(NullFormatter())
     ax.minorticks_off()
     ax.set_xlabel("tokens")
-    ax.spines[["top", "right"]].set_visible(False)
 
 
 def finding(data: pd.DataFrame) -> str:
@@ -82,10 +81,10 @@ def draw() -> Drawn:
     panels = list(data.groupby(["device", "dim"], sort=False))
     figure = new_figure(DOUBLE, 2.6)
     axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
-    for ax, ((device, dim), rows), text in zip(axes, panels, "abcd", strict=False):
+    for ax, ((device, dim), rows) in zip(axes, panels, strict=True):
         _draw(ax, rows)
         ax.set_title(f"{_DEVICES[device]}, heads of {dim}")
-        letter(ax, text)
+    letters(axes)
     axes[0].set_ylabel("time / plain fused attention")
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside right center")
     return figure, data

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from retconv.analysis.effective import compose, gradient_field, spread
 from retconv.convert import fit
-from retconv.figures.panels import array, colour_bar, draw_kernel, letter
+from retconv.figures.panels import array, colour_bar, draw_kernel, letters
 from retconv.figures.registry import Drawn, register
 from retconv.figures.style import BLUE, DOUBLE, GREEN, ORANGE, new_figure
 from retconv.grid import Grid
@@ -113,7 +113,6 @@ def _draw_profiles(ax: Axes, fields: dict[tuple[str, int], np.ndarray], name: st
             pd.DataFrame({"offset": offset, "theory": cut, "gradient": field}).assign(layers=name, depth=depth)
         )
     ax.set(xlabel="offset from the query (tokens)", xticks=[-16, -8, 0, 8, 16], ylim=(0, 1.05))
-    ax.spines[["top", "right"]].set_visible(False)
     return pd.concat(tables)
 
 
@@ -171,9 +170,7 @@ def draw() -> Drawn:
     growth.set(xlabel="layers L", ylabel="standard deviation (tokens)")
     growth.set_title("reach by depth")
     growth.legend(loc="upper left", handlelength=0.8, labelspacing=0.2, bbox_to_anchor=(-0.02, 1.03))
-    growth.spines[["top", "right"]].set_visible(False)
-    for ax, text in zip((linear, nonlinear, field, growth), "abcd", strict=True):
-        letter(ax, text)
+    letters((linear, nonlinear, field, growth))
     columns = ["layers", "depth", "offset", "theory", "on the grid", "gradient"]
     data = pd.concat([reach.assign(offset=np.nan), *tables], ignore_index=True)
     return figure, data[columns].astype({"offset": "Int64"})

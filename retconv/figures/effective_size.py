@@ -13,7 +13,7 @@ from matplotlib.lines import Line2D
 from torch import Tensor
 
 from retconv.approximate import decay_effective_size, effective_size, gaussian_effective_size
-from retconv.figures.panels import letter
+from retconv.figures.panels import letters
 from retconv.figures.registry import Drawn, register
 from retconv.figures.style import BLUE, DOUBLE, GREEN, ORANGE, new_figure
 from retconv.grid import Grid
@@ -85,7 +85,7 @@ def _draw(ax: Axes, data: pd.DataFrame, abscissa: Callable[[pd.Series], pd.Serie
             ax.plot(x, rows["size"], color=GREEN, linestyle=":", linewidth=1.6)
     ax.set_xscale("log")
     ax.set_yscale("log")
-    ax.spines[["top", "right"]].set_visible(False)
+    ax.minorticks_off()
 
 
 def finding(data: pd.DataFrame) -> str:
@@ -129,9 +129,7 @@ def draw() -> Drawn:
     wide.set_xticks([0.3, 1, 3, 10, 30], ["0.3", "1", "3", "10", "30"])
     wide.set(xlabel="σ (tokens)", ylim=(0.8, 400))
     wide.set_title("Gaussian")
-    for ax, text in zip((decay, wide), "ab", strict=True):
-        ax.minorticks_off()
-        letter(ax, text)
+    letters((decay, wide))
     keys = [Line2D([], [], color=c, label=f"ε = {t:g}") for t, c in _COLOURS.items()]
     keys += [
         Line2D([], [], color="0.3", linestyle=style, marker=marker, markerfacecolor=face, label=label)

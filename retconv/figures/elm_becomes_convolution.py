@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from retconv.figures import study
-from retconv.figures.paired import beside, open_frame, over_seeds, pm
+from retconv.figures.paired import beside, over_seeds, pm
 from retconv.figures.style import SEQUENTIAL, SINGLE, new_figure
 
 _KEPT = ["arm", "seed", "run", "layer", "epoch", "learnt", "chance", "data", "commit"]
@@ -54,5 +54,4 @@ def plot(data: pd.DataFrame) -> Figure:
     ax.set(xlabel="epoch", ylabel="share that is a convolution (%)", ylim=(0, 100))
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     ax.legend(loc="upper right", ncols=2)
-    open_frame(ax)
     return figure

@@ -9,7 +9,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from retconv.figures import study
-from retconv.figures.paired import MEAN, SEED, band, beside, gains, open_frame, over_seeds, pm, side, spread
+from retconv.figures.paired import MEAN, SEED, band, beside, gains, over_seeds, pm, side, spread
 from retconv.figures.style import BLUE, SINGLE, new_figure
 
 #: Where an arm loses more points than this, the axis is logarithmic beyond 2.
@@ -44,7 +44,6 @@ def _plot(data: pd.DataFrame) -> Figure:
     ax.set(yticks=list(places.values()), yticklabels=[study.LABELS.get(arm, arm) for arm in places])
     ax.set(ylim=(len(places) - 0.5, -0.5), xlabel="points of test accuracy over plain, same seed")
     ax.tick_params(axis="y", length=0)
-    open_frame(ax)
     return figure
 
 

@@ -15,7 +15,7 @@ from torch import Tensor
 from retconv.approximate import ExponentialApproximation, exponentials
 from retconv.approximate.hankel import hankel_values
 from retconv.convert import kernel_to_mask
-from retconv.figures.panels import letter
+from retconv.figures.panels import letters
 from retconv.figures.registry import Drawn, register
 from retconv.figures.style import BLUE, DOUBLE, GREEN, ORANGE, PINK, new_figure
 from retconv.grid import Grid
@@ -141,13 +141,11 @@ def draw() -> Drawn:
         rows = data[data["kernel"] == name]
         for ax, panel in zip(row, (_draw_weights, _draw_poles, _draw_errors), strict=True):
             panel(ax, rows)
-            ax.spines[["top", "right"]].set_visible(False)
             ax.tick_params(labelbottom=True)
         row[0].set_title(name)
     for ax, label in zip(axes[1], ("offset (tokens)", "Re λ", "order (poles, a pair as one)"), strict=True):
         ax.set_xlabel(label)
-    for ax, text in zip(axes.flat, "abcdef", strict=True):
-        letter(ax, text)
+    letters(axes.flat)
     axes[0, 1].set_title("poles")
     axes[0, 2].set_title("error by order")
     axes[0, 2].legend(loc="lower left", borderaxespad=0.2)

@@ -6,7 +6,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from retconv.figures import study
-from retconv.figures.paired import apart, band, draw_line, gains, key_below, open_frame, over_seeds, pm, side
+from retconv.figures.paired import apart, band, draw_line, gains, key_below, over_seeds, pm, side
 from retconv.figures.style import SINGLE, new_figure
 
 _KEPT = ["arm", "seed", "run", "size", "accuracy", "change", "data", "commit"]
@@ -59,5 +59,4 @@ def plot(data: pd.DataFrame) -> Figure:
     ax.set(xticks=list(sizes.values()), xticklabels=[f"{size:.0f}" for size in sizes])
     ax.set(xlabel="image size (pixels); trained at 32", ylabel="change of accuracy (points)")
     key_below(ax)
-    open_frame(ax)
     return figure

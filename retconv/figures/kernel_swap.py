@@ -13,7 +13,6 @@ from retconv.figures.paired import (
     band,
     draw_line,
     key_below,
-    open_frame,
     over_seeds,
     pm,
     side,
@@ -82,7 +81,6 @@ def plot_truncated(data: pd.DataFrame) -> Figure:
     ax.set(xticks=sides, yticks=ticks, yticklabels=[f"{tick}".replace("-", "−") for tick in ticks], ylim=(low, 1.5))
     ax.set(xlabel="masks cut to k×k: side k (tokens)", ylabel="change of accuracy (points)")
     key_below(ax)
-    open_frame(ax)
     return figure
 
 
@@ -108,5 +106,4 @@ def plot_effective(data: pd.DataFrame) -> Figure:
     names = [*(f"layer {int(layer) + 1}" for layer in layers), "all layers"]
     ax.set(xticks=list(places.values()), xticklabels=names, ylabel="change of accuracy (points)")
     ax.tick_params(axis="x", length=0)
-    open_frame(ax)
     return figure

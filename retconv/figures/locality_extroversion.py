@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from retconv.analysis.spectrum import szego
-from retconv.figures.panels import array, colour_bar, draw_kernel, letter, pairs
+from retconv.figures.panels import array, colour_bar, draw_kernel, letters, pairs
 from retconv.figures.registry import Drawn, register
 from retconv.figures.style import BLUE, DOUBLE, ORANGE, new_figure, scale
 from retconv.grid import Grid
@@ -200,10 +200,7 @@ def draw() -> Drawn:
     _draw_profile(axes[0, 0], line[line["quantity"] == "kernel"])
     _draw_symbol(axes[1, 0], line[line["quantity"] == "symbol"])
     _draw_plane(figure, axes[0, 1], axes[1, 1], plane)
-    for ax, text in zip([*axes.flat, last], "abcde", strict=True):
-        letter(ax, text)
-    for ax in (*axes[:, 0], last):
-        ax.spines[["top", "right"]].set_visible(False)
+    letters((*axes.flat, last))
     figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=3)
     whole = pd.concat([line, plane, spectrum], ignore_index=True)
     data = whole.astype({"offset_1": "Int64", "offset_2": "Int64", "rank": "Int64"})

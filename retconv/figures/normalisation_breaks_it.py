@@ -11,7 +11,7 @@ from torch import Tensor
 
 from retconv.analysis.effective import effective_kernel
 from retconv.convert import kernel_to_mask, project
-from retconv.figures.panels import array, colour_bar, letter, pairs
+from retconv.figures.panels import array, colour_bar, letters, pairs
 from retconv.figures.registry import Drawn, register
 from retconv.figures.style import BLUE, DOUBLE, GREEN, GREY, ORANGE, PINK, new_figure, scale
 from retconv.grid import Grid
@@ -93,7 +93,6 @@ def _draw_panel(ax: Axes, data: pd.DataFrame, colours: dict[float, str]) -> None
     ax.set_xticks(ticks, [f"{t}²" if plane else f"{t}" for t in ticks])
     ax.minorticks_off()
     ax.set(xlabel="grid (tokens)", ylim=(0, None))
-    ax.spines[["top", "right"]].set_visible(False)
 
 
 def finding(data: pd.DataFrame) -> str:
@@ -138,8 +137,7 @@ def draw() -> Drawn:
     axes[3].set_ylabel("query, row", labelpad=-5)
     axes[3].set_title("by query,\nσ = 2, 16×16")
     colour_bar(figure, image, axes[3], "residual of the row (%)", below=0.36)
-    for ax, text in zip(axes, "abcd", strict=True):
-        letter(ax, text)
+    letters(axes)
     names = ["panel", "parameter", "value", "side", "row", "column", "residual"]
     table = pd.concat([data, where], ignore_index=True).astype({"row": "Int64", "column": "Int64"})
     return figure, table[names]

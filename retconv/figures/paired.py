@@ -114,8 +114,3 @@ def beside(ax: Axes, y: float, text: str, **options: Any) -> None:
 def key_below(ax: Axes) -> None:
     """The arms of ``draw_line``, below the panel and above the figure's scale."""
     ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=2)
-
-
-def open_frame(ax: Axes) -> None:
-    """No line where there is no axis."""
-    ax.spines[["top", "right"]].set_visible(False)

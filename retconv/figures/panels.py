@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from string import ascii_lowercase
+from typing import Any
+
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -19,11 +23,18 @@ def array(tensor: Tensor) -> np.ndarray:
     return tensor.detach().cpu().numpy()
 
 
-def letter(ax: Axes, text: str) -> None:
-    """A bold panel letter outside the upper left corner."""
-    ax.annotate(
-        text, (0, 1), (-12, 4), xycoords="axes fraction", textcoords="offset points", ha="right", fontweight="bold"
-    )
+def open_frame(ax: Axes) -> None:
+    """No line where there is no axis."""
+    ax.spines[["top", "right"]].set_visible(False)
+
+
+def letters(axes: Iterable[Axes]) -> None:
+    """A bold letter outside the upper left corner of each panel, and no frame around those that show no image."""
+    where: dict[str, Any] = {"xycoords": "axes fraction", "textcoords": "offset points"}
+    for ax, text in zip(axes, ascii_lowercase, strict=False):
+        ax.annotate(text, (0, 1), (-12, 4), ha="right", fontweight="bold", **where)
+        if not ax.images:
+            open_frame(ax)
 
 
 def draw_mask(ax: Axes, mask: np.ndarray, signed: bool = False) -> AxesImage:

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from retconv.figures.panels import letter
+from retconv.figures.panels import letters
 from retconv.figures.registry import Drawn, register
 from retconv.figures.style import BLUE, DOUBLE, GREEN, GREY, ORANGE, PINK, new_figure
 
@@ -79,9 +79,8 @@ def draw() -> Drawn:
     mask.set_xticks([0.01, 0.1, 1], ["0.01", "0.1", "1"])
     mask.grid(axis="x", color="0.9", linewidth=0.5)
 
-    for ax, text in zip((size, cost, mask), "abc", strict=True):
-        letter(ax, text)
-        ax.spines[["top", "right"]].set_visible(False)
+    letters((size, cost, mask))
+    for ax in (size, cost, mask):
         ax.tick_params(axis="y", length=0)
     keys = [
         Patch(color=GREY, label="counted (b: linear and convolution layers)"),

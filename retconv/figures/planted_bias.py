@@ -7,7 +7,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from retconv.figures.paired import spread
-from retconv.figures.panels import letter
+from retconv.figures.panels import letters
 from retconv.figures.planted import SEED, register
 from retconv.figures.style import BLUE, DOUBLE, ORANGE, new_figure
 
@@ -76,7 +76,5 @@ def plot(data: pd.DataFrame) -> Figure:
     axes[0].set(xscale="log", xlabel="distance to the planted mask")
     axes[1].axvline(1, color="0.35", linewidth=0.8, linestyle="--", zorder=0)
     axes[1].set_xlabel("error of outputs / noise")
-    for ax, text in zip(axes, "ab", strict=True):
-        ax.spines[["top", "right"]].set_visible(False)
-        letter(ax, text)
+    letters(axes)
     return figure

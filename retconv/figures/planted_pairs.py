@@ -6,7 +6,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from retconv.figures.paired import spread
-from retconv.figures.panels import letter
+from retconv.figures.panels import letters
 from retconv.figures.planted import FAMILIES, SEED, register
 from retconv.figures.style import CYAN, DOUBLE, new_figure
 
@@ -55,7 +55,8 @@ def plot(data: pd.DataFrame) -> Figure:
     few, most = _images(data).values()
     figure = new_figure(DOUBLE, 2.1)
     axes = figure.subplots(1, 3, sharex=True, sharey=True)
-    for ax, text, (task, title) in zip(axes, "abc", _TASKS.items(), strict=True):
+    letters(axes)
+    for ax, (task, title) in zip(axes, _TASKS.items(), strict=True):
         for i, (arm, (colour, marker, _)) in enumerate(_ARMS.items()):
             own = data[(data["task"] == task) & (data["arm"] == arm)]
             for images, look in ((few, {"color": "0.75"}), (most, {"color": colour, "alpha": 0.7})):
@@ -65,8 +66,6 @@ def plot(data: pd.DataFrame) -> Figure:
                 ax.vlines(own["ceiling"].iloc[0], i - 0.42, i + 0.42, color="black", linewidth=1.1)
         ax.axvline(50, color="0.35", linewidth=0.7, linestyle=":")
         ax.set(title=title, xlabel="test accuracy (%)", xlim=(45, 103))
-        ax.spines[["top", "right"]].set_visible(False)
-        letter(ax, text)
     axes[0].set_yticks(range(len(_ARMS)), [name for _, _, name in _ARMS.values()])
     axes[0].set_ylim(len(_ARMS) - 0.5, -0.5)
     return figure

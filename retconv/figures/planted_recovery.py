@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from retconv.figures.panels import letter
+from retconv.figures.panels import letters
 from retconv.figures.planted import FAMILIES, SEED, register
 from retconv.figures.style import DOUBLE, new_figure
 
@@ -31,7 +31,6 @@ def _draw(ax: Axes, data: pd.DataFrame) -> None:
             if family == "elm" or (part["n"] > part["tokens"]).all():
                 ax.plot(part["n"], np.sqrt(part["expected"] / part["norm"]), color=colour)
     ax.set(xscale="log", yscale="log", xlabel="samples")
-    ax.spines[["top", "right"]].set_visible(False)
 
 
 def finding(data: pd.DataFrame) -> str:
@@ -65,10 +64,10 @@ def plot(data: pd.DataFrame) -> Figure:
     """
     figure = new_figure(DOUBLE, 2.6)
     axes = figure.subplots(1, 3, sharey=True)
-    for ax, text, (planted, title) in zip(axes, "abc", _PLANTED.items(), strict=True):
+    letters(axes)
+    for ax, (planted, title) in zip(axes, _PLANTED.items(), strict=True):
         _draw(ax, data[data["planted"] == planted])
         ax.set_title(title)
-        letter(ax, text)
     axes[0].set_ylabel("distance to the planted mask")
     handles = [Line2D([], [], color=c, marker=m, label=name) for c, m, name in FAMILIES.values()]
     figure.legend(handles=handles, loc="outside lower center", ncols=4)

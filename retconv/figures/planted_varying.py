@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from retconv.figures.panels import letter
+from retconv.figures.panels import letters
 from retconv.figures.planted import SEED, register
 from retconv.figures.style import DOUBLE, SEQUENTIAL, new_figure
 
@@ -45,10 +45,9 @@ def plot(data: pd.DataFrame) -> Figure:
             ax.plot(line.index, line, color=colour, label=f"{planted:.2g}")
             if planted:
                 ax.axhline(planted, color=colour, linewidth=0.8, linestyle="--")
-    for ax, text in zip(axes, "ab", strict=True):
+    letters(axes)
+    for ax in axes:
         ax.set(xscale="log", yscale="log", xlabel="samples")
-        ax.spines[["top", "right"]].set_visible(False)
-        letter(ax, text)
     axes[0].set(ylabel="residual ‖M − P M‖ / ‖M‖", title="element-wise mask: what of it is no convolution")
     axes[1].set(ylabel="distance ‖M − M*‖ / ‖M*‖", title="kernel table: distance to what was planted")
     axes[1].legend(title="planted residual", loc="upper left", bbox_to_anchor=(1, 1))

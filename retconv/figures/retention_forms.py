@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
 from retconv.checks import TOLERANCES
-from retconv.figures.panels import letter
+from retconv.figures.panels import letters
 from retconv.figures.registry import Drawn, register
 from retconv.figures.style import BLUE, CYAN, DOUBLE, GREEN, GREY, ORANGE, PINK, new_figure
 
@@ -114,12 +114,11 @@ def draw() -> Drawn:
         _draw_errors(axes[1, i], rows)
         axes[0, i].set_title(title)
         axes[1, i].set_xlabel("tokens N")
-        for ax, text in ((axes[0, i], "abc"[i]), (axes[1, i], "def"[i])):
-            letter(ax, text)
-            ax.spines[["top", "right"]].set_visible(False)
-            ax.set_xticks(lengths, [f"{n:,}" for n in lengths])
-            ax.minorticks_off()
-            ax.set_xlim(lengths[0] / 1.4, lengths[-1] * 2.4)
+    letters(axes.flat)
+    for ax in axes.flat:
+        ax.set_xticks(lengths, [f"{n:,}" for n in lengths])
+        ax.minorticks_off()
+        ax.set_xlim(lengths[0] / 1.4, lengths[-1] * 2.4)
     axes[0, 0].set_ylabel("time (ms)")
     axes[1, 0].set_ylabel("relative error")
     keys = [Line2D([], [], color=c, marker=m, label=form) for form, (c, m) in _LOOK.items()]

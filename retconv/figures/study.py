@@ -13,6 +13,7 @@ from pathlib import Path
 import pandas as pd
 from matplotlib.figure import Figure
 
+from retconv.figures.panels import open_frame
 from retconv.figures.registry import Drawn, FigureSpec, enter, words
 from retconv.figures.style import BLUE, BROWN, CYAN, GREEN, ORANGE, PINK, PURPLE
 from retconv.models.small import VITS
@@ -105,6 +106,9 @@ def register(
         def draw() -> Drawn:
             data = whole()
             drawn = plot(data)
+            for ax in drawn.axes:
+                if not ax.images:
+                    open_frame(ax)
             # No line ends within a number and its unit.
             line = textwrap.fill(message(data).replace(" ± ", "\xa0±\xa0").replace(" %", "\xa0%"), 46)
             drawn.suptitle(line, x=0.01, ha="left", fontweight="bold")

@@ -21,7 +21,7 @@ from retconv.analysis.spectrum import (
     manhattan_decay_symbol,
     sampled_symbol,
 )
-from retconv.figures.panels import array, colour_bar, letter, pairs
+from retconv.figures.panels import array, colour_bar, letters, pairs
 from retconv.figures.registry import Drawn, register
 from retconv.figures.style import BLUE, DOUBLE, GREEN, ORANGE, new_figure, scale
 from retconv.grid import Grid
@@ -85,7 +85,6 @@ def _draw_line(ax: Axes, title: str, curves: list[tuple[str, str, np.ndarray, np
     ax.set(xlabel="θ (rad/token)", xlim=(-math.pi, math.pi))
     ax.set_title(title)
     ax.legend(loc="upper right", handlelength=1.0, borderpad=0.1, labelspacing=0.2, bbox_to_anchor=(1.04, 1.02))
-    ax.spines[["top", "right"]].set_visible(False)
 
 
 def _lines(axes: list[Axes]) -> list[pd.DataFrame]:
@@ -162,7 +161,6 @@ def draw() -> Drawn:
     tables = _lines(list(axes[0])) + _planes(figure, list(axes[1]))
     axes[0, 0].set_ylabel("|symbol|")
     axes[0, 3].set_ylabel("symbol", labelpad=-1)
-    for ax, text in zip(axes.flat, "abcdefgh", strict=True):
-        letter(ax, text)
+    letters(axes.flat)
     columns = ["mask", "grid", "parameter", "part", "theta_1", "theta_2", "sample", "closed_form"]
     return figure, pd.concat(tables, ignore_index=True)[columns]

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from torch import Tensor
 
 from retconv.analysis.spectrum import causal_decay_symbol, gaussian_mixture_symbol, manhattan_decay_symbol, szego
-from retconv.figures.panels import array, letter
+from retconv.figures.panels import array, letters
 from retconv.figures.registry import Drawn, register
 from retconv.figures.style import BLUE, DOUBLE, GREEN, ORANGE, PINK, new_figure
 from retconv.masks import DecayMask, GaussianMixtureMask, Mask, RetNetMask
@@ -134,7 +134,5 @@ def draw() -> Drawn:
     distance.set_title("distance of the distributions")
     distance.legend(loc="lower left", labelspacing=0.2, borderpad=0.1)
     distance.set_ylim(2e-5, 0.6)
-    for ax, text in zip((line, plane, distance), "abc", strict=True):
-        letter(ax, text)
-        ax.spines[["top", "right"]].set_visible(False)
+    letters((line, plane, distance))
     return figure, data

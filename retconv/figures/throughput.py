@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from retconv.figures.panels import letter
+from retconv.figures.panels import letters
 from retconv.figures.registry import Drawn, register
 from retconv.figures.style import BLUE, DOUBLE, ORANGE, new_figure
 
@@ -82,14 +82,14 @@ def draw() -> Drawn:
     places = pd.Series((lines.index + _GAP * gaps).to_numpy(), index=pd.MultiIndex.from_frame(lines))
     figure = new_figure(DOUBLE, 3.3)
     axes = figure.subplots(1, 3, sharey=True)
-    for ax, text, (column, label) in zip(axes, "abc", _PANELS.items(), strict=True):
+    letters(axes)
+    for ax, (column, label) in zip(axes, _PANELS.items(), strict=True):
         _dots(ax, data, column, places)
         ax.set(xlabel=label)
         ax.set_xlim(left=0)
         ax.grid(axis="y", linewidth=0.3, color="0.85")
         ax.tick_params(axis="y", length=0)
-        ax.spines[["top", "right", "left"]].set_visible(False)
-        letter(ax, text)
+        ax.spines["left"].set_visible(False)
     axes[0].set_yticks(places, lines["contender"])
     axes[0].set_ylim(places.max() + 0.6, -0.6)
     for model in first:

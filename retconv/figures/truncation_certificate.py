@@ -9,7 +9,7 @@ from torch import Tensor
 
 from retconv.approximate import truncate
 from retconv.convert import kernel_to_mask
-from retconv.figures.panels import letter
+from retconv.figures.panels import letters
 from retconv.figures.registry import Drawn, register
 from retconv.figures.style import BLUE, DOUBLE, GREEN, ORANGE, PINK, new_figure
 from retconv.grid import Grid
@@ -127,8 +127,6 @@ def draw() -> Drawn:
     scatter, curves = figure.subplots(1, 2, width_ratios=[1, 1.25])
     _draw_scatter(scatter, data[data["part"] == "random parameters"])
     _draw_curves(curves, data[data["part"] == "by size"])
-    for ax, text in zip((scatter, curves), "ab", strict=True):
-        letter(ax, text)
-        ax.spines[["top", "right"]].set_visible(False)
+    letters((scatter, curves))
     figure.legend(*scatter.get_legend_handles_labels(), loc="outside upper center", ncols=4)
     return figure, data

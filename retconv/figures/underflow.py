@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from torch import Tensor
 
-from retconv.figures.panels import letter
+from retconv.figures.panels import letters
 from retconv.figures.registry import Drawn, register
 from retconv.figures.style import BLUE, DOUBLE, GREEN, GREY, ORANGE, PINK, new_figure
 from retconv.grid import Grid
@@ -114,8 +114,6 @@ def draw() -> Drawn:
     error.legend(handles=keys, loc="center right", bbox_to_anchor=(1, 0.4))
     error.set(ylabel="‖M̃ − M‖ / ‖M‖", ylim=(3e-9, 3))
     error.set_title("relative error in float32")
-    for ax, text in zip((profile, zeros, error), "abc", strict=True):
-        letter(ax, text)
-        ax.spines[["top", "right"]].set_visible(False)
+    letters((profile, zeros, error))
     figure.legend(*zeros.get_legend_handles_labels(), loc="outside lower center", ncols=len(_SIGMAS))
     return figure, data
