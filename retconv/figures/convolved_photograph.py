@@ -11,12 +11,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from retconv.convert import kernel_to_mask
-from retconv.figures.panels import array, colour_bar, open_frame, pairs
+from retconv.figures.panels import array, colour_bar, mixture, open_frame, pairs
 from retconv.figures.photograph import PHOTOGRAPH, photograph
 from retconv.figures.registry import Drawn, register
 from retconv.figures.style import BLUE, DOUBLE, ORANGE, new_figure, scale
 from retconv.grid import Grid
-from retconv.kernels import gaussian_mixture
 from retconv.operators import operator
 
 _GRID = Grid((48, 48))
@@ -25,11 +24,6 @@ _WIDE = 1.0
 _AVERAGE = round(1 / (2 * np.pi * _WIDE**2), 4)  # weights that sum to about 1
 #: Components (α, σ) of each mask.
 _MASKS = {"locality": [(_AVERAGE, _WIDE)], "locality and extroversion": [(_AVERAGE, _WIDE), (-1.0, 0.2)]}
-
-
-def _kernel(components: list[tuple[float, float]]) -> torch.Tensor:
-    alpha, sigma = torch.tensor(components, dtype=torch.float64).T[:, None]
-    return gaussian_mixture(_GRID.offsets(), sigma, alpha)
 
 
 def _apply(kernel: torch.Tensor, pixels: np.ndarray) -> dict[str, np.ndarray]:
@@ -44,7 +38,7 @@ def _draw_profiles(ax: Axes) -> None:
     offset = range(-_SHOWN, _SHOWN + 1)
     down, right = _GRID.center
     for (name, components), colour in zip(_MASKS.items(), (BLUE, ORANGE), strict=True):
-        profile = array(_kernel(components)[0, down, right - _SHOWN : right + _SHOWN + 1])
+        profile = array(mixture(_GRID, components)[0, down, right - _SHOWN : right + _SHOWN + 1])
         ax.plot(offset, profile, marker="o", color=colour, label=name)
     ax.axhline(0, color="0.6", linewidth=0.5, zorder=0)
     ax.set(xticks=[-_SHOWN, 0, _SHOWN], xlabel="offset (tokens)", box_aspect=1, title="kernels through offset 0")
@@ -92,7 +86,7 @@ def draw() -> Drawn:
         ax.set_title(title)
     tables = []
     for row, colour, (name, components) in zip(axes[:, 1:], (BLUE, ORANGE), _MASKS.items(), strict=True):
-        results = _apply(_kernel(components), pixels)
+        results = _apply(mixture(_GRID, components), pixels)
         _draw_results(figure, row, results, signed=len(components) > 1)
         row[0].set_ylabel(name, color=colour, fontweight="bold")
         table = pairs(pixels, "row", "column", "photograph")

@@ -38,38 +38,25 @@ _FAMILIES: dict[str, tuple[np.ndarray, Callable[[Tensor, Tensor], Tensor], _Clos
 }
 
 
-def _sizes(family: str, axes: int) -> Iterator[dict[str, object]]:
+def _sizes(family: str, axes: int) -> Iterator[tuple[object, ...]]:
     parameters, kernel, closed = _FAMILIES[family]
     offsets = Grid((_TOKENS[axes],) * axes).offsets()
     for tolerance in _COLOURS:
-        for value, size in zip(
-            parameters, closed(torch.tensor(parameters), tolerance, axes=axes).tolist(), strict=True
-        ):
-            yield _row(family, axes, tolerance, "closed form", value, size)
+        sizes = closed(torch.tensor(parameters), tolerance, axes=axes).tolist()
+        yield from ((family, axes, tolerance, "closed form", *row) for row in zip(parameters, sizes, strict=True))
     for value in parameters[::_EVERY]:
         if axes == 2 and value > _WIDEST[family]:
             continue
         table = kernel(offsets, torch.tensor([value]))
         for tolerance in _COLOURS:
-            yield _row(family, axes, tolerance, "measured", value, int(effective_size(table, tolerance)))
+            yield family, axes, tolerance, "measured", value, int(effective_size(table, tolerance))
 
 
-def _on_a_vit(family: str) -> Iterator[dict[str, object]]:
+def _on_a_vit(family: str) -> Iterator[tuple[object, ...]]:
     """What is measured on a grid of 14×14, where the kernel ends at offset 13."""
     parameters, kernel, _ = _FAMILIES[family]
     sizes = effective_size(kernel(Grid((_VIT, _VIT)).offsets(), torch.tensor(parameters)), 1e-2).tolist()
-    yield from (_row(family, 2, 1e-2, "on 14×14", v, size) for v, size in zip(parameters, sizes, strict=True))
-
-
-def _row(family: str, axes: int, tolerance: float, source: str, value: float, size: int) -> dict[str, object]:
-    return {
-        "family": family,
-        "axes": axes,
-        "tolerance": tolerance,
-        "source": source,
-        "parameter": float(value),
-        "size": size,
-    }
+    yield from ((family, 2, 1e-2, "on 14×14", *row) for row in zip(parameters, sizes, strict=True))
 
 
 def _draw(ax: Axes, data: pd.DataFrame, abscissa: Callable[[pd.Series], pd.Series]) -> None:
@@ -114,7 +101,8 @@ def draw() -> Drawn:
     fill the grid of a ViT.
     """
     rows = [row for family in _FAMILIES for axes in _LOOKS for row in _sizes(family, axes)]
-    data = pd.DataFrame(rows + [row for family in _FAMILIES for row in _on_a_vit(family)])
+    rows += [row for family in _FAMILIES for row in _on_a_vit(family)]
+    data = pd.DataFrame(rows, columns=["family", "axes", "tolerance", "source", "parameter", "size"])
     figure = new_figure(DOUBLE, 2.9)
     decay, wide = figure.subplots(1, 2)
     _draw(decay, data[data["family"] == "decay"], lambda gamma: 1 - gamma)

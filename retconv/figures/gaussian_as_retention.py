@@ -15,27 +15,21 @@ from torch import Tensor
 from retconv.approximate import ExponentialApproximation, exponentials
 from retconv.approximate.hankel import hankel_values
 from retconv.convert import kernel_to_mask
-from retconv.figures.panels import letters
+from retconv.figures.panels import letters, mixture
 from retconv.figures.registry import Drawn, register
 from retconv.figures.style import BLUE, DOUBLE, GREEN, ORANGE, PINK, new_figure
 from retconv.grid import Grid
-from retconv.kernels import gaussian_mixture
 
 _N = 64
-#: σ and α of each kernel.
+#: Components (α, σ) of each kernel.
 _KERNELS = {
-    "Gaussian, σ = 5": ([5.0], [1.0]),
-    "mixture, α = 1, −0.8 and σ = 5, 1.5": ([5.0, 1.5], [1.0, -0.8]),
+    "Gaussian, σ = 5": [(1.0, 5.0)],
+    "mixture, α = 1, −0.8 and σ = 5, 1.5": [(1.0, 5.0), (-0.8, 1.5)],
 }
 _ORDERS = (1, 2, 3, 4, 5)
 _DRAWN = dict(zip((1, 2, 3, 4), ((ORANGE, "s"), (BLUE, "o"), (GREEN, "^"), (PINK, "D")), strict=True))
 _SHOWN = 20
 _TARGET = 1e-3
-
-
-def _kernel(name: str) -> Tensor:
-    sigma, alpha = (torch.tensor([values], dtype=torch.float64) for values in _KERNELS[name])
-    return gaussian_mixture(Grid(_N).offsets(), sigma, alpha)
 
 
 def _errors(name: str, order: int, kernel: Tensor, made: ExponentialApproximation) -> dict[str, object]:
@@ -58,7 +52,7 @@ def _errors(name: str, order: int, kernel: Tensor, made: ExponentialApproximatio
 
 
 def _rows(name: str) -> Iterator[dict[str, object]]:
-    kernel = _kernel(name)
+    kernel = mixture(Grid(_N), _KERNELS[name])
     offsets = range(1 - _N, _N)
     for offset, value in zip(offsets, kernel[0].tolist(), strict=True):
         if abs(offset) <= _SHOWN:

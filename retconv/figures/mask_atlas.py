@@ -14,7 +14,7 @@ from torch import Tensor
 
 from retconv.analysis.spectrum import frequencies, sampled_symbol
 from retconv.convert import kernel_to_mask
-from retconv.figures.panels import array, pairs
+from retconv.figures.panels import array, draw_line_kernel, pairs
 from retconv.figures.registry import Drawn, register
 from retconv.figures.style import DOUBLE, SEQUENTIAL, new_figure, scale
 from retconv.grid import Grid
@@ -54,12 +54,6 @@ _MASKS: list[tuple[str, str, str, tuple[float, float, float], Callable[[Tensor],
 _TITLES = ("kernels", "mask", "|symbol|")
 
 
-def _draw_line_kernel(ax: Axes, kernel: np.ndarray) -> None:
-    n = _LINE.size
-    ax.fill_between(range(1 - n, n), kernel, step="mid", color=SEQUENTIAL(0.75), linewidth=0)
-    ax.set(xlim=(-n, n), ylim=(0, 1.04), box_aspect=1)
-
-
 def _draw_line_symbol(ax: Axes, gain: np.ndarray) -> None:
     theta = frequencies(gain.size)[:, 0].numpy()
     ax.plot(theta, gain, color=SEQUENTIAL(0.75))
@@ -74,7 +68,7 @@ def _row(axes: list[Axes], kernels: Tensor, grid: Grid) -> list[tuple[str, int, 
     shown: list[tuple[str, int, np.ndarray]] = []
     for i, (ax, kernel) in enumerate(zip(axes[:3], array(kernels), strict=True)):
         if grid.ndim == 1:
-            _draw_line_kernel(ax, kernel)
+            draw_line_kernel(ax, kernel)
         else:
             ax.imshow(kernel, **scale(kernel, bool(kernels.min() < 0)))
         shown.append(("kernel", i, np.atleast_2d(kernel)))

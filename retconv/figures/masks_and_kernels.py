@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pandas as pd
 import torch
-from matplotlib.axes import Axes
 from torch import nn
 
 from retconv.convert import project
-from retconv.figures.panels import array, colour_bar, draw_kernel, draw_mask, pairs
+from retconv.figures.panels import array, colour_bar, draw_kernel, draw_line_kernel, draw_mask, pairs
 from retconv.figures.registry import Drawn, register
-from retconv.figures.style import DOUBLE, SEQUENTIAL, new_figure
+from retconv.figures.style import DOUBLE, new_figure
 from retconv.grid import Grid
 from retconv.kernels import gaussian
 from retconv.masks import DecayMask, ElementwiseMask, GaussianMixtureMask, KernelTableMask, Mask, RetNetMask
@@ -39,13 +37,6 @@ def _masks() -> list[tuple[str, str, Mask, Grid]]:
 def _table(name: str, view: str, values: pd.DataFrame, residual: float) -> pd.DataFrame:
     columns = ["mask", "view", "row", "column", "value", "residual"]
     return values.assign(mask=name, view=view, residual=residual)[columns]
-
-
-def _draw_kernel_line(ax: Axes, kernel: np.ndarray, grid: Grid) -> None:
-    n = grid.size
-    ax.fill_between(range(1 - n, n), kernel, step="mid", color=SEQUENTIAL(0.75), linewidth=0)
-    ax.set(xlim=(-n, n), ylim=(0, 1.04), xticks=[1 - n, 0, n - 1], yticks=[0, 1], box_aspect=1)
-    ax.set_ylabel("weight", labelpad=-3)
 
 
 def finding(data: pd.DataFrame) -> str:
@@ -76,7 +67,8 @@ def draw() -> Drawn:
         image = draw_mask(top, dense, signed)
         top.set_title(f"{name}, {parameters}")
         if grid.ndim == 1:
-            _draw_kernel_line(bottom, kernel, grid)
+            draw_line_kernel(bottom, kernel)
+            bottom.set_ylabel("weight", labelpad=-3)
             kernel = kernel[None]
         else:
             draw_kernel(bottom, kernel, grid, signed).set_norm(image.norm)

@@ -1,4 +1,4 @@
-"""Panels that several figures share: a mask, a kernel, a colour bar, a table of pairs."""
+"""What several figures share: a mixture, panels of a mask and a kernel, a colour bar, a table of pairs."""
 
 from __future__ import annotations
 
@@ -8,19 +8,27 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 from matplotlib.axes import Axes
 from matplotlib.colorbar import Colorbar
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.image import AxesImage
 from torch import Tensor
 
-from retconv.figures.style import scale
+from retconv.figures.style import SEQUENTIAL, scale
 from retconv.grid import Grid
+from retconv.kernels import gaussian_mixture
 
 
 def array(tensor: Tensor) -> np.ndarray:
     """A tensor's values."""
     return tensor.detach().cpu().numpy()
+
+
+def mixture(grid: Grid, components: Iterable[tuple[float, float]]) -> Tensor:
+    """The kernel of one head whose Gaussians have these (α, σ), in float64."""
+    alpha, sigma = torch.tensor([*components], dtype=torch.float64).T[:, None]
+    return gaussian_mixture(grid.offsets(), sigma, alpha)
 
 
 def open_frame(ax: Axes) -> None:
@@ -44,6 +52,13 @@ def draw_mask(ax: Axes, mask: np.ndarray, signed: bool = False) -> AxesImage:
     ax.set(xticks=[0, last], yticks=[0, last], xlabel="key", ylabel="query")
     ax.xaxis.labelpad = ax.yaxis.labelpad = -5
     return image
+
+
+def draw_line_kernel(ax: Axes, kernel: np.ndarray) -> None:
+    """A kernel ``(2n − 1,)`` with weights of at most 1."""
+    n = (kernel.size + 1) // 2
+    ax.fill_between(range(1 - n, n), kernel, step="mid", color=SEQUENTIAL(0.75), linewidth=0)
+    ax.set(xlim=(-n, n), ylim=(0, 1.04), xticks=[1 - n, 0, n - 1], yticks=[0, 1], box_aspect=1)
 
 
 def draw_kernel(ax: Axes, kernel: np.ndarray, grid: Grid, signed: bool = False) -> AxesImage:

@@ -12,10 +12,10 @@ from matplotlib.patches import Patch
 
 from retconv.figures.panels import letters
 from retconv.figures.registry import Drawn, register
+from retconv.figures.study import MODELS
 from retconv.figures.style import BLUE, DOUBLE, GREEN, GREY, ORANGE, PINK, new_figure
 
 _STORED = Path(__file__).parents[2] / "paper_figures" / "data" / "models.csv"
-_NAMES = {"vit": "ViT", "swin": "Swin", "cait": "CaiT", "pit": "PiT", "t2t": "T2T"}
 _MASKS = {
     "gmm_parameters": ("Gaussian mixture, K = 5", BLUE, "o"),
     "table_parameters": ("kernel table", GREEN, "s"),
@@ -54,7 +54,7 @@ def draw() -> Drawn:
     pair of tokens.
     """
     data = pd.read_csv(_STORED).drop(columns="note")
-    names = [_NAMES[model.split("_")[1]] for model in data["model"]]
+    names = [MODELS[model.split("_")[1]] for model in data["model"]]
     figure = new_figure(DOUBLE, 2.0)
     size, cost, mask = figure.subplots(1, 3, sharey=True, width_ratios=(1, 1.25, 1.15))
 

@@ -24,7 +24,8 @@ FOLDER = Path(__file__).parents[2] / "paper_figures" / "data"
 #: The smallest effects that matter: points of accuracy, and tokens of attention distance.
 POINTS, TOKENS = 0.7, 0.6
 
-_MODELS = {"vit": "ViT", "swin": "Swin", "cait": "CaiT", "pit": "PiT", "t2t": "T2T", "vit_reference": "reference ViT"}
+#: Models in words.
+MODELS = {"vit": "ViT", "swin": "Swin", "cait": "CaiT", "pit": "PiT", "t2t": "T2T", "vit_reference": "reference ViT"}
 #: Arms in words.
 LABELS = {
     "plain": "plain attention",
@@ -52,7 +53,7 @@ LABELS = {
     "plain_no_cutmix": "plain (no CutMix)",
     "gmm_no_cutmix": "mixture (no CutMix)",
     "bias_no_cutmix": "decay (no CutMix)",
-    **{f"{key}_gmm": f"mixture in {name}" for key, name in _MODELS.items()},
+    **{f"{key}_gmm": f"mixture in {name}" for key, name in MODELS.items()},
     "vit_reference_token": "class token in reference ViT",
 }
 #: Colour and marker of the arms that share a panel.

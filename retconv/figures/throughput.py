@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 
 from retconv.figures.panels import letters
 from retconv.figures.registry import Drawn, register
+from retconv.figures.study import MODELS
 from retconv.figures.style import BLUE, DOUBLE, ORANGE, new_figure
 
 #: Written by ``python -m retconv.bench train --out``.
@@ -19,13 +20,6 @@ _PANELS = {
     "images_per_second": "images per second, all replicas",
     "data_share": "time spent on data (% of a step)",
     "utilisation": "utilisation (% of a matrix product)",
-}
-_MODELS = {
-    "retconv_vit_tiny": "ViT",
-    "retconv_swin_tiny": "Swin",
-    "retconv_cait_tiny": "CaiT",
-    "retconv_pit_tiny": "PiT",
-    "retconv_t2t_tiny": "T2T",
 }
 _COLUMNS = ("model", "kind", "contender", "replicas", "batch", "ms", "ms_min", "ms_max", "speedup", "speedup_q1")
 _ORIGIN = ("processor", "device", "threads", "torch", "commit")
@@ -95,6 +89,6 @@ def draw() -> Drawn:
     for model in first:
         middle = float(np.mean(places[model]))
         at = {"xycoords": ("axes fraction", "data"), "ha": "right", "va": "center", "rotation": 90}
-        axes[0].annotate(_MODELS.get(model, model), (-0.95, middle), fontweight="bold", annotation_clip=False, **at)
+        axes[0].annotate(MODELS[model.split("_")[1]], (-0.95, middle), fontweight="bold", annotation_clip=False, **at)
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=len(_LOOK))
     return figure, data

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from retconv.approximate import truncate
 from retconv.convert import kernel_to_mask
-from retconv.figures.panels import letters
+from retconv.figures.panels import letters, mixture
 from retconv.figures.registry import Drawn, register
 from retconv.figures.style import BLUE, DOUBLE, GREEN, ORANGE, PINK, new_figure
 from retconv.grid import Grid
@@ -23,7 +23,12 @@ _FAMILIES = {
     "signed mixture": (GREEN, "^"),
     "random": (PINK, "D"),
 }
-_CURVES = {"decay": "decay, γ = 0.8", "Gaussian": "Gaussian, σ = 5", "signed mixture": "signed mixture"}
+#: What is drawn by window size: its name and, of mixtures, the components (α, σ).
+_CURVES = {
+    "decay": ("decay, γ = 0.8", []),
+    "Gaussian": ("Gaussian, σ = 5", [(1.0, 5.0)]),
+    "signed mixture": ("signed mixture", [(1.0, 5.0), (-0.8, 1.5)]),
+}
 
 
 def _uniform(low: float, high: float, generator: torch.Generator, *size: int) -> Tensor:
@@ -62,15 +67,6 @@ def _measure(family: str, kernel: Tensor, grid: Grid, size: int, part: str) -> l
     ]
 
 
-def _example(family: str) -> Tensor:
-    offsets = _GRIDS[0].offsets()
-    if family == "decay":
-        return manhattan_decay(offsets, torch.tensor([0.8], dtype=torch.float64))
-    sigma, alpha = ([5.0], [1.0]) if family == "Gaussian" else ([5.0, 1.5], [1.0, -0.8])
-    parameters = (torch.tensor([values], dtype=torch.float64) for values in (sigma, alpha))
-    return gaussian_mixture(offsets, *parameters)
-
-
 def _draw_scatter(ax: Axes, data: pd.DataFrame) -> None:
     ax.plot([1e-3, 1], [1e-3, 1], color="black", linewidth=0.8)
     ax.text(1.4e-3, 1.7e-3, "error = bound", rotation=45, rotation_mode="anchor", va="bottom", color="0.3")
@@ -84,7 +80,7 @@ def _draw_scatter(ax: Axes, data: pd.DataFrame) -> None:
 
 
 def _draw_curves(ax: Axes, data: pd.DataFrame) -> None:
-    for family, label in _CURVES.items():
+    for family, (label, _) in _CURVES.items():
         rows = data[data["family"] == family]
         colour, marker = _FAMILIES[family]
         ax.plot(rows["size"], rows["certificate"], color=colour, label=label)
@@ -119,9 +115,12 @@ def draw() -> Drawn:
             kernel = _draw_kernels(family, grid, generator)
             for size in {1: (3, 7, 13, 25), 2: (3, 5, 9), 3: (3, 5)}[grid.ndim]:
                 rows += _measure(family, kernel, grid, size, "random parameters")
-    for family in _CURVES:
+    line = _GRIDS[0]
+    for family, (_, components) in _CURVES.items():
+        decay = manhattan_decay(line.offsets(), torch.tensor([0.8], dtype=torch.float64))
+        kernel = mixture(line, components) if components else decay
         for size in range(1, 62, 2):
-            rows += _measure(family, _example(family), _GRIDS[0], size, "by size")
+            rows += _measure(family, kernel, line, size, "by size")
     data = pd.DataFrame(rows)
     figure = new_figure(DOUBLE, 3.1)
     scatter, curves = figure.subplots(1, 2, width_ratios=[1, 1.25])
