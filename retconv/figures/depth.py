@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from retconv.analysis.effective import compose, gradient_field, spread
 from retconv.convert import fit
-from retconv.figures.panels import array, colour_bar, draw_kernel, letters
+from retconv.figures.panels import array, colour_bar, draw_kernel, f64, letters
 from retconv.figures.registry import Drawn, register
 from retconv.figures.style import BLUE, DOUBLE, GREEN, ORANGE, new_figure
 from retconv.grid import Grid
@@ -37,15 +37,15 @@ _KINDS = {
 
 def _kernel() -> Tensor:
     """The Gaussian of sum 1; beyond 9 tokens it is below 1e-8."""
-    kernel = gaussian(_NEAR.offsets(), torch.tensor([_SIGMA], dtype=torch.float64))
+    kernel = gaussian(_NEAR.offsets(), f64(_SIGMA))
     return kernel / kernel.sum()
 
 
 def _step(kind: str) -> Callable[[Tensor], Tensor]:
     """One layer: the Gaussian mask, or half of it and half of the identity."""
-    gain = float(gaussian(_NEAR.offsets(), torch.tensor([_SIGMA], dtype=torch.float64)).sum())
-    parameters = (torch.tensor([[v]], dtype=torch.float64) for v in (_SIGMA, 1 / gain))
-    masked = operator(GaussianMixtureMask.from_parameters(*parameters), _GRID, method="separable")
+    gain = float(gaussian(_NEAR.offsets(), f64(_SIGMA)).sum())
+    mask = GaussianMixtureMask.from_parameters(f64(_SIGMA)[None], f64(1 / gain)[None])
+    masked = operator(mask, _GRID, method="separable")
     return (lambda x: (x + masked @ x) / 2) if kind == "residual" else masked.__matmul__
 
 
@@ -84,17 +84,9 @@ def _measure() -> tuple[pd.DataFrame, dict[tuple[str, int], np.ndarray]]:
             inputs = x if kind == "nonlinear" else x[:1, :, :1]
             field = gradient_field(_network(kind, depth), inputs, _GRID)
             theory = _theory(kind, depth)
-            reach = {"gradient": spread(field, 2), "theory": spread(theory[0], 2)}
-            cut = spread(fit(theory, Grid((17, 17)))[0], 2)
-            rows.append(
-                {
-                    "layers": name,
-                    "depth": depth,
-                    "theory": float(reach["theory"][1]),
-                    "on the grid": float(cut[1]),
-                    "gradient": float(reach["gradient"][1]),
-                }
-            )
+            shown = {"theory": theory[0], "on the grid": fit(theory, Grid((17, 17)))[0], "gradient": field}
+            reach = {source: float(spread(influence, 2)[1]) for source, influence in shown.items()}
+            rows.append({"layers": name, "depth": depth, **reach})
             fields[name, depth] = array(field / field.max())
     return pd.DataFrame(rows), fields
 
@@ -109,9 +101,8 @@ def _draw_profiles(ax: Axes, fields: dict[tuple[str, int], np.ndarray], name: st
         field = fields[name, depth][middle]
         ax.plot(offset, cut, color=colour, label=f"L = {depth}")
         ax.plot(offset, field, linestyle="", marker="o", markersize=2.2, color=colour)
-        tables.append(
-            pd.DataFrame({"offset": offset, "theory": cut, "gradient": field}).assign(layers=name, depth=depth)
-        )
+        profile = pd.DataFrame({"offset": offset, "theory": cut, "gradient": field})
+        tables.append(profile.assign(layers=name, depth=depth))
     ax.set(xlabel="offset from the query (tokens)", xticks=[-16, -8, 0, 8, 16], ylim=(0, 1.05))
     return pd.concat(tables)
 

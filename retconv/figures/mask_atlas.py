@@ -14,7 +14,7 @@ from torch import Tensor
 
 from retconv.analysis.spectrum import frequencies, sampled_symbol
 from retconv.convert import kernel_to_mask
-from retconv.figures.panels import array, draw_line_kernel, pairs
+from retconv.figures.panels import array, draw_line_kernel, f64, pairs
 from retconv.figures.registry import Drawn, register
 from retconv.figures.style import DOUBLE, SEQUENTIAL, new_figure, scale
 from retconv.grid import Grid
@@ -24,20 +24,16 @@ _PLANE, _LINE = Grid((6, 6)), Grid(36)
 _SAMPLES = 21
 
 
-def _f64(*numbers: float) -> Tensor:
-    return torch.tensor(numbers, dtype=torch.float64)
-
-
 def _mixture(weight: Tensor) -> Tensor:
     """Locality of weight 0.6, σ = 2, and a narrow Gaussian of the given weight for each head."""
     alpha = torch.stack([torch.full_like(weight, 0.6), weight], dim=1)
-    return gaussian_mixture(_PLANE.offsets(), _f64(2.0, 0.2).expand(len(weight), 2), alpha)
+    return gaussian_mixture(_PLANE.offsets(), f64(2.0, 0.2).expand(len(weight), 2), alpha)
 
 
 def _centred(shift: Tensor) -> Tensor:
     """Positional attention of strength 1/4 whose centre lies ``shift`` tokens to the right."""
     center = torch.stack([torch.zeros_like(shift), shift], dim=1)
-    scores = gpsa(_PLANE.offsets(), _f64(0.25).expand(len(shift)), center)
+    scores = gpsa(_PLANE.offsets(), f64(0.25).expand(len(shift)), center)
     return scores.flatten(1).softmax(dim=1).reshape(scores.shape)
 
 
@@ -120,7 +116,7 @@ def draw() -> Drawn:
         row[0].axis("off")
         row[0].text(0.0, 0.6, name, transform=row[0].transAxes, in_layout=False, fontweight="bold", fontsize=8)
         row[0].text(0.0, 0.5, formula, transform=row[0].transAxes, in_layout=False, va="top")
-        kernels = build(_f64(*values))
+        kernels = build(f64(*values))
         grid = _LINE if kernels.ndim == 2 else _PLANE
         for part, i, shown in _row(list(row[1:]), kernels, grid):
             rows = pairs(shown, "row", "column", "value")

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pandas as pd
-import torch
 from matplotlib.axes import Axes
 from torch import Tensor
 
 from retconv.analysis.effective import effective_kernel
 from retconv.convert import kernel_to_mask, project
-from retconv.figures.panels import array, colour_bar, letters, pairs
+from retconv.figures.panels import array, colour_bar, f64, letters, pairs
 from retconv.figures.registry import Drawn, register
 from retconv.figures.style import BLUE, DOUBLE, GREEN, GREY, ORANGE, PINK, new_figure, scale
 from retconv.grid import Grid
@@ -27,7 +26,7 @@ _MAP_SIDE, _MAP_SIGMA = 16, 2.0
 
 def _gaussian_mask(side: int, sigma: float) -> Tensor:
     grid = Grid((side, side))
-    return kernel_to_mask(gaussian(grid.offsets(), torch.tensor([sigma], dtype=torch.float64)), grid)
+    return kernel_to_mask(gaussian(grid.offsets(), f64(sigma)), grid)
 
 
 def _normalised(mask: Tensor) -> Tensor:

@@ -25,6 +25,11 @@ def array(tensor: Tensor) -> np.ndarray:
     return tensor.detach().cpu().numpy()
 
 
+def f64(*numbers: float) -> Tensor:
+    """Numbers in float64."""
+    return torch.tensor(numbers, dtype=torch.float64)
+
+
 def mixture(grid: Grid, components: Iterable[tuple[float, float]]) -> Tensor:
     """The kernel of one head whose Gaussians have these (α, σ), in float64."""
     alpha, sigma = torch.tensor([*components], dtype=torch.float64).T[:, None]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import pandas as pd
 from matplotlib.figure import Figure
@@ -19,8 +18,6 @@ FAMILIES = {
     "gmm": (BLUE, "D", "mixture of two"),
     "decay": (PURPLE, "v", "Manhattan decay"),
 }
-#: How a seed is drawn.
-SEED: dict[str, Any] = {"linestyle": "none", "markersize": 2.4, "markeredgewidth": 0.0, "alpha": 0.45}
 
 Plot = Callable[[pd.DataFrame], Figure]
 

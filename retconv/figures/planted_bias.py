@@ -6,13 +6,13 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from retconv.figures.paired import spread
+from retconv.figures.paired import SEED, spread
 from retconv.figures.panels import letters
-from retconv.figures.planted import SEED, register
+from retconv.figures.planted import register
 from retconv.figures.style import BLUE, DOUBLE, ORANGE, new_figure
 
-_COLUMNS = ["arm", "planted", "learnt", "free", "n", "seed", "grid", "unseen", "left", "raw", "distance", "squared"]
-_COLUMNS.append("expected")
+_COLUMNS = ["arm", "planted", "learnt", "free", "n", "seed", "grid", "unseen", "left", "raw", "distance"]
+_COLUMNS += ["squared", "expected"]
 _MESSAGE = "A mask inside softmax attention is found, but for what softmax leaves free"
 _FREE = {
     "constant": "one constant",
@@ -59,11 +59,11 @@ def plot(data: pd.DataFrame) -> Figure:
         right = (own["planted"] == own["learnt"]).all()
         if right:
             if own["free"].iloc[0] != "nothing":
-                axes[0].plot(own["raw"], y, color=ORANGE, marker="s", **SEED)
-            axes[0].plot(own["distance"], y, color=BLUE, marker="o", **SEED)
+                axes[0].plot(own["raw"], y, color=ORANGE, **SEED | {"marker": "s"})
+            axes[0].plot(own["distance"], y, color=BLUE, **SEED)
             theory = {"color": "0.2", "linewidth": 1.2, "zorder": 0}
             axes[0].vlines(own["theory"].mean(), i - 0.4, i + 0.4, **theory)
-        axes[1].plot(own["left"], y, color=BLUE if right else "black", marker="o" if right else "X", **SEED)
+        axes[1].plot(own["left"], y, **SEED | ({"color": BLUE} if right else {"color": "black", "marker": "X"}))
     free = data.groupby("arm")["free"].first()
     wrong = data[data["planted"] != data["learnt"]]["arm"].unique()
     labels = [arm if arm in wrong else f"{arm}\nfree: {_FREE[free[arm]]}" for arm in arms]

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pandas as pd
 from matplotlib.figure import Figure
 
-from retconv.figures.paired import spread
+from retconv.figures.paired import SEED, spread
 from retconv.figures.panels import letters
-from retconv.figures.planted import FAMILIES, SEED, register
+from retconv.figures.planted import FAMILIES, register
 from retconv.figures.style import CYAN, DOUBLE, new_figure
 
 _COLUMNS = ["task", "arm", "images", "seed", "accuracy", "ceiling", "grid", "pairs", "tested"]
@@ -61,7 +61,7 @@ def plot(data: pd.DataFrame) -> Figure:
             own = data[(data["task"] == task) & (data["arm"] == arm)]
             for images, look in ((few, {"color": "0.75"}), (most, {"color": colour, "alpha": 0.7})):
                 rows = own[own["images"] == images]
-                ax.plot(rows["accuracy"], i + spread(rows["seed"], 0.5), marker=marker, **SEED | look)
+                ax.plot(rows["accuracy"], i + spread(rows["seed"], 0.5), **SEED | look | {"marker": marker})
             if arm != "gmm":  # nobody knows its ceiling
                 ax.vlines(own["ceiling"].iloc[0], i - 0.42, i + 0.42, color="black", linewidth=1.1)
         ax.axvline(50, color="0.35", linewidth=0.7, linestyle=":")

@@ -8,8 +8,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from retconv.figures.paired import SEED
 from retconv.figures.panels import letters
-from retconv.figures.planted import FAMILIES, SEED, register
+from retconv.figures.planted import FAMILIES, register
 from retconv.figures.style import DOUBLE, new_figure
 
 _COLUMNS = ["planted", "family", "n", "seed", "grid", "parameters", "distance", "squared", "expected", "floor", "norm"]
@@ -21,7 +22,7 @@ _PLANTED = {"decay": "planted: a decay", "mixture": "planted: a mixture", "free"
 def _draw(ax: Axes, data: pd.DataFrame) -> None:
     for family, (colour, marker, _) in FAMILIES.items():
         own = data[data["family"] == family]
-        ax.plot(own["n"], own["distance"], color=colour, marker=marker, **SEED)
+        ax.plot(own["n"], own["distance"], color=colour, **SEED | {"marker": marker})
         if (own["floor"] > 0).any():
             ax.axhline(np.sqrt(own["floor"] / own["norm"]).iloc[0], color=colour, linewidth=0.9, linestyle="--")
             continue

@@ -6,8 +6,9 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from retconv.figures.paired import SEED
 from retconv.figures.panels import letters
-from retconv.figures.planted import SEED, register
+from retconv.figures.planted import register
 from retconv.figures.style import DOUBLE, SEQUENTIAL, new_figure
 
 _COLUMNS = ["amount", "planted_residual", "family", "n", "seed", "grid", "residual", "distance", "expected_residual"]
@@ -40,7 +41,7 @@ def plot(data: pd.DataFrame) -> Figure:
         planted = own["planted_residual"].iloc[0]
         for ax, family, column in zip(axes, ("elm", "table"), ("residual", "distance"), strict=True):
             rows = own[own["family"] == family]
-            ax.plot(rows["n"], rows[column], color=colour, marker="o", **SEED)
+            ax.plot(rows["n"], rows[column], color=colour, **SEED)
             line = rows.groupby("n")[column if family == "table" else "expected_residual"].mean()
             ax.plot(line.index, line, color=colour, label=f"{planted:.2g}")
             if planted:

@@ -7,7 +7,6 @@ from collections.abc import Callable
 
 import numpy as np
 import pandas as pd
-import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
@@ -21,7 +20,7 @@ from retconv.analysis.spectrum import (
     manhattan_decay_symbol,
     sampled_symbol,
 )
-from retconv.figures.panels import array, colour_bar, letters, pairs
+from retconv.figures.panels import array, colour_bar, f64, letters, pairs
 from retconv.figures.registry import Drawn, register
 from retconv.figures.style import BLUE, DOUBLE, GREEN, ORANGE, new_figure, scale
 from retconv.grid import Grid
@@ -33,33 +32,29 @@ _SAMPLES, _IMAGE = 32, 64
 _TICKS = ([-math.pi, 0, math.pi], ["−π", "0", "π"])
 
 
-def _f64(*numbers: float) -> Tensor:
-    return torch.tensor(numbers, dtype=torch.float64)
-
-
 #: On a line: title, name of the parameter, its values, the kernel, and the closed form, both by head.
 _LINES: list[tuple[str, str, Tensor, Callable[[Tensor], Tensor], Callable[[Tensor, Tensor], Tensor]]] = [
-    ("causal decay", "γ", _f64(0.5, 0.7, 0.85), lambda p: causal_decay(_LINE.offsets(), p), causal_decay_symbol),
+    ("causal decay", "γ", f64(0.5, 0.7, 0.85), lambda p: causal_decay(_LINE.offsets(), p), causal_decay_symbol),
     (
         "two-sided decay",
         "γ",
-        _f64(0.3, 0.5, 0.7),
+        f64(0.3, 0.5, 0.7),
         lambda p: manhattan_decay(_LINE.offsets(), p),
         manhattan_decay_symbol,
     ),
-    ("Gaussian", "σ", _f64(0.3, 0.6, 1.5), lambda p: gaussian(_LINE.offsets(), p), gaussian_symbol),
+    ("Gaussian", "σ", f64(0.3, 0.6, 1.5), lambda p: gaussian(_LINE.offsets(), p), gaussian_symbol),
 ]
 _GPSA = (0.25, 2.0)
-_SIGMA, _ALPHA = _f64(2.0, 0.2)[None], _f64(0.6, -0.8)[None]
+_SIGMA, _ALPHA = f64(2.0, 0.2)[None], f64(0.6, -0.8)[None]
 #: On a plane: title, kernel, and the closed form, or None where there is none.
 _PLANES: list[tuple[str, Tensor, Callable[[Tensor], Tensor] | None]] = [
     (
         "Manhattan, γ = 0.6",
-        manhattan_decay(_PLANE.offsets(), _f64(0.6)),
+        manhattan_decay(_PLANE.offsets(), f64(0.6)),
         lambda theta: manhattan_decay_symbol(theta, 0.6),
     ),
-    ("Euclidean, γ = 0.6", euclidean_decay(_PLANE.offsets(), _f64(0.6)), None),
-    ("Gaussian, σ = 1.2", gaussian(_PLANE.offsets(), _f64(1.2)), lambda theta: gaussian_symbol(theta, _f64(1.2))),
+    ("Euclidean, γ = 0.6", euclidean_decay(_PLANE.offsets(), f64(0.6)), None),
+    ("Gaussian, σ = 1.2", gaussian(_PLANE.offsets(), f64(1.2)), lambda theta: gaussian_symbol(theta, f64(1.2))),
     (
         "GMM, α = 0.6, −0.8",
         gaussian_mixture(_PLANE.offsets(), _SIGMA, _ALPHA),
@@ -95,7 +90,7 @@ def _lines(axes: list[Axes]) -> list[pd.DataFrame]:
         labels = [f"{name} = {v:g}" for v in values.tolist()]
         _draw_line(ax, title, list(zip(labels, _COLOURS, curve, samples, strict=True)))
         tables += [_line_table(title, "modulus", *rest) for rest in zip(labels, samples, exact, strict=True)]
-    alpha, shift = _f64(_GPSA[0]), _f64(_GPSA[1])[None]
+    alpha, shift = f64(_GPSA[0]), f64(_GPSA[1])[None]
     weights = gpsa(_LINE.offsets(), alpha, shift).softmax(dim=1)
     sample, closed_form, curve_ = (
         array(a[0])

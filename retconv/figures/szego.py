@@ -11,13 +11,13 @@ from matplotlib.axes import Axes
 from torch import Tensor
 
 from retconv.analysis.spectrum import causal_decay_symbol, gaussian_mixture_symbol, manhattan_decay_symbol, szego
-from retconv.figures.panels import array, letters
+from retconv.figures.panels import array, f64, letters
 from retconv.figures.registry import Drawn, register
 from retconv.figures.style import BLUE, DOUBLE, GREEN, ORANGE, PINK, new_figure
 from retconv.masks import DecayMask, GaussianMixtureMask, Mask, RetNetMask
 
 _GAMMA = 0.8
-_SIGMA, _ALPHA = torch.tensor([[2.0, 0.2]], dtype=torch.float64), torch.tensor([[0.6, -0.8]], dtype=torch.float64)
+_SIGMA, _ALPHA = f64(2.0, 0.2)[None], f64(0.6, -0.8)[None]
 _LINES, _PLANES = (8, 16, 32, 64, 128, 256, 512), (4, 6, 8, 12, 16, 24, 32)
 
 #: Name, mask, symbol of the unbounded kernel, sides of its grids, whether these are planes, colour.

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from retconv.approximate import truncate
 from retconv.convert import kernel_to_mask
-from retconv.figures.panels import letters, mixture
+from retconv.figures.panels import f64, letters, mixture
 from retconv.figures.registry import Drawn, register
 from retconv.figures.style import BLUE, DOUBLE, GREEN, ORANGE, PINK, new_figure
 from retconv.grid import Grid
@@ -117,7 +117,7 @@ def draw() -> Drawn:
                 rows += _measure(family, kernel, grid, size, "random parameters")
     line = _GRIDS[0]
     for family, (_, components) in _CURVES.items():
-        decay = manhattan_decay(line.offsets(), torch.tensor([0.8], dtype=torch.float64))
+        decay = manhattan_decay(line.offsets(), f64(0.8))
         kernel = mixture(line, components) if components else decay
         for size in range(1, 62, 2):
             rows += _measure(family, kernel, line, size, "by size")
