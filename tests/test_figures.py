@@ -1,6 +1,5 @@
 """The command ``python -m retconv.figures``: what it writes and what it refuses."""
 
-import importlib
 import os
 import pkgutil
 import re
@@ -22,6 +21,8 @@ from PIL import Image
 import retconv.figures
 from retconv.figures import FIGURES, FiguresError, FigureSpec, find, render
 from retconv.figures.__main__ import main
+from retconv.figures.gallery import gallery
+from retconv.figures.registry import Drawn, register
 from retconv.figures.style import house_style, scale
 
 
@@ -59,15 +60,52 @@ def only_plain() -> Iterator[None]:
     FIGURES.update(figures)
 
 
-def test_every_module_with_a_figure_is_registered_under_its_name() -> None:
-    modules = [
-        importlib.import_module(f"retconv.figures.{m.name}") for m in pkgutil.iter_modules(retconv.figures.__path__)
-    ]
-    one = {module.__name__.rpartition(".")[2]: module.FIGURE for module in modules if hasattr(module, "FIGURE")}
-    groups = [group for module in modules if isinstance(group := getattr(module, "FIGURES", None), tuple)]
-    several = {spec.name: spec for group in groups for spec in group}
-    assert one | several == FIGURES
-    assert len(FIGURES) >= 7
+def test_every_module_of_the_package_is_loaded() -> None:
+    """So that its decorated functions stand in the gallery."""
+    names = {module.name for module in pkgutil.iter_modules(retconv.figures.__path__)} - {"__main__"}
+    assert {f"retconv.figures.{name}" for name in names} <= set(sys.modules)
+    assert len(FIGURES) >= 42
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_every_figure_says_what_it_is(name: str) -> None:
+    """Captions that are told from a table are tested where there is one."""
+    spec = FIGURES[name]
+    assert spec.name == name
+    assert re.fullmatch(r"\S.{8,58}[^\s.]", spec.title)
+    if isinstance(spec.caption, str):
+        assert re.fullmatch(r"[^\s{}][^{}]{100,}\.", spec.caption)
+
+
+def test_index_lists_every_figure_in_the_order_of_its_place(tmp_path: Path) -> None:
+    for name in FIGURES:
+        (tmp_path / f"{name}.png").touch()
+    page = gallery(tmp_path, FIGURES.values())
+    assert re.findall(r'<figure id="(\w+)">', page) == re.findall(r'<a href="#(\w+)">', page) == list(FIGURES)
+    places = [spec.place for spec in FIGURES.values()]
+    assert places == sorted(places)
+    assert places[0] > 0
+
+
+@pytest.mark.usefixtures("only_plain")
+def test_decorated_function_is_a_figure_at_its_place_under_the_words_of_its_docstring() -> None:
+    def draw() -> Drawn:
+        """Is it a title?
+
+        A caption, which
+        goes on.
+        """
+        return plain().draw()
+
+    for name, place in (("last", 2), ("first", -1), ("last", 2)):
+        assert register(name, place, lambda table: f"{len(table)} rows")(draw) is draw
+    assert list(FIGURES) == ["first", "plain", "other", "last"]
+    spec = FIGURES["first"]
+    assert (spec.title, spec.caption, spec.finding(spec.draw()[1])) == (
+        "Is it a title?",
+        "A caption, which goes on.",
+        "2 rows",
+    )
 
 
 def test_list_names_every_figure_and_draws_nothing(tmp_path: Path) -> None:

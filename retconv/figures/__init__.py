@@ -1,10 +1,16 @@
 """The paper's figures, each drawn by computation: ``python -m retconv.figures``.
 
-One module for each figure, listed in ``registry``; ``runner`` saves them with the data they show.
+A module of this package whose function ``registry`` decorates is a figure; ``runner`` saves it with the data it shows.
 """
 
-from retconv.figures.registry import FIGURES, find
+import importlib
+import pkgutil
+
+from retconv.figures.registry import FIGURES, FORMATS, FiguresError, FigureSpec, find
 from retconv.figures.runner import Rendered, render
-from retconv.figures.spec import FORMATS, FiguresError, FigureSpec
 
 __all__ = ["FIGURES", "FORMATS", "FigureSpec", "FiguresError", "Rendered", "find", "render"]
+
+for _module in pkgutil.iter_modules(__path__):
+    if _module.name != "__main__":  # which runs the command
+        importlib.import_module(f"{__name__}.{_module.name}")

@@ -8,15 +8,9 @@ from pathlib import Path
 import click
 from tqdm import tqdm
 
-from retconv.figures.registry import FIGURES, find, nearest
+from retconv.figures.registry import FIGURES, FORMATS, FiguresError, find, nearest
 from retconv.figures.runner import render
-from retconv.figures.spec import FORMATS, FiguresError
-
-
-class _Refusal(click.ClickException):
-    """One line on stderr and exit code 2."""
-
-    exit_code = 2
+from retconv.train.cli import Refusal
 
 
 class _SeveralValues(click.Command):
@@ -99,7 +93,7 @@ def main(listing: bool, names: Sequence[str], formats: Sequence[str], out: Path)
         return
     for form in formats:
         if form not in FORMATS:
-            raise _Refusal(nearest("format", form, FORMATS))
+            raise Refusal(nearest("format", form, FORMATS))
     try:
         specs = find(names)
         # disable=None: no bar where stderr is not a terminal.
@@ -108,7 +102,7 @@ def main(listing: bool, names: Sequence[str], formats: Sequence[str], out: Path)
                 tqdm.write(str(rendered))
                 bar.update()
     except FiguresError as error:
-        raise _Refusal(str(error)) from error
+        raise Refusal(str(error)) from error
     click.echo(f"{len(specs)} figure{'s' * (len(specs) != 1)} in {out}; open {out / 'index.html'}")
 
 

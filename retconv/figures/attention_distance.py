@@ -7,11 +7,22 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from retconv.figures import study
-from retconv.figures.paired import beside, draw_line, gains, key_below, look, open_frame, over_seeds, pm, side, spread
+from retconv.figures.paired import (
+    apart,
+    beside,
+    draw_line,
+    gains,
+    key_below,
+    look,
+    over_seeds,
+    pm,
+    side,
+    spread,
+)
 from retconv.figures.style import SINGLE, new_figure
 
 _ARMS = ("plain", "manhattan_bias", "gmm", "table")
-_DISTANCE, _HEADS = "study_cifar_small_distance", "study_cifar_small_effective"
+_TABLES = ("study_cifar_small_distance", "study_cifar_small_effective")
 _KEPT = ["arm", "seed", "run", "layer", "distance", "data", "commit"]
 
 
@@ -21,8 +32,7 @@ def uniform_distance(side: int = 8) -> float:
     return float(np.linalg.norm(places[:, :, None] - places[:, None, :], axis=0).mean())
 
 
-def _read() -> pd.DataFrame:
-    runs, heads = study.read(_DISTANCE), study.read(_HEADS)
+def _tabulate(runs: pd.DataFrame, heads: pd.DataFrame) -> pd.DataFrame:
     runs = runs[runs["arm"].isin(_ARMS)]
     overall = gains(runs[runs["layer"] == "all"], "distance")
     layers = runs[runs["layer"] != "all"].astype({"layer": int})
@@ -35,29 +45,6 @@ def _read() -> pd.DataFrame:
         overall=over_seeds(overall, "distance", ["arm"]),
         gain=over_seeds(overall, "gain", ["arm"]),
     )
-
-
-def _plot(data: pd.DataFrame) -> Figure:
-    """Small dots are heads of single runs."""
-    figure = new_figure(SINGLE, 2.6)
-    ax = figure.subplots()
-    means = data[data["part"] == "mean"]
-    arms = [arm for arm in _ARMS if arm in set(means["arm"])]
-    for i, arm in enumerate(arms):
-        shift, own = 0.22 * (i - (len(arms) - 1) / 2), data[data["arm"] == arm]
-        heads = own[own["part"] == "head"]
-        place = heads["layer"] + shift + spread(heads["seed"], 0.12)
-        ax.plot(place, heads["mean_distance"], ".", color=look(arm)[0], markersize=2.4, markeredgewidth=0, alpha=0.6)
-        draw_line(ax, own.iloc[:0], own[own["part"] == "mean"], "layer", "distance", arm, shift)
-    uniform = uniform_distance()
-    ax.axhline(uniform, color="0.35", linewidth=0.8, linestyle=":", zorder=0)
-    beside(ax, uniform, "uniform", color="0.35")
-    layers = sorted(means["layer"].unique())
-    ax.set(ylim=(0, None), xticks=layers, xticklabels=[f"{layer + 1:.0f}" for layer in layers])
-    ax.set(xlabel="layer", ylabel="mean attention distance (tokens)")
-    key_below(ax)
-    open_frame(ax)
-    return figure
 
 
 def _message(data: pd.DataFrame) -> str:
@@ -78,17 +65,26 @@ def _message(data: pd.DataFrame) -> str:
     return study.sentence(told[found])
 
 
-FIGURE = study.figure(
-    name="attention_distance",
-    title="How far attention looks, with and without a mask",
-    study="cifar_small",
-    tables=(_DISTANCE, _HEADS),
-    read=_read,
-    plot=_plot,
-    message=_message,
-    what=(
-        "Mean distance between a query and what it attends to, by layer: small dots are single heads of single seeds, "
-        "larger marks means over heads and seeds with 95 % t intervals. The mean over layers is compared with plain "
-        f"attention's, seed by seed; {study.TOKENS:g} tokens is the smallest difference that matters."
-    ),
-)
+@study.register("attention_distance", 260, "cifar_small", _TABLES, _tabulate, _message)
+def plot(data: pd.DataFrame) -> Figure:
+    """How far attention looks, with and without a mask.
+
+    Mean distance between a query and what it attends to, by layer: small dots are single heads of single seeds, larger
+    marks means over heads and seeds with 95 % t intervals. The mean over layers is compared with plain attention's,
+    seed by seed; {tokens} tokens is the smallest difference that matters.
+    """
+    figure = new_figure(SINGLE, 2.6)
+    ax = figure.subplots()
+    for arm, own, shift in apart(data, 0.22):
+        heads = own[own["part"] == "head"]
+        place = heads["layer"] + shift + spread(heads["seed"], 0.12)
+        ax.plot(place, heads["mean_distance"], ".", color=look(arm)[0], markersize=2.4, markeredgewidth=0, alpha=0.6)
+        draw_line(ax, own[own["part"] == "mean"], "layer", "distance", arm, shift)
+    uniform = uniform_distance()
+    ax.axhline(uniform, color="0.35", linewidth=0.8, linestyle=":", zorder=0)
+    beside(ax, uniform, "uniform", color="0.35")
+    layers = sorted(data.loc[data["part"] == "mean", "layer"].unique())
+    ax.set(ylim=(0, None), xticks=layers, xticklabels=[f"{layer + 1:.0f}" for layer in layers])
+    ax.set(xlabel="layer", ylabel="mean attention distance (tokens)")
+    key_below(ax)
+    return figure

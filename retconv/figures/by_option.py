@@ -9,8 +9,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from retconv.figures import study
-from retconv.figures.paired import MEAN, SEED, band, gains, look, open_frame, over_seeds, pm, side
-from retconv.figures.spec import FigureSpec
+from retconv.figures.paired import MEAN, SEED, band, gains, look, over_seeds, pm, side
 from retconv.figures.style import SINGLE, new_figure
 
 
@@ -19,33 +18,32 @@ class _ByOption:
     """A panel for each arm: a value of each seed at the first setting of an option, and at the others.
 
     Attributes:
-        study: Whose runs they are.
-        table: Where the value stands.
+        of: The study whose runs they are.
         option: Column of the option.
         settings: Its settings in words, in the order drawn; what is told is the last one's value minus the first one's.
         words: What these words are of.
-        least: The smallest change that matters.
-        unit: Of the value.
-        label: Of the value's axis.
         told: The message if the change of some arms is ``above`` or ``below`` what matters, with ``{arms}`` and the
             ``{s}`` of one, if that of all is ``within``, and if it is ``open``.
         metric: The value; empty: the gain in accuracy over plain, of the same seed and setting.
+        least: The smallest change that matters.
+        unit: Of the value.
+        label: Of the value's axis.
+        kind: Which of the study's tables holds the value; empty: that of the runs.
     """
 
-    study: str
-    table: str
+    of: str
     option: str
     settings: Mapping[float, str]
     words: str
-    least: float
-    unit: str
-    label: str
     told: Mapping[str, str]
     metric: str = ""
+    least: float = study.POINTS
+    unit: str = "points"
+    label: str = "gain over plain, same seed (points)"
+    kind: str = ""
 
-    def read(self) -> pd.DataFrame:
-        """Runs, means by setting, and the mean change."""
-        runs = study.read(self.table)
+    def tabulate(self, runs: pd.DataFrame) -> pd.DataFrame:
+        """Runs, means by setting, and the mean change; while no arm has the change, runs alone."""
         runs = runs[runs[self.option].isin(list(self.settings))]
         if "layer" in runs:
             runs = runs[runs["layer"] == "all"]
@@ -58,12 +56,10 @@ class _ByOption:
         ends = runs.pivot(index=["arm", "seed"], columns=self.option, values="value").reindex(columns=[first, last])
         change = (ends[last] - ends[first]).rename("change").reset_index()
         kept = runs[["arm", "seed", "run", self.option, "value", "data", "commit"]]
-        means = over_seeds(runs, "value", ["arm", self.option])
-        return study.tidy(run=kept, mean=means, change=over_seeds(change, "change", ["arm"])).pipe(self._told_only)
-
-    def _told_only(self, data: pd.DataFrame) -> pd.DataFrame:
-        """The runs alone while no arm has the change, so that the figure waits."""
-        return data if (data["part"] == "change").any() else data[data["part"] == "run"]
+        changes = over_seeds(change, "change", ["arm"])
+        if changes.empty:
+            return study.tidy(run=kept)
+        return study.tidy(run=kept, mean=over_seeds(runs, "value", ["arm", self.option]), change=changes)
 
     def plot(self, data: pd.DataFrame) -> Figure:
         """Thin lines are seeds."""
@@ -81,13 +77,8 @@ class _ByOption:
             ax.plot(place, means["mean"], color=colour, marker=marker, linestyle="none", zorder=4, **MEAN)
             band(ax, self.least, middle=0.0 if not self.metric else means["mean"].iloc[place.argmin()])
             ax.set_title(f"{study.LABELS[change['arm']]}\n{pm(change)} {self.unit}", color=colour)
-            ax.set(
-                xlabel=self.words,
-                xlim=(-0.4, len(places) - 0.6),
-                xticks=list(places.values()),
-                xticklabels=self.settings.values(),
-            )
-            open_frame(ax)
+            ax.set(xlabel=self.words, xlim=(-0.4, len(places) - 0.6))
+            ax.set_xticks(list(places.values()), self.settings.values())
         axes[0].set_ylabel(self.label)
         return figure
 
@@ -104,26 +95,22 @@ class _ByOption:
             parts = [self.told["within" if (found == "within").all() else "open"]]
         return study.sentence("; ".join(parts))
 
-    def figure(self, name: str, title: str, what: str) -> FigureSpec:
-        """The figure; ``what`` says in a sentence what the runs and the value are."""
+    def enter(self, name: str, title: str, what: str) -> None:
+        """Register the figure; ``what`` says in a sentence what the runs and the value are."""
         drawn = (
             f"{what} Thin lines join the runs of a seed; larger marks are means with 95 % t intervals, over each panel "
             f"stands the change, paired by seed, and the band holds differences below {self.least:g} {self.unit}."
         )
-        tables = dict.fromkeys((self.table, f"study_{self.study}"))
-        return study.figure(name, title, self.study, tables, self.read, self.plot, self.message, drawn)
+        tables = [f"study_{self.of}{self.kind}"]
+        study.register(name, 250, self.of, tables, self.tabulate, self.message, (title, drawn))(self.plot)
 
 
-_GAIN = "gain over plain, same seed (points)"
 _FEW = {
     "above": "{arms} gain{s} at least 0.7 points more where images are few",
     "below": "{arms} gain{s} at least 0.7 points less where images are few",
     "within": "Masks gain the same where images are few",
     "open": "Undecided: does a mask gain more where images are few?",
 }
-_TENTH = {1.0: "all", 0.1: "a tenth"}
-_SHARES = {share: f"{100 * share:g} %" for share in (1.0, 0.3, 0.1, 0.03, 0.01)}
-_CUTMIX = {0.0: "without", 1.0: "with"}
 _MIXED = {
     "above": "With CutMix {arms} gain{s} at least 0.7 points more",
     "below": "With CutMix {arms} gain{s} at least 0.7 points less",
@@ -136,38 +123,34 @@ _REACH = {
     "within": "CutMix makes no head more local",
     "open": "Undecided: does CutMix make a head local?",
 }
-_SMALL = ("cifar_small_data", "study_cifar_small_data", "fraction", _TENTH, "of the images")
-_FULL = ("data_size", "study_data_size", "fraction", _SHARES, "of the images")
-_MIX = ("cifar_small_cutmix", "study_cifar_small_cutmix", "cutmix", _CUTMIX, "CutMix")
-_SHORT = ("short", "study_short", "cutmix", _CUTMIX, "CutMix")
-_NEAREST = ("cifar_small_cutmix", "study_cifar_small_cutmix_distance", "cutmix", _CUTMIX, "CutMix")
+_CUTMIX = ("cutmix", {0.0: "without", 1.0: "with"}, "CutMix")
+_SHARES = {share: f"{100 * share:g} %" for share in (1.0, 0.3, 0.1, 0.03, 0.01)}
 
-FIGURES = (
-    _ByOption(*_SMALL, study.POINTS, "points", _GAIN, _FEW).figure(
-        "data_size",
-        "Masks and the number of images",
-        "What masks gain in test accuracy when trained on all images or on a tenth of them, in as many steps.",
-    ),
-    _ByOption(*_MIX, study.POINTS, "points", _GAIN, _MIXED).figure(
-        "cutmix",
-        "Masks and CutMix",
-        "What masks gain in test accuracy when every batch is mixed by CutMix, or none.",
-    ),
-    _ByOption(
-        *_NEAREST, study.TOKENS, "tokens", "distance of the most local head (tokens)", _REACH, "least_distance"
-    ).figure(
-        "cutmix_distance",
-        "CutMix and the most local head",
-        "The least mean attention distance of a model's heads, where every batch is mixed by CutMix, or none.",
-    ),
-    _ByOption(*_SHORT, study.POINTS, "points", _GAIN, _MIXED).figure(
-        "cutmix_short",
-        "Masks and CutMix, 30 passes at full size",
-        "What masks gain in test accuracy with CutMix among the recipe's mixing, or with Mixup alone.",
-    ),
-    _ByOption(*_FULL, study.POINTS, "points", _GAIN, _FEW).figure(
-        "data_size_full",
-        "Masks and the number of images, full scale",
-        "What masks gain in test accuracy when trained on a share of the images, in as many steps at each.",
-    ),
+_ByOption("cifar_small_data", "fraction", {1.0: "all", 0.1: "a tenth"}, "of the images", _FEW).enter(
+    "data_size",
+    "Masks and the number of images",
+    "What masks gain in test accuracy when trained on all images or on a tenth of them, in as many steps.",
+)
+_ByOption("cifar_small_cutmix", *_CUTMIX, _MIXED).enter(
+    "cutmix",
+    "Masks and CutMix",
+    "What masks gain in test accuracy when every batch is mixed by CutMix, or none.",
+)
+_NEAREST = "distance of the most local head (tokens)"
+_ByOption(
+    "cifar_small_cutmix", *_CUTMIX, _REACH, "least_distance", study.TOKENS, "tokens", _NEAREST, "_distance"
+).enter(
+    "cutmix_distance",
+    "CutMix and the most local head",
+    "The least mean attention distance of a model's heads, where every batch is mixed by CutMix, or none.",
+)
+_ByOption("short", *_CUTMIX, _MIXED).enter(
+    "cutmix_short",
+    "Masks and CutMix, 30 passes at full size",
+    "What masks gain in test accuracy with CutMix among the recipe's mixing, or with Mixup alone.",
+)
+_ByOption("data_size", "fraction", _SHARES, "of the images", _FEW).enter(
+    "data_size_full",
+    "Masks and the number of images, full scale",
+    "What masks gain in test accuracy when trained on a share of the images, in as many steps at each.",
 )

@@ -11,12 +11,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from retconv.convert import kernel_to_mask
-from retconv.figures.panels import array, colour_bar, pairs
+from retconv.figures.panels import array, colour_bar, mixture, open_frame, pairs
 from retconv.figures.photograph import PHOTOGRAPH, photograph
-from retconv.figures.spec import FigureSpec
+from retconv.figures.registry import Drawn, register
 from retconv.figures.style import BLUE, DOUBLE, ORANGE, new_figure, scale
 from retconv.grid import Grid
-from retconv.kernels import gaussian_mixture
 from retconv.operators import operator
 
 _GRID = Grid((48, 48))
@@ -25,11 +24,6 @@ _WIDE = 1.0
 _AVERAGE = round(1 / (2 * np.pi * _WIDE**2), 4)  # weights that sum to about 1
 #: Components (α, σ) of each mask.
 _MASKS = {"locality": [(_AVERAGE, _WIDE)], "locality and extroversion": [(_AVERAGE, _WIDE), (-1.0, 0.2)]}
-
-
-def _kernel(components: list[tuple[float, float]]) -> torch.Tensor:
-    alpha, sigma = torch.tensor(components, dtype=torch.float64).T[:, None]
-    return gaussian_mixture(_GRID.offsets(), sigma, alpha)
 
 
 def _apply(kernel: torch.Tensor, pixels: np.ndarray) -> dict[str, np.ndarray]:
@@ -44,12 +38,12 @@ def _draw_profiles(ax: Axes) -> None:
     offset = range(-_SHOWN, _SHOWN + 1)
     down, right = _GRID.center
     for (name, components), colour in zip(_MASKS.items(), (BLUE, ORANGE), strict=True):
-        profile = array(_kernel(components)[0, down, right - _SHOWN : right + _SHOWN + 1])
+        profile = array(mixture(_GRID, components)[0, down, right - _SHOWN : right + _SHOWN + 1])
         ax.plot(offset, profile, marker="o", color=colour, label=name)
     ax.axhline(0, color="0.6", linewidth=0.5, zorder=0)
     ax.set(xticks=[-_SHOWN, 0, _SHOWN], xlabel="offset (tokens)", box_aspect=1, title="kernels through offset 0")
     ax.set_ylabel("weight", labelpad=0)
-    ax.spines[["top", "right"]].set_visible(False)
+    open_frame(ax)
 
 
 def _draw_results(figure: Figure, axes: Sequence[Axes], results: dict[str, np.ndarray], signed: bool) -> None:
@@ -66,8 +60,21 @@ def _draw_results(figure: Figure, axes: Sequence[Axes], results: dict[str, np.nd
         ax.set(xticks=[], yticks=[])
 
 
-def draw() -> tuple[Figure, pd.DataFrame]:
-    """Photograph and kernels at the left; for each mask both results and their difference."""
+def finding(data: pd.DataFrame) -> str:
+    """The largest difference from the dense product, relative to its largest value."""
+    worst = {m: ((data[m] - data["dense"]).abs().max() / data["dense"].abs().max()) for m in ("direct", "fft")}
+    return "worst relative difference from the dense product: " + ", ".join(f"{m} {e:.1e}" for m, e in worst.items())
+
+
+@register("convolved_photograph", 50, finding, data=(PHOTOGRAPH,))
+def draw() -> Drawn:
+    """The same mask as a matrix and as a convolution.
+
+    A photograph x of 48×48 grey tokens under two masks, in float64. Above, a Gaussian that averages (locality: α =
+    0.1592, σ = 1.0 tokens); below, the same minus the token itself (extroversion: α = −1, σ = 0.2), which keeps the
+    edges (blue: negative). Applied as a dense 2304×2304 matrix and as a zero-padded convolution by FFT they differ by
+    rounding alone: the last column has a scale of its own.
+    """
     pixels = photograph(_GRID.shape[0], grey=True)
     figure = new_figure(DOUBLE, 4.3)
     axes = figure.subplots(2, 4)
@@ -79,7 +86,7 @@ def draw() -> tuple[Figure, pd.DataFrame]:
         ax.set_title(title)
     tables = []
     for row, colour, (name, components) in zip(axes[:, 1:], (BLUE, ORANGE), _MASKS.items(), strict=True):
-        results = _apply(_kernel(components), pixels)
+        results = _apply(mixture(_GRID, components), pixels)
         _draw_results(figure, row, results, signed=len(components) > 1)
         row[0].set_ylabel(name, color=colour, fontweight="bold")
         table = pairs(pixels, "row", "column", "photograph")
@@ -88,24 +95,3 @@ def draw() -> tuple[Figure, pd.DataFrame]:
         tables.append(table.assign(mask=name, difference=table["dense"] - table["fft"]))
     data = pd.concat(tables, ignore_index=True)
     return figure, data[["mask", "row", "column", "photograph", "dense", "direct", "fft", "difference"]]
-
-
-def finding(data: pd.DataFrame) -> str:
-    """The largest difference from the dense product, relative to its largest value."""
-    worst = {m: ((data[m] - data["dense"]).abs().max() / data["dense"].abs().max()) for m in ("direct", "fft")}
-    return "worst relative difference from the dense product: " + ", ".join(f"{m} {e:.1e}" for m, e in worst.items())
-
-
-FIGURE = FigureSpec(
-    name="convolved_photograph",
-    title="The same mask as a matrix and as a convolution",
-    caption=(
-        "A photograph x of 48×48 grey tokens under two masks, in float64. Above, a Gaussian that averages "
-        f"(locality: α = {_AVERAGE}, σ = {_WIDE} tokens); below, the same minus the token itself (extroversion: α "
-        "= −1, σ = 0.2), which keeps the edges (blue: negative). Applied as a dense 2304×2304 matrix and as a "
-        "zero-padded convolution by FFT they differ by rounding alone: the last column has a scale of its own."
-    ),
-    draw=draw,
-    finding=finding,
-    data=(PHOTOGRAPH,),
-)

@@ -6,11 +6,10 @@ from pathlib import Path
 
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullFormatter
 
-from retconv.figures.panels import letter
-from retconv.figures.spec import FigureSpec
+from retconv.figures.panels import letters
+from retconv.figures.registry import Drawn, register
 from retconv.figures.style import BLUE, DOUBLE, GREEN, GREY, ORANGE, PINK, RED, new_figure
 
 _DATA = Path(__file__).parents[2] / "paper_figures" / "data" / "bench_attention.csv"
@@ -55,22 +54,6 @@ def _draw(ax: Axes, data: pd.DataFrame) -> None:
         axis.set_minor_formatter(NullFormatter())
     ax.minorticks_off()
     ax.set_xlabel("tokens")
-    ax.spines[["top", "right"]].set_visible(False)
-
-
-def draw() -> tuple[Figure, pd.DataFrame]:
-    """One panel for each device and width of heads that the stored results hold."""
-    data = _stored()
-    panels = list(data.groupby(["device", "dim"], sort=False))
-    figure = new_figure(DOUBLE, 2.6)
-    axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
-    for ax, ((device, dim), rows), text in zip(axes, panels, "abcd", strict=False):
-        _draw(ax, rows)
-        ax.set_title(f"{_DEVICES[device]}, heads of {dim}")
-        letter(ax, text)
-    axes[0].set_ylabel("time / plain fused attention")
-    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside right center")
-    return figure, data
 
 
 def finding(data: pd.DataFrame) -> str:
@@ -84,17 +67,24 @@ def finding(data: pd.DataFrame) -> str:
     return f"learnt mask on logits, heads of 64, {tokens} tokens: {auto} times plain attention (by autograd {plain})"
 
 
-FIGURE = FigureSpec(
-    name="cost_of_a_mask",
-    title="The cost of a mask",
-    caption=(
-        "Time of forward and backward of attention with a learnt mask, divided by that of PyTorch's fused attention "
-        "(SDPA) without one, by number of tokens: float32, about 12 million scores in all (34 million at 4,096 "
-        "tokens), medians of ratios within rounds with quartiles, stored results of `python -m retconv.bench "
-        "attention`. Grey: the same mask by plain autograd. The mask on logits is a kernel table, others are mixtures "
-        "of 5 Gaussians; one Gaussian as a bias is, from 1,024 tokens on, extra channels of query and key."
-    ),
-    draw=draw,
-    finding=finding,
-    data=(_DATA,),
-)
+@register("cost_of_a_mask", 210, finding, data=(_DATA,))
+def draw() -> Drawn:
+    """The cost of a mask.
+
+    Time of forward and backward of attention with a learnt mask, divided by that of PyTorch's fused attention (SDPA)
+    without one, by number of tokens: float32, about 12 million scores in all (34 million at 4,096 tokens), medians of
+    ratios within rounds with quartiles, stored results of `python -m retconv.bench attention`. Grey: the same mask by
+    plain autograd. The mask on logits is a kernel table, others are mixtures of 5 Gaussians; one Gaussian as a bias is,
+    from 1,024 tokens on, extra channels of query and key.
+    """
+    data = _stored()
+    panels = list(data.groupby(["device", "dim"], sort=False))
+    figure = new_figure(DOUBLE, 2.6)
+    axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
+    for ax, ((device, dim), rows) in zip(axes, panels, strict=True):
+        _draw(ax, rows)
+        ax.set_title(f"{_DEVICES[device]}, heads of {dim}")
+    letters(axes)
+    axes[0].set_ylabel("time / plain fused attention")
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside right center")
+    return figure, data

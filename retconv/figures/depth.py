@@ -9,14 +9,13 @@ import numpy as np
 import pandas as pd
 import torch
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from torch import Tensor
 from torch.nn import functional as F
 
 from retconv.analysis.effective import compose, gradient_field, spread
 from retconv.convert import fit
-from retconv.figures.panels import array, colour_bar, draw_kernel, letter
-from retconv.figures.spec import FigureSpec
+from retconv.figures.panels import array, colour_bar, draw_kernel, f64, letters
+from retconv.figures.registry import Drawn, register
 from retconv.figures.style import BLUE, DOUBLE, GREEN, ORANGE, new_figure
 from retconv.grid import Grid
 from retconv.kernels import gaussian
@@ -38,15 +37,15 @@ _KINDS = {
 
 def _kernel() -> Tensor:
     """The Gaussian of sum 1; beyond 9 tokens it is below 1e-8."""
-    kernel = gaussian(_NEAR.offsets(), torch.tensor([_SIGMA], dtype=torch.float64))
+    kernel = gaussian(_NEAR.offsets(), f64(_SIGMA))
     return kernel / kernel.sum()
 
 
 def _step(kind: str) -> Callable[[Tensor], Tensor]:
     """One layer: the Gaussian mask, or half of it and half of the identity."""
-    gain = float(gaussian(_NEAR.offsets(), torch.tensor([_SIGMA], dtype=torch.float64)).sum())
-    parameters = (torch.tensor([[v]], dtype=torch.float64) for v in (_SIGMA, 1 / gain))
-    masked = operator(GaussianMixtureMask.from_parameters(*parameters), _GRID, method="separable")
+    gain = float(gaussian(_NEAR.offsets(), f64(_SIGMA)).sum())
+    mask = GaussianMixtureMask.from_parameters(f64(_SIGMA)[None], f64(1 / gain)[None])
+    masked = operator(mask, _GRID, method="separable")
     return (lambda x: (x + masked @ x) / 2) if kind == "residual" else masked.__matmul__
 
 
@@ -85,17 +84,9 @@ def _measure() -> tuple[pd.DataFrame, dict[tuple[str, int], np.ndarray]]:
             inputs = x if kind == "nonlinear" else x[:1, :, :1]
             field = gradient_field(_network(kind, depth), inputs, _GRID)
             theory = _theory(kind, depth)
-            reach = {"gradient": spread(field, 2), "theory": spread(theory[0], 2)}
-            cut = spread(fit(theory, Grid((17, 17)))[0], 2)
-            rows.append(
-                {
-                    "layers": name,
-                    "depth": depth,
-                    "theory": float(reach["theory"][1]),
-                    "on the grid": float(cut[1]),
-                    "gradient": float(reach["gradient"][1]),
-                }
-            )
+            shown = {"theory": theory[0], "on the grid": fit(theory, Grid((17, 17)))[0], "gradient": field}
+            reach = {source: float(spread(influence, 2)[1]) for source, influence in shown.items()}
+            rows.append({"layers": name, "depth": depth, **reach})
             fields[name, depth] = array(field / field.max())
     return pd.DataFrame(rows), fields
 
@@ -110,16 +101,38 @@ def _draw_profiles(ax: Axes, fields: dict[tuple[str, int], np.ndarray], name: st
         field = fields[name, depth][middle]
         ax.plot(offset, cut, color=colour, label=f"L = {depth}")
         ax.plot(offset, field, linestyle="", marker="o", markersize=2.2, color=colour)
-        tables.append(
-            pd.DataFrame({"offset": offset, "theory": cut, "gradient": field}).assign(layers=name, depth=depth)
-        )
+        profile = pd.DataFrame({"offset": offset, "theory": cut, "gradient": field})
+        tables.append(profile.assign(layers=name, depth=depth))
     ax.set(xlabel="offset from the query (tokens)", xticks=[-16, -8, 0, 8, 16], ylim=(0, 1.05))
-    ax.spines[["top", "right"]].set_visible(False)
     return pd.concat(tables)
 
 
-def draw() -> tuple[Figure, pd.DataFrame]:
-    """Profiles of linear and nonlinear stacks, and the reach by depth."""
+def finding(data: pd.DataFrame) -> str:
+    """How the reach grows with depth where the border is far, and what the border makes of it."""
+    reach = data[data["offset"].isna()].set_index(["layers", "depth"])
+    name = next(iter(_KINDS))
+    error = max(abs(reach.loc[(name, d), "gradient"] / (_SIGMA * d**0.5) - 1) for d in (1, 2, 4))
+    steps = [
+        np.log2(reach.loc[(other, b), "gradient"] / reach.loc[(other, a), "gradient"])
+        for other in list(_KINDS)[2:]
+        for a, b in pairwise((1, 2, 4))
+    ]
+    return (
+        f"linear stacks reach σ √L within {error:.1%} up to L = 4, with mixing and GELU like L^{np.mean(steps):.2f}; "
+        f"at 32 layers {reach.loc[(name, 32), 'gradient']:.1f} of {_SIGMA * 32**0.5:.1f} tokens, for the border"
+    )
+
+
+@register("depth", 90, finding)
+def draw() -> Drawn:
+    """Effective receptive field by depth.
+
+    Gaussian masks of σ = 1.5 tokens, L of them one after another, on 33×33 tokens. Influence of each input token on the
+    middle output token along its row, by theory (the composed kernel, of variance Lσ²; curves) and by gradient (dots),
+    for (a) masks alone and (b) masks with random channel mixing, layer normalisation and GELU between them, whose field
+    for 16 layers is (c). (d) Standard deviation of the field by depth: theory on an unbounded grid (solid), the same
+    cut at the grid's border (dashed), and gradient (dots); a residual connection halves the variance of each layer.
+    """
     reach, fields = _measure()
     figure = new_figure(DOUBLE, 2.4)
     linear, nonlinear, field, growth = figure.subplots(1, 4, width_ratios=[1, 1, 0.8, 1.1])
@@ -148,41 +161,7 @@ def draw() -> tuple[Figure, pd.DataFrame]:
     growth.set(xlabel="layers L", ylabel="standard deviation (tokens)")
     growth.set_title("reach by depth")
     growth.legend(loc="upper left", handlelength=0.8, labelspacing=0.2, bbox_to_anchor=(-0.02, 1.03))
-    growth.spines[["top", "right"]].set_visible(False)
-    for ax, text in zip((linear, nonlinear, field, growth), "abcd", strict=True):
-        letter(ax, text)
+    letters((linear, nonlinear, field, growth))
     columns = ["layers", "depth", "offset", "theory", "on the grid", "gradient"]
     data = pd.concat([reach.assign(offset=np.nan), *tables], ignore_index=True)
     return figure, data[columns].astype({"offset": "Int64"})
-
-
-def finding(data: pd.DataFrame) -> str:
-    """How the reach grows with depth where the border is far, and what the border makes of it."""
-    reach = data[data["offset"].isna()].set_index(["layers", "depth"])
-    name = next(iter(_KINDS))
-    error = max(abs(reach.loc[(name, d), "gradient"] / (_SIGMA * d**0.5) - 1) for d in (1, 2, 4))
-    steps = [
-        np.log2(reach.loc[(other, b), "gradient"] / reach.loc[(other, a), "gradient"])
-        for other in list(_KINDS)[2:]
-        for a, b in pairwise((1, 2, 4))
-    ]
-    return (
-        f"linear stacks reach σ √L within {error:.1%} up to L = 4, with mixing and GELU like L^{np.mean(steps):.2f}; "
-        f"at 32 layers {reach.loc[(name, 32), 'gradient']:.1f} of {_SIGMA * 32**0.5:.1f} tokens, for the border"
-    )
-
-
-FIGURE = FigureSpec(
-    name="depth",
-    title="Effective receptive field by depth",
-    caption=(
-        "Gaussian masks of σ = 1.5 tokens, L of them one after another, on 33×33 tokens. Influence of each input "
-        "token on the middle output token along its row, by theory (the composed kernel, of variance Lσ²; curves) "
-        "and by gradient (dots), for (a) masks alone and (b) masks with random channel mixing, layer normalisation "
-        "and GELU between them, whose field for 16 layers is (c). (d) Standard deviation of the field by depth: "
-        "theory on an unbounded grid (solid), the same cut at the grid's border (dashed), and gradient (dots); a "
-        "residual connection halves the variance of each layer."
-    ),
-    draw=draw,
-    finding=finding,
-)

@@ -9,12 +9,11 @@ from retconv.figures import study
 from retconv.figures.paired import over_seeds, pm
 from retconv.figures.style import SINGLE, new_figure, scale
 
-_KERNELS, _SHARES = "study_cifar_small_effective_kernels", "study_cifar_small_effective"
+_TABLES = ("study_cifar_small_effective_kernels", "study_cifar_small_effective")
 _ARMS = ("plain", "manhattan_bias")
 
 
-def _read() -> pd.DataFrame:
-    shares, kernels = study.read(_SHARES), study.read(_KERNELS)
+def _tabulate(kernels: pd.DataFrame, shares: pd.DataFrame) -> pd.DataFrame:
     shares = shares[shares["arm"].isin(_ARMS)]
     shares["explained"] *= 100
     keys = ["arm", "seed", "run", "layer", "data", "commit"]
@@ -29,8 +28,21 @@ def _read() -> pd.DataFrame:
     return study.tidy(run=runs, kernel=shown, layer=layers, mean=means)
 
 
-def _plot(data: pd.DataFrame) -> Figure:
-    """A row for each arm, a column for each layer."""
+def _message(data: pd.DataFrame) -> str:
+    """What the kernel explains, of plain attention and of the mask that has most."""
+    rows = data[data["part"] == "mean"].set_index("arm").to_dict("index")
+    told = [f"{pm(rows[arm], sign=False)} % in {study.LABELS[arm]}" for arm in _ARMS if arm in rows]
+    return f"A kernel explains, of the variance of weights, {', '.join(told)}"
+
+
+@study.register("effective_kernels", 270, "cifar_small", _TABLES, _tabulate, _message)
+def plot(data: pd.DataFrame) -> Figure:
+    """Effective kernels of trained attention.
+
+    Mean attention weight by offset, over images, pairs and heads, of the first seed, each layer from white, 0, to its
+    largest weight, with offset 0 in the middle. Below stands the share of the variance of all weights that this kernel
+    explains, mean over heads and seeds; told is its mean over layers, with its 95 % t interval.
+    """
     kernels, shares = (data[data["part"] == part] for part in ("kernel", "layer"))
     arms = [arm for arm in _ARMS if arm in set(kernels["arm"])]
     layers = sorted(kernels["layer"].unique())
@@ -48,26 +60,3 @@ def _plot(data: pd.DataFrame) -> Figure:
     for layer, ax in zip(layers, axes[0], strict=True):
         ax.set_title(f"layer {layer + 1:.0f}")
     return figure
-
-
-def _message(data: pd.DataFrame) -> str:
-    """What the kernel explains, of plain attention and of the mask that has most."""
-    rows = data[data["part"] == "mean"].set_index("arm").to_dict("index")
-    told = [f"{pm(rows[arm], sign=False)} % in {study.LABELS[arm]}" for arm in _ARMS if arm in rows]
-    return f"A kernel explains, of the variance of weights, {', '.join(told)}"
-
-
-FIGURE = study.figure(
-    name="effective_kernels",
-    title="Effective kernels of trained attention",
-    study="cifar_small",
-    tables=(_KERNELS, _SHARES),
-    read=_read,
-    plot=_plot,
-    message=_message,
-    what=(
-        "Mean attention weight by offset, over images, pairs and heads, of the first seed, each layer from white, 0, "
-        "to its largest weight, with offset 0 in the middle. Below stands the share of the variance of all weights "
-        "that this kernel explains, mean over heads and seeds; told is its mean over layers, with its 95 % t interval."
-    ),
-)

@@ -9,13 +9,12 @@ import numpy as np
 import pandas as pd
 import torch
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from torch import Tensor
 
 from retconv.approximate import decay_effective_size, effective_size, gaussian_effective_size
-from retconv.figures.panels import letter
-from retconv.figures.spec import FigureSpec
+from retconv.figures.panels import letters
+from retconv.figures.registry import Drawn, register
 from retconv.figures.style import BLUE, DOUBLE, GREEN, ORANGE, new_figure
 from retconv.grid import Grid
 from retconv.kernels import gaussian, manhattan_decay
@@ -39,38 +38,25 @@ _FAMILIES: dict[str, tuple[np.ndarray, Callable[[Tensor, Tensor], Tensor], _Clos
 }
 
 
-def _sizes(family: str, axes: int) -> Iterator[dict[str, object]]:
+def _sizes(family: str, axes: int) -> Iterator[tuple[object, ...]]:
     parameters, kernel, closed = _FAMILIES[family]
     offsets = Grid((_TOKENS[axes],) * axes).offsets()
     for tolerance in _COLOURS:
-        for value, size in zip(
-            parameters, closed(torch.tensor(parameters), tolerance, axes=axes).tolist(), strict=True
-        ):
-            yield _row(family, axes, tolerance, "closed form", value, size)
+        sizes = closed(torch.tensor(parameters), tolerance, axes=axes).tolist()
+        yield from ((family, axes, tolerance, "closed form", *row) for row in zip(parameters, sizes, strict=True))
     for value in parameters[::_EVERY]:
         if axes == 2 and value > _WIDEST[family]:
             continue
         table = kernel(offsets, torch.tensor([value]))
         for tolerance in _COLOURS:
-            yield _row(family, axes, tolerance, "measured", value, int(effective_size(table, tolerance)))
+            yield family, axes, tolerance, "measured", value, int(effective_size(table, tolerance))
 
 
-def _on_a_vit(family: str) -> Iterator[dict[str, object]]:
+def _on_a_vit(family: str) -> Iterator[tuple[object, ...]]:
     """What is measured on a grid of 14×14, where the kernel ends at offset 13."""
     parameters, kernel, _ = _FAMILIES[family]
     sizes = effective_size(kernel(Grid((_VIT, _VIT)).offsets(), torch.tensor(parameters)), 1e-2).tolist()
-    yield from (_row(family, 2, 1e-2, "on 14×14", v, size) for v, size in zip(parameters, sizes, strict=True))
-
-
-def _row(family: str, axes: int, tolerance: float, source: str, value: float, size: int) -> dict[str, object]:
-    return {
-        "family": family,
-        "axes": axes,
-        "tolerance": tolerance,
-        "source": source,
-        "parameter": float(value),
-        "size": size,
-    }
+    yield from ((family, 2, 1e-2, "on 14×14", *row) for row in zip(parameters, sizes, strict=True))
 
 
 def _draw(ax: Axes, data: pd.DataFrame, abscissa: Callable[[pd.Series], pd.Series]) -> None:
@@ -86,40 +72,7 @@ def _draw(ax: Axes, data: pd.DataFrame, abscissa: Callable[[pd.Series], pd.Serie
             ax.plot(x, rows["size"], color=GREEN, linestyle=":", linewidth=1.6)
     ax.set_xscale("log")
     ax.set_yscale("log")
-    ax.spines[["top", "right"]].set_visible(False)
-
-
-def draw() -> tuple[Figure, pd.DataFrame]:
-    """Size by γ at the left, by σ at the right."""
-    rows = [row for family in _FAMILIES for axes in _LOOKS for row in _sizes(family, axes)]
-    data = pd.DataFrame(rows + [row for family in _FAMILIES for row in _on_a_vit(family)])
-    figure = new_figure(DOUBLE, 2.9)
-    decay, wide = figure.subplots(1, 2)
-    _draw(decay, data[data["family"] == "decay"], lambda gamma: 1 - gamma)
-    decay.invert_xaxis()
-    decay.set_xticks([0.5, 0.1, 0.01, 0.001], ["0.5", "0.9", "0.99", "0.999"])
-    decay.set(xlabel="γ (decay per token)", ylabel="effective size (tokens)", ylim=(0.8, 2e4))
-    decay.set_title(r"decay $\gamma^{\|\delta\|_1}$")
-    for h in range(4):
-        decay.axvline(2.0 ** (-5 - h), ymax=0.03, color="0.3", linewidth=0.8)
-    decay.text(2.0**-6.5, 1.4, "RetNet, heads 0–3", ha="center", va="bottom", color="0.3")
-    _draw(wide, data[data["family"] == "gaussian"], lambda sigma: sigma)
-    wide.set_xticks([0.3, 1, 3, 10, 30], ["0.3", "1", "3", "10", "30"])
-    wide.set(xlabel="σ (tokens)", ylim=(0.8, 400))
-    wide.set_title("Gaussian")
-    for ax, text in zip((decay, wide), "ab", strict=True):
-        ax.minorticks_off()
-        letter(ax, text)
-    keys = [Line2D([], [], color=c, label=f"ε = {t:g}") for t, c in _COLOURS.items()]
-    keys += [
-        Line2D([], [], color="0.3", linestyle=style, marker=marker, markerfacecolor=face, label=label)
-        for (style, marker), face, label in zip(
-            _LOOKS.values(), ("0.3", "white"), ("on a line", "on a plane"), strict=True
-        )
-    ]
-    keys.append(Line2D([], [], color=GREEN, linestyle=":", linewidth=1.6, label="14×14 tokens, ε = 0.01"))
-    figure.legend(handles=keys, loc="outside upper center", ncols=5, handlelength=2.6)
-    return figure, data
+    ax.minorticks_off()
 
 
 def finding(data: pd.DataFrame) -> str:
@@ -137,16 +90,41 @@ def finding(data: pd.DataFrame) -> str:
     return f"closed form equals measurement in {parts}, else {larger} larger"
 
 
-FIGURE = FigureSpec(
-    name="effective_size",
-    title="Effective kernel size",
-    caption=(
-        "Side of the smallest centred window that holds all but a part ε of a kernel's ℓ1 mass, by law 12 the operator "
-        "norm that cutting it costs: (a) Manhattan decay by γ, (b) Gaussians by σ. Curves are the closed forms on an "
-        "unbounded grid, on a line and on a plane; marks are measured on 32,768 and 384×384 tokens. The closed form of "
-        "a Gaussian is never too small. Dotted: measured on 14×14 tokens, where no kernel is larger than 27: slow "
-        "decays and wide Gaussians fill the grid of a ViT."
-    ),
-    draw=draw,
-    finding=finding,
-)
+@register("effective_size", 130, finding)
+def draw() -> Drawn:
+    """Effective kernel size.
+
+    Side of the smallest centred window that holds all but a part ε of a kernel's ℓ1 mass, by law 12 the operator norm
+    that cutting it costs: (a) Manhattan decay by γ, (b) Gaussians by σ. Curves are the closed forms on an unbounded
+    grid, on a line and on a plane; marks are measured on 32,768 and 384×384 tokens. The closed form of a Gaussian is
+    never too small. Dotted: measured on 14×14 tokens, where no kernel is larger than 27: slow decays and wide Gaussians
+    fill the grid of a ViT.
+    """
+    rows = [row for family in _FAMILIES for axes in _LOOKS for row in _sizes(family, axes)]
+    rows += [row for family in _FAMILIES for row in _on_a_vit(family)]
+    data = pd.DataFrame(rows, columns=["family", "axes", "tolerance", "source", "parameter", "size"])
+    figure = new_figure(DOUBLE, 2.9)
+    decay, wide = figure.subplots(1, 2)
+    _draw(decay, data[data["family"] == "decay"], lambda gamma: 1 - gamma)
+    decay.invert_xaxis()
+    decay.set_xticks([0.5, 0.1, 0.01, 0.001], ["0.5", "0.9", "0.99", "0.999"])
+    decay.set(xlabel="γ (decay per token)", ylabel="effective size (tokens)", ylim=(0.8, 2e4))
+    decay.set_title(r"decay $\gamma^{\|\delta\|_1}$")
+    for h in range(4):
+        decay.axvline(2.0 ** (-5 - h), ymax=0.03, color="0.3", linewidth=0.8)
+    decay.text(2.0**-6.5, 1.4, "RetNet, heads 0–3", ha="center", va="bottom", color="0.3")
+    _draw(wide, data[data["family"] == "gaussian"], lambda sigma: sigma)
+    wide.set_xticks([0.3, 1, 3, 10, 30], ["0.3", "1", "3", "10", "30"])
+    wide.set(xlabel="σ (tokens)", ylim=(0.8, 400))
+    wide.set_title("Gaussian")
+    letters((decay, wide))
+    keys = [Line2D([], [], color=c, label=f"ε = {t:g}") for t, c in _COLOURS.items()]
+    keys += [
+        Line2D([], [], color="0.3", linestyle=style, marker=marker, markerfacecolor=face, label=label)
+        for (style, marker), face, label in zip(
+            _LOOKS.values(), ("0.3", "white"), ("on a line", "on a plane"), strict=True
+        )
+    ]
+    keys.append(Line2D([], [], color=GREEN, linestyle=":", linewidth=1.6, label="14×14 tokens, ε = 0.01"))
+    figure.legend(handles=keys, loc="outside upper center", ncols=5, handlelength=2.6)
+    return figure, data

@@ -8,23 +8,38 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from retconv.figures import study
-from retconv.figures.paired import beside, open_frame, over_seeds, pm
+from retconv.figures.paired import beside, over_seeds, pm
 from retconv.figures.style import SEQUENTIAL, SINGLE, new_figure
 
-_TABLE = "study_cifar_small_elm"
 _KEPT = ["arm", "seed", "run", "layer", "epoch", "learnt", "chance", "data", "commit"]
 
 
-def _read() -> pd.DataFrame:
-    stored = study.read(_TABLE)
+def _tabulate(stored: pd.DataFrame) -> pd.DataFrame:
     runs = stored.assign(learnt=100 * stored["learnt"], chance=100 * stored["chance"])
     last = runs[runs["last"].astype(bool)]
     overall = last.groupby(["arm", "seed"])["learnt"].mean().reset_index()
     return study.tidy(run=runs[_KEPT], mean=over_seeds(overall, "learnt", ["arm"]))
 
 
-def _plot(data: pd.DataFrame) -> Figure:
-    """A colour for each layer: thin lines are seeds, thick ones their mean."""
+def _message(data: pd.DataFrame) -> str:
+    """Whether more than half of what was learnt is a convolution."""
+    row = data[data["part"] == "mean"].iloc[0]
+    share = f"{pm(row, 0, sign=False)} %"
+    if row["low"] > 50:
+        return f"A free mask learns to be a convolution, by {share}"
+    if row["high"] < 50:
+        return f"A free mask does not become a convolution: {share} of what it learns"
+    return f"Undecided: is half of what a free mask learns a convolution? ({share})"
+
+
+@study.register("elm_becomes_convolution", 290, "cifar_small", ["study_cifar_small_elm"], _tabulate, _message)
+def plot(data: pd.DataFrame) -> Figure:
+    """Does a free mask become a convolution?
+
+    Of the energy of what an element-wise mask learnt since its start, the share that its projection onto masks with a
+    kernel holds (law 3), by epoch and layer: thin lines are seeds, thick ones their mean. Chance is the share of
+    independent entries; the number told is the mean over layers after the last epoch, with its 95 % t interval.
+    """
     runs = data[(data["part"] == "run") & data["learnt"].notna()]
     layers = sorted(runs["layer"].unique())
     figure = new_figure(SINGLE, 2.3)
@@ -39,33 +54,4 @@ def _plot(data: pd.DataFrame) -> Figure:
     ax.set(xlabel="epoch", ylabel="share that is a convolution (%)", ylim=(0, 100))
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     ax.legend(loc="upper right", ncols=2)
-    open_frame(ax)
     return figure
-
-
-def _message(data: pd.DataFrame) -> str:
-    """Whether more than half of what was learnt is a convolution."""
-    row = data[data["part"] == "mean"].iloc[0]
-    share = f"{pm(row, 0, sign=False)} %"
-    if row["low"] > 50:
-        return f"A free mask learns to be a convolution, by {share}"
-    if row["high"] < 50:
-        return f"A free mask does not become a convolution: {share} of what it learns"
-    return f"Undecided: is half of what a free mask learns a convolution? ({share})"
-
-
-FIGURE = study.figure(
-    name="elm_becomes_convolution",
-    title="Does a free mask become a convolution?",
-    study="cifar_small",
-    tables=(_TABLE,),
-    read=_read,
-    plot=_plot,
-    message=_message,
-    what=(
-        "Of the energy of what an element-wise mask learnt since its start, the share that its projection onto "
-        "masks with a kernel holds (law 3), by epoch and layer: thin lines are seeds, thick ones their mean. Chance is "
-        "the share of independent entries; the number told is the mean over layers after the last epoch, with its "
-        "95 % t interval."
-    ),
-)

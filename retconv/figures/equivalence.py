@@ -8,11 +8,10 @@ import numpy as np
 import pandas as pd
 import torch
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from retconv.checks import relative_error, tolerance
 from retconv.convert import kernel_to_mask
-from retconv.figures.spec import FigureSpec
+from retconv.figures.registry import Drawn, register
 from retconv.figures.style import BLUE, CYAN, DOUBLE, GREEN, ORANGE, PINK, RED, new_figure
 from retconv.grid import Grid
 from retconv.masks import DecayMask, GaussianMixtureMask, KernelTableMask, Mask, RetNetMask
@@ -80,8 +79,22 @@ def _draw(ax: Axes, data: pd.DataFrame) -> None:
     ax.text(-0.35, limit * 1.3, "tolerance", va="bottom")
 
 
-def draw() -> tuple[Figure, pd.DataFrame]:
-    """One panel for each dtype, with its tolerance."""
+def finding(data: pd.DataFrame) -> str:
+    """The worst error of each dtype."""
+    worst = data.groupby("dtype", sort=False)["relative_error"].max()
+    parts = ", ".join(f"{dtype} {error:.1e}" for dtype, error in worst.items())
+    return f"worst of {len(data)} relative errors: {parts}"
+
+
+@register("equivalence", 110, finding)
+def draw() -> Drawn:
+    """All methods agree.
+
+    Relative error max|y − Mx| / max|Mx| of every method of computing M x against the dense product in float64, the
+    worst over a free kernel, a Gaussian mixture (5 components, local start), Manhattan decay (γ = 0.6 and 0.95) and, on
+    a line, RetNet's decay; 2 heads, 3 channels, seeded normal input. Dashed: the tolerance that the tests hold to. A
+    method is missing where it does not apply, and 0 means bit-equal.
+    """
     data = pd.DataFrame([row for grid in _GRIDS for row in _measure(grid)])
     figure = new_figure(DOUBLE, 2.9)
     axes = figure.subplots(1, 2)
@@ -91,24 +104,3 @@ def draw() -> tuple[Figure, pd.DataFrame]:
     axes[0].set_ylabel("worst relative error")
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=len(_LOOK), handletextpad=0.1)
     return figure, data
-
-
-def finding(data: pd.DataFrame) -> str:
-    """The worst error of each dtype."""
-    worst = data.groupby("dtype", sort=False)["relative_error"].max()
-    parts = ", ".join(f"{dtype} {error:.1e}" for dtype, error in worst.items())
-    return f"worst of {len(data)} relative errors: {parts}"
-
-
-FIGURE = FigureSpec(
-    name="equivalence",
-    title="All methods agree",
-    caption=(
-        "Relative error max|y − Mx| / max|Mx| of every method of computing M x against the dense product in "
-        "float64, the worst over a free kernel, a Gaussian mixture (5 components, local start), Manhattan decay "
-        "(γ = 0.6 and 0.95) and, on a line, RetNet's decay; 2 heads, 3 channels, seeded normal input. Dashed: the "
-        "tolerance that the tests hold to. A method is missing where it does not apply, and 0 means bit-equal."
-    ),
-    draw=draw,
-    finding=finding,
-)

@@ -9,8 +9,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from retconv.figures import study
-from retconv.figures.paired import MEAN, SEED, band, beside, gains, open_frame, over_seeds, pm, side, spread
-from retconv.figures.spec import FigureSpec
+from retconv.figures.paired import MEAN, SEED, band, beside, gains, over_seeds, pm, side, spread
 from retconv.figures.style import BLUE, SINGLE, new_figure
 
 #: Where an arm loses more points than this, the axis is logarithmic beyond 2.
@@ -18,8 +17,8 @@ _FAR = 8
 _KEPT = ["arm", "seed", "run", "test_accuracy", "gain", "data", "commit"]
 
 
-def _read(table: str, against: Mapping[str, str]) -> pd.DataFrame:
-    runs = gains(study.read(table), "test_accuracy", against)
+def _tabulate(runs: pd.DataFrame, against: Mapping[str, str]) -> pd.DataFrame:
+    runs = gains(runs, "test_accuracy", against)
     return study.tidy(run=runs[_KEPT], gain=over_seeds(runs, "gain", ["arm"]))
 
 
@@ -45,7 +44,6 @@ def _plot(data: pd.DataFrame) -> Figure:
     ax.set(yticks=list(places.values()), yticklabels=[study.LABELS.get(arm, arm) for arm in places])
     ax.set(ylim=(len(places) - 0.5, -0.5), xlabel="points of test accuracy over plain, same seed")
     ax.tick_params(axis="y", length=0)
-    open_frame(ax)
     return figure
 
 
@@ -69,10 +67,10 @@ def _message(data: pd.DataFrame, noun: str) -> str:
     return study.sentence(f"{start}{', '.join(parts)} over {least}")
 
 
-def _figure(
+def _enter(
     name: str, title: str, of: str, noun: str = "mask", against: Mapping[str, str] | None = None, what: str = ""
-) -> FigureSpec:
-    """The figure of a study, named as its table is.
+) -> None:
+    """Register the figure of a study.
 
     Args:
         name: The figure's.
@@ -84,30 +82,21 @@ def _figure(
     """
     drawn = (
         "Test accuracy of each arm minus plain attention's of the same seed: dots are seeds, diamonds their mean with "
-        f"its 95 % t interval, each by itself; the band holds differences below {study.POINTS:g} points."
+        "its 95 % t interval, each by itself; the band holds differences below {points} points."
     )
-    table = f"study_{of}"
-    message = partial(_message, noun=noun)
-    read = partial(_read, table, against or {})
-    return study.figure(name, title, of, [table], read, _plot, message, f"{drawn} {what}".strip())
+    tabulate, message = partial(_tabulate, against=against or {}), partial(_message, noun=noun)
+    study.register(name, 240, of, [f"study_{of}"], tabulate, message, (title, f"{drawn} {what}".strip()))(_plot)
 
 
 _PAIRS = {f"{model}_gmm": f"{model}_plain" for model in ("vit", "swin", "cait", "pit", "t2t", "vit_reference")}
+_PAIRS["vit_reference_token"] = "vit_reference_plain"
 _NO_CUTMIX = {"gmm_no_cutmix": "plain_no_cutmix", "bias_no_cutmix": "plain_no_cutmix"}
+_POOLED = "Plain is the same model without a mask, pooled by the mean as well."
 
-FIGURES = (
-    _figure("accuracy", "Is it the mask? Accuracy by mask", "cifar_small"),
-    _figure("controls", "What of a mask is placement, shape or temperature?", "cifar_small_controls", "change"),
-    _figure("accuracy_full", "Accuracy by mask, full scale", "main"),
-    _figure("controls_full", "Controls, full scale", "controls", "change", _NO_CUTMIX),
-    _figure("placement", "One mask, five placements", "placement", "placement"),
-    _figure(
-        "models",
-        "Five models with and without a mask",
-        "models",
-        "model",
-        _PAIRS | {"vit_reference_token": "vit_reference_plain"},
-        "Plain is the same model without a mask, pooled by the mean as well.",
-    ),
-    _figure("tiny_imagenet", "Accuracy by mask on Tiny-ImageNet", "tiny_imagenet"),
-)
+_enter("accuracy", "Is it the mask? Accuracy by mask", "cifar_small")
+_enter("controls", "What of a mask is placement, shape or temperature?", "cifar_small_controls", "change")
+_enter("accuracy_full", "Accuracy by mask, full scale", "main")
+_enter("controls_full", "Controls, full scale", "controls", "change", _NO_CUTMIX)
+_enter("placement", "One mask, five placements", "placement", "placement")
+_enter("models", "Five models with and without a mask", "models", "model", _PAIRS, _POOLED)
+_enter("tiny_imagenet", "Accuracy by mask on Tiny-ImageNet", "tiny_imagenet")

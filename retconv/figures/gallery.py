@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from retconv.figures.spec import FORMATS, FigureSpec
+from retconv.figures.registry import FORMATS, FigureSpec
 
 
 def gallery(folder: Path, specs: Iterable[FigureSpec]) -> str:

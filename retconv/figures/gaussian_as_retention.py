@@ -9,34 +9,27 @@ import numpy as np
 import pandas as pd
 import torch
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from torch import Tensor
 
 from retconv.approximate import ExponentialApproximation, exponentials
 from retconv.approximate.hankel import hankel_values
 from retconv.convert import kernel_to_mask
-from retconv.figures.panels import letter
-from retconv.figures.spec import FigureSpec
+from retconv.figures.panels import letters, mixture
+from retconv.figures.registry import Drawn, register
 from retconv.figures.style import BLUE, DOUBLE, GREEN, ORANGE, PINK, new_figure
 from retconv.grid import Grid
-from retconv.kernels import gaussian_mixture
 
 _N = 64
-#: σ and α of each kernel.
+#: Components (α, σ) of each kernel.
 _KERNELS = {
-    "Gaussian, σ = 5": ([5.0], [1.0]),
-    "mixture, α = 1, −0.8 and σ = 5, 1.5": ([5.0, 1.5], [1.0, -0.8]),
+    "Gaussian, σ = 5": [(1.0, 5.0)],
+    "mixture, α = 1, −0.8 and σ = 5, 1.5": [(1.0, 5.0), (-0.8, 1.5)],
 }
 _ORDERS = (1, 2, 3, 4, 5)
 _DRAWN = dict(zip((1, 2, 3, 4), ((ORANGE, "s"), (BLUE, "o"), (GREEN, "^"), (PINK, "D")), strict=True))
 _SHOWN = 20
 _TARGET = 1e-3
-
-
-def _kernel(name: str) -> Tensor:
-    sigma, alpha = (torch.tensor([values], dtype=torch.float64) for values in _KERNELS[name])
-    return gaussian_mixture(Grid(_N).offsets(), sigma, alpha)
 
 
 def _errors(name: str, order: int, kernel: Tensor, made: ExponentialApproximation) -> dict[str, object]:
@@ -59,7 +52,7 @@ def _errors(name: str, order: int, kernel: Tensor, made: ExponentialApproximatio
 
 
 def _rows(name: str) -> Iterator[dict[str, object]]:
-    kernel = _kernel(name)
+    kernel = mixture(Grid(_N), _KERNELS[name])
     offsets = range(1 - _N, _N)
     for offset, value in zip(offsets, kernel[0].tolist(), strict=True):
         if abs(offset) <= _SHOWN:
@@ -114,35 +107,6 @@ def _draw_errors(ax: Axes, data: pd.DataFrame) -> None:
     ax.minorticks_off()
 
 
-def draw() -> tuple[Figure, pd.DataFrame]:
-    """One row for each kernel: weights, poles, errors."""
-    data = pd.DataFrame([row for name in _KERNELS for row in _rows(name)])
-    figure = new_figure(DOUBLE, 3.9)
-    axes = figure.subplots(2, 3, width_ratios=[1.15, 1, 1.05], sharex="col")
-    for row, name in zip(axes, _KERNELS, strict=True):
-        rows = data[data["kernel"] == name]
-        for ax, panel in zip(row, (_draw_weights, _draw_poles, _draw_errors), strict=True):
-            panel(ax, rows)
-            ax.spines[["top", "right"]].set_visible(False)
-            ax.tick_params(labelbottom=True)
-        row[0].set_title(name)
-    for ax, label in zip(axes[1], ("offset (tokens)", "Re λ", "order (poles, a pair as one)"), strict=True):
-        ax.set_xlabel(label)
-    for ax, text in zip(axes.flat, "abcdef", strict=True):
-        letter(ax, text)
-    axes[0, 1].set_title("poles")
-    axes[0, 2].set_title("error by order")
-    axes[0, 2].legend(loc="lower left", borderaxespad=0.2)
-    kernel = Line2D([], [], color="0.75", linewidth=3.0, label="kernel")
-    styles: dict[int, Literal["--", "-", ""]] = {1: "--", 2: "-"}
-    orders = [
-        Line2D([], [], color=colour, marker=marker, linestyle=styles.get(order, ""), label=f"order {order}")
-        for order, (colour, marker) in _DRAWN.items()
-    ]
-    figure.legend(handles=[kernel, *orders], loc="outside upper center", ncols=5)
-    return figure, data.astype({"offset": "Int64"})
-
-
 def finding(data: pd.DataFrame) -> str:
     """The order that reaches the target, and how far the certificate is from true and from best."""
     errors = data[data["quantity"] == "error"]
@@ -154,17 +118,36 @@ def finding(data: pd.DataFrame) -> str:
     return "; ".join(parts) + f"; certificate at most {ratio:.1f} times the true error"
 
 
-FIGURE = FigureSpec(
-    name="gaussian_as_retention",
-    title="A Gaussian as retention",
-    caption=(
-        "A Gaussian (above) and a Gaussian mixture with a negative part (below) on 64 tokens as Re Σ w λ^|δ|, a sum of "
-        "one to five retention heads with complex poles. (a, d) The kernel and its approximations of order 1 and 2; "
-        "(b, e) poles in the upper half of the unit disc, a complex one standing for its conjugate too. (c, f) "
-        "Relative to ‖K‖₁: the certificate ‖K − K'‖₁, the true operator-norm error of the mask, which it bounds, and "
-        "the Hankel singular value below which no recurrence with as many poles can come. Two pairs are within 10⁻³ of "
-        "the Gaussian."
-    ),
-    draw=draw,
-    finding=finding,
-)
+@register("gaussian_as_retention", 150, finding)
+def draw() -> Drawn:
+    """A Gaussian as retention.
+
+    A Gaussian (above) and a Gaussian mixture with a negative part (below) on 64 tokens as Re Σ w λ^|δ|, a sum of one to
+    five retention heads with complex poles. (a, d) The kernel and its approximations of order 1 and 2; (b, e) poles in
+    the upper half of the unit disc, a complex one standing for its conjugate too. (c, f) Relative to ‖K‖₁: the
+    certificate ‖K − K'‖₁, the true operator-norm error of the mask, which it bounds, and the Hankel singular value
+    below which no recurrence with as many poles can come. Two pairs are within 10⁻³ of the Gaussian.
+    """
+    data = pd.DataFrame([row for name in _KERNELS for row in _rows(name)])
+    figure = new_figure(DOUBLE, 3.9)
+    axes = figure.subplots(2, 3, width_ratios=[1.15, 1, 1.05], sharex="col")
+    for row, name in zip(axes, _KERNELS, strict=True):
+        rows = data[data["kernel"] == name]
+        for ax, panel in zip(row, (_draw_weights, _draw_poles, _draw_errors), strict=True):
+            panel(ax, rows)
+            ax.tick_params(labelbottom=True)
+        row[0].set_title(name)
+    for ax, label in zip(axes[1], ("offset (tokens)", "Re λ", "order (poles, a pair as one)"), strict=True):
+        ax.set_xlabel(label)
+    letters(axes.flat)
+    axes[0, 1].set_title("poles")
+    axes[0, 2].set_title("error by order")
+    axes[0, 2].legend(loc="lower left", borderaxespad=0.2)
+    kernel = Line2D([], [], color="0.75", linewidth=3.0, label="kernel")
+    styles: dict[int, Literal["--", "-", ""]] = {1: "--", 2: "-"}
+    orders = [
+        Line2D([], [], color=colour, marker=marker, linestyle=styles.get(order, ""), label=f"order {order}")
+        for order, (colour, marker) in _DRAWN.items()
+    ]
+    figure.legend(handles=[kernel, *orders], loc="outside upper center", ncols=5)
+    return figure, data.astype({"offset": "Int64"})

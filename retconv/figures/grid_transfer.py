@@ -6,17 +6,15 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from retconv.figures import study
-from retconv.figures.paired import band, draw_line, gains, key_below, open_frame, over_seeds, pm, side
+from retconv.figures.paired import apart, band, draw_line, gains, key_below, over_seeds, pm, side
 from retconv.figures.style import SINGLE, new_figure
 
-_TABLE = "study_cifar_small_grid_transfer"
 _KEPT = ["arm", "seed", "run", "size", "accuracy", "change", "data", "commit"]
 #: What the study's rule compares with plain attention, and where.
 _ARM, _FACTOR = "manhattan_bias", 1.5
 
 
-def _read() -> pd.DataFrame:
-    runs = study.read(_TABLE)
+def _tabulate(runs: pd.DataFrame) -> pd.DataFrame:
     runs = gains(runs[runs["factor"] > 1].dropna(subset="change"), "change", within=["size"])
     told = runs[(runs["factor"] - _FACTOR).abs() < 1e-6]
     return study.tidy(
@@ -25,25 +23,6 @@ def _read() -> pd.DataFrame:
         told=over_seeds(told, "change", ["arm", "size"]),
         gain=over_seeds(told[told["arm"] == _ARM], "gain", ["arm", "size"]),
     )
-
-
-def _plot(data: pd.DataFrame) -> Figure:
-    """A line for each arm that can move."""
-    figure = new_figure(SINGLE, 2.6)
-    ax = figure.subplots()
-    means = data[data["part"] == "mean"]
-    sizes = {size: i for i, size in enumerate(sorted(means["size"].unique()))}
-    data = data.assign(place=data["size"].map(sizes))
-    arms = [arm for arm in study.LABELS if arm in set(means["arm"])]
-    for i, arm in enumerate(arms):
-        own, shift = data[data["arm"] == arm], 0.06 * (i - (len(arms) - 1) / 2)
-        draw_line(ax, own[own["part"] == "run"], own[own["part"] == "mean"], "place", "change", arm, shift)
-    band(ax, study.POINTS)
-    ax.set(xticks=list(sizes.values()), xticklabels=[f"{size:.0f}" for size in sizes])
-    ax.set(xlabel="image size (pixels); trained at 32", ylabel="change of accuracy (points)")
-    key_below(ax)
-    open_frame(ax)
-    return figure
 
 
 def _message(data: pd.DataFrame) -> str:
@@ -63,18 +42,21 @@ def _message(data: pd.DataFrame) -> str:
     }[found]
 
 
-FIGURE = study.figure(
-    name="grid_transfer",
-    title="Masks on a larger grid",
-    study="cifar_small",
-    tables=(_TABLE,),
-    read=_read,
-    plot=_plot,
-    message=_message,
-    what=(
-        "Held-out accuracy, within each run, on enlarged images without further training: dots are seeds, marks their "
-        "mean with its 95 % t interval, and the band holds changes below "
-        f"{study.POINTS:g} points. Masks of the offset move exactly, a kernel table is 0 beyond its offsets, and an "
-        "element-wise mask cannot move."
-    ),
-)
+@study.register("grid_transfer", 310, "cifar_small", ["study_cifar_small_grid_transfer"], _tabulate, _message)
+def plot(data: pd.DataFrame) -> Figure:
+    """Masks on a larger grid.
+
+    Held-out accuracy, within each run, on enlarged images without further training: dots are seeds, marks their mean
+    with its 95 % t interval, and the band holds changes below {points} points. Masks of the offset move exactly, a
+    kernel table is 0 beyond its offsets, and an element-wise mask cannot move.
+    """
+    figure = new_figure(SINGLE, 2.6)
+    ax = figure.subplots()
+    sizes = {size: i for i, size in enumerate(sorted(data.loc[data["part"] == "mean", "size"].unique()))}
+    for arm, own, shift in apart(data.assign(place=data["size"].map(sizes)), 0.06):
+        draw_line(ax, own, "place", "change", arm, shift)
+    band(ax, study.POINTS)
+    ax.set(xticks=list(sizes.values()), xticklabels=[f"{size:.0f}" for size in sizes])
+    ax.set(xlabel="image size (pixels); trained at 32", ylabel="change of accuracy (points)")
+    key_below(ax)
+    return figure

@@ -10,14 +10,13 @@ from matplotlib.figure import Figure
 from retconv.figures import study
 from retconv.figures.style import DIVERGING, SINGLE, new_figure
 
-_KERNELS, _MASKS = "study_cifar_small_mask_kernels", "study_cifar_small_masks"
+_TABLES = ("study_cifar_small_mask_kernels", "study_cifar_small_masks")
 #: Arms whose kernels may take any shape, then those of a given form.
 _FREE, _FORMED = ("table", "elm"), ("gmm", "manhattan_bias")
 _WHERE = ["arm", "seed", "run", "layer", "head"]
 
 
-def _read() -> pd.DataFrame:
-    kernels, fits = study.read(_KERNELS), study.read(_MASKS)
+def _tabulate(kernels: pd.DataFrame, fits: pd.DataFrame) -> pd.DataFrame:
     kernels = kernels[kernels["arm"].isin([*_FREE, *_FORMED])]
     if not kernels["arm"].isin(_FREE).any():
         return study.tidy(run=kernels[_WHERE])
@@ -30,8 +29,25 @@ def _read() -> pd.DataFrame:
     return study.tidy(run=fits.drop(columns=["value", "learnt"]), kernel=entries)
 
 
-def _plot(data: pd.DataFrame) -> Figure:
-    """A column for each arm, a row for each layer; below each kernel, what the nearest form leaves of it."""
+def _message(data: pd.DataFrame) -> str:
+    """What is left of free kernels beside a decay or a Gaussian."""
+    left = data.loc[(data["part"] == "run") & data["arm"].isin(_FREE), "left"].mean()
+    if left < 20:
+        return f"Free kernels become a decay or a Gaussian: {left:.0f} % is left beside it"
+    if left > 50:
+        return f"Free kernels are neither decay nor Gaussian: {left:.0f} % is left beside the nearest"
+    return f"A decay or a Gaussian leaves {left:.0f} % of what free kernels learn"
+
+
+@study.register("learned_masks", 300, "cifar_small", _TABLES, _tabulate, _message)
+def plot(data: pd.DataFrame) -> Figure:
+    """The kernels that masks learn.
+
+    Learnt kernels of the first seed and head, of the element-wise mask its projection, offset 0 in the middle: white is
+    1, which changes nothing, red more and blue less, on the scale above each arm. Below each stands what the nearest
+    decay or Gaussian, whichever is nearer, leaves of its norm, against its distance from 1; the message tells the mean
+    over all heads and layers of the free kernels.
+    """
     runs, kernels = (data[data["part"] == part] for part in ("run", "kernel"))
     arms = [arm for arm in (*_FREE, *_FORMED) if arm in set(kernels["arm"])]
     layers = sorted(kernels["layer"].unique())
@@ -50,30 +66,3 @@ def _plot(data: pd.DataFrame) -> Figure:
     for layer, ax in zip(layers, axes[:, 0], strict=True):
         ax.set_ylabel(f"layer {layer + 1:.0f}")
     return figure
-
-
-def _message(data: pd.DataFrame) -> str:
-    """What is left of free kernels beside a decay or a Gaussian."""
-    left = data.loc[(data["part"] == "run") & data["arm"].isin(_FREE), "left"].mean()
-    if left < 20:
-        return f"Free kernels become a decay or a Gaussian: {left:.0f} % is left beside it"
-    if left > 50:
-        return f"Free kernels are neither decay nor Gaussian: {left:.0f} % is left beside the nearest"
-    return f"A decay or a Gaussian leaves {left:.0f} % of what free kernels learn"
-
-
-FIGURE = study.figure(
-    name="learned_masks",
-    title="The kernels that masks learn",
-    study="cifar_small",
-    tables=(_KERNELS, _MASKS),
-    read=_read,
-    plot=_plot,
-    message=_message,
-    what=(
-        "Learnt kernels of the first seed and head, of the element-wise mask its projection, offset 0 in the middle: "
-        "white is 1, which changes nothing, red more and blue less, on the scale above each arm. Below each stands "
-        "what the nearest decay or Gaussian, whichever is nearer, leaves of its norm, against its distance from 1; the "
-        "message tells the mean over all heads and layers of the free kernels."
-    ),
-)

@@ -2,27 +2,27 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
-import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from retconv.analysis.spectrum import szego
-from retconv.figures.panels import array, colour_bar, draw_kernel, letter, pairs
-from retconv.figures.spec import FigureSpec
+from retconv.figures.panels import array, colour_bar, draw_kernel, letters, mixture, pairs
+from retconv.figures.registry import Drawn, register
 from retconv.figures.style import BLUE, DOUBLE, ORANGE, new_figure, scale
 from retconv.grid import Grid
-from retconv.kernels import GAUSSIAN_EPSILON, gaussian_mixture
+from retconv.kernels import GAUSSIAN_EPSILON
 
 _PARTS = {"locality": [(0.6, 2.0)], "extroversion": [(-0.8, 0.2)], "sum": [(0.6, 2.0), (-0.8, 0.2)]}
-_COLOURS = {"locality": BLUE, "extroversion": ORANGE, "sum": "black"}
-_LABELS = {
-    "locality": "locality: α = 0.6, σ = 2",
-    "extroversion": "extroversion: α = −0.8, σ = 0.2",
-    "sum": "their sum",
+_LOOK: dict[str, dict[str, Any]] = {
+    "locality": {"color": BLUE},
+    "extroversion": {"color": ORANGE},
+    "sum": {"color": "black", "linestyle": "--"},
 }
-_STYLES = {"locality": "-", "extroversion": "-", "sum": "--"}
+_LABELS = ("locality: α = 0.6, σ = 2", "extroversion: α = −0.8, σ = 0.2", "their sum")
 _REACH = 16  # at this offset the wider Gaussian is 1e-14: the kernel is whole
 _SHOWN = 6
 _SPECTRUM = 14  # side of the plane whose eigenvalues are shown
@@ -30,8 +30,7 @@ _LEADER = {"arrowstyle": "-", "linewidth": 0.6, "color": "black", "shrinkB": 3.0
 
 
 def _kernel(part: str, ndim: int) -> np.ndarray:
-    alpha, sigma = torch.tensor(_PARTS[part], dtype=torch.float64).T[:, None]
-    return array(gaussian_mixture(Grid((_REACH + 1,) * ndim).offsets(), sigma, alpha)[0])
+    return array(mixture(Grid((_REACH + 1,) * ndim), _PARTS[part])[0])
 
 
 def _closed_symbol(part: str, theta: np.ndarray) -> np.ndarray:
@@ -51,16 +50,9 @@ def _sampled_symbol(kernel: np.ndarray) -> np.ndarray:
 
 
 def _draw_profile(ax: Axes, table: pd.DataFrame) -> None:
-    for part in _PARTS:
+    for (part, look), label in zip(_LOOK.items(), _LABELS, strict=True):
         rows = table[(table["part"] == part) & (table["offset_1"].abs() <= _SHOWN)]
-        ax.plot(
-            rows["offset_1"],
-            rows["value"],
-            marker="o",
-            linestyle=_STYLES[part],
-            color=_COLOURS[part],
-            label=_LABELS[part],
-        )
+        ax.plot(rows["offset_1"], rows["value"], marker="o", label=label, **look)
     ax.axhline(0, color="0.6", linewidth=0.5, zorder=0)
     ax.annotate("self-weight −0.2", (0, -0.2), (1.6, -0.45), arrowprops=_LEADER, va="center")
     ax.set(xlabel="offset (tokens)", ylabel="weight", xticks=range(-_SHOWN, _SHOWN + 1, 2))
@@ -69,10 +61,10 @@ def _draw_profile(ax: Axes, table: pd.DataFrame) -> None:
 
 def _draw_symbol(ax: Axes, table: pd.DataFrame) -> None:
     theta = np.linspace(-np.pi, np.pi, 401)
-    for part in _PARTS:
-        ax.plot(theta, _closed_symbol(part, theta), linestyle=_STYLES[part], color=_COLOURS[part])
+    for part, look in _LOOK.items():
+        ax.plot(theta, _closed_symbol(part, theta), **look)
         samples = table[table["part"] == part]
-        ax.plot(samples["theta_1"], samples["value"], linestyle="", marker="o", markersize=2, color=_COLOURS[part])
+        ax.plot(samples["theta_1"], samples["value"], **look | {"linestyle": "", "marker": "o", "markersize": 2})
     ax.axhline(0, color="0.6", linewidth=0.5, zorder=0)
     ax.set_xticks([-np.pi, -np.pi / 2, 0, np.pi / 2, np.pi], ["−π", "−π/2", "0", "π/2", "π"])
     ax.set(xlabel="frequency θ (rad/token)", ylabel="symbol")
@@ -107,14 +99,8 @@ def _line_table(part: str) -> pd.DataFrame:
     theta = 2 * np.pi * offset / offset.size
     kernel = _kernel(part, 1)
     weights = pd.DataFrame({"quantity": "kernel", "offset_1": offset, "value": kernel})
-    symbol = pd.DataFrame(
-        {
-            "quantity": "symbol",
-            "theta_1": theta,
-            "value": _sampled_symbol(kernel),
-            "closed_form": _closed_symbol(part, theta),
-        }
-    )
+    values = {"value": _sampled_symbol(kernel), "closed_form": _closed_symbol(part, theta)}
+    symbol = pd.DataFrame({"quantity": "symbol", "theta_1": theta, **values})
     return pd.concat([weights, symbol]).assign(part=part, grid="line")
 
 
@@ -134,9 +120,8 @@ def _plane_table() -> pd.DataFrame:
 
 def _spectrum_table(part: str) -> pd.DataFrame:
     """Eigenvalues of the mask on a plane, in ascending order, and the symbol at the same quantiles."""
-    alpha, sigma = torch.tensor(_PARTS[part], dtype=torch.float64).T[:, None]
     grid = Grid((_SPECTRUM, _SPECTRUM))
-    found = szego(gaussian_mixture(grid.offsets(), sigma, alpha), grid)
+    found = szego(mixture(grid, _PARTS[part]), grid)
     values, symbol = array(found.values[0]), array(found.symbol[0].mean(dim=1))
     rank = np.arange(1, values.size + 1)
     spectrum = pd.DataFrame({"rank": rank, "value": values}).assign(quantity="eigenvalue")
@@ -145,15 +130,10 @@ def _spectrum_table(part: str) -> pd.DataFrame:
 
 
 def _draw_spectrum(ax: Axes, table: pd.DataFrame) -> None:
-    for part, colour in _COLOURS.items():
-        rows = table[table["part"] == part].set_index("quantity")
-        ax.plot(*rows.loc["symbol by rank", ["rank", "value"]].to_numpy().T, color=colour, linewidth=0.8, linestyle=":")
-        ax.plot(
-            *rows.loc["eigenvalue", ["rank", "value"]].to_numpy().T,
-            color=colour,
-            linestyle=_STYLES[part],
-            linewidth=1.3,
-        )
+    for part, look in _LOOK.items():
+        rows = table[table["part"] == part].set_index("quantity")[["rank", "value"]]
+        ax.plot(*rows.loc["symbol by rank"].to_numpy().T, **look | {"linewidth": 0.8, "linestyle": ":"})
+        ax.plot(*rows.loc["eigenvalue"].to_numpy().T, **look, linewidth=1.3)
     ax.axhline(0, color="0.6", linewidth=0.5, zorder=0)
     ax.set(xlabel="rank", ylabel="eigenvalue", xlim=(0, _SPECTRUM**2 + 1))
     # Nearly all eigenvalues are within 1 of 0, and a few of the low-pass part are above 10.
@@ -161,29 +141,6 @@ def _draw_spectrum(ax: Axes, table: pd.DataFrame) -> None:
     ax.set_yticks([-0.8, 0, 1, 10], ["−0.8", "0", "1", "10"])
     ax.minorticks_off()
     ax.set_title(f"spectrum of the masks on {_SPECTRUM}×{_SPECTRUM} tokens")
-
-
-def draw() -> tuple[Figure, pd.DataFrame]:
-    """Kernels above, symbols below them, on a line at the left, on a plane at the right; eigenvalues last."""
-    figure = new_figure(DOUBLE, 5.9)
-    outer = figure.add_gridspec(3, 2, width_ratios=[1.45, 1], height_ratios=[1, 1, 0.75])
-    axes = np.array([[figure.add_subplot(outer[i, j]) for j in range(2)] for i in range(2)])
-    spectrum = pd.concat([_spectrum_table(part) for part in _PARTS])
-    last = figure.add_subplot(outer[2, :])
-    _draw_spectrum(last, spectrum)
-    line, plane = pd.concat([_line_table(part) for part in _PARTS]), _plane_table()
-    _draw_profile(axes[0, 0], line[line["quantity"] == "kernel"])
-    _draw_symbol(axes[1, 0], line[line["quantity"] == "symbol"])
-    _draw_plane(figure, axes[0, 1], axes[1, 1], plane)
-    for ax, text in zip([*axes.flat, last], "abcde", strict=True):
-        letter(ax, text)
-    for ax in (*axes[:, 0], last):
-        ax.spines[["top", "right"]].set_visible(False)
-    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=3)
-    whole = pd.concat([line, plane, spectrum], ignore_index=True)
-    data = whole.astype({"offset_1": "Int64", "offset_2": "Int64", "rank": "Int64"})
-    columns = ["part", "grid", "quantity", "offset_1", "offset_2", "theta_1", "theta_2", "rank", "value", "closed_form"]
-    return figure, data[columns]
 
 
 def finding(data: pd.DataFrame) -> str:
@@ -201,19 +158,31 @@ def finding(data: pd.DataFrame) -> str:
     )
 
 
-FIGURE = FigureSpec(
-    name="locality_extroversion",
-    title="Locality and extroversion",
-    caption=(
-        "A wide positive Gaussian (locality: α = 0.6, σ = 2 tokens) plus a narrow negative one (extroversion: α = "
-        "−0.8, σ = 0.2 tokens, in effect −0.8 times the identity) is a mask whose self-weight is −0.2: kernels (a) "
-        "on a line and (b) on a plane. Their symbols, (c) on a line by Poisson summation (curves) and by discrete "
-        "Fourier transform of the kernels (dots), and (d) on a plane, show low-pass minus identity: far from zero "
-        "frequency the sum is −0.8 everywhere. (e) Eigenvalues of the masks on 14×14 tokens, in ascending order: "
-        "locality is positive definite, extroversion is −0.8 times the identity, and their sum shifts locality's "
-        "spectrum down by 0.8, so that most of it is negative (law 11); dotted, the symbols at the same quantiles "
-        "(law 13)."
-    ),
-    draw=draw,
-    finding=finding,
-)
+@register("locality_extroversion", 60, finding)
+def draw() -> Drawn:
+    """Locality and extroversion.
+
+    A wide positive Gaussian (locality: α = 0.6, σ = 2 tokens) plus a narrow negative one (extroversion: α = −0.8, σ =
+    0.2 tokens, in effect −0.8 times the identity) is a mask whose self-weight is −0.2: kernels (a) on a line and (b) on
+    a plane. Their symbols, (c) on a line by Poisson summation (curves) and by discrete Fourier transform of the kernels
+    (dots), and (d) on a plane, show low-pass minus identity: far from zero frequency the sum is −0.8 everywhere. (e)
+    Eigenvalues of the masks on 14×14 tokens, in ascending order: locality is positive definite, extroversion is −0.8
+    times the identity, and their sum shifts locality's spectrum down by 0.8, so that most of it is negative (law 11);
+    dotted, the symbols at the same quantiles (law 13).
+    """
+    figure = new_figure(DOUBLE, 5.9)
+    outer = figure.add_gridspec(3, 2, width_ratios=[1.45, 1], height_ratios=[1, 1, 0.75])
+    axes = np.array([[figure.add_subplot(outer[i, j]) for j in range(2)] for i in range(2)])
+    spectrum = pd.concat([_spectrum_table(part) for part in _PARTS])
+    last = figure.add_subplot(outer[2, :])
+    _draw_spectrum(last, spectrum)
+    line, plane = pd.concat([_line_table(part) for part in _PARTS]), _plane_table()
+    _draw_profile(axes[0, 0], line[line["quantity"] == "kernel"])
+    _draw_symbol(axes[1, 0], line[line["quantity"] == "symbol"])
+    _draw_plane(figure, axes[0, 1], axes[1, 1], plane)
+    letters((*axes.flat, last))
+    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=3)
+    whole = pd.concat([line, plane, spectrum], ignore_index=True)
+    data = whole.astype({"offset_1": "Int64", "offset_2": "Int64", "rank": "Int64"})
+    columns = ["part", "grid", "quantity", "offset_1", "offset_2", "theta_1", "theta_2", "rank", "value", "closed_form"]
+    return figure, data[columns]

@@ -14,8 +14,8 @@ from torch import Tensor
 
 from retconv.analysis.spectrum import frequencies, sampled_symbol
 from retconv.convert import kernel_to_mask
-from retconv.figures.panels import array, pairs
-from retconv.figures.spec import FigureSpec
+from retconv.figures.panels import array, draw_line_kernel, f64, pairs
+from retconv.figures.registry import Drawn, register
 from retconv.figures.style import DOUBLE, SEQUENTIAL, new_figure, scale
 from retconv.grid import Grid
 from retconv.kernels import causal_decay, euclidean_decay, gaussian, gaussian_mixture, gpsa, manhattan_decay, window
@@ -24,20 +24,16 @@ _PLANE, _LINE = Grid((6, 6)), Grid(36)
 _SAMPLES = 21
 
 
-def _f64(*numbers: float) -> Tensor:
-    return torch.tensor(numbers, dtype=torch.float64)
-
-
 def _mixture(weight: Tensor) -> Tensor:
     """Locality of weight 0.6, σ = 2, and a narrow Gaussian of the given weight for each head."""
     alpha = torch.stack([torch.full_like(weight, 0.6), weight], dim=1)
-    return gaussian_mixture(_PLANE.offsets(), _f64(2.0, 0.2).expand(len(weight), 2), alpha)
+    return gaussian_mixture(_PLANE.offsets(), f64(2.0, 0.2).expand(len(weight), 2), alpha)
 
 
 def _centred(shift: Tensor) -> Tensor:
     """Positional attention of strength 1/4 whose centre lies ``shift`` tokens to the right."""
     center = torch.stack([torch.zeros_like(shift), shift], dim=1)
-    scores = gpsa(_PLANE.offsets(), _f64(0.25).expand(len(shift)), center)
+    scores = gpsa(_PLANE.offsets(), f64(0.25).expand(len(shift)), center)
     return scores.flatten(1).softmax(dim=1).reshape(scores.shape)
 
 
@@ -54,12 +50,6 @@ _MASKS: list[tuple[str, str, str, tuple[float, float, float], Callable[[Tensor],
 _TITLES = ("kernels", "mask", "|symbol|")
 
 
-def _draw_line_kernel(ax: Axes, kernel: np.ndarray) -> None:
-    n = _LINE.size
-    ax.fill_between(range(1 - n, n), kernel, step="mid", color=SEQUENTIAL(0.75), linewidth=0)
-    ax.set(xlim=(-n, n), ylim=(0, 1.04), box_aspect=1)
-
-
 def _draw_line_symbol(ax: Axes, gain: np.ndarray) -> None:
     theta = frequencies(gain.size)[:, 0].numpy()
     ax.plot(theta, gain, color=SEQUENTIAL(0.75))
@@ -74,7 +64,7 @@ def _row(axes: list[Axes], kernels: Tensor, grid: Grid) -> list[tuple[str, int, 
     shown: list[tuple[str, int, np.ndarray]] = []
     for i, (ax, kernel) in enumerate(zip(axes[:3], array(kernels), strict=True)):
         if grid.ndim == 1:
-            _draw_line_kernel(ax, kernel)
+            draw_line_kernel(ax, kernel)
         else:
             ax.imshow(kernel, **scale(kernel, bool(kernels.min() < 0)))
         shown.append(("kernel", i, np.atleast_2d(kernel)))
@@ -86,30 +76,11 @@ def _row(axes: list[Axes], kernels: Tensor, grid: Grid) -> list[tuple[str, int, 
     return [*shown, ("mask", 1, mask), ("symbol", 1, np.atleast_2d(gain))]
 
 
-def draw() -> tuple[Figure, pd.DataFrame]:
-    """One row for each mask."""
-    figure = new_figure(DOUBLE, 7.9)
-    figure.get_layout_engine().set(rect=(0.0, 0.0, 1.0, 0.975), w_pad=0.02)  # type: ignore[union-attr, call-arg]
-    axes = figure.subplots(len(_MASKS), 6, width_ratios=[1.2, 1, 1, 1, 1, 1])
-    tables = []
-    for (name, formula, parameter, values, build), row in zip(_MASKS, axes, strict=True):
-        row[0].axis("off")
-        row[0].text(0.0, 0.6, name, transform=row[0].transAxes, in_layout=False, fontweight="bold", fontsize=8)
-        row[0].text(0.0, 0.5, formula, transform=row[0].transAxes, in_layout=False, va="top")
-        kernels = build(_f64(*values))
-        grid = _LINE if kernels.ndim == 2 else _PLANE
-        for part, i, shown in _row(list(row[1:]), kernels, grid):
-            rows = pairs(shown, "row", "column", "value")
-            tables.append(rows.assign(mask=name, parameter=parameter, parameter_value=values[i], view=part))
-        for ax, value in zip(row[1:4], values, strict=True):
-            ax.set_title(f"{parameter} = {value:g}".replace("-", "−"), pad=3)
-        row[4].set_title(f"{parameter} = {values[1]:g}".replace("-", "−"), pad=3)
-        row[5].set_title(f"{parameter} = {values[1]:g}".replace("-", "−"), pad=3)
-        for ax in row[1:]:
-            ax.set(xticks=[], yticks=[])
-    _head(figure, axes)
-    columns = ["mask", "parameter", "parameter_value", "view", "row", "column", "value"]
-    return figure, pd.concat(tables, ignore_index=True)[columns]
+def finding(data: pd.DataFrame) -> str:
+    """How many masks and kernels, and which are negative somewhere."""
+    kernels = data[data["view"] == "kernel"].groupby(["mask", "parameter_value"], sort=False)["value"].min()
+    negative = [f"{mask} at {value:g}" for (mask, value), low in kernels.items() if low < 0]
+    return f"{data['mask'].nunique()} masks, {len(kernels)} kernels; negative weights: {', '.join(negative)}"
 
 
 def _head(figure: Figure, axes: np.ndarray) -> None:
@@ -125,25 +96,37 @@ def _head(figure: Figure, axes: np.ndarray) -> None:
     axes[-1, 5].set_xlabel("θ₂ (rad/token)")
 
 
-def finding(data: pd.DataFrame) -> str:
-    """How many masks and kernels, and which are negative somewhere."""
-    kernels = data[data["view"] == "kernel"].groupby(["mask", "parameter_value"], sort=False)["value"].min()
-    negative = [f"{mask} at {value:g}" for (mask, value), low in kernels.items() if low < 0]
-    return f"{data['mask'].nunique()} masks, {len(kernels)} kernels; negative weights: {', '.join(negative)}"
+@register("mask_atlas", 30, finding)
+def draw() -> Drawn:
+    """An atlas of masks.
 
-
-FIGURE = FigureSpec(
-    name="mask_atlas",
-    title="An atlas of masks",
-    caption=(
-        "One row for each mask: its kernel over the offset key − query for three values of its parameter, then, for "
-        "the middle value, the mask matrix (queries down, keys across, in raster order) and the modulus of its "
-        "symbol. RetNet's causal decay is on a line of 36 tokens, all others on 6×6 tokens. Every panel has its own "
-        "scale from 0 (white) to its largest weight; in the Gaussian mixture red is positive and blue negative. Wide "
-        "kernels have narrow symbols; Manhattan decay and the window show the axes of the grid, Euclidean decay and "
-        "the Gaussian are round; a negative narrow Gaussian takes a multiple of the identity from the mixture, down "
-        "to a self-weight of −0.2 at α = −0.8. The element-wise mask has no kernel and is in the first figure."
-    ),
-    draw=draw,
-    finding=finding,
-)
+    One row for each mask: its kernel over the offset key − query for three values of its parameter, then, for the
+    middle value, the mask matrix (queries down, keys across, in raster order) and the modulus of its symbol. RetNet's
+    causal decay is on a line of 36 tokens, all others on 6×6 tokens. Every panel has its own scale from 0 (white) to
+    its largest weight; in the Gaussian mixture red is positive and blue negative. Wide kernels have narrow symbols;
+    Manhattan decay and the window show the axes of the grid, Euclidean decay and the Gaussian are round; a negative
+    narrow Gaussian takes a multiple of the identity from the mixture, down to a self-weight of −0.2 at α = −0.8. The
+    element-wise mask has no kernel and is in the first figure.
+    """
+    figure = new_figure(DOUBLE, 7.9)
+    figure.get_layout_engine().set(rect=(0.0, 0.0, 1.0, 0.975), w_pad=0.02)  # type: ignore[union-attr, call-arg]
+    axes = figure.subplots(len(_MASKS), 6, width_ratios=[1.2, 1, 1, 1, 1, 1])
+    tables = []
+    for (name, formula, parameter, values, build), row in zip(_MASKS, axes, strict=True):
+        row[0].axis("off")
+        row[0].text(0.0, 0.6, name, transform=row[0].transAxes, in_layout=False, fontweight="bold", fontsize=8)
+        row[0].text(0.0, 0.5, formula, transform=row[0].transAxes, in_layout=False, va="top")
+        kernels = build(f64(*values))
+        grid = _LINE if kernels.ndim == 2 else _PLANE
+        for part, i, shown in _row(list(row[1:]), kernels, grid):
+            rows = pairs(shown, "row", "column", "value")
+            tables.append(rows.assign(mask=name, parameter=parameter, parameter_value=values[i], view=part))
+        for ax, value in zip(row[1:4], values, strict=True):
+            ax.set_title(f"{parameter} = {value:g}".replace("-", "−"), pad=3)
+        row[4].set_title(f"{parameter} = {values[1]:g}".replace("-", "−"), pad=3)
+        row[5].set_title(f"{parameter} = {values[1]:g}".replace("-", "−"), pad=3)
+        for ax in row[1:]:
+            ax.set(xticks=[], yticks=[])
+    _head(figure, axes)
+    columns = ["mask", "parameter", "parameter_value", "view", "row", "column", "value"]
+    return figure, pd.concat(tables, ignore_index=True)[columns]

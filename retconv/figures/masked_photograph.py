@@ -6,12 +6,11 @@ import numpy as np
 import pandas as pd
 import torch
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from retconv.figures.panels import array, pairs
 from retconv.figures.photograph import PHOTOGRAPH, photograph
-from retconv.figures.spec import FigureSpec
+from retconv.figures.registry import Drawn, register
 from retconv.figures.style import DOUBLE, RED, YELLOW, new_figure
 from retconv.grid import Grid
 from retconv.masks import DecayMask, GaussianMixtureMask, Mask, RetNetMask
@@ -38,8 +37,22 @@ def _mark(ax: Axes, query: tuple[int, int], colour: str, name: str = "") -> None
         ax.text(corner[0] + _PATCH + 3, corner[1] + _PATCH / 2, name, color=colour, va="center", fontweight="bold")
 
 
-def draw() -> tuple[Figure, pd.DataFrame]:
-    """The photograph with its query patches, and the photograph faded by each query's row of each mask."""
+def finding(data: pd.DataFrame) -> str:
+    """How many patches each mask lets a query see at a tenth of the full weight or more, on average."""
+    seen = data.assign(seen=data["weight"] >= 0.1).groupby(["mask", "query"], sort=False)["seen"].sum()
+    mean = seen.groupby("mask", sort=False).mean()
+    return "patches of 196 seen with weight ≥ 0.1: " + ", ".join(f"{name} {count:.0f}" for name, count in mean.items())
+
+
+@register("masked_photograph", 40, finding, data=(PHOTOGRAPH,))
+def draw() -> Drawn:
+    """What a patch sees.
+
+    A photograph in 14×14 patches of 12 pixels, and what the query patches A, B and C see of it: each patch is as opaque
+    as its entry in the query's row of the mask says, white where that is 0. RetNet's causal decay (γ = 0.95) runs along
+    the line of patches in raster order, so it sees the rows above and nothing after the query; Manhattan decay (γ =
+    0.75) and the Gaussian mixture (α = 0.6 and 0.4, σ = 1 and 4 patches) know the plane.
+    """
     pixels = photograph(_PATCH * _GRID.shape[0])
     figure = new_figure(DOUBLE, 3.52)
     left, right = figure.subfigures(1, 2, squeeze=False, width_ratios=[1, 1.02])[0]
@@ -69,26 +82,3 @@ def draw() -> tuple[Figure, pd.DataFrame]:
         ax.spines[:].set(linewidth=0.4, color="0.6")
     data = pd.concat(tables, ignore_index=True)
     return figure, data[["mask", "query", "patch_row", "patch_column", "weight"]]
-
-
-def finding(data: pd.DataFrame) -> str:
-    """How many patches each mask lets a query see at a tenth of the full weight or more, on average."""
-    seen = data.assign(seen=data["weight"] >= 0.1).groupby(["mask", "query"], sort=False)["seen"].sum()
-    mean = seen.groupby("mask", sort=False).mean()
-    return "patches of 196 seen with weight ≥ 0.1: " + ", ".join(f"{name} {count:.0f}" for name, count in mean.items())
-
-
-FIGURE = FigureSpec(
-    name="masked_photograph",
-    title="What a patch sees",
-    caption=(
-        "A photograph in 14×14 patches of 12 pixels, and what the query patches A, B and C see of it: each patch "
-        "is as opaque as its entry in the query's row of the mask says, white where that is 0. RetNet's causal "
-        "decay (γ = 0.95) runs along the line of patches in raster order, so it sees the rows above and nothing "
-        "after the query; Manhattan decay (γ = 0.75) and the Gaussian mixture (α = 0.6 and 0.4, σ = 1 and 4 "
-        "patches) know the plane."
-    ),
-    draw=draw,
-    finding=finding,
-    data=(PHOTOGRAPH,),
-)

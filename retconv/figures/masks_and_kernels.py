@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pandas as pd
 import torch
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from torch import nn
 
 from retconv.convert import project
-from retconv.figures.panels import array, colour_bar, draw_kernel, draw_mask, pairs
-from retconv.figures.spec import FigureSpec
-from retconv.figures.style import DOUBLE, SEQUENTIAL, new_figure
+from retconv.figures.panels import array, colour_bar, draw_kernel, draw_line_kernel, draw_mask, pairs
+from retconv.figures.registry import Drawn, register
+from retconv.figures.style import DOUBLE, new_figure
 from retconv.grid import Grid
 from retconv.kernels import gaussian
 from retconv.masks import DecayMask, ElementwiseMask, GaussianMixtureMask, KernelTableMask, Mask, RetNetMask
@@ -42,15 +39,22 @@ def _table(name: str, view: str, values: pd.DataFrame, residual: float) -> pd.Da
     return values.assign(mask=name, view=view, residual=residual)[columns]
 
 
-def _draw_kernel_line(ax: Axes, kernel: np.ndarray, grid: Grid) -> None:
-    n = grid.size
-    ax.fill_between(range(1 - n, n), kernel, step="mid", color=SEQUENTIAL(0.75), linewidth=0)
-    ax.set(xlim=(-n, n), ylim=(0, 1.04), xticks=[1 - n, 0, n - 1], yticks=[0, 1], box_aspect=1)
-    ax.set_ylabel("weight", labelpad=-3)
+def finding(data: pd.DataFrame) -> str:
+    """The residual of each mask."""
+    residuals = data.groupby("mask", sort=False)["residual"].first()
+    return "residual " + ", ".join(f"{name} {value:.2g}" for name, value in residuals.items())
 
 
-def draw() -> tuple[Figure, pd.DataFrame]:
-    """Masks above, kernels below; the residual is 0 exactly where the mask has a kernel."""
+@register("masks_and_kernels", 10, finding)
+def draw() -> Drawn:
+    """Masks and their kernels.
+
+    Mask matrices (above) and their kernels over the offset key − query (below): RetNet's causal decay (γ = 0.9) on a
+    line of 49 tokens; Manhattan decay (γ = 0.7), a Gaussian (σ = 1.5 tokens), a Gaussian mixture (α = 1 and −1.4, σ =
+    2.5 and 0.8 tokens) and an element-wise mask (seeded random numbers) on 7×7 tokens in raster order. The relative
+    residual ‖M − PM‖/‖M‖ is exactly 0 where the mask is a convolution; the element-wise mask is none, and the kernel
+    shown is that of the nearest convolution, which misses nearly all of it.
+    """
     figure = new_figure(DOUBLE, 3.5)
     axes = figure.subplots(2, 5)
     tables = []
@@ -63,7 +67,8 @@ def draw() -> tuple[Figure, pd.DataFrame]:
         image = draw_mask(top, dense, signed)
         top.set_title(f"{name}, {parameters}")
         if grid.ndim == 1:
-            _draw_kernel_line(bottom, kernel, grid)
+            draw_line_kernel(bottom, kernel)
+            bottom.set_ylabel("weight", labelpad=-3)
             kernel = kernel[None]
         else:
             draw_kernel(bottom, kernel, grid, signed).set_norm(image.norm)
@@ -76,25 +81,3 @@ def draw() -> tuple[Figure, pd.DataFrame]:
     for ax in axes[0, 1:]:
         ax.set_ylabel("")
     return figure, pd.concat(tables, ignore_index=True)
-
-
-def finding(data: pd.DataFrame) -> str:
-    """The residual of each mask."""
-    residuals = data.groupby("mask", sort=False)["residual"].first()
-    return "residual " + ", ".join(f"{name} {value:.2g}" for name, value in residuals.items())
-
-
-FIGURE = FigureSpec(
-    name="masks_and_kernels",
-    title="Masks and their kernels",
-    caption=(
-        "Mask matrices (above) and their kernels over the offset key − query (below): RetNet's causal decay (γ = "
-        "0.9) on a line of 49 tokens; Manhattan decay (γ = 0.7), a Gaussian (σ = 1.5 tokens), a Gaussian mixture "
-        "(α = 1 and −1.4, σ = 2.5 and 0.8 tokens) and an element-wise mask (seeded random numbers) on 7×7 tokens "
-        "in raster order. The relative residual ‖M − PM‖/‖M‖ is exactly 0 where the mask is a convolution; the "
-        "element-wise mask is none, and the kernel shown is that of the nearest convolution, which misses nearly "
-        "all of it."
-    ),
-    draw=draw,
-    finding=finding,
-)

@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pandas as pd
-import torch
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from torch import Tensor
 
 from retconv.analysis.effective import effective_kernel
 from retconv.convert import kernel_to_mask, project
-from retconv.figures.panels import array, colour_bar, letter, pairs
-from retconv.figures.spec import FigureSpec
+from retconv.figures.panels import array, colour_bar, f64, letters, pairs
+from retconv.figures.registry import Drawn, register
 from retconv.figures.style import BLUE, DOUBLE, GREEN, GREY, ORANGE, PINK, new_figure, scale
 from retconv.grid import Grid
 from retconv.kernels import gaussian
@@ -28,7 +26,7 @@ _MAP_SIDE, _MAP_SIGMA = 16, 2.0
 
 def _gaussian_mask(side: int, sigma: float) -> Tensor:
     grid = Grid((side, side))
-    return kernel_to_mask(gaussian(grid.offsets(), torch.tensor([sigma], dtype=torch.float64)), grid)
+    return kernel_to_mask(gaussian(grid.offsets(), f64(sigma)), grid)
 
 
 def _normalised(mask: Tensor) -> Tensor:
@@ -94,11 +92,33 @@ def _draw_panel(ax: Axes, data: pd.DataFrame, colours: dict[float, str]) -> None
     ax.set_xticks(ticks, [f"{t}²" if plane else f"{t}" for t in ticks])
     ax.minorticks_off()
     ax.set(xlabel="grid (tokens)", ylim=(0, None))
-    ax.spines[["top", "right"]].set_visible(False)
 
 
-def draw() -> tuple[Figure, pd.DataFrame]:
-    """Residuals by size and sharpness for three ways of normalising, and where on the grid they come from."""
+def finding(data: pd.DataFrame) -> str:
+    """The largest residual of each way of normalising, and the smallest on its largest grid."""
+    parts = []
+    for panel, rows in data[data["panel"] != "by query"].groupby("panel", sort=False):
+        largest = rows.loc[rows["residual"].idxmax()]
+        end = rows[rows["side"] == rows["side"].max()]["residual"]
+        parts.append(
+            f"{panel}: at most {largest['residual']:.0%} ({largest['parameter']} = {largest['value']:g}, side "
+            f"{largest['side']}), {end.min():.1%} to {end.max():.1%} on the largest grid"
+        )
+    return "; ".join(parts)
+
+
+@register("normalisation_breaks_it", 100, finding)
+def draw() -> Drawn:
+    """Normalisation breaks the convolution.
+
+    A convolution's mask whose rows are normalised has no kernel on a finite grid: rows near the border lose keys, and
+    normalising gives their weight to the rest. Relative residual against the nearest convolution (a) for a Gaussian
+    mask divided by its row sums, which is the softmax of its logarithm, (b) for the softmax of four times that mask, on
+    planes by grid and σ (colours as in a), and (c) for RetNet's causal decay divided by the square root of its row
+    sums, as in its code, on lines. The residual falls only when the kernel is much smaller than the grid. (d) By query,
+    for (a) with σ = 2: the corners, whose rows lost most keys, are farthest from the nearest convolution; the interior
+    is off too, because that is a mean over border rows as well.
+    """
     data, where = _table(), _map()
     figure = new_figure(DOUBLE, 2.6)
     axes = figure.subplots(1, 4, width_ratios=[1, 1, 1, 0.82])
@@ -116,39 +136,7 @@ def draw() -> tuple[Figure, pd.DataFrame]:
     axes[3].set_ylabel("query, row", labelpad=-5)
     axes[3].set_title("by query,\nσ = 2, 16×16")
     colour_bar(figure, image, axes[3], "residual of the row (%)", below=0.36)
-    for ax, text in zip(axes, "abcd", strict=True):
-        letter(ax, text)
+    letters(axes)
     names = ["panel", "parameter", "value", "side", "row", "column", "residual"]
     table = pd.concat([data, where], ignore_index=True).astype({"row": "Int64", "column": "Int64"})
     return figure, table[names]
-
-
-def finding(data: pd.DataFrame) -> str:
-    """The largest residual of each way of normalising, and the smallest on its largest grid."""
-    parts = []
-    for panel, rows in data[data["panel"] != "by query"].groupby("panel", sort=False):
-        largest = rows.loc[rows["residual"].idxmax()]
-        end = rows[rows["side"] == rows["side"].max()]["residual"]
-        parts.append(
-            f"{panel}: at most {largest['residual']:.0%} ({largest['parameter']} = {largest['value']:g}, side "
-            f"{largest['side']}), {end.min():.1%} to {end.max():.1%} on the largest grid"
-        )
-    return "; ".join(parts)
-
-
-FIGURE = FigureSpec(
-    name="normalisation_breaks_it",
-    title="Normalisation breaks the convolution",
-    caption=(
-        "A convolution's mask whose rows are normalised has no kernel on a finite grid: rows near the border lose "
-        "keys, and normalising gives their weight to the rest. Relative residual against the nearest convolution (a) "
-        "for a Gaussian mask divided by its row sums, which is the softmax of its logarithm, (b) for the softmax of "
-        "four times that mask, on planes by grid and σ (colours as in a), and (c) for RetNet's causal decay divided "
-        "by the square root of its row sums, as in its code, on lines. The residual falls only when the kernel is "
-        "much smaller than the grid. (d) By query, for (a) with σ = 2: the corners, whose rows lost most keys, are "
-        "farthest from the nearest convolution; the interior is off too, because that is a mean over border rows as "
-        "well."
-    ),
-    draw=draw,
-    finding=finding,
-)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 import pandas as pd
@@ -74,19 +74,25 @@ def band(ax: Axes, least: float, axis: Literal["x", "y"] = "y", middle: float = 
     line(middle, color="0.35", linewidth=0.6, zorder=0)
 
 
-def draw_line(ax: Axes, runs: pd.DataFrame, means: pd.DataFrame, x: str, y: str, arm: str, shift: float = 0.0) -> None:
+def apart(data: pd.DataFrame, gap: float) -> Iterator[tuple[str, pd.DataFrame, float]]:
+    """Each arm that has a mean, its rows, and the shift with which arms stand beside one another."""
+    arms = [arm for arm in LABELS if arm in set(data.loc[data["part"] == "mean", "arm"])]
+    for i, arm in enumerate(arms):
+        yield arm, data[data["arm"] == arm], gap * (i - (len(arms) - 1) / 2)
+
+
+def draw_line(ax: Axes, rows: pd.DataFrame, x: str, y: str, arm: str, shift: float) -> None:
     """One arm along an axis: its seeds, their mean, and the interval of the mean.
 
     Args:
         ax: The panel.
-        runs: Rows of the arm, with the columns x and y.
-        means: Its rows of ``over_seeds``, with the column x.
+        rows: Of the arm: the part ``run`` with the columns x and y, and ``mean`` of ``over_seeds`` with the column x.
         x: Column of the position.
         y: Column of the seeds' values.
         arm: Whose look and label it gets.
-        shift: Added to the position, so that arms stand beside one another.
+        shift: Added to the position.
     """
-    colour, marker = look(arm)
+    (colour, marker), runs, means = look(arm), *(rows[rows["part"] == part] for part in ("run", "mean"))
     ax.plot(runs[x].astype(float) + shift, runs[y], color=colour, **SEED)
     if len(means):
         place = means[x].astype(float) + shift
@@ -108,8 +114,3 @@ def beside(ax: Axes, y: float, text: str, **options: Any) -> None:
 def key_below(ax: Axes) -> None:
     """The arms of ``draw_line``, below the panel and above the figure's scale."""
     ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=2)
-
-
-def open_frame(ax: Axes) -> None:
-    """No line where there is no axis."""
-    ax.spines[["top", "right"]].set_visible(False)

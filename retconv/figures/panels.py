@@ -1,17 +1,23 @@
-"""Panels that several figures share: a mask, a kernel, a colour bar, a table of pairs."""
+"""What several figures share: a mixture, panels of a mask and a kernel, a colour bar, a table of pairs."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from string import ascii_lowercase
+from typing import Any
+
 import numpy as np
 import pandas as pd
+import torch
 from matplotlib.axes import Axes
 from matplotlib.colorbar import Colorbar
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.image import AxesImage
 from torch import Tensor
 
-from retconv.figures.style import scale
+from retconv.figures.style import SEQUENTIAL, scale
 from retconv.grid import Grid
+from retconv.kernels import gaussian_mixture
 
 
 def array(tensor: Tensor) -> np.ndarray:
@@ -19,11 +25,29 @@ def array(tensor: Tensor) -> np.ndarray:
     return tensor.detach().cpu().numpy()
 
 
-def letter(ax: Axes, text: str) -> None:
-    """A bold panel letter outside the upper left corner."""
-    ax.annotate(
-        text, (0, 1), (-12, 4), xycoords="axes fraction", textcoords="offset points", ha="right", fontweight="bold"
-    )
+def f64(*numbers: float) -> Tensor:
+    """Numbers in float64."""
+    return torch.tensor(numbers, dtype=torch.float64)
+
+
+def mixture(grid: Grid, components: Iterable[tuple[float, float]]) -> Tensor:
+    """The kernel of one head whose Gaussians have these (α, σ), in float64."""
+    alpha, sigma = torch.tensor([*components], dtype=torch.float64).T[:, None]
+    return gaussian_mixture(grid.offsets(), sigma, alpha)
+
+
+def open_frame(ax: Axes) -> None:
+    """No line where there is no axis."""
+    ax.spines[["top", "right"]].set_visible(False)
+
+
+def letters(axes: Iterable[Axes]) -> None:
+    """A bold letter outside the upper left corner of each panel, and no frame around those that show no image."""
+    where: dict[str, Any] = {"xycoords": "axes fraction", "textcoords": "offset points"}
+    for ax, text in zip(axes, ascii_lowercase, strict=False):
+        ax.annotate(text, (0, 1), (-12, 4), ha="right", fontweight="bold", **where)
+        if not ax.images:
+            open_frame(ax)
 
 
 def draw_mask(ax: Axes, mask: np.ndarray, signed: bool = False) -> AxesImage:
@@ -33,6 +57,13 @@ def draw_mask(ax: Axes, mask: np.ndarray, signed: bool = False) -> AxesImage:
     ax.set(xticks=[0, last], yticks=[0, last], xlabel="key", ylabel="query")
     ax.xaxis.labelpad = ax.yaxis.labelpad = -5
     return image
+
+
+def draw_line_kernel(ax: Axes, kernel: np.ndarray) -> None:
+    """A kernel ``(2n − 1,)`` with weights of at most 1."""
+    n = (kernel.size + 1) // 2
+    ax.fill_between(range(1 - n, n), kernel, step="mid", color=SEQUENTIAL(0.75), linewidth=0)
+    ax.set(xlim=(-n, n), ylim=(0, 1.04), xticks=[1 - n, 0, n - 1], yticks=[0, 1], box_aspect=1)
 
 
 def draw_kernel(ax: Axes, kernel: np.ndarray, grid: Grid, signed: bool = False) -> AxesImage:

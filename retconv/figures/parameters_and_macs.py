@@ -7,16 +7,15 @@ from typing import Any
 
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from retconv.figures.panels import letter
-from retconv.figures.spec import FigureSpec
+from retconv.figures.panels import letters
+from retconv.figures.registry import Drawn, register
+from retconv.figures.study import MODELS
 from retconv.figures.style import BLUE, DOUBLE, GREEN, GREY, ORANGE, PINK, new_figure
 
 _STORED = Path(__file__).parents[2] / "paper_figures" / "data" / "models.csv"
-_NAMES = {"vit": "ViT", "swin": "Swin", "cait": "CaiT", "pit": "PiT", "t2t": "T2T"}
 _MASKS = {
     "gmm_parameters": ("Gaussian mixture, K = 5", BLUE, "o"),
     "table_parameters": ("kernel table", GREEN, "s"),
@@ -35,10 +34,27 @@ def _describe(ax: Axes, ends: pd.Series, texts: list[str]) -> None:
         ax.annotate(text, (end, row), (4, 0), textcoords="offset points", va="center")
 
 
-def draw() -> tuple[Figure, pd.DataFrame]:
-    """Parameters, multiply-accumulates, and the parameters of masks, model by model."""
+def finding(data: pd.DataFrame) -> str:
+    """Whether counted and published figures agree, and what masks add."""
+    share = 100 * data["gmm_parameters"] / data["parameters"]
+    return (
+        f"{int(data['agrees'].sum())} of {len(data)} models have the published parameters and multiply-accumulates at "
+        f"their printed precision; a Gaussian mixture mask adds {share.min():.3f} % to {share.max():.3f} % parameters"
+    )
+
+
+@register("parameters_and_macs", 220, finding, data=(_STORED,))
+def draw() -> Drawn:
+    """Sizes and costs of the small models.
+
+    The five small vision transformers at 32×32 pixels and 100 classes. (a) Parameters without masks and (b)
+    multiply-accumulates of one image, counted as the models run; black ticks are the published figures, which count
+    linear and convolution layers alone, without the products of attention (pink). (c) What a mask in every layer adds,
+    as a share of the model's parameters: two numbers for each Gaussian, one for each offset and head, or one for each
+    pair of tokens.
+    """
     data = pd.read_csv(_STORED).drop(columns="note")
-    names = [_NAMES[model.split("_")[1]] for model in data["model"]]
+    names = [MODELS[model.split("_")[1]] for model in data["model"]]
     figure = new_figure(DOUBLE, 2.0)
     size, cost, mask = figure.subplots(1, 3, sharey=True, width_ratios=(1, 1.25, 1.15))
 
@@ -63,9 +79,8 @@ def draw() -> tuple[Figure, pd.DataFrame]:
     mask.set_xticks([0.01, 0.1, 1], ["0.01", "0.1", "1"])
     mask.grid(axis="x", color="0.9", linewidth=0.5)
 
-    for ax, text in zip((size, cost, mask), "abc", strict=True):
-        letter(ax, text)
-        ax.spines[["top", "right"]].set_visible(False)
+    letters((size, cost, mask))
+    for ax in (size, cost, mask):
         ax.tick_params(axis="y", length=0)
     keys = [
         Patch(color=GREY, label="counted (b: linear and convolution layers)"),
@@ -75,28 +90,3 @@ def draw() -> tuple[Figure, pd.DataFrame]:
     handles, _ = mask.get_legend_handles_labels()
     figure.legend(handles=[*keys, *handles], loc="outside lower center", ncols=3)
     return figure, data
-
-
-def finding(data: pd.DataFrame) -> str:
-    """Whether counted and published figures agree, and what masks add."""
-    share = 100 * data["gmm_parameters"] / data["parameters"]
-    return (
-        f"{int(data['agrees'].sum())} of {len(data)} models have the published parameters and multiply-accumulates at "
-        f"their printed precision; a Gaussian mixture mask adds {share.min():.3f} % to {share.max():.3f} % parameters"
-    )
-
-
-FIGURE = FigureSpec(
-    name="parameters_and_macs",
-    title="Sizes and costs of the small models",
-    caption=(
-        "The five small vision transformers at 32×32 pixels and 100 classes. (a) Parameters without masks and (b) "
-        "multiply-accumulates of one image, counted as the models run; black ticks are the published figures, which "
-        "count linear and convolution layers alone, without the products of attention (pink). (c) What a mask in every "
-        "layer adds, as a share of the model's parameters: two numbers for each Gaussian, one for each offset and "
-        "head, or one for each pair of tokens."
-    ),
-    draw=draw,
-    finding=finding,
-    data=(_STORED,),
-)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable
 
 import pandas as pd
 from matplotlib.figure import Figure
 
+from retconv.figures.registry import Drawn, FigureSpec, enter, words
 from retconv.figures.study import FOLDER
 from retconv.figures.style import BLUE, GREEN, ORANGE, PURPLE
 
@@ -18,26 +18,48 @@ FAMILIES = {
     "gmm": (BLUE, "D", "mixture of two"),
     "decay": (PURPLE, "v", "Manhattan decay"),
 }
-#: How a seed is drawn.
-SEED: dict[str, Any] = {"linestyle": "none", "markersize": 2.4, "markeredgewidth": 0.0, "alpha": 0.45}
+
+Plot = Callable[[pd.DataFrame], Figure]
 
 
-def stored(name: str) -> tuple[Path, ...]:
-    """The file of a table that ``python -m retconv.planted`` wrote."""
-    return (FOLDER / f"planted_{name}.csv",)
+def register(
+    name: str,
+    place: int,
+    columns: list[str],
+    message: str,
+    finding: Callable[[pd.DataFrame], str],
+    numbers: Callable[[pd.DataFrame], dict[str, object]] = lambda data: {},
+    tabulate: Callable[[pd.DataFrame], pd.DataFrame] = lambda stored: stored,
+) -> Callable[[Plot], Plot]:
+    """Enter the figure that the decorated function plots of the table ``planted_NAME.csv``, its message above.
 
+    Args:
+        name: Of the task; that of the figure has ``planted_`` before it.
+        place: Where in the gallery.
+        columns: Of the table.
+        message: What is seen, in a line.
+        finding: The numbers that show it, read off the table.
+        numbers: What of the table stands in the docstring's caption, which the finding and the table's origin follow.
+        tabulate: Makes of the stored table the one that is plotted.
+    """
 
-def read(name: str, columns: list[str]) -> pd.DataFrame:
-    """Some columns of a stored table, with where they come from."""
-    return pd.read_csv(FOLDER / f"planted_{name}.csv")[[*columns, "scale", "commit", "torch", "device"]]
+    def registered(plot: Plot) -> Plot:
+        title, text = words(plot)
 
+        def draw() -> Drawn:
+            stored = pd.read_csv(FOLDER / f"planted_{name}.csv")[[*columns, "scale", "commit", "torch", "device"]]
+            data = tabulate(stored)
+            figure = plot(data)
+            figure.suptitle(message, x=0.005, ha="left", fontsize=8)
+            return figure, data
 
-def origin(data: pd.DataFrame) -> str:
-    """Seeds, grid and command, for the end of a caption."""
-    seeds, grid = data["seed"].nunique(), data["grid"].iloc[0]
-    return f"{seeds} seeds, grid {grid}; stored results of `python -m retconv.planted`."
+        def caption(data: pd.DataFrame) -> str:
+            seeds, grid = data["seed"].nunique(), data["grid"].iloc[0]
+            origin = f"{seeds} seeds, grid {grid}; stored results of `python -m retconv.planted`."
+            return f"{text.format(**numbers(data))} Seen: {finding(data)}. {origin}"
 
+        data = (FOLDER / f"planted_{name}.csv",)
+        enter(FigureSpec(f"planted_{name}", title, caption, draw, finding, data, place=place))
+        return plot
 
-def head(figure: Figure, text: str) -> None:
-    """The message, over the panels."""
-    figure.suptitle(text, x=0.005, ha="left", fontsize=8)
+    return registered

@@ -6,13 +6,14 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from retconv.figures.paired import spread
-from retconv.figures.panels import letter
-from retconv.figures.planted import SEED, head, origin, read, stored
-from retconv.figures.spec import FigureSpec
+from retconv.figures.paired import SEED, spread
+from retconv.figures.panels import letters
+from retconv.figures.planted import register
 from retconv.figures.style import BLUE, DOUBLE, ORANGE, new_figure
 
 _COLUMNS = ["arm", "planted", "learnt", "free", "n", "seed", "grid", "unseen", "left", "raw", "distance"]
+_COLUMNS += ["squared", "expected"]
+_MESSAGE = "A mask inside softmax attention is found, but for what softmax leaves free"
 _FREE = {
     "constant": "one constant",
     "rows": "a constant of each row",
@@ -21,46 +22,9 @@ _FREE = {
 }
 
 
-def _read() -> pd.DataFrame:
-    data = read("bias", [*_COLUMNS, "squared", "expected"])
-    data["theory"] = data["distance"] * np.sqrt(data["expected"] / data["squared"])
+def _tabulate(stored: pd.DataFrame) -> pd.DataFrame:
+    data = stored.assign(theory=stored["distance"] * np.sqrt(stored["expected"] / stored["squared"]))
     return data[data["n"] == data["n"].max()].reset_index(drop=True)
-
-
-def draw() -> tuple[Figure, pd.DataFrame]:
-    """From most sequences: distances with and without what is free, and the error of the outputs."""
-    data = _read()
-    arms = list(data["arm"].unique())
-    figure = new_figure(DOUBLE, 2.5)
-    axes = figure.subplots(1, 2, sharey=True, width_ratios=[1.8, 1])
-    for i, arm in enumerate(arms):
-        own = data[data["arm"] == arm]
-        y = i + spread(own["seed"], 0.4)
-        right = (own["planted"] == own["learnt"]).all()
-        if right:
-            if own["free"].iloc[0] != "nothing":
-                axes[0].plot(own["raw"], y, color=ORANGE, marker="s", **SEED)
-            axes[0].plot(own["distance"], y, color=BLUE, marker="o", **SEED)
-            theory = {"color": "0.2", "linewidth": 1.2, "zorder": 0}
-            axes[0].vlines(own["theory"].mean(), i - 0.4, i + 0.4, **theory)
-        axes[1].plot(own["left"], y, color=BLUE if right else "black", marker="o" if right else "X", **SEED)
-    free = data.groupby("arm")["free"].first()
-    wrong = data[data["planted"] != data["learnt"]]["arm"].unique()
-    labels = [arm if arm in wrong else f"{arm}\nfree: {_FREE[free[arm]]}" for arm in arms]
-    axes[0].set_yticks(range(len(arms)), labels)
-    axes[0].set_ylim(len(arms) - 0.5, -0.5)
-    axes[0].plot([], [], color=ORANGE, marker="s", linestyle="none", label="all of it")
-    axes[0].plot([], [], color=BLUE, marker="o", linestyle="none", label="what softmax shows")
-    axes[0].plot([], [], color="0.2", linewidth=1.2, label="theory")
-    axes[0].legend(loc="lower center", bbox_to_anchor=(0.5, 0.0), ncols=3, columnspacing=1)
-    axes[0].set(xscale="log", xlabel="distance to the planted mask")
-    axes[1].axvline(1, color="0.35", linewidth=0.8, linestyle="--", zorder=0)
-    axes[1].set_xlabel("error of outputs / noise")
-    for ax, text in zip(axes, "ab", strict=True):
-        ax.spines[["top", "right"]].set_visible(False)
-        letter(ax, text)
-    head(figure, "A mask inside softmax attention is found, but for what softmax leaves free")
-    return figure, data
 
 
 def finding(data: pd.DataFrame) -> str:
@@ -77,21 +41,40 @@ def finding(data: pd.DataFrame) -> str:
     )
 
 
-def caption(data: pd.DataFrame) -> str:
-    """What is drawn and seen."""
-    return (
-        "Masks planted in softmax attention beside content, learnt from noisy outputs together with the queries: as a "
-        "bias, softmax(S + B), or before the logits, softmax(M ⊙ S). (a) Relative distance to what was planted, and "
-        "without what softmax leaves free; black: the Cramér–Rao expectation. (b) Error of the outputs over that of "
-        f"the noise; crosses: learnt in the other placement. Seen: {finding(data)}. {origin(data)}"
-    )
+@register("bias", 190, _COLUMNS, _MESSAGE, finding, tabulate=_tabulate)
+def plot(data: pd.DataFrame) -> Figure:
+    """Planted masks in softmax attention.
 
-
-FIGURE = FigureSpec(
-    name="planted_bias",
-    title="Planted masks in softmax attention",
-    caption=caption,
-    draw=draw,
-    finding=finding,
-    data=stored("bias"),
-)
+    Masks planted in softmax attention beside content, learnt from noisy outputs together with the queries: as a bias,
+    softmax(S + B), or before the logits, softmax(M ⊙ S). (a) Relative distance to what was planted, and without what
+    softmax leaves free; black: the Cramér–Rao expectation. (b) Error of the outputs over that of the noise; crosses:
+    learnt in the other placement.
+    """
+    arms = list(data["arm"].unique())
+    figure = new_figure(DOUBLE, 2.5)
+    axes = figure.subplots(1, 2, sharey=True, width_ratios=[1.8, 1])
+    for i, arm in enumerate(arms):
+        own = data[data["arm"] == arm]
+        y = i + spread(own["seed"], 0.4)
+        right = (own["planted"] == own["learnt"]).all()
+        if right:
+            if own["free"].iloc[0] != "nothing":
+                axes[0].plot(own["raw"], y, color=ORANGE, **SEED | {"marker": "s"})
+            axes[0].plot(own["distance"], y, color=BLUE, **SEED)
+            theory = {"color": "0.2", "linewidth": 1.2, "zorder": 0}
+            axes[0].vlines(own["theory"].mean(), i - 0.4, i + 0.4, **theory)
+        axes[1].plot(own["left"], y, **SEED | ({"color": BLUE} if right else {"color": "black", "marker": "X"}))
+    free = data.groupby("arm")["free"].first()
+    wrong = data[data["planted"] != data["learnt"]]["arm"].unique()
+    labels = [arm if arm in wrong else f"{arm}\nfree: {_FREE[free[arm]]}" for arm in arms]
+    axes[0].set_yticks(range(len(arms)), labels)
+    axes[0].set_ylim(len(arms) - 0.5, -0.5)
+    axes[0].plot([], [], color=ORANGE, marker="s", linestyle="none", label="all of it")
+    axes[0].plot([], [], color=BLUE, marker="o", linestyle="none", label="what softmax shows")
+    axes[0].plot([], [], color="0.2", linewidth=1.2, label="theory")
+    axes[0].legend(loc="lower center", bbox_to_anchor=(0.5, 0.0), ncols=3, columnspacing=1)
+    axes[0].set(xscale="log", xlabel="distance to the planted mask")
+    axes[1].axvline(1, color="0.35", linewidth=0.8, linestyle="--", zorder=0)
+    axes[1].set_xlabel("error of outputs / noise")
+    letters(axes)
+    return figure

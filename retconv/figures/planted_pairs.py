@@ -5,12 +5,13 @@ from __future__ import annotations
 import pandas as pd
 from matplotlib.figure import Figure
 
-from retconv.figures.paired import spread
-from retconv.figures.panels import letter
-from retconv.figures.planted import FAMILIES, SEED, head, origin, read, stored
-from retconv.figures.spec import FigureSpec
+from retconv.figures.paired import SEED, spread
+from retconv.figures.panels import letters
+from retconv.figures.planted import FAMILIES, register
 from retconv.figures.style import CYAN, DOUBLE, new_figure
 
+_COLUMNS = ["task", "arm", "images", "seed", "accuracy", "ceiling", "grid", "pairs", "tested"]
+_MESSAGE = "A mask that falls with distance wins where near pairs decide, and loses where far ones do"
 _TASKS = {"near": "near pairs decide", "far": "far pairs decide", "both": "both decide"}
 #: Colour, marker and name.
 _ARMS = {
@@ -21,30 +22,6 @@ _ARMS = {
     "table": (*FAMILIES["table"][:2], "kernel table"),
     "elm": (*FAMILIES["elm"][:2], "element-wise"),
 }
-
-
-def draw() -> tuple[Figure, pd.DataFrame]:
-    """A panel for each task, a line for each mask, a mark for each seed."""
-    data = read("pairs", ["task", "arm", "images", "seed", "accuracy", "ceiling", "grid", "pairs", "tested"])
-    few, most = data["images"].min(), data["images"].max()
-    figure = new_figure(DOUBLE, 2.1)
-    axes = figure.subplots(1, 3, sharex=True, sharey=True)
-    for ax, text, (task, title) in zip(axes, "abc", _TASKS.items(), strict=True):
-        for i, (arm, (colour, marker, _)) in enumerate(_ARMS.items()):
-            own = data[(data["task"] == task) & (data["arm"] == arm)]
-            for images, look in ((few, {"color": "0.75"}), (most, {"color": colour, "alpha": 0.7})):
-                rows = own[own["images"] == images]
-                ax.plot(rows["accuracy"], i + spread(rows["seed"], 0.5), marker=marker, **SEED | look)
-            if arm != "gmm":  # nobody knows its ceiling
-                ax.vlines(own["ceiling"].iloc[0], i - 0.42, i + 0.42, color="black", linewidth=1.1)
-        ax.axvline(50, color="0.35", linewidth=0.7, linestyle=":")
-        ax.set(title=title, xlabel="test accuracy (%)", xlim=(45, 103))
-        ax.spines[["top", "right"]].set_visible(False)
-        letter(ax, text)
-    axes[0].set_yticks(range(len(_ARMS)), [name for _, _, name in _ARMS.values()])
-    axes[0].set_ylim(len(_ARMS) - 0.5, -0.5)
-    head(figure, "A mask that falls with distance wins where near pairs decide, and loses where far ones do")
-    return figure, data
 
 
 def finding(data: pd.DataFrame) -> str:
@@ -62,23 +39,33 @@ def finding(data: pd.DataFrame) -> str:
     )
 
 
-def caption(data: pd.DataFrame) -> str:
-    """What is drawn and seen."""
-    few, most = data["images"].min(), data["images"].max()
-    return (
-        "Planted pairs: some tokens of a noise image are copies of others, up to a sign, at distance 1 (near), 3, and "
-        "6 or more (far); the label is the sign of near pairs, of far pairs, or whether both are positive, and other "
-        "pairs are decoys. One head of softmax attention, its mask a bias (the signed mixture multiplies the logits), "
-        f"trained on {most:,} images (grey: {few:,}). Black: ceilings without noise; dotted: chance. "
-        f"Seen: {finding(data)}. {origin(data)}"
-    )
+def _images(data: pd.DataFrame) -> dict[str, object]:
+    return {"few": data["images"].min(), "most": data["images"].max()}
 
 
-FIGURE = FigureSpec(
-    name="planted_pairs",
-    title="Near and far pairs",
-    caption=caption,
-    draw=draw,
-    finding=finding,
-    data=stored("pairs"),
-)
+@register("pairs", 200, _COLUMNS, _MESSAGE, finding, _images)
+def plot(data: pd.DataFrame) -> Figure:
+    """Near and far pairs.
+
+    Planted pairs: some tokens of a noise image are copies of others, up to a sign, at distance 1 (near), 3, and 6 or
+    more (far); the label is the sign of near pairs, of far pairs, or whether both are positive, and other pairs are
+    decoys. One head of softmax attention, its mask a bias (the signed mixture multiplies the logits), trained on
+    {most:,} images (grey: {few:,}). Black: ceilings without noise; dotted: chance.
+    """
+    few, most = _images(data).values()
+    figure = new_figure(DOUBLE, 2.1)
+    axes = figure.subplots(1, 3, sharex=True, sharey=True)
+    letters(axes)
+    for ax, (task, title) in zip(axes, _TASKS.items(), strict=True):
+        for i, (arm, (colour, marker, _)) in enumerate(_ARMS.items()):
+            own = data[(data["task"] == task) & (data["arm"] == arm)]
+            for images, look in ((few, {"color": "0.75"}), (most, {"color": colour, "alpha": 0.7})):
+                rows = own[own["images"] == images]
+                ax.plot(rows["accuracy"], i + spread(rows["seed"], 0.5), **SEED | look | {"marker": marker})
+            if arm != "gmm":  # nobody knows its ceiling
+                ax.vlines(own["ceiling"].iloc[0], i - 0.42, i + 0.42, color="black", linewidth=1.1)
+        ax.axvline(50, color="0.35", linewidth=0.7, linestyle=":")
+        ax.set(title=title, xlabel="test accuracy (%)", xlim=(45, 103))
+    axes[0].set_yticks(range(len(_ARMS)), [name for _, _, name in _ARMS.values()])
+    axes[0].set_ylim(len(_ARMS) - 0.5, -0.5)
+    return figure

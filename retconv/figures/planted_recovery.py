@@ -8,19 +8,21 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from retconv.figures.panels import letter
-from retconv.figures.planted import FAMILIES, SEED, head, origin, read, stored
-from retconv.figures.spec import FigureSpec
+from retconv.figures.paired import SEED
+from retconv.figures.panels import letters
+from retconv.figures.planted import FAMILIES, register
 from retconv.figures.style import DOUBLE, new_figure
 
 _COLUMNS = ["planted", "family", "n", "seed", "grid", "parameters", "distance", "squared", "expected", "floor", "norm"]
+_COLUMNS += ["tokens", "residual", "squared_projected"]
+_MESSAGE = "A mask that can hold the kernel finds it, the sooner the less else it can hold"
 _PLANTED = {"decay": "planted: a decay", "mixture": "planted: a mixture", "free": "planted: a free kernel"}
 
 
 def _draw(ax: Axes, data: pd.DataFrame) -> None:
     for family, (colour, marker, _) in FAMILIES.items():
         own = data[data["family"] == family]
-        ax.plot(own["n"], own["distance"], color=colour, marker=marker, **SEED)
+        ax.plot(own["n"], own["distance"], color=colour, **SEED | {"marker": marker})
         if (own["floor"] > 0).any():
             ax.axhline(np.sqrt(own["floor"] / own["norm"]).iloc[0], color=colour, linewidth=0.9, linestyle="--")
             continue
@@ -30,23 +32,6 @@ def _draw(ax: Axes, data: pd.DataFrame) -> None:
             if family == "elm" or (part["n"] > part["tokens"]).all():
                 ax.plot(part["n"], np.sqrt(part["expected"] / part["norm"]), color=colour)
     ax.set(xscale="log", yscale="log", xlabel="samples")
-    ax.spines[["top", "right"]].set_visible(False)
-
-
-def draw() -> tuple[Figure, pd.DataFrame]:
-    """A panel for each planted kernel: distance by samples, seeds as marks, theory as lines."""
-    data = read("recovery", [*_COLUMNS, "tokens", "residual", "squared_projected"])
-    figure = new_figure(DOUBLE, 2.6)
-    axes = figure.subplots(1, 3, sharey=True)
-    for ax, text, (planted, title) in zip(axes, "abc", _PLANTED.items(), strict=True):
-        _draw(ax, data[data["planted"] == planted])
-        ax.set_title(title)
-        letter(ax, text)
-    axes[0].set_ylabel("distance to the planted mask")
-    handles = [Line2D([], [], color=c, marker=m, label=name) for c, m, name in FAMILIES.values()]
-    figure.legend(handles=handles, loc="outside lower center", ncols=4)
-    head(figure, "A mask that can hold the kernel finds it, the sooner the less else it can hold")
-    return figure, data
 
 
 def finding(data: pd.DataFrame) -> str:
@@ -64,23 +49,27 @@ def finding(data: pd.DataFrame) -> str:
     )
 
 
-def caption(data: pd.DataFrame) -> str:
-    """What is drawn and seen."""
+def _numbers(data: pd.DataFrame) -> dict[str, object]:
     counts = data.drop_duplicates("family").set_index("family")["parameters"]
-    numbers = ", ".join(f"{name} {counts[family]:,}" for family, (_, _, name) in FAMILIES.items())
-    return (
-        "Planted convolutions: white tokens and noisy targets M* x, learnt under the placement `convolution` by four "
-        f"families of masks (learnable numbers: {numbers}). Marks: ‖M − M*‖/‖M*‖ of each seed. Lines: theory, p s²/n "
-        "for p numbers, for ELM N² s²/(n − N − 1) a head, and its shortest solution below n = N tokens; dashed: the "
-        f"nearest member of a family that does not hold the kernel. Seen: {finding(data)}. {origin(data)}"
-    )
+    return {"numbers": ", ".join(f"{name} {counts[family]:,}" for family, (_, _, name) in FAMILIES.items())}
 
 
-FIGURE = FigureSpec(
-    name="planted_recovery",
-    title="Planted convolutions are found",
-    caption=caption,
-    draw=draw,
-    finding=finding,
-    data=stored("recovery"),
-)
+@register("recovery", 170, _COLUMNS, _MESSAGE, finding, _numbers)
+def plot(data: pd.DataFrame) -> Figure:
+    """Planted convolutions are found.
+
+    Planted convolutions: white tokens and noisy targets M* x, learnt under the placement `convolution` by four families
+    of masks (learnable numbers: {numbers}). Marks: ‖M − M*‖/‖M*‖ of each seed. Lines: theory, p s²/n for p numbers, for
+    ELM N² s²/(n − N − 1) a head, and its shortest solution below n = N tokens; dashed: the nearest member of a family
+    that does not hold the kernel.
+    """
+    figure = new_figure(DOUBLE, 2.6)
+    axes = figure.subplots(1, 3, sharey=True)
+    letters(axes)
+    for ax, (planted, title) in zip(axes, _PLANTED.items(), strict=True):
+        _draw(ax, data[data["planted"] == planted])
+        ax.set_title(title)
+    axes[0].set_ylabel("distance to the planted mask")
+    handles = [Line2D([], [], color=c, marker=m, label=name) for c, m, name in FAMILIES.values()]
+    figure.legend(handles=handles, loc="outside lower center", ncols=4)
+    return figure

@@ -6,17 +6,32 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from retconv.figures.panels import letter
-from retconv.figures.planted import SEED, head, origin, read, stored
-from retconv.figures.spec import FigureSpec
+from retconv.figures.paired import SEED
+from retconv.figures.panels import letters
+from retconv.figures.planted import register
 from retconv.figures.style import DOUBLE, SEQUENTIAL, new_figure
 
 _COLUMNS = ["amount", "planted_residual", "family", "n", "seed", "grid", "residual", "distance", "expected_residual"]
+_MESSAGE = "A free mask becomes a convolution where one was planted, and only there"
 
 
-def draw() -> tuple[Figure, pd.DataFrame]:
-    """The residual of ELM by samples, and the distance of the table, against what was planted."""
-    data = read("varying", _COLUMNS)
+def finding(data: pd.DataFrame) -> str:
+    """Planted and learnt residuals at most samples."""
+    most = data[data["n"] == data["n"].max()]
+    elm = most[most["family"] == "elm"].groupby("planted_residual")["residual"].mean()
+    kernel = most[most["family"] == "table"].groupby("planted_residual")["distance"].mean()
+    pairs = ", ".join(f"{p:.3f} → {found:.3f} and {kernel[p]:.3f}" for p, found in elm.items())
+    return f"planted residual → ELM's residual and the table's distance, from {most['n'].iloc[0]:,} samples: {pairs}"
+
+
+@register("varying", 180, _COLUMNS, _MESSAGE, finding)
+def plot(data: pd.DataFrame) -> Figure:
+    """A free mask is a convolution only where one was planted.
+
+    Planted masks that vary in space, their kernel widening across the grid: (a) the residual ‖M − P M‖/‖M‖ of a free
+    mask (law 3) by number of samples, (b) the distance of a kernel table to what was planted. Marks: seeds; lines: in
+    (a) theory, in (b) means; dashed: the residual of what was planted, which no kernel comes below.
+    """
     amounts = sorted(data["amount"].unique())
     colours = SEQUENTIAL(np.linspace(0.35, 0.95, len(amounts)))
     figure = new_figure(DOUBLE, 2.6)
@@ -26,50 +41,15 @@ def draw() -> tuple[Figure, pd.DataFrame]:
         planted = own["planted_residual"].iloc[0]
         for ax, family, column in zip(axes, ("elm", "table"), ("residual", "distance"), strict=True):
             rows = own[own["family"] == family]
-            ax.plot(rows["n"], rows[column], color=colour, marker="o", **SEED)
+            ax.plot(rows["n"], rows[column], color=colour, **SEED)
             line = rows.groupby("n")[column if family == "table" else "expected_residual"].mean()
             ax.plot(line.index, line, color=colour, label=f"{planted:.2g}")
             if planted:
                 ax.axhline(planted, color=colour, linewidth=0.8, linestyle="--")
-    for ax, text in zip(axes, "ab", strict=True):
+    letters(axes)
+    for ax in axes:
         ax.set(xscale="log", yscale="log", xlabel="samples")
-        ax.spines[["top", "right"]].set_visible(False)
-        letter(ax, text)
     axes[0].set(ylabel="residual ‖M − P M‖ / ‖M‖", title="element-wise mask: what of it is no convolution")
     axes[1].set(ylabel="distance ‖M − M*‖ / ‖M*‖", title="kernel table: distance to what was planted")
     axes[1].legend(title="planted residual", loc="upper left", bbox_to_anchor=(1, 1))
-    head(figure, "A free mask becomes a convolution where one was planted, and only there")
-    return figure, data
-
-
-def _most(data: pd.DataFrame) -> pd.DataFrame:
-    return data[data["n"] == data["n"].max()]
-
-
-def finding(data: pd.DataFrame) -> str:
-    """Planted and learnt residuals at most samples."""
-    most = _most(data)
-    elm = most[most["family"] == "elm"].groupby("planted_residual")["residual"].mean()
-    kernel = most[most["family"] == "table"].groupby("planted_residual")["distance"].mean()
-    pairs = ", ".join(f"{p:.3f} → {found:.3f} and {kernel[p]:.3f}" for p, found in elm.items())
-    return f"planted residual → ELM's residual and the table's distance, from {most['n'].iloc[0]:,} samples: {pairs}"
-
-
-def caption(data: pd.DataFrame) -> str:
-    """What is drawn and seen."""
-    return (
-        "Planted masks that vary in space, their kernel widening across the grid: (a) the residual ‖M − P M‖/‖M‖ of a "
-        "free mask (law 3) by number of samples, (b) the distance of a kernel table to what was planted. Marks: seeds; "
-        "lines: in (a) theory, in (b) means; dashed: the residual of what was planted, which no kernel comes below. "
-        f"Seen: {finding(data)}. {origin(data)}"
-    )
-
-
-FIGURE = FigureSpec(
-    name="planted_varying",
-    title="A free mask is a convolution only where one was planted",
-    caption=caption,
-    draw=draw,
-    finding=finding,
-    data=stored("varying"),
-)
+    return figure

@@ -1,82 +1,129 @@
-"""Every figure, in the order of the gallery. A new figure is one module and one line here."""
+"""What a figure declares, and every figure in the order of the gallery."""
 
 from __future__ import annotations
 
+import base64
 import difflib
-from collections.abc import Iterable, Sequence
+import html
+import inspect
+import io
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
-from retconv.figures import (
-    attention_distance,
-    by_option,
-    convolved_photograph,
-    cost_of_a_mask,
-    depth,
-    effective_kernels,
-    effective_size,
-    elm_becomes_convolution,
-    equivalence,
-    gains,
-    gaussian_as_retention,
-    grid_transfer,
-    kernel_swap,
-    learned_masks,
-    locality_extroversion,
-    mask_atlas,
-    masked_photograph,
-    masks_and_kernels,
-    normalisation_breaks_it,
-    parameters_and_macs,
-    planted_bias,
-    planted_pairs,
-    planted_recovery,
-    planted_varying,
-    retention_forms,
-    symbols,
-    szego,
-    throughput,
-    truncation_certificate,
-    underflow,
-    windows,
-)
-from retconv.figures.spec import FiguresError, FigureSpec
+import pandas as pd
+from matplotlib.figure import Figure
 
-#: The figures by name.
-FIGURES: dict[str, FigureSpec] = {
-    spec.name: spec
-    for spec in (
-        masks_and_kernels.FIGURE,
-        windows.FIGURE,
-        mask_atlas.FIGURE,
-        masked_photograph.FIGURE,
-        convolved_photograph.FIGURE,
-        locality_extroversion.FIGURE,
-        symbols.FIGURE,
-        szego.FIGURE,
-        depth.FIGURE,
-        normalisation_breaks_it.FIGURE,
-        equivalence.FIGURE,
-        underflow.FIGURE,
-        effective_size.FIGURE,
-        truncation_certificate.FIGURE,
-        gaussian_as_retention.FIGURE,
-        retention_forms.FIGURE,
-        planted_recovery.FIGURE,
-        planted_varying.FIGURE,
-        planted_bias.FIGURE,
-        planted_pairs.FIGURE,
-        cost_of_a_mask.FIGURE,
-        parameters_and_macs.FIGURE,
-        throughput.FIGURE,
-        *gains.FIGURES,
-        *by_option.FIGURES,
-        attention_distance.FIGURE,
-        effective_kernels.FIGURE,
-        *kernel_swap.FIGURES,
-        elm_becomes_convolution.FIGURE,
-        learned_masks.FIGURE,
-        grid_transfer.FIGURE,
-    )
-}
+from retconv.figures.style import freeze, house_style, save
+
+#: The formats a figure is saved in, in the order a gallery links them.
+FORMATS = ("png", "pdf", "svg")
+
+#: A figure and the tidy table of the data it shows.
+Drawn = tuple[Figure, pd.DataFrame]
+
+
+class FiguresError(Exception):
+    """Something the caller can put right; its message is one line that says how."""
+
+
+@dataclass(frozen=True)
+class FigureSpec:
+    """A figure of the gallery. In a notebook it shows itself, drawn anew, with its caption.
+
+    Attributes:
+        name: Its name on the command line and of its files.
+        title: What it is, in a few words.
+        caption: What is seen, in two or three sentences, with the parameter values; of measured results, a function
+            that tells it from the table, so that the words cannot outlive the numbers.
+        draw: Returns the figure and the tidy table of the data it shows.
+        finding: The one-line result, read off that table.
+        data: Files of stored results that ``draw`` reads; none for a figure of theory.
+        command: What makes these files, if a command does.
+        suffices: Whether the files, all there, hold enough to draw.
+        place: Where in the gallery it stands: figures are in ascending order, those of one place as they were entered.
+    """
+
+    name: str
+    title: str
+    caption: str | Callable[[pd.DataFrame], str]
+    draw: Callable[[], Drawn]
+    finding: Callable[[pd.DataFrame], str]
+    data: tuple[Path, ...] = ()
+    command: str = ""
+    suffices: Callable[[], bool] = lambda: True
+    place: int = 0
+
+    def text(self, table: pd.DataFrame) -> str:
+        """The caption of a table that ``draw`` returned, or that was stored."""
+        return self.caption if isinstance(self.caption, str) else self.caption(table)
+
+    def waits_for(self) -> str:
+        """The stored results that it lacks and how to make them; empty if it can be drawn."""
+        remedy = f": make it with {self.command}" if self.command else ""
+        for path in self.data:
+            if not path.is_file():
+                return f"the data file {path}, which does not exist{remedy}"
+        return "" if self.suffices() else f"more runs than {self.data[0]} holds{remedy}"
+
+    def require_data(self) -> None:
+        """Check that the stored results are there.
+
+        Raises:
+            FiguresError: If a data file is missing or holds too little, naming it and the command that makes it.
+        """
+        if waits := self.waits_for():
+            raise FiguresError(f"figure '{self.name}' needs {waits}")
+
+    def _repr_html_(self) -> str:
+        if waits := self.waits_for():
+            return f"<p>Not drawn yet: figure <code>{self.name}</code> needs {html.escape(waits)}.</p>"
+        image = io.BytesIO()
+        with house_style():
+            figure, table = self.draw()
+            freeze(figure)
+            save(figure, image, "png")
+        data = base64.b64encode(image.getvalue()).decode()
+        width = round(125 * figure.get_figwidth())
+        picture = f'<img alt="{html.escape(self.title)}" width="{width}" src="data:image/png;base64,{data}">'
+        return f"<figure>{picture}<figcaption>{html.escape(self.text(table))}</figcaption></figure>"
+
+
+#: The figures by name, in the order of the gallery.
+FIGURES: dict[str, FigureSpec] = {}
+
+
+def enter(spec: FigureSpec) -> None:
+    """Put a figure into the gallery, at its place."""
+    FIGURES[spec.name] = spec
+    ordered = sorted(FIGURES.values(), key=lambda entered: entered.place)
+    FIGURES.clear()
+    FIGURES.update((entered.name, entered) for entered in ordered)
+
+
+def words(function: Callable) -> tuple[str, str]:
+    """Title and caption that a function's docstring gives: its first line without the period, and what follows."""
+    title, _, caption = inspect.cleandoc(function.__doc__ or function.__name__).partition("\n\n")
+    return title.removesuffix("."), " ".join(caption.split())
+
+
+def register(
+    name: str, place: int, finding: Callable[[pd.DataFrame], str], data: tuple[Path, ...] = ()
+) -> Callable[[Callable[[], Drawn]], Callable[[], Drawn]]:
+    """Enter the figure that the decorated function draws; its docstring gives title and caption.
+
+    Args:
+        name: The figure's.
+        place: Where in the gallery.
+        finding: Its one-line result, read off the table.
+        data: Files of stored results that it reads.
+    """
+
+    def registered(draw: Callable[[], Drawn]) -> Callable[[], Drawn]:
+        enter(FigureSpec(name, *words(draw), draw, finding, data, place=place))
+        return draw
+
+    return registered
 
 
 def nearest(kind: str, name: str, known: Iterable[str]) -> str:

@@ -8,12 +8,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from retconv.checks import TOLERANCES
-from retconv.figures.panels import letter
-from retconv.figures.spec import FigureSpec
+from retconv.figures.panels import letters
+from retconv.figures.registry import Drawn, register
 from retconv.figures.style import BLUE, CYAN, DOUBLE, GREEN, GREY, ORANGE, PINK, new_figure
 
 _KINDS = {
@@ -79,37 +78,6 @@ def _draw_errors(ax: Axes, data: pd.DataFrame) -> None:
     ax.set(xscale="log", yscale="log", ylim=(1e-16, 1e-4))
 
 
-def draw() -> tuple[Figure, pd.DataFrame]:
-    """Times above, errors below, one column for each kind of mask."""
-    stored = pd.concat([pd.read_csv(path) for path in STORED], ignore_index=True)
-    data = stored[stored["contender"].isin(_LOOK)].rename(columns={"contender": "form"})
-    slopes = exponents(data)
-    data = data.merge(slopes, how="left", on=["kind", "form"])
-    lengths = sorted(data["tokens"].unique())
-    figure = new_figure(DOUBLE, 3.6)
-    axes = figure.subplots(2, 3, sharex=True, sharey="row")
-    for i, (kind, title) in enumerate(_KINDS.items()):
-        rows = data[data["kind"] == kind]
-        _draw_times(axes[0, i], rows, rows.drop_duplicates("form").set_index("form")["exponent"].dropna().to_dict())
-        _draw_errors(axes[1, i], rows)
-        axes[0, i].set_title(title)
-        axes[1, i].set_xlabel("tokens N")
-        for ax, text in ((axes[0, i], "abc"[i]), (axes[1, i], "def"[i])):
-            letter(ax, text)
-            ax.spines[["top", "right"]].set_visible(False)
-            ax.set_xticks(lengths, [f"{n:,}" for n in lengths])
-            ax.minorticks_off()
-            ax.set_xlim(lengths[0] / 1.4, lengths[-1] * 2.4)
-    axes[0, 0].set_ylabel("time (ms)")
-    axes[1, 0].set_ylabel("relative error")
-    keys = [Line2D([], [], color=c, marker=m, label=form) for form, (c, m) in _LOOK.items()]
-    keys.append(Line2D([], [], color="0.3", linestyle="-", label="float32"))
-    keys.append(Line2D([], [], color="0.3", linestyle="--", label="float64"))
-    figure.legend(handles=keys, loc="outside lower center", ncols=9, columnspacing=1.0, handletextpad=0.4)
-    columns = ["kind", "form", "tokens", "ms", "ms_min", "ms_max", "n", "exponent", "mib", "error64", "error32"]
-    return figure, data[[*columns, "commit", "processor", "threads"]]
-
-
 def finding(data: pd.DataFrame) -> str:
     """The speed-ups over parallel at 4,096 tokens, and the worst errors."""
     times = data[data["tokens"] == 4096].set_index(["kind", "form"])["ms"]
@@ -124,16 +92,38 @@ def finding(data: pd.DataFrame) -> str:
     )
 
 
-FIGURE = FigureSpec(
-    name="retention_forms",
-    title="Retention in every form",
-    caption=(
-        "(S ⊙ M) V of 12 heads of 16 features. Above: measured time of each form by number of tokens, float32, two CPU "
-        "threads, with the exponent of N fitted from 1,024 tokens on beside each curve; parallel ends where its dense "
-        "objects would take more than 4 GiB. Below: relative error of each form in float32 (solid) and float64 "
-        "(dashed) against tiled in float64; dotted, the tolerances that the tests hold to."
-    ),
-    draw=draw,
-    finding=finding,
-    data=STORED,
-)
+@register("retention_forms", 160, finding, data=STORED)
+def draw() -> Drawn:
+    """Retention in every form.
+
+    (S ⊙ M) V of 12 heads of 16 features. Above: measured time of each form by number of tokens, float32, two CPU
+    threads, with the exponent of N fitted from 1,024 tokens on beside each curve; parallel ends where its dense objects
+    would take more than 4 GiB. Below: relative error of each form in float32 (solid) and float64 (dashed) against tiled
+    in float64; dotted, the tolerances that the tests hold to.
+    """
+    stored = pd.concat([pd.read_csv(path) for path in STORED], ignore_index=True)
+    data = stored[stored["contender"].isin(_LOOK)].rename(columns={"contender": "form"})
+    slopes = exponents(data)
+    data = data.merge(slopes, how="left", on=["kind", "form"])
+    lengths = sorted(data["tokens"].unique())
+    figure = new_figure(DOUBLE, 3.6)
+    axes = figure.subplots(2, 3, sharex=True, sharey="row")
+    for i, (kind, title) in enumerate(_KINDS.items()):
+        rows = data[data["kind"] == kind]
+        _draw_times(axes[0, i], rows, rows.drop_duplicates("form").set_index("form")["exponent"].dropna().to_dict())
+        _draw_errors(axes[1, i], rows)
+        axes[0, i].set_title(title)
+        axes[1, i].set_xlabel("tokens N")
+    letters(axes.flat)
+    for ax in axes.flat:
+        ax.set_xticks(lengths, [f"{n:,}" for n in lengths])
+        ax.minorticks_off()
+        ax.set_xlim(lengths[0] / 1.4, lengths[-1] * 2.4)
+    axes[0, 0].set_ylabel("time (ms)")
+    axes[1, 0].set_ylabel("relative error")
+    keys = [Line2D([], [], color=c, marker=m, label=form) for form, (c, m) in _LOOK.items()]
+    keys.append(Line2D([], [], color="0.3", linestyle="-", label="float32"))
+    keys.append(Line2D([], [], color="0.3", linestyle="--", label="float64"))
+    figure.legend(handles=keys, loc="outside lower center", ncols=9, columnspacing=1.0, handletextpad=0.4)
+    columns = ["kind", "form", "tokens", "ms", "ms_min", "ms_max", "n", "exponent", "mib", "error64", "error32"]
+    return figure, data[[*columns, "commit", "processor", "threads"]]

@@ -13,8 +13,7 @@ from typing import BinaryIO
 import torch
 
 from retconv.figures.gallery import gallery
-from retconv.figures.registry import find
-from retconv.figures.spec import FiguresError, FigureSpec
+from retconv.figures.registry import FiguresError, FigureSpec, find
 from retconv.figures.style import freeze, house_style, save
 
 

@@ -7,13 +7,14 @@ seeds for an interval. Small twins are never drawn: they test the machinery.
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import pandas as pd
 from matplotlib.figure import Figure
 
-from retconv.figures.spec import FigureSpec
+from retconv.figures.panels import open_frame
+from retconv.figures.registry import Drawn, FigureSpec, enter, words
 from retconv.figures.style import BLUE, BROWN, CYAN, GREEN, ORANGE, PINK, PURPLE
 from retconv.models.small import VITS
 from retconv.sweep import load_study
@@ -23,7 +24,8 @@ FOLDER = Path(__file__).parents[2] / "paper_figures" / "data"
 #: The smallest effects that matter: points of accuracy, and tokens of attention distance.
 POINTS, TOKENS = 0.7, 0.6
 
-_MODELS = {"vit": "ViT", "swin": "Swin", "cait": "CaiT", "pit": "PiT", "t2t": "T2T", "vit_reference": "reference ViT"}
+#: Models in words.
+MODELS = {"vit": "ViT", "swin": "Swin", "cait": "CaiT", "pit": "PiT", "t2t": "T2T", "vit_reference": "reference ViT"}
 #: Arms in words.
 LABELS = {
     "plain": "plain attention",
@@ -51,7 +53,7 @@ LABELS = {
     "plain_no_cutmix": "plain (no CutMix)",
     "gmm_no_cutmix": "mixture (no CutMix)",
     "bias_no_cutmix": "decay (no CutMix)",
-    **{f"{key}_gmm": f"mixture in {name}" for key, name in _MODELS.items()},
+    **{f"{key}_gmm": f"mixture in {name}" for key, name in MODELS.items()},
     "vit_reference_token": "class token in reference ViT",
 }
 #: Colour and marker of the arms that share a panel.
@@ -70,51 +72,65 @@ LOOK = {
 _SETS = {"cifar10": ("CIFAR-10 (JPEG)", 50_000), "tiny-imagenet-32": ("Tiny-ImageNet at 32 pixels", 100_000)}
 
 
-def figure(
+Plot = Callable[[pd.DataFrame], Figure]
+
+
+def register(
     name: str,
-    title: str,
+    place: int,
     study: str,
-    tables: Iterable[str],
-    read: Callable[[], pd.DataFrame],
-    plot: Callable[[pd.DataFrame], Figure],
+    tables: Sequence[str],
+    tabulate: Callable[..., pd.DataFrame],
     message: Callable[[pd.DataFrame], str],
-    what: str,
-) -> FigureSpec:
-    """A figure of a study: what it draws, with its message above and its scale below.
+    said: tuple[str, str] | None = None,
+) -> Callable[[Plot], Plot]:
+    """Enter the figure of a study that the decorated function plots, with its message above and its scale below.
 
     Args:
         name: The figure's.
-        title: Of the gallery.
+        place: Where in the gallery.
         study: Whose runs they are.
-        tables: What it reads, by name.
-        read: Gives the table that is drawn: rows of the part ``run``, and others, without which the figure waits.
-        plot: Draws it.
+        tables: The stored tables it is made of, by name.
+        tabulate: Makes of them the table that is plotted: rows of the part ``run``, and others, without which it waits.
         message: Tells from it, in a line, what is seen.
-        what: Tells what is drawn, in at most two sentences.
+        said: Title, and what is drawn in at most two sentences, where the docstring does not say them. ``{points}`` and
+            ``{tokens}`` stand for the smallest effects that matter.
     """
 
-    def draw() -> tuple[Figure, pd.DataFrame]:
-        data = read()
-        drawn = plot(data)
-        # No line ends within a number and its unit.
-        line = textwrap.fill(message(data).replace(" ± ", "\xa0±\xa0").replace(" %", "\xa0%"), 46)
-        drawn.suptitle(line, x=0.01, ha="left", fontweight="bold")
-        drawn.supxlabel(scale(study, data), x=0.01, ha="left", fontsize=5.5, color="0.35")
-        return drawn, data
+    def whole() -> pd.DataFrame:
+        return tabulate(*map(read, tables))
 
-    def caption(data: pd.DataFrame) -> str:
-        return f"{what} {scale(study, data)}. {message(data).removesuffix('?')}."
+    def registered(plot: Plot) -> Plot:
+        title, what = said or words(plot)
+        what = what.format(points=f"{POINTS:g}", tokens=f"{TOKENS:g}")
 
-    return FigureSpec(
-        name=name,
-        title=title,
-        caption=caption,
-        draw=draw,
-        finding=message,
-        data=tuple(FOLDER / f"{table}.csv" for table in tables),
-        command=f"python -m retconv.sweep {study} && python -m retconv.studies {study}",
-        suffices=lambda: bool((read()["part"] != "run").any()),
-    )
+        def draw() -> Drawn:
+            data = whole()
+            drawn = plot(data)
+            for ax in drawn.axes:
+                if not ax.images:
+                    open_frame(ax)
+            # No line ends within a number and its unit.
+            line = textwrap.fill(message(data).replace(" ± ", "\xa0±\xa0").replace(" %", "\xa0%"), 46)
+            drawn.suptitle(line, x=0.01, ha="left", fontweight="bold")
+            drawn.supxlabel(scale(study, data), x=0.01, ha="left", fontsize=5.5, color="0.35")
+            return drawn, data
+
+        spec = FigureSpec(
+            name=name,
+            title=title,
+            caption=lambda data: f"{what} {scale(study, data)}. {message(data).removesuffix('?')}.",
+            draw=draw,
+            finding=message,
+            data=tuple(FOLDER / f"{table}.csv" for table in tables),
+            command=f"python -m retconv.sweep {study} && python -m retconv.studies {study}",
+            suffices=lambda: bool((whole()["part"] != "run").any()),
+            place=place,
+        )
+        enter(spec)
+        return plot
+
+    return registered
 
 
 def read(table: str) -> pd.DataFrame:

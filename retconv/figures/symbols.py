@@ -7,7 +7,6 @@ from collections.abc import Callable
 
 import numpy as np
 import pandas as pd
-import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
@@ -21,8 +20,8 @@ from retconv.analysis.spectrum import (
     manhattan_decay_symbol,
     sampled_symbol,
 )
-from retconv.figures.panels import array, colour_bar, letter, pairs
-from retconv.figures.spec import FigureSpec
+from retconv.figures.panels import array, colour_bar, f64, letters, pairs
+from retconv.figures.registry import Drawn, register
 from retconv.figures.style import BLUE, DOUBLE, GREEN, ORANGE, new_figure, scale
 from retconv.grid import Grid
 from retconv.kernels import causal_decay, euclidean_decay, gaussian, gaussian_mixture, gpsa, manhattan_decay
@@ -33,33 +32,29 @@ _SAMPLES, _IMAGE = 32, 64
 _TICKS = ([-math.pi, 0, math.pi], ["−π", "0", "π"])
 
 
-def _f64(*numbers: float) -> Tensor:
-    return torch.tensor(numbers, dtype=torch.float64)
-
-
 #: On a line: title, name of the parameter, its values, the kernel, and the closed form, both by head.
 _LINES: list[tuple[str, str, Tensor, Callable[[Tensor], Tensor], Callable[[Tensor, Tensor], Tensor]]] = [
-    ("causal decay", "γ", _f64(0.5, 0.7, 0.85), lambda p: causal_decay(_LINE.offsets(), p), causal_decay_symbol),
+    ("causal decay", "γ", f64(0.5, 0.7, 0.85), lambda p: causal_decay(_LINE.offsets(), p), causal_decay_symbol),
     (
         "two-sided decay",
         "γ",
-        _f64(0.3, 0.5, 0.7),
+        f64(0.3, 0.5, 0.7),
         lambda p: manhattan_decay(_LINE.offsets(), p),
         manhattan_decay_symbol,
     ),
-    ("Gaussian", "σ", _f64(0.3, 0.6, 1.5), lambda p: gaussian(_LINE.offsets(), p), gaussian_symbol),
+    ("Gaussian", "σ", f64(0.3, 0.6, 1.5), lambda p: gaussian(_LINE.offsets(), p), gaussian_symbol),
 ]
 _GPSA = (0.25, 2.0)
-_SIGMA, _ALPHA = _f64(2.0, 0.2)[None], _f64(0.6, -0.8)[None]
+_SIGMA, _ALPHA = f64(2.0, 0.2)[None], f64(0.6, -0.8)[None]
 #: On a plane: title, kernel, and the closed form, or None where there is none.
 _PLANES: list[tuple[str, Tensor, Callable[[Tensor], Tensor] | None]] = [
     (
         "Manhattan, γ = 0.6",
-        manhattan_decay(_PLANE.offsets(), _f64(0.6)),
+        manhattan_decay(_PLANE.offsets(), f64(0.6)),
         lambda theta: manhattan_decay_symbol(theta, 0.6),
     ),
-    ("Euclidean, γ = 0.6", euclidean_decay(_PLANE.offsets(), _f64(0.6)), None),
-    ("Gaussian, σ = 1.2", gaussian(_PLANE.offsets(), _f64(1.2)), lambda theta: gaussian_symbol(theta, _f64(1.2))),
+    ("Euclidean, γ = 0.6", euclidean_decay(_PLANE.offsets(), f64(0.6)), None),
+    ("Gaussian, σ = 1.2", gaussian(_PLANE.offsets(), f64(1.2)), lambda theta: gaussian_symbol(theta, f64(1.2))),
     (
         "GMM, α = 0.6, −0.8",
         gaussian_mixture(_PLANE.offsets(), _SIGMA, _ALPHA),
@@ -85,7 +80,6 @@ def _draw_line(ax: Axes, title: str, curves: list[tuple[str, str, np.ndarray, np
     ax.set(xlabel="θ (rad/token)", xlim=(-math.pi, math.pi))
     ax.set_title(title)
     ax.legend(loc="upper right", handlelength=1.0, borderpad=0.1, labelspacing=0.2, bbox_to_anchor=(1.04, 1.02))
-    ax.spines[["top", "right"]].set_visible(False)
 
 
 def _lines(axes: list[Axes]) -> list[pd.DataFrame]:
@@ -96,7 +90,7 @@ def _lines(axes: list[Axes]) -> list[pd.DataFrame]:
         labels = [f"{name} = {v:g}" for v in values.tolist()]
         _draw_line(ax, title, list(zip(labels, _COLOURS, curve, samples, strict=True)))
         tables += [_line_table(title, "modulus", *rest) for rest in zip(labels, samples, exact, strict=True)]
-    alpha, shift = _f64(_GPSA[0]), _f64(_GPSA[1])[None]
+    alpha, shift = f64(_GPSA[0]), f64(_GPSA[1])[None]
     weights = gpsa(_LINE.offsets(), alpha, shift).softmax(dim=1)
     sample, closed_form, curve_ = (
         array(a[0])
@@ -140,37 +134,28 @@ def _planes(figure: Figure, axes: list[Axes]) -> list[pd.DataFrame]:
     return tables
 
 
-def draw() -> tuple[Figure, pd.DataFrame]:
-    """Lines above, planes below."""
-    figure = new_figure(DOUBLE, 3.9)
-    axes = figure.subplots(2, 4)
-    tables = _lines(list(axes[0])) + _planes(figure, list(axes[1]))
-    axes[0, 0].set_ylabel("|symbol|")
-    axes[0, 3].set_ylabel("symbol", labelpad=-1)
-    for ax, text in zip(axes.flat, "abcdefgh", strict=True):
-        letter(ax, text)
-    columns = ["mask", "grid", "parameter", "part", "theta_1", "theta_2", "sample", "closed_form"]
-    return figure, pd.concat(tables, ignore_index=True)[columns]
-
-
 def finding(data: pd.DataFrame) -> str:
     """The largest difference of samples and closed forms."""
     error = (data["sample"] - data["closed_form"]).abs().max() / data["sample"].abs().max()
     return f"closed forms equal the samples to {error:.1e} of the largest gain"
 
 
-FIGURE = FigureSpec(
-    name="symbols",
-    title="Transfer functions of the masks",
-    caption=(
-        "The symbol of a kernel, Σ_δ K[δ] exp(iδθ), is what its mask does to a plane wave. On a line: closed forms "
-        "(curves) over samples by fast Fourier transform of the kernels (dots) for (a) RetNet's causal decay, a "
-        "one-pole filter, (b) the two-sided decay, (c) Gaussians, by Poisson summation, and (d) ConViT's positional "
-        "attention centred two tokens ahead, whose symbol is complex. On a plane: (e) Manhattan decay with its "
-        "cross, (f) Euclidean decay, round and without a closed form here, (g) a Gaussian and (h) a Gaussian "
-        "mixture, low-pass minus identity (σ = 2, 0.2). Contours at 5, 25 and 50 % of the peak, or 0 in (h): closed "
-        "form (black) and samples (white dots)."
-    ),
-    draw=draw,
-    finding=finding,
-)
+@register("symbols", 70, finding)
+def draw() -> Drawn:
+    """Transfer functions of the masks.
+
+    The symbol of a kernel, Σ_δ K[δ] exp(iδθ), is what its mask does to a plane wave. On a line: closed forms (curves)
+    over samples by fast Fourier transform of the kernels (dots) for (a) RetNet's causal decay, a one-pole filter, (b)
+    the two-sided decay, (c) Gaussians, by Poisson summation, and (d) ConViT's positional attention centred two tokens
+    ahead, whose symbol is complex. On a plane: (e) Manhattan decay with its cross, (f) Euclidean decay, round and
+    without a closed form here, (g) a Gaussian and (h) a Gaussian mixture, low-pass minus identity (σ = 2, 0.2).
+    Contours at 5, 25 and 50 % of the peak, or 0 in (h): closed form (black) and samples (white dots).
+    """
+    figure = new_figure(DOUBLE, 3.9)
+    axes = figure.subplots(2, 4)
+    tables = _lines(list(axes[0])) + _planes(figure, list(axes[1]))
+    axes[0, 0].set_ylabel("|symbol|")
+    axes[0, 3].set_ylabel("symbol", labelpad=-1)
+    letters(axes.flat)
+    columns = ["mask", "grid", "parameter", "part", "theta_1", "theta_2", "sample", "closed_form"]
+    return figure, pd.concat(tables, ignore_index=True)[columns]

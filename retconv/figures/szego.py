@@ -8,17 +8,16 @@ import numpy as np
 import pandas as pd
 import torch
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from torch import Tensor
 
 from retconv.analysis.spectrum import causal_decay_symbol, gaussian_mixture_symbol, manhattan_decay_symbol, szego
-from retconv.figures.panels import array, letter
-from retconv.figures.spec import FigureSpec
+from retconv.figures.panels import array, f64, letters
+from retconv.figures.registry import Drawn, register
 from retconv.figures.style import BLUE, DOUBLE, GREEN, ORANGE, PINK, new_figure
 from retconv.masks import DecayMask, GaussianMixtureMask, Mask, RetNetMask
 
 _GAMMA = 0.8
-_SIGMA, _ALPHA = torch.tensor([[2.0, 0.2]], dtype=torch.float64), torch.tensor([[0.6, -0.8]], dtype=torch.float64)
+_SIGMA, _ALPHA = f64(2.0, 0.2)[None], f64(0.6, -0.8)[None]
 _LINES, _PLANES = (8, 16, 32, 64, 128, 256, 512), (4, 6, 8, 12, 16, 24, 32)
 
 #: Name, mask, symbol of the unbounded kernel, sides of its grids, whether these are planes, colour.
@@ -94,8 +93,26 @@ def _draw_values(ax: Axes, data: pd.DataFrame, name: str, ends: tuple[float, flo
     ax.legend(loc="upper left", bbox_to_anchor=(0.0, 0.95))
 
 
-def draw() -> tuple[Figure, pd.DataFrame]:
-    """Eigenvalues over the symbol's quantiles, on a line and a plane, and the distance of the two distributions."""
+def finding(data: pd.DataFrame) -> str:
+    """By which power of n the distance falls between the two largest grids."""
+    slopes = []
+    for name, rows in data.drop_duplicates(["mask", "side"]).groupby("mask", sort=False):
+        (n, m), (d, e) = rows["side"].to_numpy()[-2:], rows["distance"].to_numpy()[-2:]
+        slopes.append(f"{name} n^{np.log(e / d) / np.log(m / n):.2f}")
+    return "distance falls like " + ", ".join(slopes)
+
+
+@register("szego", 80, finding)
+def draw() -> Drawn:
+    """Eigenvalues follow the symbol.
+
+    Szegő's law. (a) Sorted eigenvalues of the two-sided decay (γ = 0.8) on lines of 8, 32 and 128 tokens against the
+    quantiles of its symbol (black); dashed, the symbol's range, which holds them at every size. (b) The same for a
+    Gaussian mixture (α = 0.6 and −0.8, σ = 2 and 0.2 tokens) on planes: nearly all eigenvalues are near −0.8, the
+    low-pass part is a few large ones, and on a grid as small as 4×4 tokens they are far from the symbol's maximum. (c)
+    The Wasserstein-1 distance of the two distributions falls with the side of the grid like 1/n (dotted): the share of
+    tokens that see a border. For the causal decay, singular values and modulus are compared.
+    """
     data = _table()
     figure = new_figure(DOUBLE, 2.5)
     line, plane, distance = figure.subplots(1, 3)
@@ -117,33 +134,5 @@ def draw() -> tuple[Figure, pd.DataFrame]:
     distance.set_title("distance of the distributions")
     distance.legend(loc="lower left", labelspacing=0.2, borderpad=0.1)
     distance.set_ylim(2e-5, 0.6)
-    for ax, text in zip((line, plane, distance), "abc", strict=True):
-        letter(ax, text)
-        ax.spines[["top", "right"]].set_visible(False)
+    letters((line, plane, distance))
     return figure, data
-
-
-def finding(data: pd.DataFrame) -> str:
-    """By which power of n the distance falls between the two largest grids."""
-    slopes = []
-    for name, rows in data.drop_duplicates(["mask", "side"]).groupby("mask", sort=False):
-        (n, m), (d, e) = rows["side"].to_numpy()[-2:], rows["distance"].to_numpy()[-2:]
-        slopes.append(f"{name} n^{np.log(e / d) / np.log(m / n):.2f}")
-    return "distance falls like " + ", ".join(slopes)
-
-
-FIGURE = FigureSpec(
-    name="szego",
-    title="Eigenvalues follow the symbol",
-    caption=(
-        "Szegő's law. (a) Sorted eigenvalues of the two-sided decay (γ = 0.8) on lines of 8, 32 and 128 tokens "
-        "against the quantiles of its symbol (black); dashed, the symbol's range, which holds them at every size. "
-        "(b) The same for a Gaussian mixture (α = 0.6 and −0.8, σ = 2 and 0.2 tokens) on planes: nearly all "
-        "eigenvalues are near −0.8, the low-pass part is a few large ones, and on a grid as small as 4×4 tokens they "
-        "are far from the symbol's maximum. (c) The Wasserstein-1 distance of the two distributions falls with the "
-        "side of the grid like 1/n (dotted): the share of tokens that see a border. For the causal decay, singular "
-        "values and modulus are compared."
-    ),
-    draw=draw,
-    finding=finding,
-)

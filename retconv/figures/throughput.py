@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
-from retconv.figures.panels import letter
-from retconv.figures.spec import FigureSpec
+from retconv.figures.panels import letters
+from retconv.figures.registry import Drawn, register
+from retconv.figures.study import MODELS
 from retconv.figures.style import BLUE, DOUBLE, ORANGE, new_figure
 
 #: Written by ``python -m retconv.bench train --out``.
@@ -20,13 +20,6 @@ _PANELS = {
     "images_per_second": "images per second, all replicas",
     "data_share": "time spent on data (% of a step)",
     "utilisation": "utilisation (% of a matrix product)",
-}
-_MODELS = {
-    "retconv_vit_tiny": "ViT",
-    "retconv_swin_tiny": "Swin",
-    "retconv_cait_tiny": "CaiT",
-    "retconv_pit_tiny": "PiT",
-    "retconv_t2t_tiny": "T2T",
 }
 _COLUMNS = ("model", "kind", "contender", "replicas", "batch", "ms", "ms_min", "ms_max", "speedup", "speedup_q1")
 _ORIGIN = ("processor", "device", "threads", "torch", "commit")
@@ -53,33 +46,6 @@ def _dots(ax: Axes, data: pd.DataFrame, column: str, places: pd.Series) -> None:
         ax.plot(rows[column], y, marker, color=colour, markersize=3, label=name)
 
 
-def draw() -> tuple[Figure, pd.DataFrame]:
-    """A line for each model and way to train it; one panel for each number."""
-    data = _stored()
-    lines = data[["model", "contender"]].drop_duplicates().reset_index(drop=True)
-    first = lines["model"].drop_duplicates().tolist()
-    gaps = lines["model"].map(first.index)
-    places = pd.Series((lines.index + _GAP * gaps).to_numpy(), index=pd.MultiIndex.from_frame(lines))
-    figure = new_figure(DOUBLE, 3.3)
-    axes = figure.subplots(1, 3, sharey=True)
-    for ax, text, (column, label) in zip(axes, "abc", _PANELS.items(), strict=True):
-        _dots(ax, data, column, places)
-        ax.set(xlabel=label)
-        ax.set_xlim(left=0)
-        ax.grid(axis="y", linewidth=0.3, color="0.85")
-        ax.tick_params(axis="y", length=0)
-        ax.spines[["top", "right", "left"]].set_visible(False)
-        letter(ax, text)
-    axes[0].set_yticks(places, lines["contender"])
-    axes[0].set_ylim(places.max() + 0.6, -0.6)
-    for model in first:
-        middle = float(np.mean(places[model]))
-        at = {"xycoords": ("axes fraction", "data"), "ha": "right", "va": "center", "rotation": 90}
-        axes[0].annotate(_MODELS.get(model, model), (-0.95, middle), fontweight="bold", annotation_clip=False, **at)
-    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=len(_LOOK))
-    return figure, data
-
-
 def finding(data: pd.DataFrame) -> str:
     """What a stack gains in images per second, and the most that data cost."""
     stacked = data[data["replicas"] == data["replicas"].max()]
@@ -92,18 +58,37 @@ def finding(data: pd.DataFrame) -> str:
     )
 
 
-FIGURE = FigureSpec(
-    name="throughput",
-    title="Training throughput",
-    caption=(
-        "Training steps of the paper's five small models in float32 on two cores, batch 8 for each replica: one model, "
-        "three stacked ones (replicas), and the same model fed by a DataLoader with torchvision's transforms sample by "
-        "sample, stored results of `python -m retconv.bench train`. (a) Images per second over all replicas, median "
-        "with the range over rounds; (b) the share of a step spent on making its batch; (c) floating-point operations "
-        "of forward and backward per second against those of a large matrix product. On a CPU this small the model "
-        "takes nearly all the time, and a stack trains as fast as its models one after the other."
-    ),
-    draw=draw,
-    finding=finding,
-    data=(_DATA,),
-)
+@register("throughput", 230, finding, data=(_DATA,))
+def draw() -> Drawn:
+    """Training throughput.
+
+    Training steps of the paper's five small models in float32 on two cores, batch 8 for each replica: one model, three
+    stacked ones (replicas), and the same model fed by a DataLoader with torchvision's transforms sample by sample,
+    stored results of `python -m retconv.bench train`. (a) Images per second over all replicas, median with the range
+    over rounds; (b) the share of a step spent on making its batch; (c) floating-point operations of forward and
+    backward per second against those of a large matrix product. On a CPU this small the model takes nearly all the
+    time, and a stack trains as fast as its models one after the other.
+    """
+    data = _stored()
+    lines = data[["model", "contender"]].drop_duplicates().reset_index(drop=True)
+    first = lines["model"].drop_duplicates().tolist()
+    gaps = lines["model"].map(first.index)
+    places = pd.Series((lines.index + _GAP * gaps).to_numpy(), index=pd.MultiIndex.from_frame(lines))
+    figure = new_figure(DOUBLE, 3.3)
+    axes = figure.subplots(1, 3, sharey=True)
+    letters(axes)
+    for ax, (column, label) in zip(axes, _PANELS.items(), strict=True):
+        _dots(ax, data, column, places)
+        ax.set(xlabel=label)
+        ax.set_xlim(left=0)
+        ax.grid(axis="y", linewidth=0.3, color="0.85")
+        ax.tick_params(axis="y", length=0)
+        ax.spines["left"].set_visible(False)
+    axes[0].set_yticks(places, lines["contender"])
+    axes[0].set_ylim(places.max() + 0.6, -0.6)
+    for model in first:
+        middle = float(np.mean(places[model]))
+        at = {"xycoords": ("axes fraction", "data"), "ha": "right", "va": "center", "rotation": 90}
+        axes[0].annotate(MODELS[model.split("_")[1]], (-0.95, middle), fontweight="bold", annotation_clip=False, **at)
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=len(_LOOK))
+    return figure, data

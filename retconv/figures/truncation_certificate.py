@@ -5,13 +5,12 @@ from __future__ import annotations
 import pandas as pd
 import torch
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from torch import Tensor
 
 from retconv.approximate import truncate
 from retconv.convert import kernel_to_mask
-from retconv.figures.panels import letter
-from retconv.figures.spec import FigureSpec
+from retconv.figures.panels import f64, letters, mixture
+from retconv.figures.registry import Drawn, register
 from retconv.figures.style import BLUE, DOUBLE, GREEN, ORANGE, PINK, new_figure
 from retconv.grid import Grid
 from retconv.kernels import euclidean_decay, gaussian_mixture, manhattan_decay
@@ -24,7 +23,12 @@ _FAMILIES = {
     "signed mixture": (GREEN, "^"),
     "random": (PINK, "D"),
 }
-_CURVES = {"decay": "decay, γ = 0.8", "Gaussian": "Gaussian, σ = 5", "signed mixture": "signed mixture"}
+#: What is drawn by window size: its name and, of mixtures, the components (α, σ).
+_CURVES = {
+    "decay": ("decay, γ = 0.8", []),
+    "Gaussian": ("Gaussian, σ = 5", [(1.0, 5.0)]),
+    "signed mixture": ("signed mixture", [(1.0, 5.0), (-0.8, 1.5)]),
+}
 
 
 def _uniform(low: float, high: float, generator: torch.Generator, *size: int) -> Tensor:
@@ -63,15 +67,6 @@ def _measure(family: str, kernel: Tensor, grid: Grid, size: int, part: str) -> l
     ]
 
 
-def _example(family: str) -> Tensor:
-    offsets = _GRIDS[0].offsets()
-    if family == "decay":
-        return manhattan_decay(offsets, torch.tensor([0.8], dtype=torch.float64))
-    sigma, alpha = ([5.0], [1.0]) if family == "Gaussian" else ([5.0, 1.5], [1.0, -0.8])
-    parameters = (torch.tensor([values], dtype=torch.float64) for values in (sigma, alpha))
-    return gaussian_mixture(offsets, *parameters)
-
-
 def _draw_scatter(ax: Axes, data: pd.DataFrame) -> None:
     ax.plot([1e-3, 1], [1e-3, 1], color="black", linewidth=0.8)
     ax.text(1.4e-3, 1.7e-3, "error = bound", rotation=45, rotation_mode="anchor", va="bottom", color="0.3")
@@ -85,7 +80,7 @@ def _draw_scatter(ax: Axes, data: pd.DataFrame) -> None:
 
 
 def _draw_curves(ax: Axes, data: pd.DataFrame) -> None:
-    for family, label in _CURVES.items():
+    for family, (label, _) in _CURVES.items():
         rows = data[data["family"] == family]
         colour, marker = _FAMILIES[family]
         ax.plot(rows["size"], rows["certificate"], color=colour, label=label)
@@ -93,30 +88,6 @@ def _draw_curves(ax: Axes, data: pd.DataFrame) -> None:
     ax.set(yscale="log", xlabel="window size (tokens)", ylabel="error / ‖K‖₁", ylim=(1e-6, 1.5), xlim=(0, 62))
     ax.minorticks_off()
     ax.legend(loc="lower left", borderaxespad=0.2)
-
-
-def draw() -> tuple[Figure, pd.DataFrame]:
-    """Random kernels at the left, three kernels by window size at the right."""
-    generator = torch.Generator().manual_seed(0)
-    rows: list[dict[str, object]] = []
-    for grid in _GRIDS:
-        for family in _FAMILIES:
-            kernel = _draw_kernels(family, grid, generator)
-            for size in {1: (3, 7, 13, 25), 2: (3, 5, 9), 3: (3, 5)}[grid.ndim]:
-                rows += _measure(family, kernel, grid, size, "random parameters")
-    for family in _CURVES:
-        for size in range(1, 62, 2):
-            rows += _measure(family, _example(family), _GRIDS[0], size, "by size")
-    data = pd.DataFrame(rows)
-    figure = new_figure(DOUBLE, 3.1)
-    scatter, curves = figure.subplots(1, 2, width_ratios=[1, 1.25])
-    _draw_scatter(scatter, data[data["part"] == "random parameters"])
-    _draw_curves(curves, data[data["part"] == "by size"])
-    for ax, text in zip((scatter, curves), "ab", strict=True):
-        letter(ax, text)
-        ax.spines[["top", "right"]].set_visible(False)
-    figure.legend(*scatter.get_legend_handles_labels(), loc="outside upper center", ncols=4)
-    return figure, data
 
 
 def finding(data: pd.DataFrame) -> str:
@@ -128,16 +99,33 @@ def finding(data: pd.DataFrame) -> str:
     return f"{below} of {len(data)} certificates below the true error; median error / certificate: {tight}"
 
 
-FIGURE = FigureSpec(
-    name="truncation_certificate",
-    title="What truncation costs",
-    caption=(
-        "Kernels cut to a window: the certificate ‖K − K'‖₁ against the true operator-norm error ‖M − M'‖₂ of the mask "
-        "(largest singular value), both relative to ‖K‖₁. (a) Kernels with random parameters on 64, 8×8 and 4×4×4 "
-        "tokens, cut to several sizes: no error is above its certificate. (b) On 64 tokens by window size, "
-        "certificate (curves) and error (marks): the bound is nearly attained where what is cut away has one sign and "
-        "the window is small beside the grid."
-    ),
-    draw=draw,
-    finding=finding,
-)
+@register("truncation_certificate", 140, finding)
+def draw() -> Drawn:
+    """What truncation costs.
+
+    Kernels cut to a window: the certificate ‖K − K'‖₁ against the true operator-norm error ‖M − M'‖₂ of the mask
+    (largest singular value), both relative to ‖K‖₁. (a) Kernels with random parameters on 64, 8×8 and 4×4×4 tokens, cut
+    to several sizes: no error is above its certificate. (b) On 64 tokens by window size, certificate (curves) and error
+    (marks): the bound is nearly attained where what is cut away has one sign and the window is small beside the grid.
+    """
+    generator = torch.Generator().manual_seed(0)
+    rows: list[dict[str, object]] = []
+    for grid in _GRIDS:
+        for family in _FAMILIES:
+            kernel = _draw_kernels(family, grid, generator)
+            for size in {1: (3, 7, 13, 25), 2: (3, 5, 9), 3: (3, 5)}[grid.ndim]:
+                rows += _measure(family, kernel, grid, size, "random parameters")
+    line = _GRIDS[0]
+    for family, (_, components) in _CURVES.items():
+        decay = manhattan_decay(line.offsets(), f64(0.8))
+        kernel = mixture(line, components) if components else decay
+        for size in range(1, 62, 2):
+            rows += _measure(family, kernel, line, size, "by size")
+    data = pd.DataFrame(rows)
+    figure = new_figure(DOUBLE, 3.1)
+    scatter, curves = figure.subplots(1, 2, width_ratios=[1, 1.25])
+    _draw_scatter(scatter, data[data["part"] == "random parameters"])
+    _draw_curves(curves, data[data["part"] == "by size"])
+    letters((scatter, curves))
+    figure.legend(*scatter.get_legend_handles_labels(), loc="outside upper center", ncols=4)
+    return figure, data

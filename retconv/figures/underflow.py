@@ -8,12 +8,11 @@ import numpy as np
 import pandas as pd
 import torch
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from torch import Tensor
 
-from retconv.figures.panels import letter
-from retconv.figures.spec import FigureSpec
+from retconv.figures.panels import letters
+from retconv.figures.registry import Drawn, register
 from retconv.figures.style import BLUE, DOUBLE, GREEN, GREY, ORANGE, PINK, new_figure
 from retconv.grid import Grid
 from retconv.kernels import GAUSSIAN_EPSILON, gaussian
@@ -80,8 +79,27 @@ def _draw_by_side(ax: Axes, data: pd.DataFrame, quantity: str, formulas: tuple[s
     ax.set_xlabel("grid (tokens)")
 
 
-def draw() -> tuple[Figure, pd.DataFrame]:
-    """One profile, then wrong zeros and relative error by grid size and σ."""
+def finding(data: pd.DataFrame) -> str:
+    """Wrong zeros at σ = 10 on two grids, and our largest error."""
+    table = data.set_index(["formula", "sigma", "side"]).sort_index()
+    small, large = (table.loc[("reference", 10.0, side), "wrong_zeros"] for side in (16, 32))
+    ours = table.loc["ours"]
+    return (
+        f"wrong zeros of the reference at σ = 10: {small:.1%} on 16×16, {large:.1%} on 32×32; ours: "
+        f"{ours['wrong_zeros'].max():.1%}, relative error at most {ours['relative_error'].max():.1e}"
+    )
+
+
+@register("underflow", 120, finding)
+def draw() -> Drawn:
+    """The reference formula underflows.
+
+    The reference code forms exp(−d²) in float32 before it applies σ, so every pair with d² ≥ 104 becomes 0 whatever σ
+    is, as (a) shows for σ = 10 tokens; here exponents are combined first. (b) Pairs that are 0 although the true value
+    is a float32 number: at σ = 10 a third on 16×16 tokens, three quarters on 32×32; the fraction falls again where the
+    true value underflows too. (c) Relative error (Frobenius norm over all pairs) of the reference (solid) and ours
+    (dashed) against float64.
+    """
     data = pd.DataFrame([row for side in _SIDES for sigma in _SIGMAS for row in _measure(side, sigma)])
     figure = new_figure(DOUBLE, 2.35)
     profile, zeros, error = figure.subplots(1, 3)
@@ -96,34 +114,6 @@ def draw() -> tuple[Figure, pd.DataFrame]:
     error.legend(handles=keys, loc="center right", bbox_to_anchor=(1, 0.4))
     error.set(ylabel="‖M̃ − M‖ / ‖M‖", ylim=(3e-9, 3))
     error.set_title("relative error in float32")
-    for ax, text in zip((profile, zeros, error), "abc", strict=True):
-        letter(ax, text)
-        ax.spines[["top", "right"]].set_visible(False)
+    letters((profile, zeros, error))
     figure.legend(*zeros.get_legend_handles_labels(), loc="outside lower center", ncols=len(_SIGMAS))
     return figure, data
-
-
-def finding(data: pd.DataFrame) -> str:
-    """Wrong zeros at σ = 10 on two grids, and our largest error."""
-    table = data.set_index(["formula", "sigma", "side"]).sort_index()
-    small, large = (table.loc[("reference", 10.0, side), "wrong_zeros"] for side in (16, 32))
-    ours = table.loc["ours"]
-    return (
-        f"wrong zeros of the reference at σ = 10: {small:.1%} on 16×16, {large:.1%} on 32×32; ours: "
-        f"{ours['wrong_zeros'].max():.1%}, relative error at most {ours['relative_error'].max():.1e}"
-    )
-
-
-FIGURE = FigureSpec(
-    name="underflow",
-    title="The reference formula underflows",
-    caption=(
-        "The reference code forms exp(−d²) in float32 before it applies σ, so every pair with d² ≥ 104 becomes 0 "
-        "whatever σ is, as (a) shows for σ = 10 tokens; here exponents are combined first. (b) Pairs that are 0 "
-        "although the true value is a float32 number: at σ = 10 a third on 16×16 tokens, three quarters on 32×32; "
-        "the fraction falls again where the true value underflows too. (c) Relative error (Frobenius norm over "
-        "all pairs) of the reference (solid) and ours (dashed) against float64."
-    ),
-    draw=draw,
-    finding=finding,
-)

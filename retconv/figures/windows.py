@@ -6,13 +6,13 @@ import numpy as np
 import pandas as pd
 import torch
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure, SubFigure
+from matplotlib.figure import SubFigure
 from matplotlib.patches import Rectangle
 
 from retconv.convert import kernel_to_mask
 from retconv.convert import windows as windows_of
 from retconv.figures.panels import array, colour_bar, draw_kernel, draw_mask
-from retconv.figures.spec import FigureSpec
+from retconv.figures.registry import Drawn, register
 from retconv.figures.style import DOUBLE, GREEN, ORANGE, RED, new_figure, scale
 from retconv.grid import Grid
 from retconv.kernels import causal_decay, gaussian
@@ -116,8 +116,23 @@ def _offset(offset: np.ndarray) -> str:
     return " ".join(map(str, offset))
 
 
-def draw() -> tuple[Figure, pd.DataFrame]:
-    """A causal decay on a line above, a Gaussian on a plane below."""
+def finding(data: pd.DataFrame) -> str:
+    """Compares each window with the kernel at its offsets."""
+    kernel = data[data["part"] == "kernel"].set_index(["grid", "offset"])["value"]
+    rows = data[data["part"] == "window"].set_index(["grid", "offset"])["value"]
+    equal = int((kernel.reindex(rows.index) == rows).sum())
+    return f"{equal} of {len(rows)} window entries bit-equal to the kernel"
+
+
+@register("windows", 20, finding)
+def draw() -> Drawn:
+    """A row of the mask is a window of the kernel.
+
+    Row q of the mask is the n-sized window of the kernel that starts at n − 1 − q: the paper's “element-wise
+    convolution”. Above: RetNet's causal decay (γ = 0.75) on a line of 9 tokens; below: a Gaussian (σ = 1.5 tokens) on
+    4×6 tokens. Frames of one colour are the same numbers three times: where the window lies on the kernel, on the
+    tokens, and in the mask; the dot is the query itself, at offset 0.
+    """
     line, plane = causal_decay(_LINE.offsets(), 0.75), gaussian(_PLANE.offsets(), 1.5)
     figure = new_figure(DOUBLE, 4.3)
     above, below = figure.subfigures(2, 1, squeeze=False, height_ratios=[1, 1.15])[:, 0]
@@ -128,25 +143,3 @@ def draw() -> tuple[Figure, pd.DataFrame]:
     )
     columns = ["grid", "part", "query", "key", "offset", "value"]
     return figure, data[columns].astype({"query": "Int64", "key": "Int64"})
-
-
-def finding(data: pd.DataFrame) -> str:
-    """Compares each window with the kernel at its offsets."""
-    kernel = data[data["part"] == "kernel"].set_index(["grid", "offset"])["value"]
-    rows = data[data["part"] == "window"].set_index(["grid", "offset"])["value"]
-    equal = int((kernel.reindex(rows.index) == rows).sum())
-    return f"{equal} of {len(rows)} window entries bit-equal to the kernel"
-
-
-FIGURE = FigureSpec(
-    name="windows",
-    title="A row of the mask is a window of the kernel",
-    caption=(
-        "Row q of the mask is the n-sized window of the kernel that starts at n − 1 − q: the paper's "
-        "“element-wise convolution”. Above: RetNet's causal decay (γ = 0.75) on a line of 9 tokens; below: a "
-        "Gaussian (σ = 1.5 tokens) on 4×6 tokens. Frames of one colour are the same numbers three times: where "
-        "the window lies on the kernel, on the tokens, and in the mask; the dot is the query itself, at offset 0."
-    ),
-    draw=draw,
-    finding=finding,
-)
