@@ -79,6 +79,8 @@ def log_mixture(squared: Tensor, sigma: Tensor, alpha: Tensor) -> Tensor:
     exponent = squared * per_head(-0.5 / (sigma.square() + GAUSSIAN_EPSILON), squared.ndim)
     top = exponent.detach().amax(dim=1, keepdim=True)
     total = (per_head(alpha, squared.ndim) * torch.exp(exponent - top)).sum(dim=1)
+    if not total.requires_grad:
+        return total.log_().add_(top[:, 0])
     hidden = total == 0
     # Its logarithm has the gradient 1/0 · 0, which is NaN: such entries leave the graph.
     return top[:, 0] + total.masked_fill(hidden, 1.0).log().masked_fill(hidden, -torch.inf)

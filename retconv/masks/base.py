@@ -60,12 +60,14 @@ class Mask(nn.Module):
     def forms(self, grid: Grid | int | tuple[int, ...]) -> Forms:
         """The mask on a grid in every form that it has, each made when it is asked for."""
         grid = Grid.of(grid)
-        given: dict[str, Any] = {"log": partial(self.log_kernel, grid)}
-        given |= {"factors": partial(self.separable, grid), "decay": partial(self.decay, grid)}
-        if self._gathers:
-            given["kernel"] = partial(self.kernel, grid)
-        else:
-            given |= {"entries": partial(self, grid), "exact": partial(self.kernel, grid)}
+        given: dict[str, Any] = {
+            "kernel" if self._gathers else "exact": partial(self.kernel, grid),
+            "factors": partial(self.separable, grid),
+            "decay": partial(self.decay, grid),
+            "log": partial(self.log_kernel, grid),
+        }
+        if not self._gathers:
+            given["entries"] = partial(self, grid)
         return Forms(grid, self.heads, given)
 
     @property

@@ -208,8 +208,8 @@ class DecayMask(_Decay):
         grid = Grid.of(grid)
         if self.metric == "euclidean" and grid.ndim > 1:
             return None
-        factors = tuple(self._cast(self._power(Grid(n), "manhattan"))[:, None] for n in grid.shape)
-        return Separable(factors)
+        along = {n: self._cast(self._power(Grid(n), "manhattan"))[:, None] for n in set(grid.shape)}
+        return Separable(tuple(along[n] for n in grid.shape))
 
     def decay(self, grid: Grid | int | tuple[int, ...]) -> Decay | None:
         """The decay itself (laws 7 and 8); None for the Euclidean metric beyond one axis."""

@@ -83,13 +83,15 @@ class Forms:
     @_once
     def kernel(self) -> Tensor | None:
         """``(heads, 2 n_1 − 1, …, 2 n_D − 1)``; None if the mask is known by its entries alone."""
-        for name in ("kernel", "decay", "exponentials", "factors"):
+        kernel = self._made("kernel")
+        for name, of in _KERNELS.items() if kernel is None else ():
             form = self._made(name)
             if form is not None:
-                kernel = form if name == "kernel" else _KERNELS[name](form, self.grid.without_prefix())
-                check_kernel(kernel, self.grid)
-                return cast(Tensor, kernel)
-        return None
+                kernel = of(form, self.grid.without_prefix())
+                break
+        if kernel is not None:
+            check_kernel(kernel, self.grid)
+        return cast("Tensor | None", kernel)
 
     @_once
     def entries(self) -> Tensor:

@@ -102,12 +102,13 @@ class GaussianMixtureMask(Mask):
 
     def separable(self, grid: Grid | int | tuple[int, ...]) -> Separable | None:
         """One outer product for each Gaussian (law 9); α is carried by the first axis."""
-        factors: list[Tensor] = []
-        for n in Grid.of(grid).shape:
+        first, *others = Grid.of(grid).shape
+        along: dict[int, Tensor] = {}
+        for n in {first, *others}:
             sigma, weights, squared = self._computing(Grid(n))
-            factor = bumps(squared, sigma)
-            factors.append((factor if factors else factor * weights[..., None]).to(self._dtype))
-        return Separable(tuple(factors))
+            along[n] = bumps(squared, sigma)
+        weighted = along[first] * weights[..., None]
+        return Separable(tuple(factor.to(self._dtype) for factor in (weighted, *(along[n] for n in others))))
 
     def log_kernel(self, grid: Grid | int | tuple[int, ...]) -> Tensor | None:
         """The logarithm of the mixture, at any distance; −∞ where it is 0, NaN where it is negative."""
