@@ -8,9 +8,10 @@ from pathlib import Path
 import click
 from tqdm import tqdm
 
-from retconv.figures.registry import FIGURES, find, nearest
+from retconv.figures.registry import FIGURES, find
 from retconv.figures.runner import render
 from retconv.figures.spec import FORMATS, FiguresError
+from retconv.names import unknown
 
 
 class _Refusal(click.ClickException):
@@ -99,7 +100,7 @@ def main(listing: bool, names: Sequence[str], formats: Sequence[str], out: Path)
         return
     for form in formats:
         if form not in FORMATS:
-            raise _Refusal(nearest("format", form, FORMATS))
+            raise _Refusal(unknown("format", form, FORMATS))
     try:
         specs = find(names)
         # disable=None: no bar where stderr is not a terminal.

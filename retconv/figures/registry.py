@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from retconv.figures import (
     attention_distance,
@@ -39,6 +38,7 @@ from retconv.figures import (
     windows,
 )
 from retconv.figures.spec import FiguresError, FigureSpec
+from retconv.names import unknown
 
 #: The figures by name.
 FIGURES: dict[str, FigureSpec] = {
@@ -79,14 +79,6 @@ FIGURES: dict[str, FigureSpec] = {
 }
 
 
-def nearest(kind: str, name: str, known: Iterable[str]) -> str:
-    """The message for an unknown name: it names the nearest known one, or all of them where none is near."""
-    known = list(known)
-    match = difflib.get_close_matches(name.lower(), known, n=1)
-    remedy = f"did you mean '{match[0]}'?" if match else f"choose from {', '.join(known)}"
-    return f"unknown {kind} '{name}': {remedy}"
-
-
 def find(names: Sequence[str] = ()) -> list[FigureSpec]:
     """The figures of these names, without repetition, in the order of the gallery.
 
@@ -97,7 +89,7 @@ def find(names: Sequence[str] = ()) -> list[FigureSpec]:
     """
     for name in names:
         if name not in FIGURES:
-            raise FiguresError(nearest("figure", name, FIGURES))
+            raise FiguresError(unknown("figure", name, FIGURES))
     if names:
         return [spec for spec in FIGURES.values() if spec.name in names]
     return [spec for spec in FIGURES.values() if not spec.waits_for()]
