@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -14,8 +13,9 @@ from matplotlib.patches import Patch
 from retconv.figures.panels import letter
 from retconv.figures.spec import FigureSpec
 from retconv.figures.style import BLUE, DOUBLE, GREEN, GREY, ORANGE, PINK, new_figure
+from retconv.stored import TABLES
 
-_STORED = Path(__file__).parents[2] / "paper_figures" / "data" / "models.csv"
+_STORED = TABLES / "models.csv"
 _NAMES = {"vit": "ViT", "swin": "Swin", "cait": "CaiT", "pit": "PiT", "t2t": "T2T"}
 _MASKS = {
     "gmm_parameters": ("Gaussian mixture, K = 5", BLUE, "o"),

@@ -8,8 +8,8 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 
-from retconv.figures.study import FOLDER
 from retconv.figures.style import BLUE, GREEN, ORANGE, PURPLE
+from retconv.stored import TABLES
 
 #: Colour, marker and name of the families of masks.
 FAMILIES = {
@@ -24,12 +24,12 @@ SEED: dict[str, Any] = {"linestyle": "none", "markersize": 2.4, "markeredgewidth
 
 def stored(name: str) -> tuple[Path, ...]:
     """The file of a table that ``python -m retconv.planted`` wrote."""
-    return (FOLDER / f"planted_{name}.csv",)
+    return (TABLES / f"planted_{name}.csv",)
 
 
 def read(name: str, columns: list[str]) -> pd.DataFrame:
     """Some columns of a stored table, with where they come from."""
-    return pd.read_csv(FOLDER / f"planted_{name}.csv")[[*columns, "scale", "commit", "torch", "device"]]
+    return pd.read_csv(TABLES / f"planted_{name}.csv")[[*columns, "scale", "commit", "torch", "device"]]
 
 
 def origin(data: pd.DataFrame) -> str:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Callable, Iterable
-from pathlib import Path
 
 import pandas as pd
 from matplotlib.figure import Figure
@@ -16,10 +15,9 @@ from matplotlib.figure import Figure
 from retconv.figures.spec import FigureSpec
 from retconv.figures.style import BLUE, BROWN, CYAN, GREEN, ORANGE, PINK, PURPLE
 from retconv.models.small import VITS
+from retconv.stored import TABLES
 from retconv.sweep import load_study
 
-#: Written by ``python -m retconv.studies`` after ``python -m retconv.sweep``.
-FOLDER = Path(__file__).parents[2] / "paper_figures" / "data"
 #: The smallest effects that matter: points of accuracy, and tokens of attention distance.
 POINTS, TOKENS = 0.7, 0.6
 
@@ -111,7 +109,7 @@ def figure(
         caption=caption,
         draw=draw,
         finding=message,
-        data=tuple(FOLDER / f"{table}.csv" for table in tables),
+        data=tuple(TABLES / f"{table}.csv" for table in tables),
         command=f"python -m retconv.sweep {study} && python -m retconv.studies {study}",
         suffices=lambda: bool((read()["part"] != "run").any()),
     )
@@ -119,7 +117,7 @@ def figure(
 
 def read(table: str) -> pd.DataFrame:
     """The rows of a table that are of the full study; accuracies are in per cent."""
-    data = pd.read_csv(FOLDER / f"{table}.csv", dtype={"run": str})  # a hash may have no letter
+    data = pd.read_csv(TABLES / f"{table}.csv", dtype={"run": str})  # a hash may have no letter
     return data[data["scale"] == "full"].drop(columns="part", errors="ignore").reset_index(drop=True)
 
 
