@@ -19,7 +19,6 @@ from retconv.names import unknown
 #: The formats a figure is saved in, in the order a gallery links them.
 FORMATS = ("png", "pdf", "svg")
 
-
 #: A figure and the tidy table of the data it shows.
 Drawn = tuple[Figure, pd.DataFrame]
 
