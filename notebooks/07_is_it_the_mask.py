@@ -37,7 +37,7 @@ from retconv.sweep import load_study
 
 pd.set_option("display.precision", 2)
 planned = ["cifar_small", "cifar_small_controls", "cifar_small_data", "cifar_small_cutmix"]
-tables = load_tables("../paper_figures/data")
+tables = load_tables()
 studies = {name: load_study(name) for name in planned}
 verdicts = tables["study_verdicts"]
 verdicts = verdicts[verdicts["study"].isin(planned)].set_index("study", drop=False)
@@ -161,7 +161,7 @@ FIGURES["grid_transfer"]
 # above are wider, for the number of rules that read the same table.
 
 # %%
-Markdown(readme_table("../paper_figures/data"))
+Markdown(readme_table())
 
 # %%
 for (model, data), (plain, masked) in PUBLISHED_TOP1.items():
@@ -176,7 +176,7 @@ pd.crosstab(verdicts.index.rename("study"), verdicts["verdict"].to_numpy(), marg
 #
 # Each row of a table names its run, by the hash of everything that the run depends on, and commit, version and device.
 # The runs are stored without their weights, with what was measured on them: `python -m retconv.results merge
-# paper_figures/archives/*.zip` puts them below `runs/`, `python -m retconv.studies STUDY` makes the tables from them,
+# retconv/stored/archives/*.zip` puts them below `runs/`, `python -m retconv.studies STUDY` makes the tables from them,
 # and without them `python -m retconv.sweep STUDY` trains and measures them again.
 
 # %%

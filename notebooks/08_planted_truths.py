@@ -28,6 +28,7 @@ import torch
 from retconv import Grid, kernel_to_mask, project
 from retconv.figures import FIGURES
 from retconv.planted import attention, bias, fit, pairs, recovery, targets, varying
+from retconv.stored import TABLES
 
 torch.set_num_threads(1)
 grid = Grid((3, 5))
@@ -169,7 +170,7 @@ FIGURES["planted_pairs"]
 
 # %%
 for name, task in (("recovery", recovery), ("varying", varying), ("bias", bias), ("pairs", pairs)):
-    stored = pd.read_csv(f"../paper_figures/data/planted_{name}.csv")
+    stored = pd.read_csv(TABLES / f"planted_{name}.csv")
     bounds = task.bounds(stored)
     print(f"{name}, commit {stored['commit'].iloc[0]}: {sum(b.holds for b in bounds)} of {len(bounds)} bounds hold")
     print(*(f"  {b}" for b in bounds), sep="\n")

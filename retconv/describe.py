@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from retconv.analysis.description import Description, describe
+from retconv.files import replacing
 from retconv.grid import Grid
 from retconv.kernels import SCHEDULES, gpsa, window
 from retconv.masks import DecayMask, GaussianMixtureMask, Mask, RetNetMask
@@ -120,14 +121,11 @@ def main(
 
 def _save(description: Description, picture: Path) -> None:
     """Draw head 0 into a file that appears only when it is complete."""
-    temporary = picture.with_name(f".{picture.name}.tmp")
     try:
-        description.plot().savefig(temporary, format=picture.suffix[1:] or "png", dpi=150)
-        temporary.replace(picture)
+        with replacing(picture) as file:
+            description.plot().savefig(file, format=picture.suffix[1:] or "png", dpi=150)
     except (OSError, ValueError) as error:
         raise click.UsageError(f"cannot save {picture}: {error}") from error
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _gammas(values: tuple[str, ...]) -> str | Tensor:

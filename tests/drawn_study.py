@@ -25,7 +25,7 @@ T4 = 2.776445
 def plant(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Write planted tables, which figures read from then on, and which are all their data files."""
     Planted().write(folder)
-    monkeypatch.setattr(study, "FOLDER", folder)
+    monkeypatch.setattr(study, "TABLES", folder)
     for name in NAMES:
         files = tuple(folder / path.name for path in FIGURES[name].data)
         monkeypatch.setitem(FIGURES, name, replace(FIGURES[name], data=files))

@@ -56,6 +56,12 @@ def replacing_another_study() -> None:
             write_tables({"study_elm": pd.DataFrame({"study": [study], "run": ["a"], "scale": ["small"]})}, folder)
 
 
+def verdicts_below_a_file() -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "file").touch()
+        command("--out", f"{folder}/file/below")()
+
+
 def faulty() -> None:
     parse_study(
         {
@@ -133,6 +139,11 @@ TABLES: dict[str, dict[str, Error]] = {
             "60 of the 60 runs of study main are not finished.*python -m retconv.sweep main --small",
         ),
         "command without runs": (command_without_runs, click.ClickException, "60 of the 60 runs of study main"),
+        "command into a folder that cannot be": (
+            verdicts_below_a_file,
+            click.ClickException,
+            "cannot make .*/file/below",
+        ),
         "command without such a study": (command("mian"), click.ClickException, "did you mean 'main'"),
         "temperature without attention": (
             lambda: add_temperature(torch.nn.Linear(2, 2)),

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pandas as pd
 import pytest
 import torch
@@ -15,6 +13,7 @@ from retconv.bench import retention as bench_retention
 from retconv.bench.__main__ import main
 from retconv.masks import RetNetMask
 from retconv.retention import retention
+from retconv.stored import TABLES
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +76,7 @@ def test_installed_peer_computes_the_same(form: str) -> None:
 @pytest.mark.parametrize("kind", bench_retention.KINDS)
 def test_stored_results_are_of_this_command(kind: str) -> None:
     """What the figure reads was written by the benchmark, with its provenance."""
-    stored = pd.read_csv(Path(__file__).parents[1] / "paper_figures" / "data" / f"retention_{kind}.csv")
+    stored = pd.read_csv(TABLES / f"retention_{kind}.csv")
     assert stored["command"].str.startswith(f"python -m retconv.bench retention --kind {kind}").all()
     assert set(stored["kind"]) == {kind}
     assert {256, 1024, 4096, 16384} <= set(stored["tokens"])

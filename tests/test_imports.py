@@ -22,7 +22,7 @@ MODULES = {
 }
 #: A part imports only from parts of lower rank, and from itself.
 PARTS = (
-    ("precision", "grid"),
+    ("precision", "grid", "files", "names", "provenance", "stored"),
     ("kernels",),
     ("convert",),
     ("masks",),

@@ -19,7 +19,6 @@ from strategies import normal
 from torch import nn
 from torch.nn import functional as F
 
-import retconv
 from retconv.checks import relative_error
 from retconv.grid import Grid
 from retconv.models import SMALL_MODELS, grids_of, masks_of
@@ -28,6 +27,7 @@ from retconv.models.count import count
 from retconv.models.hub import MaskedViT
 from retconv.models.t2t import TokensToTokens, TokenTransformer, sinusoids
 from retconv.models.table import NOTES, PUBLISHED, table
+from retconv.stored import TABLES
 
 PAPER = sorted(PUBLISHED)
 
@@ -75,7 +75,7 @@ def test_the_command_prints_the_table(tmp_path: Path) -> None:
 
 def test_stored_table_is_the_one_that_is_counted() -> None:
     """The figure of parameters and costs reads it: ``python -m retconv.models --out`` writes it anew."""
-    stored = pd.read_csv(Path(retconv.__file__).parents[1] / "paper_figures" / "data" / "models.csv")
+    stored = pd.read_csv(TABLES / "models.csv")
     pd.testing.assert_frame_equal(stored, table())
 
 

@@ -21,9 +21,9 @@ from retconv.planted.fit import build, learn
 from retconv.planted.recovery import elm_error, residual
 from retconv.planted.tables import Bound
 from retconv.planted.targets import Samples, compress, planted_kernel, samples, varying_mask
+from retconv.stored import TABLES
 
 GRID = Grid((3, 5))
-DATA = Path(__file__).parents[1] / "paper_figures" / "data"
 
 
 def draw(n: int, noise: float, grid: Grid = GRID, seed: int = 0) -> tuple[torch.Tensor, Samples]:
@@ -46,7 +46,7 @@ def test_small_task_holds_every_bound_and_says_where_it_comes_from(name: str, tm
 
 @pytest.mark.parametrize("name", RUNS)
 def test_stored_table_holds_every_bound(name: str) -> None:
-    table = pd.read_csv(DATA / f"planted_{name}.csv")
+    table = pd.read_csv(TABLES / f"planted_{name}.csv")
     assert set(table["scale"]) == {"full"}
     assert table["seed"].nunique() >= 5
     assert [str(bound) for bound in RUNS[name].bounds(table) if not bound.holds] == []

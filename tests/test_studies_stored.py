@@ -10,20 +10,20 @@ import torch
 
 from retconv.data import Dataset
 from retconv.results import merge
+from retconv.stored import ARCHIVES, TABLES
 from retconv.studies import build_tables, load_tables, tables, verdicts, write_tables
 from retconv.sweep import load_study
 from retconv.train import RunFolder
 
-STORED = Path(__file__).parents[1] / "paper_figures"
 STUDIES = ("cifar_small", "cifar_small_controls", "cifar_small_data", "cifar_small_cutmix")
 #: Those that have tables: all but the ones that share their only runs with another.
-DRAWN = [name for name in STUDIES if (STORED / f"data/study_{name}.csv").is_file()]
+DRAWN = [name for name in STUDIES if (TABLES / f"study_{name}.csv").is_file()]
 
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("stored")
-    assert not merge(sorted((STORED / "archives").glob("*.zip")), folder).faults
+    assert not merge(sorted(ARCHIVES.glob("*.zip")), folder).faults
     return folder
 
 
@@ -38,7 +38,7 @@ def no_images(name: str) -> Dataset:
 def test_tables_are_made_again_from_stored_runs(
     runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    study, stored = load_study(name), load_tables(STORED / "data")
+    study, stored = load_study(name), load_tables()
     monkeypatch.setattr(tables, "load", no_images)
     write_tables(build_tables(study, runs, partial=True), tmp_path)
     for table, rows in load_tables(tmp_path).items():
@@ -46,7 +46,7 @@ def test_tables_are_made_again_from_stored_runs(
 
 
 def test_verdicts_are_those_of_the_stored_tables() -> None:
-    made, stored = verdicts(STORED / "data"), load_tables(STORED / "data")["study_verdicts"]
+    made, stored = verdicts(), load_tables()["study_verdicts"]
     same = [column for column in made if column not in ("at", "versus", "against", "scale")]
     pd.testing.assert_frame_equal(made[same], stored[same], check_dtype=False, rtol=1e-5)
 

@@ -191,9 +191,4 @@ def command(
     torch.manual_seed(0)
     allocator = keep_pages()
     cases = [Case(g, d, width, batch, t, device, compiled) for g in grids for d in dims for t in dtypes]
-    earlier = pd.read_csv(out) if append and out is not None and out.exists() else None
-    report(bench(cases, rounds), allocator, out)
-    if earlier is not None and out is not None:
-        temporary = out.with_suffix(".tmp")
-        pd.concat([earlier, pd.read_csv(out)]).to_csv(temporary, index=False)
-        temporary.replace(out)
+    report(bench(cases, rounds), allocator, out, append)

@@ -9,8 +9,9 @@ from typing import Any, TypeVar
 import click
 import pandas as pd
 
-from retconv.bench.timing import provenance
+from retconv.files import replacing
 from retconv.grid import Grid
+from retconv.provenance import provenance
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -24,17 +25,21 @@ def _parse_grids(context: click.Context, parameter: click.Parameter, value: tupl
         raise click.BadParameter(str(error)) from error
 
 
-def report(table: pd.DataFrame, allocator: str, out: Path | None) -> None:
-    """Print provenance and table, and write both to a CSV file if asked."""
-    origin = provenance(allocator)
+def report(table: pd.DataFrame, allocator: str, out: Path | None, append: bool = False) -> None:
+    """Print provenance and table, and write both to a CSV file if asked, on request below the rows that it holds."""
+    session = provenance(module="retconv.bench")
+    origin = {key: session[key] for key in ("command", "commit", "torch", "python")}
+    origin |= {"processor": session["device"], "threads": session["threads"], "allocator": allocator}
     click.echo("\n".join(f"# {key}: {value}" for key, value in origin.items()))
     for _, part in table.groupby([c for c in ("grid", "kind") if c in table], sort=False):
         click.echo("\n" + part.to_string(index=False, float_format=lambda v: f"{v:.3g}", na_rep="-"))
     if out is not None:
         out.parent.mkdir(parents=True, exist_ok=True)
-        temporary = out.with_suffix(".tmp")
-        table.assign(**origin).to_csv(temporary, index=False)
-        temporary.replace(out)
+        rows = table.assign(**origin)
+        if append and out.exists():
+            rows = pd.concat([pd.read_csv(out), rows])
+        with replacing(out) as file:
+            file.write(rows.to_csv(index=False).encode())
 
 
 def grids_option(*default: str) -> Callable[[F], F]:

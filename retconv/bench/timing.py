@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import platform
 import sys
 import time
 import weakref
@@ -18,8 +17,6 @@ from torch._library.custom_ops import OPDEFS
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from tqdm import tqdm
-
-from retconv.train.provenance import commit, processor
 
 #: A contender whose first run takes this many times the fastest's is not run again.
 HOPELESS = 50.0
@@ -154,19 +151,6 @@ def keep_pages() -> str:
     threshold, trim = -3, -1  # M_MMAP_THRESHOLD and M_TRIM_THRESHOLD of malloc.h
     kept = mallopt(threshold, 2**30) and mallopt(trim, -1)  # never trimmed
     return "glibc, freed pages kept" if kept else "default"
-
-
-def provenance(allocator: str) -> dict[str, str]:
-    """Command, commit, versions, processor, threads and allocator: what a number needs to be believed."""
-    return {
-        "command": "python -m retconv.bench " + " ".join(sys.argv[1:]),
-        "commit": commit(),
-        "torch": torch.__version__,
-        "python": platform.python_version(),
-        "processor": processor(),
-        "threads": str(torch.get_num_threads()),
-        "allocator": allocator,
-    }
 
 
 def _turn(run: Callable[[], object], expected: float) -> float:

@@ -16,6 +16,7 @@ import numpy as np
 from retconv.data.errors import CorruptDataError
 from retconv.data.registry import Spec
 from retconv.data.sources import Arrays, Source
+from retconv.files import replacing
 
 #: Raised whenever decoding changes.
 _VERSION = 1
@@ -84,13 +85,8 @@ def _read(path: Path, spec: Spec) -> Arrays:
 def _write(path: Path, arrays: Arrays) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     fields: dict[str, Any] = {name: np.asarray(getattr(arrays, name)) for name in _FIELDS}
-    temporary = path.with_name(f".{path.stem}-{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            np.savez(file, **fields)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with replacing(path) as file:
+        np.savez(file, **fields)
 
 
 def _file_hash(path: Path) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from retconv.data.errors import DataNotFoundError
 from retconv.data.fetch import fetch
 from retconv.data.registry import NAMES, SPECS, Spec
 from retconv.data.sources import FINDERS, Source
+from retconv.names import like
 
 #: Where Debian's packages of data sets put them.
 _SYSTEM = Path("/usr/share/datasets")
@@ -47,9 +47,8 @@ def load(name: str, root: str | Path | None = None, download: bool = True) -> Da
         CorruptDataError: If its files are damaged or incomplete.
     """
     if name not in SPECS:
-        near = difflib.get_close_matches(name, NAMES, n=1, cutoff=0.5)
-        hint = f"did you mean {near[0]!r}? " if near else ""
-        raise ValueError(f"no data set {name!r}: {hint}There are {', '.join(NAMES)}")
+        hint = like(name, NAMES)
+        raise ValueError(f"no data set {name!r}: {hint}{' ' if hint else ''}There are {', '.join(NAMES)}")
     spec = SPECS[name]
     roots = _roots(root)
     source = _find(spec, roots)

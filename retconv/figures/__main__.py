@@ -8,8 +8,9 @@ from pathlib import Path
 import click
 from tqdm import tqdm
 
-from retconv.figures.registry import FIGURES, FORMATS, FiguresError, find, nearest
+from retconv.figures.registry import FIGURES, FORMATS, FiguresError, find
 from retconv.figures.runner import render
+from retconv.names import unknown
 from retconv.train.cli import Refusal
 
 
@@ -93,7 +94,7 @@ def main(listing: bool, names: Sequence[str], formats: Sequence[str], out: Path)
         return
     for form in formats:
         if form not in FORMATS:
-            raise Refusal(nearest("format", form, FORMATS))
+            raise Refusal(unknown("format", form, FORMATS))
     try:
         specs = find(names)
         # disable=None: no bar where stderr is not a terminal.

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, NullFormatter
@@ -11,8 +9,9 @@ from matplotlib.ticker import FixedLocator, NullFormatter
 from retconv.figures.panels import letters
 from retconv.figures.registry import Drawn, register
 from retconv.figures.style import BLUE, DOUBLE, GREEN, GREY, ORANGE, PINK, RED, new_figure
+from retconv.stored import TABLES
 
-_DATA = Path(__file__).parents[2] / "paper_figures" / "data" / "bench_attention.csv"
+_DATA = TABLES / "bench_attention.csv"
 _PASS, _DTYPE, _MODE = "forward + backward", "float32", "eager"
 #: Contenders in the order of the legend, with colour, marker and name.
 _LOOK = {

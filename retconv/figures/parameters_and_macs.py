@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -14,8 +13,9 @@ from retconv.figures.panels import letters
 from retconv.figures.registry import Drawn, register
 from retconv.figures.study import MODELS
 from retconv.figures.style import BLUE, DOUBLE, GREEN, GREY, ORANGE, PINK, new_figure
+from retconv.stored import TABLES
 
-_STORED = Path(__file__).parents[2] / "paper_figures" / "data" / "models.csv"
+_STORED = TABLES / "models.csv"
 _MASKS = {
     "gmm_parameters": ("Gaussian mixture, K = 5", BLUE, "o"),
     "table_parameters": ("kernel table", GREEN, "s"),

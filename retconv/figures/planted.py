@@ -8,8 +8,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from retconv.figures.registry import Drawn, FigureSpec, enter, words
-from retconv.figures.study import FOLDER
 from retconv.figures.style import BLUE, GREEN, ORANGE, PURPLE
+from retconv.stored import TABLES
 
 #: Colour, marker and name of the families of masks.
 FAMILIES = {
@@ -47,7 +47,7 @@ def register(
         title, text = words(plot)
 
         def draw() -> Drawn:
-            stored = pd.read_csv(FOLDER / f"planted_{name}.csv")[[*columns, "scale", "commit", "torch", "device"]]
+            stored = pd.read_csv(TABLES / f"planted_{name}.csv")[[*columns, "scale", "commit", "torch", "device"]]
             data = tabulate(stored)
             figure = plot(data)
             figure.suptitle(message, x=0.005, ha="left", fontsize=8)
@@ -58,7 +58,7 @@ def register(
             origin = f"{seeds} seeds, grid {grid}; stored results of `python -m retconv.planted`."
             return f"{text.format(**numbers(data))} Seen: {finding(data)}. {origin}"
 
-        data = (FOLDER / f"planted_{name}.csv",)
+        data = (TABLES / f"planted_{name}.csv",)
         enter(FigureSpec(f"planted_{name}", title, caption, draw, finding, data, place=place))
         return plot
 

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import base64
-import difflib
 import html
 import inspect
 import io
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +14,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from retconv.figures.style import freeze, house_style, save
+from retconv.names import unknown
 
 #: The formats a figure is saved in, in the order a gallery links them.
 FORMATS = ("png", "pdf", "svg")
@@ -126,14 +126,6 @@ def register(
     return registered
 
 
-def nearest(kind: str, name: str, known: Iterable[str]) -> str:
-    """The message for an unknown name: it names the nearest known one, or all of them where none is near."""
-    known = list(known)
-    match = difflib.get_close_matches(name.lower(), known, n=1)
-    remedy = f"did you mean '{match[0]}'?" if match else f"choose from {', '.join(known)}"
-    return f"unknown {kind} '{name}': {remedy}"
-
-
 def find(names: Sequence[str] = ()) -> list[FigureSpec]:
     """The figures of these names, without repetition, in the order of the gallery.
 
@@ -144,7 +136,7 @@ def find(names: Sequence[str] = ()) -> list[FigureSpec]:
     """
     for name in names:
         if name not in FIGURES:
-            raise FiguresError(nearest("figure", name, FIGURES))
+            raise FiguresError(unknown("figure", name, FIGURES))
     if names:
         return [spec for spec in FIGURES.values() if spec.name in names]
     return [spec for spec in FIGURES.values() if not spec.waits_for()]

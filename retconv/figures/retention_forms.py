@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -14,15 +13,15 @@ from retconv.checks import TOLERANCES
 from retconv.figures.panels import letters
 from retconv.figures.registry import Drawn, register
 from retconv.figures.style import BLUE, CYAN, DOUBLE, GREEN, GREY, ORANGE, PINK, new_figure
+from retconv.stored import TABLES
 
 _KINDS = {
     "causal": "RetNet decay on a line",
     "manhattan": "Manhattan decay on a square",
     "gmm": "Gaussian mixture on a square",
 }
-_FOLDER = Path(__file__).parents[2] / "paper_figures" / "data"
-#: Written by ``python -m retconv.bench retention --kind KIND --out paper_figures/data/retention_KIND.csv``.
-STORED = tuple(_FOLDER / f"retention_{kind}.csv" for kind in _KINDS)
+#: Written by ``python -m retconv.bench retention --kind KIND --out retconv/stored/tables/retention_KIND.csv``.
+STORED = tuple(TABLES / f"retention_{kind}.csv" for kind in _KINDS)
 
 _LOOK = {
     "parallel": ("black", "o"),

@@ -15,6 +15,7 @@ import torch
 from retconv.figures.gallery import gallery
 from retconv.figures.registry import FiguresError, FigureSpec, find
 from retconv.figures.style import freeze, house_style, save
+from retconv.files import replacing
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,7 @@ def render(specs: Sequence[FigureSpec], formats: Iterable[str], out: Path) -> It
     shown = find()
     for spec in specs:
         yield _render(spec, tuple(formats), out)
-        with _replacing(out / "index.html") as file:
+        with _whole(out / "index.html") as file:
             file.write(gallery(out, shown).encode())
 
 
@@ -74,9 +75,9 @@ def _render(spec: FigureSpec, formats: tuple[str, ...], out: Path) -> Rendered:
         figure, data = spec.draw()
         freeze(figure)
         for path, form in zip(files, formats, strict=False):
-            with _replacing(path) as file:
+            with _whole(path) as file:
                 save(figure, file, form)
-    with _replacing(files[-1]) as file:
+    with _whole(files[-1]) as file:
         file.write(data.to_csv(index=False, float_format="%.6g", lineterminator="\n").encode())
     return Rendered(spec, files, len(data), time.perf_counter() - start, spec.finding(data))
 
@@ -93,17 +94,13 @@ def _one_thread() -> Iterator[None]:
 
 
 @contextmanager
-def _replacing(path: Path) -> Iterator[BinaryIO]:
-    """Write a file under a temporary name beside ``path`` and rename it when it is complete."""
-    temporary = path.with_name(f".{path.name}.tmp")
+def _whole(path: Path) -> Iterator[BinaryIO]:
+    """Write a file whole or not at all."""
     try:
-        with temporary.open("wb") as file:
+        with replacing(path) as file:
             yield file
-        temporary.replace(path)
     except OSError as error:
         raise FiguresError(f"cannot write {path}: {error.strerror or error}") from error
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _require_writable(out: Path) -> None:

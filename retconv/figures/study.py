@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Callable, Iterable, Sequence
-from pathlib import Path
 
 import pandas as pd
 from matplotlib.figure import Figure
@@ -17,10 +16,9 @@ from retconv.figures.panels import open_frame
 from retconv.figures.registry import Drawn, FigureSpec, enter, words
 from retconv.figures.style import BLUE, BROWN, CYAN, GREEN, ORANGE, PINK, PURPLE
 from retconv.models.small import VITS
+from retconv.stored import TABLES
 from retconv.sweep import load_study
 
-#: Written by ``python -m retconv.studies`` after ``python -m retconv.sweep``.
-FOLDER = Path(__file__).parents[2] / "paper_figures" / "data"
 #: The smallest effects that matter: points of accuracy, and tokens of attention distance.
 POINTS, TOKENS = 0.7, 0.6
 
@@ -122,7 +120,7 @@ def register(
             caption=lambda data: f"{what} {scale(study, data)}. {message(data).removesuffix('?')}.",
             draw=draw,
             finding=message,
-            data=tuple(FOLDER / f"{table}.csv" for table in tables),
+            data=tuple(TABLES / f"{table}.csv" for table in tables),
             command=f"python -m retconv.sweep {study} && python -m retconv.studies {study}",
             suffices=lambda: bool((whole()["part"] != "run").any()),
             place=place,
@@ -135,7 +133,7 @@ def register(
 
 def read(table: str) -> pd.DataFrame:
     """The rows of a table that are of the full study; accuracies are in per cent."""
-    data = pd.read_csv(FOLDER / f"{table}.csv", dtype={"run": str})  # a hash may have no letter
+    data = pd.read_csv(TABLES / f"{table}.csv", dtype={"run": str})  # a hash may have no letter
     return data[data["scale"] == "full"].drop(columns="part", errors="ignore").reset_index(drop=True)
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -12,9 +10,10 @@ from retconv.figures.panels import letters
 from retconv.figures.registry import Drawn, register
 from retconv.figures.study import MODELS
 from retconv.figures.style import BLUE, DOUBLE, ORANGE, new_figure
+from retconv.stored import TABLES
 
 #: Written by ``python -m retconv.bench train --out``.
-_DATA = Path(__file__).parents[2] / "paper_figures" / "data" / "throughput.csv"
+_DATA = TABLES / "throughput.csv"
 _LOOK = {"none": (BLUE, "o", "plain", -0.14), "gmm": (ORANGE, "s", "Gaussian mixture mask", 0.14)}
 _PANELS = {
     "images_per_second": "images per second, all replicas",

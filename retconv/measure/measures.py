@@ -13,8 +13,8 @@ from retconv.measure.observe import effective_kernels, with_places
 from retconv.measure.rows import Row, plain
 from retconv.measure.transfer import transfer_rows
 from retconv.models import masks_of
+from retconv.provenance import provenance
 from retconv.train import RunFolder
-from retconv.train.provenance import provenance
 
 
 def measure(run: RunFolder, data: Dataset) -> dict[str, Any]:

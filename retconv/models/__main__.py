@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from retconv.files import replacing
 from retconv.models.named import MASKS
 from retconv.models.table import table
 
@@ -51,9 +52,8 @@ def main(masks: tuple[str, ...], classes: int, img_size: int, out: Path | None) 
     for name, note in zip(counted["model"], counted["note"], strict=True):
         click.echo("\n" + textwrap.fill(f"{name}: {note}", 110))
     if out is not None:
-        temporary = out.with_suffix(".tmp")
-        counted.to_csv(temporary, index=False)
-        temporary.replace(out)
+        with replacing(out) as file:
+            file.write(counted.to_csv(index=False).encode())
 
 
 if __name__ == "__main__":

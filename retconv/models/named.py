@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import difflib
 from collections.abc import Callable, Sequence
 from typing import Any, Literal, get_args
 
@@ -18,6 +17,7 @@ from retconv.masks import (
     RetNetMask,
 )
 from retconv.models.raster import RasterMask
+from retconv.names import unknown
 
 #: ``(grid, heads) -> Mask``, the grid without prefix tokens.
 MaskFactory = Callable[[Grid, int], Mask]
@@ -84,10 +84,7 @@ def _make(mask: MaskLike, grid: Grid, heads: int, options: dict[str, Any]) -> Ma
     grid = grid.without_prefix()
     if isinstance(mask, str):
         if mask not in MASKS:
-            near = difflib.get_close_matches(mask, MASKS, n=1)
-            raise ValueError(
-                f"unknown mask {mask!r}: " + (f"did you mean {near[0]!r}?" if near else f"choose from {sorted(MASKS)}")
-            )
+            raise ValueError(unknown("mask", mask, sorted(MASKS)))
         return MASKS[mask](grid, heads, **options)
     if not callable(mask):
         raise TypeError(f"mask must be a name, a Mask, or a factory (grid, heads) -> Mask, got {type(mask).__name__}")

@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from retconv.planted import bias, pairs, recovery, varying
 from retconv.planted.tables import Bound, report, write
+from retconv.stored import TABLES
 from retconv.train import TrainError
 from retconv.train.cli import SETTINGS, Refusal
 
@@ -64,13 +65,13 @@ Examples:
 @click.option(
     "--out",
     type=click.Path(file_okay=False, path_type=Path),
-    help="Folder of the tables.  [default: paper_figures/data, with --small planted_small]",
+    help="Folder of the tables.  [default: the package's own, with --small planted_small]",
 )
 @click.option("--threads", default=1, help="CPU threads; grids this small gain nothing from more.")
 def main(names: tuple[str, ...], small: bool, out: Path | None, threads: int) -> None:
     """Run the tasks, write their tables, and print their bounds."""
     torch.set_num_threads(threads)
-    folder = out or Path("planted_small" if small else "paper_figures/data")
+    folder = out or (Path("planted_small") if small else TABLES)
     broken = 0
     for name in names or RUNS:
         with tqdm(desc=name, unit="part", leave=False, disable=None) as bar:

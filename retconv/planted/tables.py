@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import platform
-import sys
 from collections.abc import Sequence
 from operator import methodcaller
 from pathlib import Path
 from typing import NamedTuple
 
 import pandas as pd
-import torch
 from scipy.stats import chi2
 
+from retconv.provenance import provenance
 from retconv.train import TrainError
-from retconv.train.files import write_whole
-from retconv.train.provenance import commit, processor
+from retconv.train.files import make_folder, write_whole
 
 #: Probability that a chi-square bound fails by chance: small, as there are some dozens of them.
 CHANCE = 1e-4
@@ -50,15 +47,9 @@ def scatter(degrees: int, slack: float) -> tuple[float, float]:
 
 def origin(small: bool) -> dict[str, str | int]:
     """Scale, command, commit, versions, processor and threads of a table."""
-    return {
-        "scale": "small" if small else "full",
-        "command": " ".join(["python -m retconv.planted", *sys.argv[1:]]),
-        "commit": commit(),
-        "torch": torch.__version__,
-        "python": platform.python_version(),
-        "device": processor(),
-        "threads": torch.get_num_threads(),
-    }
+    session = provenance(module="retconv.planted")
+    keys = ("command", "commit", "torch", "python", "device", "threads")
+    return {"scale": "small" if small else "full"} | {key: session[key] for key in keys}
 
 
 def write(name: str, table: pd.DataFrame, folder: Path, small: bool) -> Path:
@@ -70,7 +61,7 @@ def write(name: str, table: pd.DataFrame, folder: Path, small: bool) -> Path:
     path = folder / f"planted_{name}.csv"
     if small and path.is_file() and "full" in set(pd.read_csv(path)["scale"]):
         raise TrainError(f"{path} holds the full table, which a small one must not replace: give another folder, --out")
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     content = table.assign(**origin(small)).to_csv(index=False, float_format="%.6g").encode()
     write_whole(path, methodcaller("write", content))
     return path

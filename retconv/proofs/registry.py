@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Sequence
 
+from retconv.names import unknown
 from retconv.proofs import (
     causal,
     depth,
@@ -67,7 +67,5 @@ def find(names: Sequence[str] = ()) -> list[Proof]:
     """
     for name in names:
         if name not in PROOFS:
-            near = difflib.get_close_matches(name, PROOFS, n=1)
-            remedy = f"did you mean {near[0]!r}?" if near else f"choose from {', '.join(PROOFS)}"
-            raise ValueError(f"unknown proof {name!r}: {remedy}")
+            raise ValueError(unknown("proof", name, PROOFS))
     return [state() for name, state in PROOFS.items() if not names or name in names]

@@ -8,8 +8,9 @@ import click
 import torch
 from tqdm import tqdm
 
+from retconv.stored import TABLES
 from retconv.studies.readme import readme_table
-from retconv.studies.tables import DATA, build_tables, write_tables
+from retconv.studies.tables import build_tables, write_tables
 from retconv.studies.verdicts import markdown, readable, verdicts
 from retconv.sweep import STUDIES, load_study
 from retconv.train import RecipeError, TrainError
@@ -21,7 +22,7 @@ Nothing is trained here. Deleting the runs and the tables, and calling these two
 
 \b
   python -m retconv.sweep cifar_small     trains and measures what is missing (see its --help)
-  python -m retconv.studies cifar_small   writes paper_figures/data/study_*.csv, and prints the verdicts
+  python -m retconv.studies cifar_small   writes study_*.csv, which figures read, and prints the verdicts
 \b
 A rule is decided when all seeds of its study are there. While some are missing, and where the interval holds the
 threshold, the verdict says how many seeds would decide it if mean and spread stayed what they are.
@@ -43,7 +44,13 @@ Examples:
 @click.argument("name", metavar="STUDY", required=False)
 @click.option("--small", is_flag=True, help="The study's small twin.")
 @click.option("--root", type=click.Path(path_type=Path), default=Path("runs"), help="Folder of all runs.")
-@click.option("--out", type=click.Path(file_okay=False, path_type=Path), default=DATA, help="Folder of the tables.")
+@click.option(
+    "--out",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=TABLES,
+    show_default="the package's own",
+    help="Folder of the tables.",
+)
 @click.option("--partial", is_flag=True, help="Use the runs that there are, though some are missing.")
 @click.option("--readme", is_flag=True, help="Print the table of main results as Markdown, and write nothing.")
 @click.option("--rules", is_flag=True, help="Print rules and verdicts as Markdown, and write nothing.")
@@ -56,20 +63,19 @@ def main(name: str | None, small: bool, root: Path, out: Path, partial: bool, re
         table = verdicts(out)
         click.echo(markdown(table if name is None else table[table["study"] == name]))
         return
-    if name is not None:
-        try:
+    try:
+        if name is not None:
             study = load_study(name, small)
-        except RecipeError as error:
-            raise Refusal(str(error)) from error
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-        try:
+            device = "cuda" if torch.cuda.is_available() else "cpu"
             with tqdm(total=len(study.configs), unit="run", disable=None) as bar:
                 tables = build_tables(study, root, device=device, partial=partial, report=lambda _: bar.update())
             write_tables(tables, out)
-        except TrainError as error:
-            raise click.ClickException(str(error)) from error
-    table = verdicts(out)
-    write_tables({"study_verdicts": table}, out)
+        table = verdicts(out)
+        write_tables({"study_verdicts": table}, out)
+    except RecipeError as error:
+        raise Refusal(str(error)) from error
+    except TrainError as error:
+        raise click.ClickException(str(error)) from error
     click.echo(readable(table[table["study"] == name] if name in STUDIES else table))
 
 

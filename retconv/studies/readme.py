@@ -9,8 +9,9 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from retconv.stats import MIN_SEEDS, compare
+from retconv.stored import TABLES
 from retconv.studies.published import PUBLISHED_TOP1
-from retconv.studies.tables import DATA, load_tables
+from retconv.studies.tables import load_tables
 from retconv.studies.verdicts import largest_scale
 
 
@@ -62,7 +63,7 @@ _HEAD = (
 )
 
 
-def readme_table(folder: str | Path = DATA) -> str:
+def readme_table(folder: str | Path = TABLES) -> str:
     """Means over seeds, without and with, and their paired difference with its t interval, from stored tables.
 
     Intervals are of 95 % each, not adjusted for their number as those of the verdicts are. Rows that have fewer than

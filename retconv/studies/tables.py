@@ -12,14 +12,12 @@ import torch
 from retconv.data import load
 from retconv.measure.rows import Row
 from retconv.results import Store
+from retconv.stored import TABLES
 from retconv.studies.outcome import outcome_row
 from retconv.studies.rows import StudyRun
 from retconv.sweep import Study
 from retconv.train import RunFolder, TrainError
-from retconv.train.files import write_whole
-
-#: Where the tables of the package's studies stand.
-DATA = Path("paper_figures/data")
+from retconv.train.files import make_folder, write_whole
 
 
 def build_tables(
@@ -72,14 +70,14 @@ def build_tables(
     return {name: pd.DataFrame(found) for name, found in rows.items() if found}
 
 
-def write_tables(tables: Mapping[str, pd.DataFrame], folder: str | Path = DATA) -> None:
-    """Write tables as CSV files, each whole or not at all.
+def write_tables(tables: Mapping[str, pd.DataFrame], folder: str | Path = TABLES) -> None:
+    """Write tables as CSV files, each whole or not at all; without a folder, to where figures read them.
 
     Raises:
         TrainError: If small tables would replace full ones, or those of one study another's, the disk is full, or the
             folder cannot be written to.
     """
-    Path(folder).mkdir(parents=True, exist_ok=True)
+    make_folder(Path(folder))
     stored = load_tables(folder)
     for name, table in tables.items():
         before = stored.get(name, pd.DataFrame())
@@ -104,7 +102,7 @@ def _values(table: pd.DataFrame, column: str) -> set[str]:
     return set(table.get(column, ()))
 
 
-def load_tables(folder: str | Path = DATA) -> dict[str, pd.DataFrame]:
-    """The tables that stand in a folder, by name."""
+def load_tables(folder: str | Path = TABLES) -> dict[str, pd.DataFrame]:
+    """The tables that stand in a folder, by name; without one, those that come with the package."""
     # The name of a run may be made of digits alone, or look like 12e34: it is text.
     return {path.stem: pd.read_csv(path, dtype={"run": str}) for path in sorted(Path(folder).glob("study_*.csv"))}

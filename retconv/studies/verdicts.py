@@ -11,18 +11,19 @@ from typing import Any
 import pandas as pd
 
 from retconv.stats import MIN_SEEDS
+from retconv.stored import TABLES
 from retconv.studies.decide import MOST_SEEDS, UNDECIDED, decide
-from retconv.studies.tables import DATA, load_tables
+from retconv.studies.tables import load_tables
 from retconv.sweep import STUDIES, Rule, Study, load_study
 
 NOT_RUN, NOT_FINISHED = "not run", "not finished"
 
 
-def verdicts(folder: str | Path = DATA, studies: Sequence[Study] | None = None) -> pd.DataFrame:
+def verdicts(folder: str | Path = TABLES, studies: Sequence[Study] | None = None) -> pd.DataFrame:
     """The verdict of every rule, from stored tables alone.
 
     Args:
-        folder: Where the tables stand.
+        folder: Where the tables stand; by default those that come with the package.
         studies: Whose rules; by default of all studies of the package.
 
     Returns:

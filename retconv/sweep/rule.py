@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from retconv.names import nearest
 from retconv.train.config import option
-from retconv.train.parse import build, nearest
+from retconv.train.parse import build
 
 #: Where the whole interval must lie for a claim to hold: above a threshold, below it, or within ± of it.
 EXPECTATIONS = ("above", "below", "within")
@@ -61,5 +62,5 @@ def parse_rules(values: Any, arms: Mapping[str, Any], name: str, faults: list[st
             for key in ("arm", "against"):
                 arm = getattr(rule, key)
                 if arm not in arms and (arm or key == "arm"):
-                    faults.append(f"rules.{i}.{key} {arm!r} is no arm of the study{nearest(str(arm), arms)}")
+                    faults.append(f"rules.{i}.{key} {arm!r} is no arm of the study; {nearest(str(arm), sorted(arms))}")
     return tuple(rules)

@@ -11,11 +11,12 @@ from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
+from retconv.names import nearest
 from retconv.sweep.engines import Plan
 from retconv.sweep.rule import Rule, parse_rules
 from retconv.train import Config, RecipeError, parse
 from retconv.train.config import option
-from retconv.train.parse import build, mapping, nearest, override, read, yaml_names
+from retconv.train.parse import build, mapping, override, read, yaml_names
 
 _FOLDER = resources.files("retconv.sweep") / "studies"
 #: The studies of the package, by name.
@@ -111,8 +112,8 @@ def load_study(study: str | Path, small: bool = False) -> Study:
     path = Path(study)
     if not path.is_file():
         raise RecipeError(
-            f"no study file {path}, nor a study of that name{nearest(str(study), STUDIES)}: give a name or the path of "
-            "a YAML file; --help shows one"
+            f"no study file {path}, nor a study of that name; {nearest(str(study), STUDIES)}: give a name or the path "
+            "of a YAML file; --help shows one"
         )
     values = mapping(path.read_text(encoding="utf-8"), f"study {path}")
     return parse_study(values, path.parent, path.stem, small)
@@ -145,7 +146,7 @@ def parse_study(values: Mapping[str, Any], folder: Path = Path(), name: str = "s
         faults.append(f"priority must be a list of arms, got {priority!r}")
     else:
         faults += [
-            f"priority: {arm!r} is no arm of the study{nearest(str(arm), arms)}"
+            f"priority: {arm!r} is no arm of the study; {nearest(str(arm), sorted(arms))}"
             for arm in priority
             if arm not in [*arms]
         ]
@@ -199,10 +200,10 @@ def _options(values: Mapping[str, Any]) -> dict[str, Any]:
 
 def _twin_faults(twin: Mapping[str, Any], arms: Mapping[str, Any]) -> list[str]:
     known = ("recipe", "grid", "arms")
-    faults = [f"no option small.{key}{nearest(str(key), known)}" for key in twin if key not in known]
+    faults = [f"no option small.{key}; {nearest(str(key), sorted(known))}" for key in twin if key not in known]
     for arm, options in _or_empty(twin.get("arms")).items():
         if arm not in arms:
-            faults.append(f"small.arms.{arm} is no arm of the study{nearest(str(arm), arms)}")
+            faults.append(f"small.arms.{arm} is no arm of the study; {nearest(str(arm), sorted(arms))}")
         if not isinstance(options, Mapping):
             faults.append(f"small.arms.{arm} must be a mapping of options, got {options!r}")
     return faults

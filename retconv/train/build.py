@@ -21,9 +21,10 @@ from retconv.masks import ElementwiseMask, Mask
 from retconv.models import SMALL_MODELS, UnsupportedModelError, grids_of, masks_of
 from retconv.models.places import release
 from retconv.models.search import example_input, find_places
+from retconv.names import nearest
 from retconv.precision import has_units
 from retconv.train.config import AugmentConfig, Config, DataConfig
-from retconv.train.parse import RecipeError, nearest
+from retconv.train.parse import RecipeError
 from retconv.train.randomness import seeded
 from retconv.train.replicas import Replicas
 
@@ -96,7 +97,7 @@ def _hint(model: str, fault: str) -> str:
         return ""
     kind = type(timm.create_model(model, pretrained=False))
     own = {"mask", "mask_options", "placement", "share", "pooling", "temperature"} if model in SMALL_MODELS else set()
-    return nearest(unknown[1], own | inspect.signature(kind).parameters.keys())
+    return "; " + nearest(unknown[1], sorted(own | inspect.signature(kind).parameters.keys()))
 
 
 def hold_out(data: Dataset, config: DataConfig) -> tuple[Dataset, Tensor, Tensor]:

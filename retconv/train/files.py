@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all."""
+"""The files of a run: written whole, or line by line, with a message that says what is safe."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
+from retconv.files import replacing
+
 
 class TrainError(RuntimeError):
     """Training cannot go on; the message says what happened, what is safe, and what to do."""
 
 
 def write_whole(path: Path, write: Callable[[BinaryIO], object]) -> None:
-    """Write a file under a temporary name beside ``path``, force it to disk, and rename it.
-
-    At every instant ``path`` is either what it was or complete, also if the process is killed or power fails.
+    """Write a file whole or not at all, as ``retconv.files.replacing`` does.
 
     Args:
         path: Where the file is to stand.
@@ -27,20 +27,14 @@ def write_whole(path: Path, write: Callable[[BinaryIO], object]) -> None:
     """
     buffer = io.BytesIO()
     write(buffer)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        with temporary.open("wb") as file:
+        with replacing(path) as file:
             file.write(buffer.getbuffer())
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
     except OSError as error:
         raise TrainError(
             f"cannot write {path}: {error.strerror or error}. What stood there before is untouched: make room, or "
             "choose another folder, and start the same command again to resume"
         ) from error
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def make_folder(path: Path) -> None:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from importlib import resources
 from importlib.resources.abc import Traversable
 from pathlib import Path
@@ -15,6 +14,7 @@ import yaml
 
 from retconv.data import NAMES
 from retconv.models import SMALL_MODELS
+from retconv.names import nearest
 from retconv.train.config import Config, flatten
 
 
@@ -32,15 +32,6 @@ FROM_DATA = ("img_size", "in_chans", "num_classes")
 
 class RecipeError(ValueError):
     """A recipe cannot be used; the message lists all of its faults."""
-
-
-def nearest(word: str, known: Iterable[str]) -> str:
-    """``; did you mean 'x'?`` for the nearest known word, or the list of all where none is near and they are few."""
-    known = sorted(known)
-    close = difflib.get_close_matches(word, known, n=1)
-    if close:
-        return f"; did you mean {close[0]!r}?"
-    return f"; choose one of {', '.join(known)}" if len(known) <= 20 else ""
 
 
 def parse(values: Mapping[str, Any], source: str = "recipe") -> Config:
@@ -89,7 +80,7 @@ def read(recipe: str | Path) -> dict[str, Any]:
     elif Path(recipe).is_file():
         text = Path(recipe).read_text(encoding="utf-8")
     else:
-        raise RecipeError(f"no recipe or YAML file {str(recipe)!r}{nearest(str(recipe), RECIPES)}")
+        raise RecipeError(f"no recipe or YAML file {str(recipe)!r}; {nearest(str(recipe), RECIPES)}")
     return mapping(text, f"recipe {str(recipe)!r}")
 
 
@@ -167,9 +158,9 @@ def build(kind: type, values: Any, prefix: str, faults: list[str]) -> Any:
     fields = {f.name: f for f in dataclasses.fields(kind)}
     every = flatten(Config().as_dict()) if kind is Config else {}
     for key in [key for key in values if key not in fields]:
-        near = nearest(str(key), fields)
         elsewhere = [name for name in every if name.rpartition(".")[2] == key]
-        faults.append(f"no option {prefix}{key}" + (f"; did you mean {elsewhere[0]!r}?" if elsewhere else near))
+        remedy = f"did you mean {elsewhere[0]!r}?" if elsewhere else nearest(str(key), sorted(fields))
+        faults.append(f"no option {prefix}{key}; {remedy}")
     hints = get_type_hints(kind)
     parsed = {}
     for name in [name for name in fields if name in values]:
@@ -199,7 +190,7 @@ def _check(option: dataclasses.Field[Any], value: Any, key: str, faults: list[st
         return value
     low, high, choices = (option.metadata.get(name) for name in ("low", "high", "choices"))
     if choices and isinstance(value, str) and value not in choices:
-        faults.append(f"{key} cannot be {value!r}{nearest(value, choices)}")
+        faults.append(f"{key} cannot be {value!r}; {nearest(value, sorted(choices))}")
     # Written so that NaN is out of range.
     if (low is not None and not value >= low) or (high is not None and not value <= high):
         faults.append(f"{key} must be {_range(low, high)}, got {value!r}")
@@ -221,11 +212,10 @@ def _unknown_names(values: Mapping[str, Any]) -> list[str]:
     faults = []
     # timm's own list is long to make, and a study parses hundreds of runs.
     if isinstance(model, str) and model not in SMALL_MODELS and model not in timm.list_models():
-        faults.append(
-            f"model.name {model!r} is not known to timm{nearest(model, (*SMALL_MODELS, *timm.list_models()))}"
-        )
+        known = (*SMALL_MODELS, *timm.list_models())
+        faults.append(f"model.name {model!r} is not known to timm; {nearest(model, known)}")
     if isinstance(data, str) and data not in NAMES:
-        faults.append(f"data.name {data!r} is no data set{nearest(data, NAMES)}")
+        faults.append(f"data.name {data!r} is no data set; {nearest(data, NAMES)}")
     return faults
 
 

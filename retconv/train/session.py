@@ -14,12 +14,12 @@ from torch import distributed
 from tqdm import tqdm
 
 from retconv.data import Dataset
+from retconv.provenance import provenance
 from retconv.train import checkpoint
 from retconv.train.board import boards
 from retconv.train.budget import Budget, Pace
 from retconv.train.build import kernels
 from retconv.train.folder import RunFolder
-from retconv.train.provenance import provenance
 from retconv.train.trainer import Trainer
 
 #: Kernels are kept at about so many epochs.

@@ -1,4 +1,4 @@
-"""Where a number comes from: what a stored run needs in order to be believed and repeated."""
+"""Where a number comes from: what a stored result needs in order to be believed and repeated."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ import platform
 import socket
 import subprocess
 import sys
+from importlib import metadata
 from pathlib import Path
 
 import numpy
-import timm
 import torch
 
 
@@ -31,14 +31,21 @@ def commit() -> str:
     return said.stdout.strip() or "unknown"
 
 
-def provenance(device: torch.device) -> dict[str, str | int]:
-    """Command, commit, versions, host, device, threads and time of a session."""
+def provenance(device: torch.device | str = "cpu", module: str = "") -> dict[str, str | int]:
+    """Command, commit, versions, host, device, threads and time of a session; tables store what they need of it.
+
+    Args:
+        device: What computes; of a CPU its processor is named.
+        module: The program as it is called, such as ``"retconv.bench"``; without, the command names its file.
+    """
+    device = torch.device(device)
+    program = f"python -m {module}" if module else sys.argv[0]
     return {
-        "command": " ".join(sys.argv),
+        "command": " ".join([program, *sys.argv[1:]]),
         "commit": commit(),
         "python": platform.python_version(),
         "torch": torch.__version__,
-        "timm": timm.__version__,
+        "timm": metadata.version("timm"),  # importing it would take a second
         "numpy": numpy.__version__,
         "host": socket.gethostname(),
         "process": os.getpid(),

@@ -1,0 +1,28 @@
+"""What to say of a name that nobody knows: the nearest right one, or those that there are."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+#: More names than these are counted, not listed.
+LISTED = 50
+
+
+def like(name: str, known: Iterable[str]) -> str:
+    """``did you mean 'x'?`` for the known name that is nearest in letters, of either case; empty if none is near."""
+    lower = {word.lower(): word for word in known}
+    close = difflib.get_close_matches(name.lower(), lower, n=1)
+    return f"did you mean {lower[close[0]]!r}?" if close else ""
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """``did you mean 'x'?`` for the nearest known name, or ``choose from x, y, z`` where none is near."""
+    known = list(known)
+    listed = ", ".join(known) if len(known) <= LISTED else f"{len(known):,} names, of which none is near"
+    return like(name, known) or f"choose from {listed}"
+
+
+def unknown(kind: str, name: str, known: Iterable[str]) -> str:
+    """The message for a name that is none of the known: ``unknown figure 'windw': did you mean 'windows'?``."""
+    return f"unknown {kind} {name!r}: {nearest(name, known)}"

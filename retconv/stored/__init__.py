@@ -1,0 +1,12 @@
+"""Where stored results are: they come with the package, so figures are drawn in any folder and from a wheel."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+_FOLDER = Path(__file__).parent
+#: Tables as CSV files, each row with the commit that it comes from: ``python -m retconv.studies`` and ``planted`` write
+#: theirs here, ``bench`` and ``models`` with ``--out``.
+TABLES = _FOLDER / "tables"
+#: The runs of the studies' tables, without weights: ``python -m retconv.results merge`` reads them.
+ARCHIVES = _FOLDER / "archives"

@@ -1,0 +1,52 @@
+"""Where numbers come from is known without git too, and never a reason to stop."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import timm
+
+from retconv.bench.cli import report
+from retconv.planted.tables import origin
+from retconv.provenance import commit, provenance
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.mark.parametrize(("given", "expected"), [(None, "unknown"), ("", "unknown"), ("60bfe4d", "60bfe4d")])
+def test_without_git_the_commit_comes_from_the_environment(tmp_path: Path, given: str | None, expected: str) -> None:
+    """In a process whose PATH has no git."""
+    environment = {**os.environ, "PATH": str(tmp_path), "PYTHONPATH": str(ROOT)}
+    environment.pop("RETCONV_COMMIT", None)
+    if given is not None:
+        environment["RETCONV_COMMIT"] = given
+    program = "from retconv.provenance import provenance; print(provenance()['commit'])"
+    ran = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True)
+    assert ran.stdout.split() == [expected], ran.stderr
+
+
+def test_outside_a_checkout_the_commit_is_unknown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("RETCONV_COMMIT", raising=False)
+    monkeypatch.setenv("GIT_DIR", str(tmp_path / "nowhere"))
+    assert commit() == "unknown"
+
+
+def test_tables_name_the_program_as_it_is_called(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    """A run its file, a benchmark and a planted task their module; the rest is the session's."""
+    monkeypatch.setattr(sys, "argv", ["/a/program.py", "--seed", "1"])
+    session = provenance()
+    assert session["command"] == "/a/program.py --seed 1"
+    assert session["timm"] == timm.__version__
+    assert origin(small=True)["command"] == "python -m retconv.planted --seed 1"
+    assert {key: session[key] for key in ("torch", "device", "threads")}.items() <= origin(small=True).items()
+    report(pd.DataFrame({"grid": ["2x2"], "ms": [1.0]}), "default", None)
+    printed = capsys.readouterr().out
+    assert "# command: python -m retconv.bench --seed 1\n" in printed
+    assert f"# processor: {session['device']}\n" in printed
