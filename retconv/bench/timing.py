@@ -6,7 +6,7 @@ import ctypes
 import sys
 import time
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -121,16 +121,21 @@ def peak_bytes(run: Callable[[], object]) -> int:
 
 
 def operand_bytes(made: object) -> int:
-    """Bytes of the tensors that an object holds in its attributes, scratch buffers (``_kept``) not counted."""
+    """Bytes of the tensors that an object holds in its attributes, each once; scratch (``_kept``) is not counted."""
+    storages = {s._cdata: s.nbytes() for tensor in _held(made) for s in [tensor.untyped_storage()]}
+    return sum(storages.values())
+
+
+def _held(made: object) -> Iterator[Tensor]:
     if isinstance(made, Tensor):
-        return made.untyped_storage().nbytes()
-    if isinstance(made, list | tuple):
-        return sum(map(operand_bytes, made))
-    if isinstance(made, dict):
-        return sum(operand_bytes(value) for name, value in made.items() if name != "_kept")
-    return (
-        operand_bytes(vars(made)) if type(made).__module__.startswith("retconv.") and hasattr(made, "__dict__") else 0
-    )
+        yield made
+    elif isinstance(made, list | tuple):
+        for part in made:
+            yield from _held(part)
+    elif isinstance(made, dict):
+        yield from _held([value for name, value in made.items() if name != "_kept"])
+    elif type(made).__module__.startswith("retconv.") and hasattr(made, "__dict__"):
+        yield from _held(vars(made))
 
 
 def progress(items: list, label: str) -> tqdm:
