@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from retconv.convert.residual import largest, relative_norm, wide
 from retconv.convert.shapes import check_kernel, check_mask
 from retconv.convert.unfold import fold, unfold
 from retconv.grid import Grid
@@ -30,7 +31,8 @@ class Projection(NamedTuple):
 
     Attributes:
         kernel: ``(heads, 2 n_1 − 1, …, 2 n_D − 1)``, the mean of the mask over pairs of equal offset.
-        residual: ``(heads,)``, ``‖M − PM‖_F / ‖M‖_F``; 0 iff the mask is a convolution.
+        residual: ``(heads,)`` in float64, ``‖M − PM‖_F / ‖M‖_F``, at most 1; 0 iff the mask is bit for bit a
+            convolution, whatever the scale of its entries.
     """
 
     kernel: Tensor
@@ -113,7 +115,7 @@ def mask_to_kernel(
     projection = _project(body, grid)
     residual = projection.residual.detach()
     worst = float(residual.max())
-    if worst <= tolerance:
+    if tolerance > 0 and worst <= tolerance:
         return projection.kernel
     raise NotAConvolutionError(
         f"mask has no kernel on {grid}: relative residual ‖M − PM‖/‖M‖ is {worst:.3e} (head "
@@ -204,11 +206,22 @@ def _read(body: Tensor, grid: Grid) -> Tensor:
 def _project(body: Tensor, grid: Grid) -> Projection:
     if not bool(torch.isfinite(body).all()):
         raise ValueError("mask must be finite to be projected: an additive mask with −inf has a mean only after exp")
-    # Averaging deviations from the first pair, not values, makes the residual of a true convolution exactly 0.
-    first = _read(body, grid)
-    deviation = body - unfold(first, grid.shape)
-    correction = fold(deviation, grid.shape) / grid.pair_count(body.device).to(body.dtype)
-    kernel = first + correction
-    error = torch.linalg.vector_norm((deviation - unfold(correction, grid.shape)).flatten(1), dim=1)
-    norm = torch.linalg.vector_norm(body.flatten(1), dim=1)
-    return Projection(kernel, error / torch.where(norm == 0, torch.ones_like(norm), norm))
+    entries = wide(body)
+    first = _read(entries, grid)
+    # Averaging deviations from the first pair, not values, keeps the kernel of a true convolution bit for bit.
+    deviation = entries - unfold(first, grid.shape)
+    differs = deviation.flatten(1).any(dim=1)
+    # Lowered so far that differences, and sums over the pairs of an offset, stay below the largest number.
+    extreme = largest(entries.flatten(1)) > torch.finfo(entries.dtype).max ** 0.9
+    unit = torch.where(extreme, 2.0**-64, 1.0).to(entries.dtype).reshape(-1, *(1,) * grid.ndim)
+    if bool(extreme.any()):
+        entries = entries * unit.reshape(*unit.shape, *(1,) * grid.ndim)
+        deviation = entries - unfold(first * unit, grid.shape)
+    correction = fold(deviation, grid.shape) / grid.pair_count(body.device).to(entries.dtype)
+    # In two halves: a mean is never beyond its numbers, a difference may be.
+    half = correction / (2 * unit)
+    kernel = (first + half + half).to(body.dtype)
+    residual = relative_norm(deviation - unfold(correction, grid.shape), entries)
+    # By the entries: a residual too small for its dtype is the smallest that it has, never 0.
+    smallest = torch.finfo(residual.dtype).tiny
+    return Projection(kernel, torch.where(differs, residual.clamp(min=smallest), torch.zeros_like(residual)))
