@@ -59,7 +59,7 @@ def shift_invariance_residual(mask: Tensor, grid: Grid | int | tuple[int, ...]) 
     """Law 3: how far a mask is from a convolution, ``‖M − PM‖_F / ‖M‖_F``, float64 ``(heads,)``; 0 iff it has a kernel.
 
     Raises:
-        ValueError: If the mask's shape is not the grid's.
+        ValueError: If the mask's shape is not the grid's, or it is not real.
     """
     return project(mask, grid).residual
 

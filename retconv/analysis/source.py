@@ -11,7 +11,7 @@ from retconv.convert import NotAConvolutionError, kernel_to_mask, mask_to_kernel
 from retconv.convert.shapes import check_kernel, check_mask
 from retconv.grid import Grid
 from retconv.kernels import Separable
-from retconv.kernels.parameters import compute_dtype
+from retconv.kernels.parameters import check_real, compute_dtype
 from retconv.masks import Mask
 from retconv.operators import operator
 
@@ -122,6 +122,7 @@ def resolve(source: Source, grid: Grid | int | tuple[int, ...]) -> Subject:
 
 
 def _wide(tensor: Tensor) -> Tensor:
+    check_real(tensor, "mask")
     return tensor.detach().to(compute_dtype(tensor.device))
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from retconv.convert import kernel_to_mask
 from retconv.convert.shapes import check_kernel, check_mask
 from retconv.grid import Grid
-from retconv.kernels.parameters import check, is_readable
+from retconv.kernels.parameters import check, check_real, is_readable
 from retconv.masks import Mask, RetNetMask
 
 #: A mask module, a kernel ``(heads, 2 n_1 − 1, …)`` or a mask tensor ``(heads, length, length)``.
@@ -53,6 +53,7 @@ class Source:
         else:
             check_kernel(mask, grid)
             source = cls(grid, mask, None, handed_in=not mask.requires_grad)
+        check_real(source.values, "mask")
         if source.heads not in (1, heads):
             raise ValueError(
                 f"the mask has {source.heads} heads, the queries {heads}: give one mask for each head, or 1"

@@ -12,6 +12,7 @@ from retconv.convert.residual import largest, relative_norm, wide
 from retconv.convert.shapes import check_kernel, check_mask
 from retconv.convert.unfold import fold, unfold
 from retconv.grid import Grid
+from retconv.kernels.parameters import check_real
 
 
 class NotAConvolutionError(ValueError):
@@ -52,7 +53,7 @@ def windows(kernel: Tensor, grid: Grid | int | tuple[int, ...]) -> Tensor:
         ``(heads, N, n_1, …, n_D)``: entry ``[h, q, k_1, …, k_D]`` is the kernel at offset k − q.
 
     Raises:
-        ValueError: If the kernel's shape is not the grid's.
+        ValueError: If the kernel's shape is not the grid's, or it is not real.
         DenseLimitError: If the result would exceed the memory limit.
     """
     grid = Grid.of(grid)
@@ -65,7 +66,7 @@ def kernel_to_mask(kernel: Tensor, grid: Grid | int | tuple[int, ...], neutral: 
     """The mask of a kernel, ``M[q, k] = K[k − q]``: a gather, so every entry is a bit-exact copy.
 
     Args:
-        kernel: ``(heads, 2 n_1 − 1, …, 2 n_D − 1)``, any floating dtype.
+        kernel: ``(heads, 2 n_1 − 1, …, 2 n_D − 1)``, any real floating dtype.
         grid: The grid. Rows and columns of its prefix tokens are ``neutral``.
         neutral: 1 for masks that multiply, 0 for masks that add.
 
@@ -73,7 +74,7 @@ def kernel_to_mask(kernel: Tensor, grid: Grid | int | tuple[int, ...], neutral: 
         ``(heads, length, length)``, rows are queries, in the kernel's dtype.
 
     Raises:
-        ValueError: If the kernel's shape is not the grid's.
+        ValueError: If the kernel's shape is not the grid's, or it is not real.
         DenseLimitError: If the mask would exceed the memory limit.
     """
     grid = Grid.of(grid)
@@ -98,7 +99,7 @@ def mask_to_kernel(
 
     Raises:
         NotAConvolutionError: If the mask has no kernel within the tolerance, or its prefix entries are not neutral.
-        ValueError: If the mask's shape is not the grid's.
+        ValueError: If the mask's shape is not the grid's, or it is not real.
     """
     grid = Grid.of(grid)
     body = _body(mask, grid)
@@ -138,7 +139,7 @@ def project(mask: Tensor, grid: Grid | int | tuple[int, ...]) -> Projection:
         The kernel and its relative residual per head, both differentiable; a zero mask has residual 0.
 
     Raises:
-        ValueError: If the mask's shape is not the grid's, or an entry is not finite.
+        ValueError: If the mask's shape is not the grid's, it is not real, or an entry is not finite.
     """
     grid = Grid.of(grid)
     return _project(_body(mask, grid), grid)
@@ -155,7 +156,7 @@ def mask_to_bank(mask: Tensor, grid: Grid | int | tuple[int, ...]) -> Tensor:
         ``(heads, N, 2 n_1 − 1, …, 2 n_D − 1)``: kernel q holds ``M[q, q + δ]`` where q + δ is on the grid, else 0.
 
     Raises:
-        ValueError: If the mask's shape is not the grid's.
+        ValueError: If the mask's shape is not the grid's, or it is not real.
         DenseLimitError: If the bank, about 2^D times the mask, would exceed the memory limit.
     """
     grid = Grid.of(grid)
@@ -178,7 +179,7 @@ def bank_to_mask(bank: Tensor, grid: Grid | int | tuple[int, ...]) -> Tensor:
         ``(heads, N, N)``.
 
     Raises:
-        ValueError: If the bank's shape is not the grid's, or the grid has prefix tokens.
+        ValueError: If the bank's shape is not the grid's, it is not real, or the grid has prefix tokens.
     """
     grid = Grid.of(grid)
     if grid.prefix or tuple(bank.shape[1:]) != (grid.size, *grid.kernel_shape):
@@ -186,6 +187,7 @@ def bank_to_mask(bank: Tensor, grid: Grid | int | tuple[int, ...]) -> Tensor:
             f"bank must be (heads, {grid.size}, {', '.join(map(str, grid.kernel_shape))}) on a grid without prefix "
             f"tokens, got shape {tuple(bank.shape)} on {grid}"
         )
+    check_real(bank, "bank")
     index = grid.offset_index(bank.device).expand(bank.shape[0], -1, -1)
     return bank.flatten(2).gather(2, index)
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from retconv.kernels.decay import two_sided_decay
+from retconv.kernels.parameters import check_real
 from retconv.precision import as_written
 
 
@@ -32,6 +33,8 @@ class Separable:
         shapes = [tuple(f.shape) for f in self.factors]
         if not 1 <= len(shapes) <= 3 or any(len(s) != 3 or s[:2] != shapes[0][:2] or s[2] % 2 == 0 for s in shapes):
             raise ValueError(f"Separable: factors must be (heads, rank, odd), one per axis, got {shapes}")
+        for factor in self.factors:
+            check_real(factor, "Separable: factor")
 
     @property
     def rank(self) -> int:
