@@ -64,7 +64,7 @@ class _Decay(Mask):
         return power(distances(grid.without_prefix(), self.log_rate.device, metric), self._rate)
 
     def _cast(self, kernel: Tensor) -> Tensor:
-        return kernel.to(self.log_rate.dtype)
+        return kernel.to(self.log_rate.dtype if self.learnable else self._made)
 
     def _describe_gamma(self) -> str:
         gamma = self.gamma.detach()
