@@ -30,7 +30,7 @@ def tolerance(dtype: torch.dtype) -> float:
 
 
 def relative_error(actual: Tensor, expected: Tensor) -> float:
-    """``max |actual − expected| / max |expected|`` in float64.
+    """``max |actual − expected| / max |expected|`` in float64, of complex numbers by their moduli.
 
     Where all of ``expected`` is 0 it is the absolute error, and where an entry is not finite it is infinite.
 
@@ -39,19 +39,27 @@ def relative_error(actual: Tensor, expected: Tensor) -> float:
     """
     if actual.shape != expected.shape:
         raise ValueError(f"shapes differ: {tuple(actual.shape)} and {tuple(expected.shape)}")
-    a, e = actual.detach().double(), expected.detach().double()
+    a, e = _wide(actual), _wide(expected)
     if not bool(torch.isfinite(a).all() & torch.isfinite(e).all()):
         return float("inf")
-    scale = float(e.abs().max()) if e.numel() else 0.0
-    error = float((a - e).abs().max()) if e.numel() else 0.0
+    if not e.numel():
+        return 0.0
+    scale, error = float(e.abs().max()), float((a - e).abs().max())
+    if max(scale, error) == float("inf"):
+        # A modulus or a difference of the largest numbers is beyond them.
+        scale, error = float((e / 4).abs().max()), float((a / 4 - e / 4).abs().max())
     return error / scale if scale else error
 
 
+def _wide(x: Tensor) -> Tensor:
+    return x.detach().to(torch.complex128 if x.is_complex() else torch.float64)
+
+
 def shift_invariance_residual(mask: Tensor, grid: Grid | int | tuple[int, ...]) -> Tensor:
-    """Law 3: how far a mask is from a convolution, ``‖M − PM‖_F / ‖M‖_F``, ``(heads,)``; 0 iff it has a kernel.
+    """Law 3: how far a mask is from a convolution, ``‖M − PM‖_F / ‖M‖_F``, float64 ``(heads,)``; 0 iff it has a kernel.
 
     Raises:
-        ValueError: If the mask's shape is not the grid's.
+        ValueError: If the mask's shape is not the grid's, or it is not real.
     """
     return project(mask, grid).residual
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from fractions import Fraction
 
 Position = tuple[int, ...]
 Rows = list[list[float]]
@@ -143,6 +144,15 @@ def projection(mask: Rows, shape: Sequence[int]) -> tuple[list[float], float]:
     error = math.fsum((v - mean[offset]) ** 2 for offset, values in found.items() for v in values)
     norm = math.fsum(v**2 for row in mask for v in row)
     return [mean[offset] for offset in offsets(shape)], math.sqrt(error / norm)
+
+
+def exact_projection(mask: Rows, shape: Sequence[int]) -> tuple[list[Fraction], Fraction]:
+    """The means of ``projection``, and the square of its residual, in exact arithmetic: no number is too large."""
+    found = {at: [Fraction(v) for v in values] for at, values in by_offset(mask, shape).items()}
+    mean = {offset: sum(values, Fraction()) / len(values) for offset, values in found.items()}
+    error = sum((v - mean[offset]) ** 2 for offset, values in found.items() for v in values)
+    norm = sum(v**2 for values in found.values() for v in values)
+    return [mean[offset] for offset in offsets(shape)], Fraction(error) / norm
 
 
 def bank(mask: Rows, shape: Sequence[int]) -> Rows:

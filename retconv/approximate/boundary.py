@@ -7,6 +7,8 @@ import math
 import torch
 from torch import Tensor
 
+from retconv.kernels.parameters import check_real
+
 
 def check_table(kernel: Tensor, name: str) -> None:
     """Raise a ``ValueError`` unless ``kernel`` is a real, finite ``(heads, odd, …)`` with one to three odd sides."""
@@ -15,6 +17,7 @@ def check_table(kernel: Tensor, name: str) -> None:
             f"{name}: kernel must be (heads, 2 n_1 − 1, …) with one to three odd sides, got shape "
             f"{tuple(kernel.shape)}" + (": add the head axis with kernel[None]" if kernel.ndim == 1 else "")
         )
+    check_real(kernel, f"{name}: kernel")
     if not kernel.is_floating_point():
         raise ValueError(f"{name}: kernel must have a real floating dtype, got {kernel.dtype}: call kernel.float()")
     if not bool(torch.isfinite(kernel).all()):

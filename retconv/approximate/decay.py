@@ -75,7 +75,7 @@ def fit_decay(kernel: Tensor, metric: DecayMetric = "manhattan") -> DecayFit:
     scale = torch.tensor(np.array([s.linear[0] for s in solutions]))
     mask = _mask(log_rate, metric).to(kernel.device, kernel.dtype)
     with torch.no_grad():
-        # The module keeps torch's default dtype, which may be coarser than the kernel's.
+        # The module was made in torch's default dtype, which may be coarser than the kernel's.
         mask.log_rate.copy_(log_rate)
     factor = scale.to(kernel.device, kernel.dtype).reshape(-1, *(1,) * grid.ndim)
     fitted = factor * mask.kernel(grid)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from retconv.approximate.certificate import double
 from retconv.approximate.variable_projection import Array
+from retconv.convert.residual import relative_norm
 
 
 @dataclass(frozen=True)
@@ -45,5 +45,4 @@ def shells(kernel: Tensor, distance: Tensor) -> Shells:
 
 def relative_residual(kernel: Tensor, fitted: Tensor) -> Tensor:
     """``‖K − K'‖₂ / ‖K‖₂`` of each head, 0 where both are 0."""
-    error, norm = (torch.linalg.vector_norm(t.flatten(1), dim=1) for t in (kernel - fitted, kernel))
-    return torch.where(error == 0, 0.0, error / norm)
+    return relative_norm(kernel - fitted, kernel)

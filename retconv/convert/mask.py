@@ -8,9 +8,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from retconv.convert.residual import largest, relative_norm, wide
 from retconv.convert.shapes import check_kernel, check_mask
 from retconv.convert.unfold import fold, unfold
 from retconv.grid import Grid
+from retconv.kernels.parameters import check_real
 
 
 class NotAConvolutionError(ValueError):
@@ -30,7 +32,8 @@ class Projection(NamedTuple):
 
     Attributes:
         kernel: ``(heads, 2 n_1 − 1, …, 2 n_D − 1)``, the mean of the mask over pairs of equal offset.
-        residual: ``(heads,)``, ``‖M − PM‖_F / ‖M‖_F``; 0 iff the mask is a convolution.
+        residual: ``(heads,)`` in float64, ``‖M − PM‖_F / ‖M‖_F``, at most 1; 0 iff the mask is bit for bit a
+            convolution, whatever the scale of its entries.
     """
 
     kernel: Tensor
@@ -50,7 +53,7 @@ def windows(kernel: Tensor, grid: Grid | int | tuple[int, ...]) -> Tensor:
         ``(heads, N, n_1, …, n_D)``: entry ``[h, q, k_1, …, k_D]`` is the kernel at offset k − q.
 
     Raises:
-        ValueError: If the kernel's shape is not the grid's.
+        ValueError: If the kernel's shape is not the grid's, or it is not real.
         DenseLimitError: If the result would exceed the memory limit.
     """
     grid = Grid.of(grid)
@@ -63,7 +66,7 @@ def kernel_to_mask(kernel: Tensor, grid: Grid | int | tuple[int, ...], neutral: 
     """The mask of a kernel, ``M[q, k] = K[k − q]``: a gather, so every entry is a bit-exact copy.
 
     Args:
-        kernel: ``(heads, 2 n_1 − 1, …, 2 n_D − 1)``, any floating dtype.
+        kernel: ``(heads, 2 n_1 − 1, …, 2 n_D − 1)``, any real floating dtype.
         grid: The grid. Rows and columns of its prefix tokens are ``neutral``.
         neutral: 1 for masks that multiply, 0 for masks that add.
 
@@ -71,7 +74,7 @@ def kernel_to_mask(kernel: Tensor, grid: Grid | int | tuple[int, ...], neutral: 
         ``(heads, length, length)``, rows are queries, in the kernel's dtype.
 
     Raises:
-        ValueError: If the kernel's shape is not the grid's.
+        ValueError: If the kernel's shape is not the grid's, or it is not real.
         DenseLimitError: If the mask would exceed the memory limit.
     """
     grid = Grid.of(grid)
@@ -96,7 +99,7 @@ def mask_to_kernel(
 
     Raises:
         NotAConvolutionError: If the mask has no kernel within the tolerance, or its prefix entries are not neutral.
-        ValueError: If the mask's shape is not the grid's.
+        ValueError: If the mask's shape is not the grid's, or it is not real.
     """
     grid = Grid.of(grid)
     body = _body(mask, grid)
@@ -113,7 +116,7 @@ def mask_to_kernel(
     projection = _project(body, grid)
     residual = projection.residual.detach()
     worst = float(residual.max())
-    if worst <= tolerance:
+    if tolerance > 0 and worst <= tolerance:
         return projection.kernel
     raise NotAConvolutionError(
         f"mask has no kernel on {grid}: relative residual ‖M − PM‖/‖M‖ is {worst:.3e} (head "
@@ -136,7 +139,7 @@ def project(mask: Tensor, grid: Grid | int | tuple[int, ...]) -> Projection:
         The kernel and its relative residual per head, both differentiable; a zero mask has residual 0.
 
     Raises:
-        ValueError: If the mask's shape is not the grid's, or an entry is not finite.
+        ValueError: If the mask's shape is not the grid's, it is not real, or an entry is not finite.
     """
     grid = Grid.of(grid)
     return _project(_body(mask, grid), grid)
@@ -153,7 +156,7 @@ def mask_to_bank(mask: Tensor, grid: Grid | int | tuple[int, ...]) -> Tensor:
         ``(heads, N, 2 n_1 − 1, …, 2 n_D − 1)``: kernel q holds ``M[q, q + δ]`` where q + δ is on the grid, else 0.
 
     Raises:
-        ValueError: If the mask's shape is not the grid's.
+        ValueError: If the mask's shape is not the grid's, or it is not real.
         DenseLimitError: If the bank, about 2^D times the mask, would exceed the memory limit.
     """
     grid = Grid.of(grid)
@@ -176,7 +179,7 @@ def bank_to_mask(bank: Tensor, grid: Grid | int | tuple[int, ...]) -> Tensor:
         ``(heads, N, N)``.
 
     Raises:
-        ValueError: If the bank's shape is not the grid's, or the grid has prefix tokens.
+        ValueError: If the bank's shape is not the grid's, it is not real, or the grid has prefix tokens.
     """
     grid = Grid.of(grid)
     if grid.prefix or tuple(bank.shape[1:]) != (grid.size, *grid.kernel_shape):
@@ -184,6 +187,7 @@ def bank_to_mask(bank: Tensor, grid: Grid | int | tuple[int, ...]) -> Tensor:
             f"bank must be (heads, {grid.size}, {', '.join(map(str, grid.kernel_shape))}) on a grid without prefix "
             f"tokens, got shape {tuple(bank.shape)} on {grid}"
         )
+    check_real(bank, "bank")
     index = grid.offset_index(bank.device).expand(bank.shape[0], -1, -1)
     return bank.flatten(2).gather(2, index)
 
@@ -204,11 +208,22 @@ def _read(body: Tensor, grid: Grid) -> Tensor:
 def _project(body: Tensor, grid: Grid) -> Projection:
     if not bool(torch.isfinite(body).all()):
         raise ValueError("mask must be finite to be projected: an additive mask with −inf has a mean only after exp")
-    # Averaging deviations from the first pair, not values, makes the residual of a true convolution exactly 0.
-    first = _read(body, grid)
-    deviation = body - unfold(first, grid.shape)
-    correction = fold(deviation, grid.shape) / grid.pair_count(body.device).to(body.dtype)
-    kernel = first + correction
-    error = torch.linalg.vector_norm((deviation - unfold(correction, grid.shape)).flatten(1), dim=1)
-    norm = torch.linalg.vector_norm(body.flatten(1), dim=1)
-    return Projection(kernel, error / torch.where(norm == 0, torch.ones_like(norm), norm))
+    entries = wide(body)
+    first = _read(entries, grid)
+    # Averaging deviations from the first pair, not values, keeps the kernel of a true convolution bit for bit.
+    deviation = entries - unfold(first, grid.shape)
+    differs = deviation.flatten(1).any(dim=1)
+    # Lowered so far that differences, and sums over the pairs of an offset, stay below the largest number.
+    extreme = largest(entries.flatten(1)) > torch.finfo(entries.dtype).max ** 0.9
+    unit = torch.where(extreme, 2.0**-64, 1.0).to(entries.dtype).reshape(-1, *(1,) * grid.ndim)
+    if bool(extreme.any()):
+        entries = entries * unit.reshape(*unit.shape, *(1,) * grid.ndim)
+        deviation = entries - unfold(first * unit, grid.shape)
+    correction = fold(deviation, grid.shape) / grid.pair_count(body.device).to(entries.dtype)
+    # In two halves: a mean is never beyond its numbers, a difference may be.
+    half = correction / (2 * unit)
+    kernel = (first + half + half).to(body.dtype)
+    residual = relative_norm(deviation - unfold(correction, grid.shape), entries)
+    # By the entries: a residual too small for its dtype is the smallest that it has, never 0.
+    smallest = torch.finfo(residual.dtype).tiny
+    return Projection(kernel, torch.where(differs, residual.clamp(min=smallest), torch.zeros_like(residual)))

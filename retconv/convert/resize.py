@@ -6,6 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from retconv.grid import Grid
+from retconv.kernels.parameters import check_real
 
 
 def crop(kernel: Tensor, grid: Grid | int | tuple[int, ...]) -> Tensor:
@@ -19,7 +20,7 @@ def crop(kernel: Tensor, grid: Grid | int | tuple[int, ...]) -> Tensor:
         ``(heads, 2 n_1 − 1, …, 2 n_D − 1)``, bit-exact copies.
 
     Raises:
-        ValueError: If the kernel has other axes, an even side, or a side smaller than the grid needs.
+        ValueError: If the kernel is not real, has other axes, an even side, or a side smaller than the grid needs.
     """
     grid = Grid.of(grid)
     margins = _margins(kernel, grid)
@@ -42,7 +43,7 @@ def extend(kernel: Tensor, grid: Grid | int | tuple[int, ...]) -> Tensor:
         ``(heads, 2 n_1 − 1, …, 2 n_D − 1)``.
 
     Raises:
-        ValueError: If the kernel has other axes, an even side, or a side larger than the grid's kernel.
+        ValueError: If the kernel is not real, has other axes, an even side, or a side larger than the grid's kernel.
     """
     grid = Grid.of(grid)
     margins = _margins(kernel, grid)
@@ -65,7 +66,7 @@ def fit(kernel: Tensor, grid: Grid | int | tuple[int, ...]) -> Tensor:
         ``(heads, 2 n_1 − 1, …, 2 n_D − 1)``.
 
     Raises:
-        ValueError: If the kernel has other axes or an even side.
+        ValueError: If the kernel is not real, or has other axes or an even side.
     """
     grid = Grid.of(grid)
     return _pad(kernel, _margins(kernel, grid))
@@ -74,6 +75,7 @@ def fit(kernel: Tensor, grid: Grid | int | tuple[int, ...]) -> Tensor:
 def _margins(kernel: Tensor, grid: Grid) -> list[int]:
     if kernel.ndim != grid.ndim + 1 or any(side % 2 == 0 for side in kernel.shape[1:]):
         raise ValueError(f"kernel must be (heads, odd, …) with {grid.ndim} odd sides, got shape {tuple(kernel.shape)}")
+    check_real(kernel, "kernel")
     return [(side - needed) // 2 for side, needed in zip(kernel.shape[1:], grid.kernel_shape, strict=True)]
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from torch import Tensor
 
 from retconv.grid import Grid
+from retconv.kernels.parameters import check_real
 
 
 def check_kernel(kernel: Tensor, grid: Grid, also: str = "") -> None:
-    """Raise a ``ValueError`` unless ``kernel`` is a floating ``(heads, 2 n_1 − 1, …, 2 n_D − 1)`` of this grid.
+    """Raise a ``ValueError`` unless ``kernel`` is a real floating ``(heads, 2 n_1 − 1, …, 2 n_D − 1)`` of this grid.
 
     Args:
         kernel: The kernel.
@@ -25,7 +26,7 @@ def check_kernel(kernel: Tensor, grid: Grid, also: str = "") -> None:
 
 
 def check_mask(mask: Tensor, grid: Grid) -> None:
-    """Raise a ``ValueError`` unless ``mask`` is a floating ``(heads, length, length)`` of this grid."""
+    """Raise a ``ValueError`` unless ``mask`` is a real floating ``(heads, length, length)`` of this grid."""
     if mask.ndim != 3 or tuple(mask.shape[1:]) != (grid.length, grid.length):
         raise ValueError(
             f"mask must be (heads, {grid.length}, {grid.length}) on {grid}, got shape {tuple(mask.shape)}"
@@ -35,5 +36,6 @@ def check_mask(mask: Tensor, grid: Grid) -> None:
 
 
 def _check_floating(tensor: Tensor, name: str) -> None:
-    if not (tensor.is_floating_point() or tensor.is_complex()):
+    check_real(tensor, name)
+    if not tensor.is_floating_point():
         raise ValueError(f"{name} must have a floating dtype, got {tensor.dtype}: call {name}.float()")

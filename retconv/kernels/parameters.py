@@ -15,9 +15,10 @@ def as_parameter(value: Tensor | float, name: str, axes: int = 1, device: torch.
     """Turn a number or tensor into a per-head parameter tensor with ``axes`` axes, the first of them heads.
 
     Raises:
-        ValueError: If it has another number of axes or a non-finite entry.
+        ValueError: If it is complex, has another number of axes or a non-finite entry.
     """
     parameter = torch.as_tensor(value, device=device)
+    check_real(parameter, name)
     if not parameter.is_floating_point():
         parameter = parameter.to(torch.get_default_dtype())
     if parameter.ndim == 0:
@@ -27,6 +28,14 @@ def as_parameter(value: Tensor | float, name: str, axes: int = 1, device: torch.
         raise ValueError(f"{name} must be a number or of shape {expected}, got shape {tuple(parameter.shape)}")
     check(parameter, name, torch.isfinite(parameter), "must be finite")
     return parameter
+
+
+def check_real(tensor: Tensor, name: str) -> None:
+    """Raise a ``ValueError`` if a tensor is complex: masks are real, and a cast would drop the imaginary part."""
+    if tensor.is_complex():
+        raise ValueError(
+            f"{name} must be real, got {tensor.dtype}: give its real and its imaginary part one after the other"
+        )
 
 
 def check(parameter: Tensor, name: str, good: Tensor, rule: str) -> None:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from retconv.grid import Grid
-from retconv.kernels.parameters import as_parameter, check, per_head, prepare
+from retconv.kernels.parameters import as_parameter, check, check_real, per_head, prepare
 
 
 def alibi(offset: Tensor, slope: Tensor | float) -> Tensor:
@@ -103,7 +103,7 @@ def relative_table(offset: Tensor, table: Tensor) -> Tensor:
         ``(heads, *S)`` in the table's dtype: exact copies of its entries.
 
     Raises:
-        ValueError: If the table has another number of axes than the offsets, or an even side.
+        ValueError: If the table is not real, has another number of axes than the offsets, or an even side.
 
     Source:
         Shaw et al. 2018 (arXiv 1803.02155), section 3.2, and Raffel et al. 2020 without buckets. Shaw and T5 clip far
@@ -112,6 +112,7 @@ def relative_table(offset: Tensor, table: Tensor) -> Tensor:
     ndim = offset.shape[-1]
     if table.ndim != ndim + 1 or any(side % 2 == 0 for side in table.shape[1:]):
         raise ValueError(f"table must be (heads, odd, …) with {ndim} odd sides, got shape {tuple(table.shape)}")
+    check_real(table, "table")
     sides = torch.tensor(table.shape[1:], device=offset.device)
     index = offset.long() + (sides - 1) // 2
     inside = ((index >= 0) & (index < sides)).all(dim=-1)
@@ -134,7 +135,7 @@ def swin_table(table: Tensor, window: Grid | int | tuple[int, ...]) -> Tensor:
         ``(heads, 2 w_1 − 1, 2 w_2 − 1)`` bias on logits: ``K[δ] = table[−δ]``.
 
     Raises:
-        ValueError: If the table's length does not belong to the window.
+        ValueError: If the table is not real, or its length does not belong to the window.
 
     Source:
         Liu et al. 2021, Swin (arXiv 2103.14030), eq. (4), and its code's ``relative_position_index``.
@@ -143,6 +144,7 @@ def swin_table(table: Tensor, window: Grid | int | tuple[int, ...]) -> Tensor:
     expected = int(grid.pair_count().numel())
     if table.ndim != 2 or table.shape[0] != expected:
         raise ValueError(f"table must be ({expected}, heads) for window {grid.shape}, got shape {tuple(table.shape)}")
+    check_real(table, "table")
     kernel = table.T.reshape(table.shape[1], *grid.kernel_shape)
     return kernel.flip(tuple(range(1, kernel.ndim)))
 

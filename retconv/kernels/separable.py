@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from retconv.kernels.parameters import check_real
 from retconv.precision import as_written
 
 
@@ -27,6 +28,8 @@ class Separable:
         shapes = [tuple(f.shape) for f in self.factors]
         if not 1 <= len(shapes) <= 3 or any(len(s) != 3 or s[:2] != shapes[0][:2] or s[2] % 2 == 0 for s in shapes):
             raise ValueError(f"Separable: factors must be (heads, rank, odd), one per axis, got {shapes}")
+        for factor in self.factors:
+            check_real(factor, "Separable: factor")
 
     @property
     def rank(self) -> int:

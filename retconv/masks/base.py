@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, Self
 
+import torch
 from torch import Tensor, nn
 
 from retconv.convert import kernel_to_mask
@@ -21,6 +23,9 @@ class Mask(nn.Module):
     what works on masks then finds them (``forms``). Those without a kernel override ``forward``, and ``kernel`` raises
     ``NotAConvolutionError``.
 
+    A mask's buffers are constants, such as a fixed γ: casting the module changes the dtype of what it makes, and never
+    rounds them. ``.bfloat16()`` leaves γ as it is, and so does the way back.
+
     Attributes:
         heads: Number of heads, the first axis of kernel and mask.
         neutral: What a prefix token's rows and columns hold: 1, since these masks multiply.
@@ -33,6 +38,20 @@ class Mask(nn.Module):
         if heads < 1:
             raise ValueError(f"heads must be at least 1, got {heads}")
         self.heads = heads
+        #: Of what a mask makes that has no parameter to take it from.
+        self._made = torch.get_default_dtype()
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        constants = {n: b for n, b in self._buffers.items() if b is not None and b.is_floating_point()}
+        super()._apply(fn, recurse)
+        self._made = fn(torch.empty(0, dtype=self._made)).dtype
+        for name, before in constants.items():
+            after = self._buffers[name]
+            assert after is not None
+            wide = torch.promote_types(before.dtype, after.dtype)
+            if after.dtype != wide:
+                self._buffers[name] = before.to(after.device, wide)
+        return self
 
     def kernel(self, grid: Grid | int | tuple[int, ...]) -> Tensor:
         """The mask as a convolution kernel on a grid, differentiable with respect to its parameters.

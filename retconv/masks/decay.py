@@ -69,7 +69,7 @@ class _Decay(Mask):
         return distance * per_head(-self._rate, distance.ndim)
 
     def _cast(self, kernel: Tensor) -> Tensor:
-        return kernel.to(self.log_rate.dtype)
+        return kernel.to(self.log_rate.dtype if self.learnable else self._made)
 
     def _describe_gamma(self) -> str:
         gamma = self.gamma.detach()

@@ -27,10 +27,11 @@ class OffDiagonalMask(Mask):
 
     def __init__(self, heads: int) -> None:
         super().__init__(heads)
-        # A mask without parameters still has to follow its model's device and dtype.
+        # A mask without parameters still has to follow its model's device.
         self.register_buffer("_one", torch.ones(()), persistent=False)
 
     def kernel(self, grid: Grid | int | tuple[int, ...]) -> Tensor:
         """``(heads, 2 n_1 − 1, …, 2 n_D − 1)``: 0 in the centre, 1 elsewhere."""
-        kernel = elsewhere(Grid.of(grid).without_prefix(), self._one.device, self._one.dtype) * self._one
+        one = self._one.to(self._made)
+        kernel = elsewhere(Grid.of(grid).without_prefix(), one.device, one.dtype) * one
         return kernel.expand(self.heads, *kernel.shape)

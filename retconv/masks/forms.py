@@ -14,7 +14,7 @@ from retconv.convert import kernel_to_mask, mask_to_kernel
 from retconv.convert.shapes import check_kernel, check_mask
 from retconv.grid import Grid
 from retconv.kernels import Decay, Exponentials, Separable
-from retconv.kernels.parameters import check, is_readable
+from retconv.kernels.parameters import check, check_real, is_readable
 
 _NO_LOGARITHM = "must not be negative: a negative weight has no logarithm (law 10), use multiply_logits"
 
@@ -101,7 +101,9 @@ class Forms:
             DenseLimitError: If it would exceed the memory limit.
         """
         if self.kernel is None:
-            return cast(Tensor, self._made("entries"))
+            entries = cast(Tensor, self._made("entries"))
+            check_real(entries, "mask")
+            return entries
         return kernel_to_mask(self.kernel, self.grid, self.neutral)
 
     @_once

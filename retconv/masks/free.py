@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from retconv.convert import fit, mask_to_kernel
 from retconv.grid import Grid
+from retconv.kernels.parameters import check_real
 from retconv.masks.base import Mask
 
 Start = Literal["zeros", "ones"]
@@ -116,10 +117,11 @@ class KernelTableMask(Mask):
         """A mask whose table is a copy of a kernel ``(heads, odd, …)``.
 
         Raises:
-            ValueError: If the kernel has an even side, or not one to three axes beside heads.
+            ValueError: If the kernel is not real, has an even side, or not one to three axes beside heads.
         """
         if any(side % 2 == 0 for side in kernel.shape[1:]):
             raise ValueError(f"kernel must be (heads, odd, …), got shape {tuple(kernel.shape)}")
+        check_real(kernel, "kernel")
         mask = cls(Grid([(side + 1) // 2 for side in kernel.shape[1:]]), kernel.shape[0])
         mask.weight = nn.Parameter(kernel.detach().clone())
         return mask

@@ -127,6 +127,8 @@ def _place() -> str:
         return "backward of " + _innermost(frames)
     frames, frame = [], sys._getframe(1)
     while frame is not None:
+        if frame.f_code is torch.nn.Module.to.__code__:  # who moves a module waits, whichever class has a part in it
+            return "elsewhere"
         frames.append((frame.f_code.co_filename, frame.f_lineno))
         frame = frame.f_back
     return _innermost(frames)

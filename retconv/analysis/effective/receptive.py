@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from retconv.grid import Grid
-from retconv.kernels.parameters import compute_dtype
+from retconv.kernels.parameters import check_real, compute_dtype
 
 
 def compose(kernels: Sequence[Tensor]) -> Tensor:
@@ -25,11 +25,13 @@ def compose(kernels: Sequence[Tensor]) -> Tensor:
         ``(heads, Σ(side − 1) + 1, …)``, float64, offset 0 in the centre.
 
     Raises:
-        ValueError: If there is no kernel, or they have different numbers of axes or an even side.
+        ValueError: If there is no kernel, one is not real, or they have different numbers of axes or an even side.
     """
     shapes = [tuple(k.shape) for k in kernels]
     if not kernels or len({len(s) for s in shapes}) > 1 or any(side % 2 == 0 for s in shapes for side in s[1:]):
         raise ValueError(f"compose: expected kernels (heads, odd, …) of one number of axes, got shapes {shapes}")
+    for kernel in kernels:
+        check_real(kernel, "kernel")
     axes = tuple(range(1, kernels[0].ndim))
     sides = [sum(shape[axis] - 1 for shape in shapes) + 1 for axis in axes]
     # A stack often repeats a kernel: each is transformed once.

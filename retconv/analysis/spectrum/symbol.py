@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from retconv.grid import Grid
-from retconv.kernels.parameters import compute_dtype
+from retconv.kernels.parameters import check_real, compute_dtype
 
 
 def frequencies(sizes: int | tuple[int, ...], device: torch.device | str | None = None) -> Tensor:
@@ -45,7 +45,7 @@ def symbol(kernel: Tensor, theta: Tensor) -> Tensor:
         ``K[−δ] = K[δ]``.
 
     Raises:
-        ValueError: If the kernel has an even side, or theta another number of axes.
+        ValueError: If the kernel is not real or has an even side, or theta another number of axes.
     """
     kernel = _checked(kernel)
     ndim = kernel.ndim - 1
@@ -73,7 +73,7 @@ def sampled_symbol(kernel: Tensor, sizes: int | tuple[int, ...]) -> Tensor:
         complex128 ``(heads, L_1, …, L_D)``.
 
     Raises:
-        ValueError: If the kernel has an even side, or there is not one size for each axis.
+        ValueError: If the kernel is not real or has an even side, or there is not one size for each axis.
     """
     wrapped = _wrapped(_checked(kernel), (sizes,) if isinstance(sizes, int) else tuple(sizes))
     axes = tuple(range(1, wrapped.ndim))
@@ -134,4 +134,5 @@ def _checked(kernel: Tensor) -> Tensor:
         raise ValueError(
             f"kernel must be (heads, 2 n_1 − 1, …) with one to three odd sides, got shape {tuple(kernel.shape)}"
         )
+    check_real(kernel, "kernel")
     return kernel.to(compute_dtype(kernel.device))
