@@ -188,7 +188,7 @@ for layers in (1, 4, 9):
 
 # %%
 large = retconv.Grid((25, 25))
-M = retconv.kernel_to_mask(retconv.fit(gauss, large), large)[0]
+M = retconv.kernel_to_mask(retconv.resize(gauss, large), large)[0]
 four_layers = functools.partial(torch.matmul, torch.linalg.matrix_power(M, 4))
 field = effective.gradient_field(four_layers, torch.randn(1, large.size, 2, dtype=torch.float64), large)
 print("four layers, by gradient:", effective.spread(field, 2))

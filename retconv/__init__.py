@@ -4,6 +4,9 @@ Tokens lie on a grid; **offset = key − query**; a mask that depends on the off
 ``M[q, k] = K[k − q]``.
 """
 
+import importlib
+from types import ModuleType
+
 from retconv import checks, convert, kernels, masks, operators
 from retconv.convert import (
     NotAConvolutionError,
@@ -12,12 +15,12 @@ from retconv.convert import (
     conv_to_kernel,
     crop,
     extend,
-    fit,
     kernel_to_conv,
     kernel_to_mask,
     mask_to_bank,
     mask_to_kernel,
     project,
+    resize,
     windows,
 )
 from retconv.grid import DenseLimitError, Grid, dense_limit
@@ -26,6 +29,9 @@ from retconv.masks import DecayMask, ElementwiseMask, GaussianMixtureMask, Kerne
 from retconv.operators import MaskOperator, operator
 
 __version__ = "0.1.0"
+
+#: Parts that are imported when they are first asked for: ``import retconv`` stays light.
+_LATER = ("analysis", "approximate", "attention", "models", "retention")
 
 __all__ = [
     "DecayMask",
@@ -46,7 +52,6 @@ __all__ = [
     "crop",
     "dense_limit",
     "extend",
-    "fit",
     "gammas",
     "kernel_to_conv",
     "kernel_to_mask",
@@ -57,5 +62,16 @@ __all__ = [
     "operator",
     "operators",
     "project",
+    "resize",
     "windows",
 ]
+
+
+def __getattr__(name: str) -> ModuleType:
+    if name in _LATER:
+        return importlib.import_module(f"retconv.{name}")
+    raise AttributeError(f"module 'retconv' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_LATER})

@@ -24,7 +24,7 @@ from retconv.attention import PLACEMENTS
 from retconv.bench.train import FIVE, pixels
 from retconv.models.named import MASKS
 from retconv.train import Trainer, load, parse, train
-from retconv.train.parse import override
+from retconv.train.parsing import override
 from retconv.train.step import STEPS_TO_CAPTURE
 
 THIN: dict[str, Any] = {"depth": 1, "embed_dim": 16, "num_heads": 2, "patch_size": 8}

@@ -216,7 +216,7 @@ def _convert() -> Iterator[tuple[str, Case]]:
     yield "fold", Case(lambda m: convert.fold(m, SHAPE), (normal(16, HEADS, *SHAPE, *SHAPE),), roundings=2)
     yield "crop", Case(lambda k: convert.crop(k, (2, 3)), (table,))
     yield "extend", Case(lambda k: convert.extend(k, (4, 6)), (table,))
-    yield "fit", Case(lambda k: convert.fit(k, (2, 6)), (table,))
+    yield "resize", Case(lambda k: convert.resize(k, (2, 6)), (table,))
     yield "kernel_to_conv", Case(lambda k: convert.conv_to_kernel(convert.kernel_to_conv(k, SHAPE), SHAPE), (table,))
 
 

@@ -39,7 +39,7 @@ COMPLEX: dict[str, Error] = {
         ),
         "crop": (lambda: convert.crop(KERNEL, 2), "kernel"),
         "extend": (lambda: convert.extend(KERNEL, 4), "kernel"),
-        "fit": (lambda: convert.fit(KERNEL, N), "kernel"),
+        "resize": (lambda: convert.resize(KERNEL, N), "kernel"),
         "kernel_to_conv": (lambda: convert.kernel_to_conv(KERNEL, N), "kernel"),
         "kernel_to_mask": (lambda: convert.kernel_to_mask(KERNEL, N), "kernel"),
         "mask_to_bank": (lambda: convert.mask_to_bank(MASK, N), "mask"),

@@ -94,7 +94,7 @@ def annotated(root: Path) -> None:
 def without_network() -> None:
     with (
         tempfile.TemporaryDirectory() as folder,
-        mock.patch("retconv.data.load.fetch", side_effect=ConnectionError("no route to host")),
+        mock.patch("retconv.data.loading.fetch", side_effect=ConnectionError("no route to host")),
     ):
         load("cifar100", folder + "/nowhere")
 

@@ -3,6 +3,7 @@
 import torch
 from error_table import Error
 
+import retconv
 from retconv import kernels
 from retconv.masks import DecayMask, Forms
 
@@ -12,6 +13,7 @@ def ones(*shape: int) -> torch.Tensor:
 
 
 FORMS: dict[str, Error] = {
+    "no part": (lambda: retconv.atention, AttributeError, "module 'retconv' has no attribute 'atention'"),
     "gamma of components": (
         lambda: kernels.Decay(ones(2, 1)),
         ValueError,

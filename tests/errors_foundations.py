@@ -11,12 +11,12 @@ from retconv.convert import (
     conv_to_kernel,
     crop,
     extend,
-    fit,
     kernel_to_conv,
     kernel_to_mask,
     mask_to_bank,
     mask_to_kernel,
     project,
+    resize,
     windows,
 )
 from retconv.grid import DenseLimitError, Grid, dense_limit
@@ -175,7 +175,7 @@ CONVERT: dict[str, Error] = {
         r"\(5,\) are smaller than \(7,\).*retconv\.extend",
     ),
     "extend to a smaller": (lambda: extend(ones(1, 5), 2), ValueError, r"\(5,\) are larger than \(3,\).*retconv\.crop"),
-    "kernel of other axes": (lambda: fit(ones(1, 5), (3, 3)), ValueError, r"2 odd sides, got shape \(1, 5\)"),
+    "kernel of other axes": (lambda: resize(ones(1, 5), (3, 3)), ValueError, r"2 odd sides, got shape \(1, 5\)"),
 }
 
 MASKS: dict[str, Error] = {

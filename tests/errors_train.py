@@ -23,7 +23,7 @@ from retconv.train.checkpoint import load as load_checkpoint
 from retconv.train.checkpoint import save
 from retconv.train.config import DataConfig, ModelConfig, OptimConfig, ScheduleConfig
 from retconv.train.files import append_line, sync, write_whole
-from retconv.train.parse import mapping, override
+from retconv.train.parsing import mapping, override
 
 
 def in_folder(call: Callable[[Path], object]) -> Callable[[], object]:

@@ -21,7 +21,7 @@ from retconv.analysis.effective import (
     spread,
 )
 from retconv.analysis.spectrum import symbol
-from retconv.convert import fit, kernel_to_mask, project
+from retconv.convert import kernel_to_mask, project, resize
 from retconv.grid import Grid
 from retconv.kernels import causal_decay, gaussian, gaussian_mixture, manhattan_decay
 from retconv.operators import operator
@@ -223,7 +223,7 @@ def test_law_19_gradient_field_is_the_composed_kernel_away_from_the_border() -> 
     grid = Grid((31, 33))
     small = [(grid.offsets().abs() <= 3).all(dim=-1) * kernel_of((31, 33), seed, heads=1) for seed in (0, 1)]
     field = gradient_field(Stack(small, grid), normal(0, 1, grid.size, 1), grid)
-    composed = fit(compose(small), grid)[0].abs()
+    composed = resize(compose(small), grid)[0].abs()
     assert float((field - composed[15:46, 16:49]).abs().max()) <= 1e-11 * float(field.max())
 
 

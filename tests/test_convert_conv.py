@@ -9,7 +9,7 @@ from compare import assert_close, assert_exact
 from strategies import DTYPES, HEADS, every_grid, kernel_of, signal_of
 from torch import Tensor, nn
 
-from retconv.convert import conv_to_kernel, crop, extend, fit, kernel_to_conv
+from retconv.convert import conv_to_kernel, crop, extend, kernel_to_conv, resize
 from retconv.grid import Grid
 
 CONVS = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
@@ -127,20 +127,20 @@ def test_extend_adds_zeros(shape: tuple[int, ...], seed: int) -> None:
     assert int((extended != 0).sum()) == kernel.numel()
 
 
-def test_fit_crops_one_axis_and_extends_the_other() -> None:
+def test_resize_crops_one_axis_and_extends_the_other() -> None:
     kernel = kernel_of((5, 2), 0)
-    assert_exact(fit(kernel, (3, 4)), extend(crop(kernel, (3, 2)), (3, 4)))
+    assert_exact(resize(kernel, (3, 4)), extend(crop(kernel, (3, 2)), (3, 4)))
 
 
-@pytest.mark.parametrize("resize", [crop, extend, fit])
+@pytest.mark.parametrize("change", [crop, extend, resize])
 @every_grid
 def test_a_kernel_of_the_right_size_stays(
-    shape: tuple[int, ...], seed: int, resize: Callable[[Tensor, tuple[int, ...]], Tensor]
+    shape: tuple[int, ...], seed: int, change: Callable[[Tensor, tuple[int, ...]], Tensor]
 ) -> None:
     kernel = kernel_of(shape, seed)
-    assert_exact(resize(kernel, shape), kernel)
+    assert_exact(change(kernel, shape), kernel)
 
 
-@pytest.mark.parametrize(("resize", "shape"), [(crop, (2, 1)), (extend, (4, 3)), (fit, (1, 4))])
-def test_gradients_of_resizing(resize: Callable[[Tensor, tuple[int, ...]], Tensor], shape: tuple[int, ...]) -> None:
-    assert torch.autograd.gradcheck(lambda k: resize(k, shape), (kernel_of((3, 2), 0).requires_grad_(),))
+@pytest.mark.parametrize(("change", "shape"), [(crop, (2, 1)), (extend, (4, 3)), (resize, (1, 4))])
+def test_gradients_of_resizing(change: Callable[[Tensor, tuple[int, ...]], Tensor], shape: tuple[int, ...]) -> None:
+    assert torch.autograd.gradcheck(lambda k: change(k, shape), (kernel_of((3, 2), 0).requires_grad_(),))

@@ -2,6 +2,7 @@
 
 import ast
 import graphlib
+import importlib
 import json
 import os
 import statistics
@@ -130,6 +131,23 @@ import retconv
 seconds = time.perf_counter() - start
 print(json.dumps({"seconds": seconds, "loaded": sorted({name.split(".")[0] for name in sys.modules})}))
 """
+
+
+@every_module
+def test_no_module_is_shadowed_by_what_it_defines(name: str) -> None:
+    """``retconv.operators.linear`` is a module wherever it is asked for, whatever its package exports."""
+    package, _, leaf = name.rpartition(".")
+    if package and not leaf.startswith("__"):
+        module = importlib.import_module(name)
+        assert getattr(importlib.import_module(package), leaf) is module
+
+
+def test_parts_are_there_when_asked_for() -> None:
+    """In a new interpreter, without an import of their own."""
+    parts = ("analysis", "approximate", "attention", "models", "retention")
+    asked = "; ".join(["import retconv", *(f"retconv.{part}.__doc__" for part in parts), "assert set(dir(retconv))"])
+    subprocess.run([sys.executable, "-c", asked], cwd=ROOT, check=True)
+    assert set(parts) <= {*dir(retconv)}
 
 
 def test_import_is_light() -> None:

@@ -14,7 +14,7 @@ import test_proofs_numeric
 import torch
 from torch import Tensor
 
-from retconv.convert.unfold import Fold, Unfold
+from retconv.convert.folding import Fold, Unfold
 from retconv.grid import Grid, forget_kept
 from retconv.operators import operator
 

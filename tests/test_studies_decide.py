@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from retconv.studies import decide, load_tables, verdicts, write_tables
-from retconv.studies.verdicts import markdown, readable, seed_values
+from retconv.studies.rulings import markdown, readable, seed_values
 from retconv.sweep import Rule, Study, parse_study
 
 TIGHT = (0.98, 1.0, 1.02, 0.99, 1.01)

@@ -8,10 +8,10 @@ It needs scipy, and so is imported by name: ``from retconv import approximate``.
 
 from retconv.approximate.certificate import Approximation
 from retconv.approximate.decay import DecayFit, fit_decay
-from retconv.approximate.exponentials import ExponentialApproximation, OrderError, exponentials
+from retconv.approximate.exponential_sums import ExponentialApproximation, OrderError, exponentials
 from retconv.approximate.gaussians import GaussianMixtureFit, fit_gaussian_mixture
+from retconv.approximate.outer_products import Separation, separate
 from retconv.approximate.semiseparable import SemiseparableRank, semiseparable_rank
-from retconv.approximate.separate import Separation, separate
 from retconv.approximate.size import (
     Truncation,
     decay_effective_size,

@@ -20,7 +20,7 @@ from retconv.bench.turns import Outcome, race_ready
 from retconv.models.count import count
 from retconv.models.small import OTHERS
 from retconv.train import Trainer, load, parse
-from retconv.train.parse import override
+from retconv.train.parsing import override
 from retconv.train.step import STEPS_TO_CAPTURE
 
 #: Steps in an epoch, so that each has its share of what is done once an epoch.

@@ -24,7 +24,7 @@ from retconv.models import SMALL_MODELS
 from retconv.models.count import count
 from retconv.models.small import OTHERS
 from retconv.train import Config, Trainer, load, parse
-from retconv.train.parse import override
+from retconv.train.parsing import override
 
 PEER = "DataLoader, torchvision v2"
 LOOP = "hand-written loop"

@@ -1,6 +1,7 @@
 """Conversions between masks, kernels, banks of kernels and ``torch.nn`` convolutions."""
 
 from retconv.convert.conv import conv_to_kernel, kernel_to_conv
+from retconv.convert.folding import fold, unfold
 from retconv.convert.mask import (
     NotAConvolutionError,
     Projection,
@@ -11,8 +12,7 @@ from retconv.convert.mask import (
     project,
     windows,
 )
-from retconv.convert.resize import crop, extend, fit
-from retconv.convert.unfold import fold, unfold
+from retconv.convert.sizes import crop, extend, resize
 
 __all__ = [
     "NotAConvolutionError",
@@ -21,13 +21,13 @@ __all__ = [
     "conv_to_kernel",
     "crop",
     "extend",
-    "fit",
     "fold",
     "kernel_to_conv",
     "kernel_to_mask",
     "mask_to_bank",
     "mask_to_kernel",
     "project",
+    "resize",
     "unfold",
     "windows",
 ]

@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from retconv.convert.resize import fit
 from retconv.convert.shapes import check_kernel
+from retconv.convert.sizes import resize
 from retconv.grid import Grid
 
 _CONVS: dict[int, Any] = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
@@ -81,4 +81,4 @@ def conv_to_kernel(conv: nn.Module, grid: Grid | int | tuple[int, ...]) -> Tenso
     sides = tuple(2 * r + 1 for r in reach)
     kernel = conv.weight.new_zeros(conv.out_channels, *sides)
     kernel[(slice(None), *(slice(None, None, d) for d in conv.dilation))] = conv.weight[:, 0]
-    return fit(kernel, grid)
+    return resize(kernel, grid)

@@ -8,9 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from retconv.convert.folding import fold, unfold
 from retconv.convert.residual import largest, relative_norm, wide
 from retconv.convert.shapes import check_kernel, check_mask
-from retconv.convert.unfold import fold, unfold
 from retconv.grid import Grid
 from retconv.kernels.parameters import check_real
 

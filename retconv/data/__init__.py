@@ -2,7 +2,7 @@
 
 from retconv.data.dataset import Dataset
 from retconv.data.errors import CorruptDataError, DataNotFoundError
-from retconv.data.load import load
+from retconv.data.loading import load
 from retconv.data.registry import NAMES
 
 __all__ = ["NAMES", "CorruptDataError", "DataNotFoundError", "Dataset", "load"]

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from retconv.convert import fit, kernel_to_mask
+from retconv.convert import kernel_to_mask, resize
 from retconv.figures.panels import array
 from retconv.grid import Grid
 from retconv.kernels import causal_decay, euclidean_decay, gaussian_mixture, manhattan_decay
@@ -136,4 +136,4 @@ def _symbol(kernel: np.ndarray) -> np.ndarray:
 def _photograph_under(kernel: Tensor, pixels: np.ndarray) -> np.ndarray:
     grid = Grid(pixels.size) if kernel.ndim == 2 else Grid(pixels.shape)
     x = torch.from_numpy(pixels).reshape(1, pixels.size, 1)
-    return array(operator(fit(kernel, grid), grid, method="fft") @ x).reshape(pixels.shape)
+    return array(operator(resize(kernel, grid), grid, method="fft") @ x).reshape(pixels.shape)

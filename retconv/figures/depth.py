@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from retconv.analysis.effective import compose, gradient_field, spread
-from retconv.convert import fit
+from retconv.convert import resize
 from retconv.figures.panels import array, colour_bar, draw_kernel, f64, letters
 from retconv.figures.registry import Drawn, register
 from retconv.figures.style import BLUE, DOUBLE, GREEN, ORANGE, new_figure
@@ -84,7 +84,7 @@ def _measure() -> tuple[pd.DataFrame, dict[tuple[str, int], np.ndarray]]:
             inputs = x if kind == "nonlinear" else x[:1, :, :1]
             field = gradient_field(_network(kind, depth), inputs, _GRID)
             theory = _theory(kind, depth)
-            shown = {"theory": theory[0], "on the grid": fit(theory, Grid((17, 17)))[0], "gradient": field}
+            shown = {"theory": theory[0], "on the grid": resize(theory, Grid((17, 17)))[0], "gradient": field}
             reach = {source: float(spread(influence, 2)[1]) for source, influence in shown.items()}
             rows.append({"layers": name, "depth": depth, **reach})
             fields[name, depth] = array(field / field.max())
@@ -95,7 +95,7 @@ def _draw_profiles(ax: Axes, fields: dict[tuple[str, int], np.ndarray], name: st
     middle = _GRID.shape[0] // 2
     offset, tables = np.arange(-middle, middle + 1), []
     for depth, colour in _PROFILES.items():
-        theory = fit(_theory(_KINDS[name], depth), _GRID)[0]
+        theory = resize(_theory(_KINDS[name], depth), _GRID)[0]
         cut = array(theory[_GRID.center[0], _GRID.center[1] - middle : _GRID.center[1] + middle + 1])
         cut = cut / cut.max()
         field = fields[name, depth][middle]

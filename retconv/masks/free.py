@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from retconv.convert import fit, mask_to_kernel
+from retconv.convert import mask_to_kernel, resize
 from retconv.grid import Grid
 from retconv.kernels.parameters import check_real
 from retconv.masks.base import Mask
@@ -128,7 +128,7 @@ class KernelTableMask(Mask):
 
     def kernel(self, grid: Grid | int | tuple[int, ...]) -> Tensor:
         """``(heads, 2 n_1 − 1, …, 2 n_D − 1)``, cropped or zero-extended from the table."""
-        return fit(self.weight, grid)
+        return resize(self.weight, grid)
 
     def extra_repr(self) -> str:
         """Grid, heads and start."""

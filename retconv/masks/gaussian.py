@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from retconv.grid import Grid
 from retconv.kernels import Separable
-from retconv.kernels.gaussian import bumps, log_mixture, mixture
+from retconv.kernels.gaussians import bumps, log_mixture, mixture
 from retconv.kernels.parameters import as_parameter, compute_dtype
 from retconv.kernels.tables import distances
 from retconv.masks.base import Mask

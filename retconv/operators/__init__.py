@@ -1,5 +1,5 @@
 """Masks as linear operators: ``M @ x`` by six methods that agree."""
 
-from retconv.operators.operator import METHODS, MaskOperator, operator
+from retconv.operators.linear import METHODS, MaskOperator, operator
 
 __all__ = ["METHODS", "MaskOperator", "operator"]

@@ -3,7 +3,7 @@
 from retconv.retention.conventions import PRESETS, Conventions
 from retconv.retention.functional import METHODS, chunkwise, recurrent, retention
 from retconv.retention.multiscale import MultiScaleRetention
-from retconv.retention.recurrent import RetentionState
+from retconv.retention.recurrence import RetentionState
 from retconv.retention.rotation import rotate, rotation_angles
 
 __all__ = [

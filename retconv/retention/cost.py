@@ -9,7 +9,7 @@ from torch import Tensor
 
 from retconv.masks import Forms
 from retconv.operators import cost
-from retconv.retention.chunkwise import chunk_length
+from retconv.retention.chunks import chunk_length
 
 #: ``"parallel"`` is chosen only where its scores and mask together stay below this, in bytes.
 PARALLEL_BYTES = 2**26

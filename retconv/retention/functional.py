@@ -12,11 +12,11 @@ from retconv.kernels import Exponentials
 from retconv.masks import Forms, MaskLike
 from retconv.precision import as_written, entering
 from retconv.retention import convolution as law14
-from retconv.retention.chunkwise import absorb, chunk_length
-from retconv.retention.chunkwise import chunkwise as in_chunks
+from retconv.retention.chunks import absorb, chunk_length
+from retconv.retention.chunks import chunkwise as in_chunks
 from retconv.retention.cost import choose
 from retconv.retention.dense import parallel, tiled
-from retconv.retention.recurrent import RetentionState, steps
+from retconv.retention.recurrence import RetentionState, steps
 
 Method = Literal["parallel", "tiled", "recurrent", "chunkwise", "scan", "fft", "convolution"]
 

@@ -14,7 +14,7 @@ from retconv.kernels.parameters import compute_dtype
 from retconv.masks import RetNetMask
 from retconv.retention.conventions import PRESETS, Conventions
 from retconv.retention.functional import chunkwise, recurrent, retention
-from retconv.retention.recurrent import RetentionState
+from retconv.retention.recurrence import RetentionState
 from retconv.retention.rotation import rotate, rotation_angles
 
 Form = Literal["parallel", "chunkwise", "recurrent"]

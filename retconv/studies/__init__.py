@@ -3,10 +3,10 @@
 ``python -m retconv.studies --help`` explains the command.
 """
 
-from retconv.studies.decide import Decision, decide
+from retconv.studies.decision import Decision, decide
 from retconv.studies.readme import readme_table
+from retconv.studies.rulings import markdown, verdicts
 from retconv.studies.tables import build_tables, load_tables, write_tables
-from retconv.studies.verdicts import markdown, verdicts
 
 __all__ = [
     "Decision",

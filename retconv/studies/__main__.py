@@ -10,8 +10,8 @@ from tqdm import tqdm
 
 from retconv.stored import TABLES
 from retconv.studies.readme import readme_table
+from retconv.studies.rulings import markdown, readable, verdicts
 from retconv.studies.tables import build_tables, write_tables
-from retconv.studies.verdicts import markdown, readable, verdicts
 from retconv.sweep import STUDIES, load_study
 from retconv.train import RecipeError, TrainError
 from retconv.train.cli import SETTINGS, Refusal

@@ -11,8 +11,8 @@ import pandas as pd
 from retconv.stats import MIN_SEEDS, compare
 from retconv.stored import TABLES
 from retconv.studies.published import PUBLISHED_TOP1
+from retconv.studies.rulings import largest_scale
 from retconv.studies.tables import load_tables
-from retconv.studies.verdicts import largest_scale
 
 
 class _Row(NamedTuple):

@@ -8,7 +8,7 @@ from typing import Any
 
 from retconv.names import nearest
 from retconv.train.config import option
-from retconv.train.parse import build
+from retconv.train.parsing import build
 
 #: Where the whole interval must lie for a claim to hold: above a threshold, below it, or within ± of it.
 EXPECTATIONS = ("above", "below", "within")

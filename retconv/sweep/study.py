@@ -16,7 +16,7 @@ from retconv.sweep.engines import Plan
 from retconv.sweep.rule import Rule, parse_rules
 from retconv.train import Config, RecipeError, parse
 from retconv.train.config import option
-from retconv.train.parse import build, mapping, override, read, yaml_names
+from retconv.train.parsing import build, mapping, override, read, yaml_names
 
 _FOLDER = resources.files("retconv.sweep") / "studies"
 #: The studies of the package, by name.

@@ -4,7 +4,7 @@ from retconv.train.budget import Budget
 from retconv.train.config import Config
 from retconv.train.files import TrainError
 from retconv.train.folder import RunFolder
-from retconv.train.parse import RECIPES, RecipeError, load, parse
+from retconv.train.parsing import RECIPES, RecipeError, load, parse
 from retconv.train.replicas import Replicas
 from retconv.train.run import train
 from retconv.train.trainer import DivergedError, Trainer

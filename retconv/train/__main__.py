@@ -20,7 +20,7 @@ from retconv.train.cli import SETTINGS, STOPPED, Refusal, budget_option, meaning
 from retconv.train.config import Config
 from retconv.train.files import TrainError
 from retconv.train.folder import RunFolder
-from retconv.train.parse import RECIPES, RecipeError, load
+from retconv.train.parsing import RECIPES, RecipeError, load
 from retconv.train.run import CHECKPOINT_SECONDS, train
 
 _HELP = f"""Train a small ViT by a recipe, and store everything about the run in a folder of its own.

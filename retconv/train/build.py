@@ -24,7 +24,7 @@ from retconv.models.search import example_input, find_places
 from retconv.names import nearest
 from retconv.precision import has_units
 from retconv.train.config import AugmentConfig, Config, DataConfig
-from retconv.train.parse import RecipeError
+from retconv.train.parsing import RecipeError
 from retconv.train.randomness import seeded
 from retconv.train.replicas import Replicas
 

@@ -20,7 +20,7 @@ from retconv.attention import PLACEMENTS
 from retconv.bench.train import pixels
 from retconv.models.named import MASKS
 from retconv.train import Config, Trainer, load, parse
-from retconv.train.parse import override
+from retconv.train.parsing import override
 from retconv.train.step import STEPS_TO_CAPTURE
 
 CUDA = torch.device("cuda")

@@ -15,7 +15,7 @@ def compose(kernels: Sequence[Tensor]) -> Tensor:
     """The kernel of convolutions one after another, away from the border: the convolution of their kernels.
 
     Symbols multiply, means and variances of the offset add. Near the border a product of masks is no convolution
-    (law 5). The support grows with every layer; ``retconv.fit`` brings the result to a grid.
+    (law 5). The support grows with every layer; ``retconv.resize`` brings the result to a grid.
 
     Args:
         kernels: Each ``(heads, odd, …)``; a kernel of one head serves all. A residual connection, ``x + M x``, is a

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from retconv.analysis.effective.result import Effective
 from retconv.convert import kernel_to_mask
-from retconv.convert.unfold import fold
+from retconv.convert.folding import fold
 from retconv.grid import Grid
 from retconv.kernels.parameters import compute_dtype
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from retconv.convert.unfold import unfold
+from retconv.convert.folding import unfold
 from retconv.grid import Grid
 from retconv.masks import Forms
 

@@ -9,9 +9,9 @@ from retconv.analysis.spectrum.closed_forms import (
     manhattan_decay_symbol,
 )
 from retconv.analysis.spectrum.definite import Definiteness, definiteness
-from retconv.analysis.spectrum.passband import Passband, passband
-from retconv.analysis.spectrum.symbol import frequencies, sampled_symbol, symbol
-from retconv.analysis.spectrum.szego import Szego, szego
+from retconv.analysis.spectrum.distribution import Szego, szego
+from retconv.analysis.spectrum.passbands import Passband, passband
+from retconv.analysis.spectrum.symbols import frequencies, sampled_symbol, symbol
 from retconv.analysis.spectrum.values import eigenvalues, operator_norm, singular_values
 
 __all__ = [

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from retconv.analysis.source import resolve
-from retconv.analysis.spectrum.symbol import dense_sizes, sampled_gain
+from retconv.analysis.spectrum.symbols import dense_sizes, sampled_gain
 from retconv.analysis.spectrum.values import operator_norm
 from retconv.grid import Grid
 from retconv.masks import MaskLike

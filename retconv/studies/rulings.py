@@ -12,7 +12,7 @@ import pandas as pd
 
 from retconv.stats import MIN_SEEDS
 from retconv.stored import TABLES
-from retconv.studies.decide import MOST_SEEDS, UNDECIDED, decide
+from retconv.studies.decision import MOST_SEEDS, UNDECIDED, decide
 from retconv.studies.tables import load_tables
 from retconv.sweep import STUDIES, Rule, Study, load_study
 

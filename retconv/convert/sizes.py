@@ -55,7 +55,7 @@ def extend(kernel: Tensor, grid: Grid | int | tuple[int, ...]) -> Tensor:
     return _pad(kernel, margins)
 
 
-def fit(kernel: Tensor, grid: Grid | int | tuple[int, ...]) -> Tensor:
+def resize(kernel: Tensor, grid: Grid | int | tuple[int, ...]) -> Tensor:
     """Crop the axes that are too long and zero-extend those that are too short.
 
     Args:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from retconv.kernels import Exponentials
-from retconv.retention.chunkwise import wide
+from retconv.retention.chunks import wide
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from retconv.analysis.spectrum.symbol import dense_sizes, sampled_gain, symbol
+from retconv.analysis.spectrum.symbols import dense_sizes, sampled_gain, symbol
 from retconv.grid import Grid
 
 #: Each round of the search for an edge divides its bracket into so many parts: first finely, so as to miss no ripple.

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from retconv.analysis.source import is_symmetric, resolve
-from retconv.analysis.spectrum.symbol import frequencies, sampled_symbol
+from retconv.analysis.spectrum.symbols import frequencies, sampled_symbol
 from retconv.analysis.spectrum.values import eigenvalues, singular_values
 from retconv.grid import Grid
 from retconv.masks import MaskLike
