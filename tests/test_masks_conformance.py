@@ -14,7 +14,15 @@ from torch import Tensor
 
 from retconv.convert import NotAConvolutionError, crop
 from retconv.grid import Grid
-from retconv.masks import DecayMask, ElementwiseMask, GaussianMixtureMask, KernelTableMask, Mask, RetNetMask
+from retconv.masks import (
+    DecayMask,
+    ElementwiseMask,
+    GaussianMixtureMask,
+    KernelTableMask,
+    Mask,
+    OffDiagonalMask,
+    RetNetMask,
+)
 
 GAMMA = (0.55, 0.9)
 SIGMA = ((0.7, 2.0, 9.0), (1.3, 0.4, 3.0))
@@ -37,6 +45,7 @@ class Case:
     shapes: tuple[tuple[int, ...], ...] = SHAPES
     has_kernel: bool = True
     moves: bool = True
+    has_numbers: bool = True
 
 
 def of_offset(value: Callable[[int, naive.Position], float]) -> Pairwise:
@@ -90,6 +99,9 @@ MASKS = {
     "euclidean": Case(lambda g: DecayMask(2, "euclidean", gamma(), True), EUCLIDEAN, (*DECAY, "'euclidean'")),
     "gmm": Case(lambda g: mixture(False), MIXTURE, ("heads=2", "components=3", "sigma=0.4…9", "alpha=-0.8…2")),
     "gmm, positive": Case(lambda g: mixture(True), POSITIVE, ("alpha=-0.8…2", "positive=True")),
+    "off diagonal": Case(
+        lambda g: OffDiagonalMask(2), of_offset(lambda h, d: float(any(d))), ("heads=2",), has_numbers=False
+    ),
     "table": Case(table, of_offset(lambda h, d: naive.ripple(h, *d)), ("heads=2", "Grid("), moves=False),
     "elm": Case(
         lambda g: elementwise(g, per_head=False),
@@ -111,6 +123,10 @@ MASKS = {
 every_mask = pytest.mark.parametrize("case", MASKS.values(), ids=MASKS.keys())
 with_kernel = pytest.mark.parametrize(
     "case", [c for c in MASKS.values() if c.has_kernel], ids=[n for n, c in MASKS.items() if c.has_kernel]
+)
+
+with_numbers = pytest.mark.parametrize(
+    "case", [c for c in MASKS.values() if c.has_numbers], ids=[n for n, c in MASKS.items() if c.has_numbers]
 )
 
 
@@ -200,7 +216,7 @@ def test_kernel_ignores_prefix_tokens(case: Case) -> None:
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@every_mask
+@with_numbers
 def test_gradients_reach_every_parameter(case: Case, dtype: torch.dtype) -> None:
     """Finite, and not 0 for any head; buffers take part too, as the parameters that they are in the learnable form."""
     grid = Grid(case.shapes[-1])
@@ -213,7 +229,7 @@ def test_gradients_reach_every_parameter(case: Case, dtype: torch.dtype) -> None
         assert bool((value.grad.reshape(len(value), -1) != 0).any(dim=1).all()), name
 
 
-@every_mask
+@with_numbers
 def test_gradcheck(case: Case) -> None:
     """Of the mask in each of its parameters."""
     shape = next(shape for shape in case.shapes if math.prod(shape) > 1)
@@ -239,7 +255,7 @@ def test_state_dict_round_trip_is_exact(case: Case, dtype: torch.dtype) -> None:
     assert_exact(target(grid), source(grid))
 
 
-@every_mask
+@with_numbers
 def test_every_parameter_trains_and_what_does_not_is_a_buffer(case: Case) -> None:
     """No frozen parameters, no hidden state: parameters and buffers together are the state dict."""
     mask = build(case, Grid(case.shapes[-1]))
@@ -260,7 +276,7 @@ def test_computed_in_float64_and_cast_last(case: Case, dtype: torch.dtype) -> No
         assert_exact(mask(Grid(shape)), wide(Grid(shape)).to(dtype))
 
 
-@every_mask
+@with_numbers
 def test_deepcopy_is_equal_and_independent(case: Case) -> None:
     grid = Grid(case.shapes[-1])
     mask = build(case, grid)

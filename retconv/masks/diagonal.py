@@ -35,3 +35,7 @@ class OffDiagonalMask(Mask):
         one = self._one.to(self._made)
         kernel = elsewhere(Grid.of(grid).without_prefix(), one.device, one.dtype) * one
         return kernel.expand(self.heads, *kernel.shape)
+
+    def extra_repr(self) -> str:
+        """Heads."""
+        return f"heads={self.heads}"

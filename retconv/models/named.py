@@ -21,7 +21,7 @@ from retconv.names import unknown
 
 #: ``(grid, heads) -> Mask``, the grid without prefix tokens.
 MaskFactory = Callable[[Grid, int], Mask]
-MaskLike = str | MaskFactory | Mask
+MaskChoice = str | MaskFactory | Mask
 Share = Literal["head", "layer", "model"]
 
 #: Masks by name: ``(grid, heads, **options) -> Mask``.
@@ -38,7 +38,7 @@ MASKS: dict[str, Callable[..., Mask]] = {
 
 
 def make_masks(
-    mask: MaskLike, places: Sequence[tuple[Grid, int]], share: Share, options: dict[str, Any] | None = None
+    mask: MaskChoice, places: Sequence[tuple[Grid, int]], share: Share, options: dict[str, Any] | None = None
 ) -> list[Mask]:
     """One mask for each place of a model, sharing numbers as asked.
 
@@ -78,7 +78,7 @@ def make_masks(
     return made
 
 
-def _make(mask: MaskLike, grid: Grid, heads: int, options: dict[str, Any]) -> Mask:
+def _make(mask: MaskChoice, grid: Grid, heads: int, options: dict[str, Any]) -> Mask:
     if isinstance(mask, Mask):
         return copy.deepcopy(mask)
     grid = grid.without_prefix()

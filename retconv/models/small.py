@@ -17,7 +17,7 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import nn
 
 from retconv.models.cait import ClassTalkingHeads, TalkingHeads
-from retconv.models.named import MaskLike, Share
+from retconv.models.named import MaskChoice, Share
 from retconv.models.pit import PiT
 from retconv.models.surgery import add_masks
 from retconv.models.t2t import TokensToTokens, sinusoids
@@ -61,7 +61,7 @@ def _build(
     patch: int = 8,
     pooling: str,
     poolings: tuple[str, ...] = ("token", "avg"),
-    mask: MaskLike | None = None,
+    mask: MaskChoice | None = None,
     placement: str = "multiply_logits",
     share: Share = "head",
     mask_options: dict[str, Any] | None = None,

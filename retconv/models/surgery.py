@@ -15,14 +15,14 @@ from retconv.attention import PLACEMENTS
 from retconv.grid import Grid
 from retconv.masks import Mask
 from retconv.models.masked import MaskedAttention, masked_class, plain_class
-from retconv.models.named import MaskLike, Share, make_masks
+from retconv.models.named import MaskChoice, Share, make_masks
 from retconv.models.places import Place, release
 from retconv.models.search import evaluating, example_input, find_places
 
 
 def add_masks(
     model: nn.Module,
-    mask: MaskLike,
+    mask: MaskChoice,
     *,
     placement: str = "multiply_logits",
     share: Share = "head",
