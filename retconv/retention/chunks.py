@@ -10,7 +10,7 @@ from torch import Tensor
 
 from retconv.convert import unfold
 from retconv.kernels.exponentials import Exponentials, powers
-from retconv.kernels.parameters import is_transformed
+from retconv.kernels.parameters import compute_dtype, is_transformed
 
 #: Least and most tokens of a chunk unless told otherwise.
 LEAST, MOST = 16, 64
@@ -60,19 +60,26 @@ def chunkwise(q: Tensor, k: Tensor, v: Tensor, line: Exponentials, chunk: int, m
 
 def absorb(k: Tensor, v: Tensor, line: Exponentials, chunk: int, memory: Tensor | None = None) -> Tensor:
     """The state of a causal recurrence after the tokens of ``k`` and ``v``, ``(batch, heads, order, d, e)``."""
-    poles = wide(line.past_poles, k)
-    for part_k, part_v in zip(k.split(chunk, dim=2), v.split(chunk, dim=2), strict=True):
-        length = part_k.shape[2]
-        decays = _cast(powers(poles, length), k)
-        given = _states(part_k[:, :, None], part_v[:, :, None], decays[..., :-1].flip(-1))[:, :, 0]
-        memory = given if memory is None else torch.addcmul(given, memory, decays[..., -1:, None])
-    assert memory is not None  # there is at least one token
-    return memory
+    chunk = min(chunk, k.shape[2])
+    parts = list(zip(k.split(chunk, dim=2), v.split(chunk, dim=2), strict=True))
+    last = parts[-1][0].shape[2]
+    table = powers(wide(line.past_poles, k), chunk)
+    near = _cast(table, k)
+    # What each chunk gives, times the power of all that follows it, is summed wide: a recursion in the inputs' dtype
+    # would round as often as there are chunks.
+    whole = powers(table[..., chunk], len(parts))[..., : len(parts)]
+    factors = torch.cat([torch.ones_like(table[..., :1]), table[..., last, None] * whole], dim=-1)[..., None, None]
+    total = None if memory is None else memory * factors[:, :, -1]
+    for after, (part_k, part_v) in zip(reversed(range(len(parts))), parts, strict=True):
+        given = _states(part_k[:, :, None], part_v[:, :, None], near[..., : part_k.shape[2]].flip(-1))[:, :, 0]
+        total = given * factors[:, :, after] if total is None else torch.addcmul(total, given, factors[:, :, after])
+    assert total is not None  # there is at least one token
+    return _cast(total, k)
 
 
 def wide(parameter: Tensor, like: Tensor) -> Tensor:
-    """A weight or pole on the device of the input and at least in its precision, where powers are taken."""
-    return parameter.to(like.device, torch.promote_types(parameter.dtype, like.dtype))
+    """A weight or pole on the device of the input and in the computing dtype, where powers are taken."""
+    return parameter.to(like.device, torch.promote_types(parameter.dtype, compute_dtype(like.device)))
 
 
 def _cast(factor: Tensor, like: Tensor) -> Tensor:
@@ -88,10 +95,10 @@ def _within(q: Tensor, k: Tensor, v: Tensor, inner: Tensor) -> Tensor:
 
 
 def _factors(weights: Tensor, poles: Tensor, like: Tensor, chunk: int) -> tuple[Tensor, Tensor, Tensor]:
-    """``λ^i`` and ``w λ^(i+1)`` for each place i of a chunk, ``(heads, order, C)``, and λ^C, ``(heads, order)``."""
+    """``λ^i`` and ``w λ^(i+1)`` for each place i of a chunk, ``(heads, order, C)``, and λ^C, still wide."""
     table = powers(wide(poles, like), chunk)
     near, far = table[..., :-1], wide(weights, like)[..., None] * table[..., 1:]
-    return _cast(near, like), _cast(far, like), _cast(table[..., -1], like)
+    return _cast(near, like), _cast(far, like), table[..., -1]
 
 
 def _add_between(
@@ -123,7 +130,8 @@ def _carried(states: Tensor, factor: Tensor, memory: Tensor | None) -> Tensor:
     """What arrives at each chunk: the states of the chunks before it, each times λ^C for every chunk between.
 
     First within groups of about √chunks chunks, all groups at once, then from group to group: a recursion over n chunks
-    takes 2√n steps instead of n.
+    takes 2√n steps instead of n. Powers of λ^C are taken in its own, wide dtype, and the few states between groups are
+    carried in it: of a slow decay, rounding would otherwise add up over the whole sequence.
     """
     count = states.shape[2]
     group = 1 << (count.bit_length() // 2)
@@ -132,21 +140,24 @@ def _carried(states: Tensor, factor: Tensor, memory: Tensor | None) -> Tensor:
     total = torch.cat([first, states[:, :, :-1], rest], dim=2).unflatten(2, (-1, group)).flatten(5)
     watched = torch.is_grad_enabled() and (total.requires_grad or factor.requires_grad)
     add = torch.addcmul if watched else Tensor.addcmul_
-    step = factor[:, None, :, None]
-    leap = step[:, 0] ** group
+    factor = factor[:, None, :, None]
+    step, leap = _cast(factor, states.real), factor[:, 0] ** group
     places = list(total.unbind(3))  # shape of each: (batch, heads, groups, order, d · e)
     for place in range(1, group):
         places[place] = add(places[place], places[place - 1], step)
-    ends = list(places[-1].unbind(2))  # shape of each: (batch, heads, order, d · e)
+    ends = list(places[-1].to(factor.dtype).unbind(2))  # shape of each: (batch, heads, order, d · e)
     for end in range(1, len(ends)):
         ends[end] = add(ends[end], ends[end - 1], leap)
     if watched:
-        before = torch.stack([torch.zeros_like(ends[0]), *ends[:-1]], dim=2)
-        within = [add(x, before, step ** (place + 1)) for place, x in enumerate(places[:-1])]
-        total = torch.stack([*within, torch.stack(ends, dim=2)], dim=3)
+        before = torch.stack([torch.zeros_like(ends[0]), *ends[:-1]], dim=2).to(states.dtype)
+        reach = [_cast(factor**place, states.real) for place in range(1, group)]
+        within = [add(x, before, by) for x, by in zip(places[:-1], reach, strict=True)]
+        total = torch.stack([*within, torch.stack(ends, dim=2).to(states.dtype)], dim=3)
     else:
-        reach = step[:, None] ** torch.arange(1, group, device=step.device)[:, None, None]
-        total[:, :, 1:, :-1].addcmul_(total[:, :, :-1, -1:], reach)
+        if factor.dtype != states.dtype:
+            places[-1].copy_(torch.stack(ends, dim=2))
+        power = factor[:, None] ** torch.arange(1, group, device=factor.device)[:, None, None]
+        total[:, :, 1:, :-1].addcmul_(total[:, :, :-1, -1:], _cast(power, states.real))
     return total.flatten(2, 3)[:, :, :count].reshape(states.shape)
 
 

@@ -33,8 +33,9 @@ def rotation_angles(head_size: int, base: float = 10000.0, endpoint: bool = True
     if head_size < 2 or head_size % 2:
         raise ValueError(f"rotation turns pairs of features: the head size must be even, got {head_size}")
     pairs = head_size // 2
-    exponent = torch.linspace(0, 1, pairs, dtype=torch.float64) if endpoint else torch.arange(pairs) / pairs
-    return base ** -exponent.double()
+    if endpoint:
+        return base ** -torch.linspace(0, 1, pairs, dtype=torch.float64)
+    return base ** -(torch.arange(pairs, dtype=torch.float64) / pairs)
 
 
 def rotate(x: Tensor, angles: Tensor, position: int = 0, layout: Layout = "interleaved") -> Tensor:
