@@ -7,13 +7,12 @@ import torch
 from compare import assert_close
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from retconv.retention.source import Source
 from strategies import seeds, uniform
 from torch import Tensor
 
 from retconv.checks import relative_error, tolerance
 from retconv.kernels import Exponentials
-from retconv.masks import DecayMask, RetNetMask
+from retconv.masks import DecayMask, MaskLike, RetNetMask
 from retconv.retention import chunkwise, recurrent, retention
 
 LONG = 65_536
@@ -31,7 +30,7 @@ def tokens(size: int, seed: int, alike: bool) -> list[Tensor]:
     return [uniform(seed + i, low, 1.0, 1, 1, size, 2, dtype=torch.float32) for i in range(3)]
 
 
-def masks(gamma: float) -> dict[str, Source]:
+def masks(gamma: float) -> dict[str, MaskLike]:
     """A causal decay, one on both sides, and two complex poles, one of them nearly real."""
     poles = torch.polar(torch.tensor([[gamma, gamma]], dtype=torch.float64), torch.tensor([[1e-5, 0.7]]).double())
     return {
