@@ -23,7 +23,7 @@ from retconv.convert import (
     resize,
     windows,
 )
-from retconv.grid import DenseLimitError, Grid, dense_limit
+from retconv.grid import DenseLimitError, Grid, GridLike, dense_limit
 from retconv.kernels import gammas
 from retconv.masks import DecayMask, ElementwiseMask, GaussianMixtureMask, KernelTableMask, Mask, RetNetMask
 from retconv.operators import MaskOperator, operator
@@ -39,6 +39,7 @@ __all__ = [
     "ElementwiseMask",
     "GaussianMixtureMask",
     "Grid",
+    "GridLike",
     "KernelTableMask",
     "Mask",
     "MaskOperator",

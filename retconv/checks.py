@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from retconv.convert import kernel_to_mask, project
-from retconv.grid import Grid
+from retconv.grid import Grid, GridLike
 from retconv.operators import MaskOperator, operator
 
 #: Relative tolerance of a sum in each dtype, the one table of the package. A gather must be bit-exact.
@@ -55,7 +55,7 @@ def _wide(x: Tensor) -> Tensor:
     return x.detach().to(torch.complex128 if x.is_complex() else torch.float64)
 
 
-def shift_invariance_residual(mask: Tensor, grid: Grid | int | tuple[int, ...]) -> Tensor:
+def shift_invariance_residual(mask: Tensor, grid: GridLike) -> Tensor:
     """Law 3: how far a mask is from a convolution, ``‖M − PM‖_F / ‖M‖_F``, float64 ``(heads,)``; 0 iff it has a kernel.
 
     Raises:
@@ -64,7 +64,7 @@ def shift_invariance_residual(mask: Tensor, grid: Grid | int | tuple[int, ...]) 
     return project(mask, grid).residual
 
 
-def assert_equivalent(mask: Tensor, kernel: Tensor, grid: Grid | int | tuple[int, ...], columns: int = 3) -> None:
+def assert_equivalent(mask: Tensor, kernel: Tensor, grid: GridLike, columns: int = 3) -> None:
     """Law 1: a mask and a kernel are the same operator.
 
     Checks that ``mask`` is bit for bit the kernel's gather, and that ``mask @ x`` equals ``operator @ x``

@@ -206,6 +206,10 @@ class Grid:
             )
 
 
+#: A grid, or its shape where there is no prefix token; an int is a line.
+GridLike = Grid | int | tuple[int, ...]
+
+
 def kept(make: Callable[P, Tensor]) -> Callable[P, Tensor]:
     """Keep what a function of hashable arguments returns between calls: tables of a grid cost launches and copies.
 

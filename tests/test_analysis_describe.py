@@ -10,8 +10,8 @@ import pytest
 import torch
 from click.testing import CliRunner
 from compare import assert_close
+from mask_cases import MASKS, Case, build
 from test_analysis_symbol import f64
-from test_masks_conformance import MASKS, Case, build
 from torch import Tensor
 
 from retconv.analysis import describe

@@ -12,6 +12,7 @@ import test_masks_conformance
 import test_operator
 import test_proofs_numeric
 import torch
+from mask_cases import MASKS
 from torch import Tensor
 
 from retconv.convert.folding import Fold, Unfold
@@ -19,7 +20,6 @@ from retconv.grid import Grid, forget_kept
 from retconv.operators import operator
 
 SHAPE, SEED, F64 = (3, 5), 0, torch.float64
-MASKS = test_masks_conformance.MASKS
 Check = Callable[[], None]
 
 

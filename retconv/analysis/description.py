@@ -21,7 +21,7 @@ from retconv.analysis.spectrum import (
 )
 from retconv.approximate import effective_size
 from retconv.convert import project
-from retconv.grid import Grid
+from retconv.grid import Grid, GridLike
 from retconv.masks import MaskLike
 
 if TYPE_CHECKING:
@@ -143,7 +143,7 @@ class Description:
         return "\n".join(lines)
 
 
-def describe(mask: MaskLike, grid: Grid | int | tuple[int, ...], name: str | None = None) -> Description:
+def describe(mask: MaskLike, grid: GridLike, name: str | None = None) -> Description:
     """Describe a mask or kernel: where its mass lies, what it does to frequencies, and whether it is positive.
 
     Args:

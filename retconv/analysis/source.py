@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from retconv.convert import NotAConvolutionError
-from retconv.grid import Grid
+from retconv.grid import GridLike
 from retconv.kernels.parameters import compute_dtype
 from retconv.masks import Forms, MaskLike
 from retconv.operators import operator
@@ -17,7 +17,7 @@ from retconv.operators import operator
 _SYMMETRIC = 1e-14
 
 
-def resolve(mask: MaskLike, grid: Grid | int | tuple[int, ...]) -> Forms:
+def resolve(mask: MaskLike, grid: GridLike) -> Forms:
     """Read a mask on a grid, in float64 and without gradients: its kernel where it has one, else its entries.
 
     A mask whose entries are bit for bit those of a kernel is taken by its kernel.

@@ -14,7 +14,7 @@ from torch import Tensor
 from retconv.attention import blocks, channels, recompute, reference, rows
 from retconv.attention.inputs import check_bias, check_dropout, check_qkv, read_mask
 from retconv.attention.placements import PLACEMENTS, Placement
-from retconv.grid import Grid
+from retconv.grid import Grid, GridLike
 from retconv.kernels.parameters import is_readable
 from retconv.masks import Forms, MaskLike
 from retconv.operators import operator
@@ -131,7 +131,7 @@ def attend(
     k: Tensor,
     v: Tensor,
     mask: MaskLike,
-    grid: Grid | int | tuple[int, ...],
+    grid: GridLike,
     *,
     placement: str,
     scale: float | None = None,
@@ -148,7 +148,7 @@ def attend(
     k: Tensor,
     v: Tensor,
     mask: MaskLike,
-    grid: Grid | int | tuple[int, ...],
+    grid: GridLike,
     *,
     placement: str,
     scale: float | None = None,
@@ -164,7 +164,7 @@ def attend(
     k: Tensor,
     v: Tensor,
     mask: MaskLike,
-    grid: Grid | int | tuple[int, ...],
+    grid: GridLike,
     *,
     placement: str,
     scale: float | None = None,

@@ -9,14 +9,12 @@ from torch import Tensor, nn
 
 from retconv.convert.shapes import check_kernel
 from retconv.convert.sizes import resize
-from retconv.grid import Grid
+from retconv.grid import Grid, GridLike
 
 _CONVS: dict[int, Any] = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
 
 
-def kernel_to_conv(
-    kernel: Tensor, grid: Grid | int | tuple[int, ...], channels_per_head: int = 1
-) -> nn.Conv1d | nn.Conv2d | nn.Conv3d:
+def kernel_to_conv(kernel: Tensor, grid: GridLike, channels_per_head: int = 1) -> nn.Conv1d | nn.Conv2d | nn.Conv3d:
     """A depthwise convolution that does what the mask does: ``conv(x)`` equals ``M @ x`` (law 1), with no flip.
 
     Args:
@@ -45,7 +43,7 @@ def kernel_to_conv(
     return conv
 
 
-def conv_to_kernel(conv: nn.Module, grid: Grid | int | tuple[int, ...]) -> Tensor:
+def conv_to_kernel(conv: nn.Module, grid: GridLike) -> Tensor:
     """The kernel of a depthwise convolution on a grid: one head per channel.
 
     Args:

@@ -11,7 +11,7 @@ from torch import Tensor
 from retconv.convert.folding import fold, unfold
 from retconv.convert.residual import largest, relative_norm, wide
 from retconv.convert.shapes import check_kernel, check_mask
-from retconv.grid import Grid
+from retconv.grid import Grid, GridLike
 from retconv.kernels.parameters import check_real
 
 
@@ -40,7 +40,7 @@ class Projection(NamedTuple):
     residual: Tensor
 
 
-def windows(kernel: Tensor, grid: Grid | int | tuple[int, ...]) -> Tensor:
+def windows(kernel: Tensor, grid: GridLike) -> Tensor:
     """Law 2: the windows of the kernel that are the rows of its mask, folded to the grid.
 
     Query q reads the n-sized window of K that starts at ``n − 1 − q``; this is the paper's "element-wise convolution".
@@ -62,7 +62,7 @@ def windows(kernel: Tensor, grid: Grid | int | tuple[int, ...]) -> Tensor:
     return unfold(kernel, grid.shape).reshape(kernel.shape[0], grid.size, *grid.shape)
 
 
-def kernel_to_mask(kernel: Tensor, grid: Grid | int | tuple[int, ...], neutral: float = 1.0) -> Tensor:
+def kernel_to_mask(kernel: Tensor, grid: GridLike, neutral: float = 1.0) -> Tensor:
     """The mask of a kernel, ``M[q, k] = K[k − q]``: a gather, so every entry is a bit-exact copy.
 
     Args:
@@ -82,9 +82,7 @@ def kernel_to_mask(kernel: Tensor, grid: Grid | int | tuple[int, ...], neutral: 
     return F.pad(mask, (grid.prefix, 0, grid.prefix, 0), value=neutral) if grid.prefix else mask
 
 
-def mask_to_kernel(
-    mask: Tensor, grid: Grid | int | tuple[int, ...], tolerance: float = 0.0, neutral: float = 1.0
-) -> Tensor:
+def mask_to_kernel(mask: Tensor, grid: GridLike, tolerance: float = 0.0, neutral: float = 1.0) -> Tensor:
     """The kernel of a mask, or an error that states the residual (laws 3 and 4): never silently an approximation.
 
     Args:
@@ -126,7 +124,7 @@ def mask_to_kernel(
     )
 
 
-def project(mask: Tensor, grid: Grid | int | tuple[int, ...]) -> Projection:
+def project(mask: Tensor, grid: GridLike) -> Projection:
     """Law 3: the orthogonal projection P onto masks that have a kernel, with its residual.
 
     ``K[δ]`` is the mean of the mask over the ``∏ (n_d − |δ_d|)`` pairs with offset δ.
@@ -145,7 +143,7 @@ def project(mask: Tensor, grid: Grid | int | tuple[int, ...]) -> Projection:
     return _project(_body(mask, grid), grid)
 
 
-def mask_to_bank(mask: Tensor, grid: Grid | int | tuple[int, ...]) -> Tensor:
+def mask_to_bank(mask: Tensor, grid: GridLike) -> Tensor:
     """Law 4: any mask as a space-varying convolution, one kernel per query.
 
     Args:
@@ -168,7 +166,7 @@ def mask_to_bank(mask: Tensor, grid: Grid | int | tuple[int, ...]) -> Tensor:
     return bank.reshape(mask.shape[0], grid.size, *grid.kernel_shape)
 
 
-def bank_to_mask(bank: Tensor, grid: Grid | int | tuple[int, ...]) -> Tensor:
+def bank_to_mask(bank: Tensor, grid: GridLike) -> Tensor:
     """The mask of a bank of kernels, ``M[q, k] = K_q[k − q]``; inverse of ``mask_to_bank`` on a grid without prefix.
 
     Args:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor
 
-from retconv.grid import Grid
+from retconv.grid import Grid, GridLike
 from retconv.kernels.parameters import check_real
 
 
-def crop(kernel: Tensor, grid: Grid | int | tuple[int, ...]) -> Tensor:
+def crop(kernel: Tensor, grid: GridLike) -> Tensor:
     """Keep the offsets that occur on a smaller grid.
 
     Args:
@@ -32,7 +32,7 @@ def crop(kernel: Tensor, grid: Grid | int | tuple[int, ...]) -> Tensor:
     return kernel[(slice(None), *(slice(m, m + side) for m, side in zip(margins, grid.kernel_shape, strict=True)))]
 
 
-def extend(kernel: Tensor, grid: Grid | int | tuple[int, ...]) -> Tensor:
+def extend(kernel: Tensor, grid: GridLike) -> Tensor:
     """Fill with 0 the offsets that only a larger grid has, as a convolution kernel is 0 beyond its support.
 
     Args:
@@ -55,7 +55,7 @@ def extend(kernel: Tensor, grid: Grid | int | tuple[int, ...]) -> Tensor:
     return _pad(kernel, margins)
 
 
-def resize(kernel: Tensor, grid: Grid | int | tuple[int, ...]) -> Tensor:
+def resize(kernel: Tensor, grid: GridLike) -> Tensor:
     """Crop the axes that are too long and zero-extend those that are too short.
 
     Args:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from retconv.grid import Grid
+from retconv.grid import Grid, GridLike
 from retconv.kernels.parameters import as_parameter, check, check_real, per_head, prepare
 
 
@@ -122,7 +122,7 @@ def relative_table(offset: Tensor, table: Tensor) -> Tensor:
     return torch.where(inside, values, torch.zeros((), dtype=table.dtype, device=table.device))
 
 
-def swin_table(table: Tensor, window: Grid | int | tuple[int, ...]) -> Tensor:
+def swin_table(table: Tensor, window: GridLike) -> Tensor:
     """Swin's ``relative_position_bias_table`` as a kernel on one window.
 
     Swin indexes its table by query − key and keeps heads last, so the kernel is the table transposed and flipped.

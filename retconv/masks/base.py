@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from retconv.convert import kernel_to_mask
-from retconv.grid import Grid
+from retconv.grid import Grid, GridLike
 from retconv.kernels import Decay, Separable
 from retconv.masks.forms import Forms
 
@@ -53,7 +53,7 @@ class Mask(nn.Module):
                 self._buffers[name] = before.to(after.device, wide)
         return self
 
-    def kernel(self, grid: Grid | int | tuple[int, ...]) -> Tensor:
+    def kernel(self, grid: GridLike) -> Tensor:
         """The mask as a convolution kernel on a grid, differentiable with respect to its parameters.
 
         Returns:
@@ -61,22 +61,22 @@ class Mask(nn.Module):
         """
         raise NotImplementedError(f"{type(self).__name__} must define kernel(grid)")
 
-    def separable(self, grid: Grid | int | tuple[int, ...]) -> Separable | None:
+    def separable(self, grid: GridLike) -> Separable | None:
         """The kernel as a sum of outer products where the mask has that form (laws 8 and 9), else None."""
         return None
 
-    def decay(self, grid: Grid | int | tuple[int, ...]) -> Decay | None:
+    def decay(self, grid: GridLike) -> Decay | None:
         """The decay that the kernel is, where recursions can run it (laws 6 to 8), else None."""
         return None
 
-    def log_kernel(self, grid: Grid | int | tuple[int, ...]) -> Tensor | None:
+    def log_kernel(self, grid: GridLike) -> Tensor | None:
         """The logarithm of the kernel by a closed form, −∞ where it is 0, NaN where it is negative; None without one.
 
         A kernel that underflows has no logarithm left to take: ``log γ^|δ|`` is ``|δ| log γ`` at any distance.
         """
         return None
 
-    def forms(self, grid: Grid | int | tuple[int, ...]) -> Forms:
+    def forms(self, grid: GridLike) -> Forms:
         """The mask on a grid in every form that it has, each made when it is asked for."""
         grid = Grid.of(grid)
         given: dict[str, Any] = {
@@ -94,6 +94,6 @@ class Mask(nn.Module):
         """Whether ``forward`` is the gather of the kernel."""
         return type(self).forward is Mask.forward
 
-    def forward(self, grid: Grid | int | tuple[int, ...]) -> Tensor:
+    def forward(self, grid: GridLike) -> Tensor:
         """The mask ``(heads, length, length)``, rows are queries: ``M[q, k] = K[k − q]``."""
         return kernel_to_mask(self.kernel(grid), Grid.of(grid), neutral=self.neutral)

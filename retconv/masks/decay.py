@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from retconv.convert import NotAConvolutionError, kernel_to_mask
-from retconv.grid import Grid
+from retconv.grid import Grid, GridLike
 from retconv.kernels import Decay, Separable, gammas
 from retconv.kernels.decay import power
 from retconv.kernels.parameters import as_parameter, check, compute_dtype, per_head
@@ -103,7 +103,7 @@ class RetNetMask(_Decay):
         super().__init__(heads, gamma, learnable)
         self.normalize = normalize
 
-    def kernel(self, grid: Grid | int | tuple[int, ...]) -> Tensor:
+    def kernel(self, grid: GridLike) -> Tensor:
         """``(heads, 2n − 1)``, ``K[δ] = γ^(−δ)`` for δ ≤ 0, else 0.
 
         Raises:
@@ -117,16 +117,16 @@ class RetNetMask(_Decay):
             )
         return self._cast(self._decay(self._line(grid)))
 
-    def separable(self, grid: Grid | int | tuple[int, ...]) -> Separable | None:
+    def separable(self, grid: GridLike) -> Separable | None:
         """One factor, the kernel itself; None if the mask is normalised."""
         return None if self.normalize else Separable((self.kernel(grid)[:, None],))
 
-    def decay(self, grid: Grid | int | tuple[int, ...]) -> Decay | None:
+    def decay(self, grid: GridLike) -> Decay | None:
         """The causal decay, a one-pole recursion (law 6); None if the mask is normalised."""
         self._line(grid)
         return None if self.normalize else Decay(self.gamma, causal=True)
 
-    def log_kernel(self, grid: Grid | int | tuple[int, ...]) -> Tensor | None:
+    def log_kernel(self, grid: GridLike) -> Tensor | None:
         """``−δ log γ`` for δ ≤ 0, else −∞; None if the mask is normalised."""
         grid = self._line(grid)
         if self.normalize:
@@ -134,7 +134,7 @@ class RetNetMask(_Decay):
         future = past(grid.without_prefix(), self.log_rate.device) == 0
         return self._cast(self._log(grid, "manhattan").masked_fill(future, -torch.inf))
 
-    def forward(self, grid: Grid | int | tuple[int, ...]) -> Tensor:
+    def forward(self, grid: GridLike) -> Tensor:
         """The mask ``(heads, length, length)``, row-normalised if ``normalize``."""
         grid = self._line(grid)
         if not self.normalize:
@@ -154,7 +154,7 @@ class RetNetMask(_Decay):
     def _decay(self, grid: Grid) -> Tensor:
         return self._power(grid, "manhattan") * past(grid.without_prefix(), self.log_rate.device)
 
-    def _line(self, grid: Grid | int | tuple[int, ...]) -> Grid:
+    def _line(self, grid: GridLike) -> Grid:
         grid = Grid.of(grid)
         if grid.ndim != 1:
             raise ValueError(
@@ -195,7 +195,7 @@ class DecayMask(_Decay):
         super().__init__(heads, gamma, learnable)
         self.metric: Metric = metric
 
-    def kernel(self, grid: Grid | int | tuple[int, ...]) -> Tensor:
+    def kernel(self, grid: GridLike) -> Tensor:
         """``(heads, 2 n_1 − 1, …, 2 n_D − 1)``, ``K[δ] = γ^‖δ‖``.
 
         Raises:
@@ -203,7 +203,7 @@ class DecayMask(_Decay):
         """
         return self._cast(self._power(self._allowed(grid), "euclidean" if self.metric == "euclidean" else "manhattan"))
 
-    def separable(self, grid: Grid | int | tuple[int, ...]) -> Separable | None:
+    def separable(self, grid: GridLike) -> Separable | None:
         """One outer product of two-sided decays (law 8); None for the Euclidean metric beyond one axis."""
         grid = Grid.of(grid)
         if self.metric == "euclidean" and grid.ndim > 1:
@@ -211,11 +211,11 @@ class DecayMask(_Decay):
         along = {n: self._cast(self._power(Grid(n), "manhattan"))[:, None] for n in set(grid.shape)}
         return Separable(tuple(along[n] for n in grid.shape))
 
-    def decay(self, grid: Grid | int | tuple[int, ...]) -> Decay | None:
+    def decay(self, grid: GridLike) -> Decay | None:
         """The decay itself (laws 7 and 8); None for the Euclidean metric beyond one axis."""
         return None if self.metric == "euclidean" and Grid.of(grid).ndim > 1 else Decay(self.gamma)
 
-    def log_kernel(self, grid: Grid | int | tuple[int, ...]) -> Tensor | None:
+    def log_kernel(self, grid: GridLike) -> Tensor | None:
         """``‖δ‖ log γ``.
 
         Raises:
@@ -223,7 +223,7 @@ class DecayMask(_Decay):
         """
         return self._cast(self._log(self._allowed(grid), "euclidean" if self.metric == "euclidean" else "manhattan"))
 
-    def _allowed(self, grid: Grid | int | tuple[int, ...]) -> Grid:
+    def _allowed(self, grid: GridLike) -> Grid:
         grid = Grid.of(grid)
         if self.metric == "two_sided" and grid.ndim != 1:
             raise ValueError(f"metric 'two_sided' is for 1-D grids, got {grid}: use metric='manhattan' or 'euclidean'")

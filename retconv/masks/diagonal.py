@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from retconv.grid import Grid
+from retconv.grid import Grid, GridLike
 from retconv.kernels.tables import elsewhere
 from retconv.masks.base import Mask
 
@@ -30,7 +30,7 @@ class OffDiagonalMask(Mask):
         # A mask without parameters still has to follow its model's device.
         self.register_buffer("_one", torch.ones(()), persistent=False)
 
-    def kernel(self, grid: Grid | int | tuple[int, ...]) -> Tensor:
+    def kernel(self, grid: GridLike) -> Tensor:
         """``(heads, 2 n_1 − 1, …, 2 n_D − 1)``: 0 in the centre, 1 elsewhere."""
         one = self._one.to(self._made)
         kernel = elsewhere(Grid.of(grid).without_prefix(), one.device, one.dtype) * one

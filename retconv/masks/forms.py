@@ -12,7 +12,7 @@ from torch import Tensor
 
 from retconv.convert import kernel_to_mask, mask_to_kernel
 from retconv.convert.shapes import check_kernel, check_mask
-from retconv.grid import Grid
+from retconv.grid import Grid, GridLike
 from retconv.kernels import Decay, Exponentials, Separable
 from retconv.kernels.parameters import check, check_real, is_readable
 
@@ -22,7 +22,7 @@ _NO_LOGARITHM = "must not be negative: a negative weight has no logarithm (law 1
 class HasForms(Protocol):
     """What names its own forms, as every mask module does."""
 
-    def forms(self, grid: Grid | int | tuple[int, ...]) -> Forms:
+    def forms(self, grid: GridLike) -> Forms:
         """All forms on a grid."""
         ...
 
@@ -71,7 +71,7 @@ class Forms:
     _cache: dict[str, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @classmethod
-    def of(cls, mask: MaskLike, grid: Grid | int | tuple[int, ...]) -> Forms:
+    def of(cls, mask: MaskLike, grid: GridLike) -> Forms:
         """Read a mask in whatever form it is given.
 
         Raises:

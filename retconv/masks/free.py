@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from retconv.convert import mask_to_kernel, resize
-from retconv.grid import Grid
+from retconv.grid import Grid, GridLike
 from retconv.kernels.parameters import check_real
 from retconv.masks.base import Mask
 
@@ -42,7 +42,7 @@ class ElementwiseMask(Mask):
 
     def __init__(
         self,
-        grid: Grid | int | tuple[int, ...],
+        grid: GridLike,
         heads: int,
         per_head: bool = False,
         start: Start = "zeros",
@@ -55,7 +55,7 @@ class ElementwiseMask(Mask):
         self.grid.require_dense(matrices, torch.get_default_dtype())
         self.weight = nn.Parameter(torch.full((matrices, self.grid.size, self.grid.size), _start_value(start)))
 
-    def kernel(self, grid: Grid | int | tuple[int, ...]) -> Tensor:
+    def kernel(self, grid: GridLike) -> Tensor:
         """The kernel, if the learnt matrix happens to have one bit-exactly.
 
         Raises:
@@ -65,7 +65,7 @@ class ElementwiseMask(Mask):
         """
         return mask_to_kernel(self._own(grid), self.grid.without_prefix())
 
-    def forward(self, grid: Grid | int | tuple[int, ...]) -> Tensor:
+    def forward(self, grid: GridLike) -> Tensor:
         """The mask ``(heads, length, length)``.
 
         Raises:
@@ -78,7 +78,7 @@ class ElementwiseMask(Mask):
         """Grid, heads, sharing and start."""
         return f"{self.grid}, heads={self.heads}, per_head={self.per_head}, start={self.start!r}"
 
-    def _own(self, grid: Grid | int | tuple[int, ...]) -> Tensor:
+    def _own(self, grid: GridLike) -> Tensor:
         grid = Grid.of(grid)
         if grid.shape != self.grid.shape:
             raise ValueError(
@@ -106,7 +106,7 @@ class KernelTableMask(Mask):
         multiplicative mask indexed by key − query.
     """
 
-    def __init__(self, grid: Grid | int | tuple[int, ...], heads: int, start: Start = "ones") -> None:
+    def __init__(self, grid: GridLike, heads: int, start: Start = "ones") -> None:
         super().__init__(heads)
         self.grid = Grid.of(grid).without_prefix()
         self.start: Start = start
@@ -126,7 +126,7 @@ class KernelTableMask(Mask):
         mask.weight = nn.Parameter(kernel.detach().clone())
         return mask
 
-    def kernel(self, grid: Grid | int | tuple[int, ...]) -> Tensor:
+    def kernel(self, grid: GridLike) -> Tensor:
         """``(heads, 2 n_1 − 1, …, 2 n_D − 1)``, cropped or zero-extended from the table."""
         return resize(self.weight, grid)
 

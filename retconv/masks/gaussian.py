@@ -8,7 +8,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from retconv.grid import Grid
+from retconv.grid import Grid, GridLike
 from retconv.kernels import Separable
 from retconv.kernels.gaussians import bumps, log_mixture, mixture
 from retconv.kernels.parameters import as_parameter, compute_dtype
@@ -95,12 +95,12 @@ class GaussianMixtureMask(Mask):
         """``(heads, components)``, the weights of the Gaussians: α, or |α| if they are positive."""
         return self.alpha.abs() if self.positive else self.alpha
 
-    def kernel(self, grid: Grid | int | tuple[int, ...]) -> Tensor:
+    def kernel(self, grid: GridLike) -> Tensor:
         """``(heads, 2 n_1 − 1, …, 2 n_D − 1)``; no ``(heads, components, N, N)`` tensor is ever formed."""
         sigma, weights, squared = self._computing(Grid.of(grid).without_prefix())
         return mixture(squared, sigma, weights).to(self._dtype)
 
-    def separable(self, grid: Grid | int | tuple[int, ...]) -> Separable | None:
+    def separable(self, grid: GridLike) -> Separable | None:
         """One outer product for each Gaussian (law 9); α is carried by the first axis."""
         first, *others = Grid.of(grid).shape
         along: dict[int, Tensor] = {}
@@ -110,12 +110,12 @@ class GaussianMixtureMask(Mask):
         weighted = along[first] * weights[..., None]
         return Separable(tuple(factor.to(self._dtype) for factor in (weighted, *(along[n] for n in others))))
 
-    def log_kernel(self, grid: Grid | int | tuple[int, ...]) -> Tensor | None:
+    def log_kernel(self, grid: GridLike) -> Tensor | None:
         """The logarithm of the mixture, at any distance; −∞ where it is 0, NaN where it is negative."""
         sigma, weights, squared = self._computing(Grid.of(grid).without_prefix())
         return log_mixture(squared, sigma, weights).to(self._dtype)
 
-    def forms(self, grid: Grid | int | tuple[int, ...]) -> Forms:
+    def forms(self, grid: GridLike) -> Forms:
         """As every mask's, with σ and α themselves if there is one Gaussian a head."""
         forms = super().forms(grid)
         if self.components > 1:

@@ -6,7 +6,7 @@ from functools import partial
 
 from torch import Tensor
 
-from retconv.grid import Grid
+from retconv.grid import Grid, GridLike
 from retconv.kernels.tables import raster_index
 from retconv.masks import Forms, Mask
 
@@ -26,7 +26,7 @@ class RasterMask(Mask):
         super().__init__(line.heads)
         self.line = line
 
-    def kernel(self, grid: Grid | int | tuple[int, ...]) -> Tensor:
+    def kernel(self, grid: GridLike) -> Tensor:
         """``(heads, 2 n_1 − 1, …, 2 n_D − 1)``: the line's kernel at the raster offset; 0 for offsets no pair has.
 
         An offset such as (n_1 − 1, n_2 − 1) has the raster offset N − 1; every offset of a pair lies within ±(N − 1).
@@ -35,14 +35,14 @@ class RasterMask(Mask):
         values = self.line.kernel(Grid(grid.size))  # shape: (heads, 2N − 1)
         return values.index_select(1, raster_index(grid, values.device)).unflatten(1, grid.kernel_shape)
 
-    def forms(self, grid: Grid | int | tuple[int, ...]) -> Forms:
+    def forms(self, grid: GridLike) -> Forms:
         """The line's entries and their logarithm, and the kernel that they have on the grid."""
         grid = Grid.of(grid)
         line = self.line.forms(Grid(grid.size, prefix=grid.prefix))
         given = {"entries": lambda: line.entries, "log": lambda: line.log.entries, "exact": partial(self.kernel, grid)}
         return Forms(grid, self.heads, given)
 
-    def forward(self, grid: Grid | int | tuple[int, ...]) -> Tensor:
+    def forward(self, grid: GridLike) -> Tensor:
         """The line's mask of all N tokens, prefix tokens neutral."""
         grid = Grid.of(grid)
         return self.line(Grid(grid.size, prefix=grid.prefix))

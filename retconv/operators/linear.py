@@ -8,7 +8,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from retconv.grid import Grid
+from retconv.grid import Grid, GridLike
 from retconv.kernels import Separable
 from retconv.masks import Forms, MaskLike
 from retconv.operators.cost import Problem, choose
@@ -190,7 +190,7 @@ def _computing(method: str, dtype: torch.dtype) -> torch.dtype:
     return torch.float32 if dtype.itemsize < 4 and method not in ("dense", "direct") else dtype
 
 
-def operator(mask: MaskLike, grid: Grid | int | tuple[int, ...], method: str = "auto") -> MaskOperator:
+def operator(mask: MaskLike, grid: GridLike, method: str = "auto") -> MaskOperator:
     """The mask as a linear operator, ``operator(mask, grid) @ x``, without forming the ``(N, N)`` mask.
 
     Args:

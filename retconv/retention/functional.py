@@ -7,7 +7,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from retconv.grid import Grid
+from retconv.grid import Grid, GridLike
 from retconv.kernels import Exponentials
 from retconv.masks import Forms, MaskLike
 from retconv.precision import as_written, entering
@@ -29,7 +29,7 @@ def retention(
     k: Tensor,
     v: Tensor,
     mask: MaskLike,
-    grid: Grid | int | tuple[int, ...],
+    grid: GridLike,
     *,
     method: str = "auto",
     scale: float | None = None,

@@ -11,7 +11,7 @@ from timm.layers import DropPath
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from retconv.grid import Grid
+from retconv.grid import Grid, GridLike
 from retconv.masks import Mask
 from retconv.models import grids_of, masks_of
 from retconv.models.surgery import masked_modules
@@ -54,14 +54,14 @@ class _GivenKernel(Mask):
         super().__init__(heads)
         self.register_buffer("values", torch.empty(0), persistent=False)
 
-    def kernel(self, grid: Grid | int | tuple[int, ...]) -> Tensor:
+    def kernel(self, grid: GridLike) -> Tensor:
         return self.values
 
 
 class _GivenEntries(_GivenKernel):
     """A mask whose entries ``(heads, length, length)`` are given."""
 
-    def forward(self, grid: Grid | int | tuple[int, ...]) -> Tensor:
+    def forward(self, grid: GridLike) -> Tensor:
         return self.values
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from retconv.grid import Grid
+from retconv.grid import Grid, GridLike
 from retconv.kernels.parameters import check_real, compute_dtype
 
 
@@ -80,7 +80,7 @@ def spread(weights: Tensor, ndim: int) -> Tensor:
 def gradient_field(
     function: Callable[[Tensor], Tensor],
     x: Tensor,
-    grid: Grid | int | tuple[int, ...],
+    grid: GridLike,
     query: Sequence[int] | None = None,
 ) -> Tensor:
     """The effective receptive field by gradient: which input tokens move one output token, and how much.

@@ -10,7 +10,7 @@ from torch import Tensor
 from retconv.analysis.effective.result import Effective
 from retconv.convert import kernel_to_mask
 from retconv.convert.folding import fold
-from retconv.grid import Grid
+from retconv.grid import Grid, GridLike
 from retconv.kernels.parameters import compute_dtype
 
 #: Attention of at most so many entries is widened to float64 at a time.
@@ -33,7 +33,7 @@ class EffectiveKernel:
         torch.Size([3, 3, 3])
     """
 
-    def __init__(self, grid: Grid | int | tuple[int, ...]) -> None:
+    def __init__(self, grid: GridLike) -> None:
         self.grid = Grid.of(grid)
         self._count = 0
         self._epsilon = 0.0
@@ -113,7 +113,7 @@ class EffectiveKernel:
         self._count = both
 
 
-def effective_kernel(weights: Tensor | Iterable[Tensor], grid: Grid | int | tuple[int, ...]) -> Effective:
+def effective_kernel(weights: Tensor | Iterable[Tensor], grid: GridLike) -> Effective:
     """The effective kernel of attention weights: of one batch, or of an iterable of batches that is read once.
 
     Args:

@@ -11,7 +11,7 @@ from torch import Tensor
 from retconv.analysis.locality.rows import Rows
 from retconv.analysis.source import resolve
 from retconv.convert import project
-from retconv.grid import Grid
+from retconv.grid import Grid, GridLike
 from retconv.masks import Forms, MaskLike
 
 #: Shares are compared with a radius's mass up to this: sums of float64 weights reach 1 only up to rounding.
@@ -54,7 +54,7 @@ class Locality:
     anisotropy: Tensor
 
 
-def locality(mask: MaskLike, grid: Grid | int | tuple[int, ...], border: bool = True) -> Locality:
+def locality(mask: MaskLike, grid: GridLike, border: bool = True) -> Locality:
     """All measures of locality, for a kernel, a mask or attention weights.
 
     Args:
@@ -105,9 +105,7 @@ def locality(mask: MaskLike, grid: Grid | int | tuple[int, ...], border: bool = 
     )
 
 
-def mass_within(
-    mask: MaskLike, grid: Grid | int | tuple[int, ...], radius: Tensor | float, border: bool = True
-) -> Tensor:
+def mass_within(mask: MaskLike, grid: GridLike, radius: Tensor | float, border: bool = True) -> Tensor:
     """The share of a row's mass within a Euclidean radius of the query, mean over queries.
 
     Args:

@@ -11,7 +11,7 @@ from torch import Tensor
 from retconv.analysis.source import resolve
 from retconv.analysis.spectrum.symbols import dense_sizes, sampled_gain
 from retconv.analysis.spectrum.values import operator_norm
-from retconv.grid import Grid
+from retconv.grid import GridLike
 from retconv.masks import MaskLike
 
 
@@ -31,7 +31,7 @@ class NormBounds(NamedTuple):
     l1: Tensor
 
 
-def norm_bounds(mask: MaskLike, grid: Grid | int | tuple[int, ...]) -> NormBounds:
+def norm_bounds(mask: MaskLike, grid: GridLike) -> NormBounds:
     """The operator norm of a mask that has a kernel, and the bounds that its kernel gives at once.
 
     The symbol is a trigonometric polynomial of degree n − 1 along each axis, and near its maximum such a polynomial

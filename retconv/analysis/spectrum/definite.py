@@ -10,7 +10,7 @@ from torch import Tensor
 from retconv.analysis.source import is_symmetric, resolve
 from retconv.analysis.spectrum.lanczos import eigenvalue_range
 from retconv.analysis.spectrum.values import beyond_dense, symmetric_eigenvalues
-from retconv.grid import Grid
+from retconv.grid import GridLike
 from retconv.masks import DecayMask, Forms, GaussianMixtureMask, MaskLike
 
 #: Accuracy of the extreme eigenvalues of a large mask, relative to its largest row sum.
@@ -36,7 +36,7 @@ class Definiteness:
     highest: float = float("nan")
 
 
-def definiteness(mask: MaskLike, grid: Grid | int | tuple[int, ...]) -> list[Definiteness]:
+def definiteness(mask: MaskLike, grid: GridLike) -> list[Definiteness]:
     """Law 11: is each head's mask positive definite, and for what reason?
 
     A positive semidefinite mask keeps attention scores that are a Gram matrix one (Schur's product theorem); a signed

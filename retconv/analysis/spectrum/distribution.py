@@ -11,7 +11,7 @@ from torch import Tensor
 from retconv.analysis.source import is_symmetric, resolve
 from retconv.analysis.spectrum.symbols import frequencies, sampled_symbol
 from retconv.analysis.spectrum.values import eigenvalues, singular_values
-from retconv.grid import Grid
+from retconv.grid import GridLike
 from retconv.masks import MaskLike
 
 #: Samples of the symbol for each eigenvalue, by number of axes.
@@ -34,7 +34,7 @@ class Szego(NamedTuple):
     distance: Tensor
 
 
-def szego(mask: MaskLike, grid: Grid | int | tuple[int, ...], limit: Callable[[Tensor], Tensor] | None = None) -> Szego:
+def szego(mask: MaskLike, grid: GridLike, limit: Callable[[Tensor], Tensor] | None = None) -> Szego:
     """Compare the eigenvalue distribution of a mask with the distribution of its symbol.
 
     Where the mask is symmetric its eigenvalues follow the symbol (Szegő's theorem, which holds on

@@ -10,14 +10,14 @@ from torch import Tensor
 
 from retconv.analysis.source import is_symmetric, resolve
 from retconv.analysis.spectrum.lanczos import largest_eigenvalues, largest_singular_values
-from retconv.grid import Grid
+from retconv.grid import Grid, GridLike
 from retconv.masks import Forms, MaskLike
 
 #: Masks of N tokens with heads · N³ up to this are decomposed densely: one head of 1,290 tokens, or twelve of 563.
 DENSE_WORK = 2**31
 
 
-def eigenvalues(mask: MaskLike, grid: Grid | int | tuple[int, ...], k: int | None = None) -> Tensor:
+def eigenvalues(mask: MaskLike, grid: GridLike, k: int | None = None) -> Tensor:
     """Eigenvalues of a mask, the largest in magnitude first.
 
     Args:
@@ -55,7 +55,7 @@ def eigenvalues(mask: MaskLike, grid: Grid | int | tuple[int, ...], k: int | Non
     return values.gather(1, order)[:, :k]
 
 
-def singular_values(mask: MaskLike, grid: Grid | int | tuple[int, ...], k: int | None = None) -> Tensor:
+def singular_values(mask: MaskLike, grid: GridLike, k: int | None = None) -> Tensor:
     """Singular values of a mask, the largest first; the first is its operator norm.
 
     Args:
@@ -84,7 +84,7 @@ def singular_values(mask: MaskLike, grid: Grid | int | tuple[int, ...], k: int |
     return _stack(found, subject).abs().sort(dim=1, descending=True).values
 
 
-def operator_norm(mask: MaskLike, grid: Grid | int | tuple[int, ...]) -> Tensor:
+def operator_norm(mask: MaskLike, grid: GridLike) -> Tensor:
     """The operator norm ``‖M‖₂`` of each head: the most by which the mask lengthens any signal.
 
     Returns:
@@ -114,7 +114,7 @@ def symmetric_eigenvalues(subject: Forms) -> Tensor:
     return torch.cat([torch.linalg.eigvalsh(even), torch.linalg.eigvalsh(odd)], dim=1).sort(dim=1).values
 
 
-def _count(grid: Grid | int | tuple[int, ...], k: int | None) -> int:
+def _count(grid: GridLike, k: int | None) -> int:
     size = Grid.of(grid).size
     if k is not None and not 1 <= k <= size:
         raise ValueError(f"k must be between 1 and the {size} tokens of {Grid.of(grid)}, got {k}")
