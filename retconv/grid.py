@@ -212,11 +212,13 @@ def kept(make: Callable[P, Tensor]) -> Callable[P, Tensor]:
     Callers must not write to it.
     """
 
-    # A table made in inference mode would be of no use to autograd later, a fake one to those who want values.
+    # A table made in inference mode would be of no use to autograd later, a fake one to those who want values, and one
+    # made under a transform of torch.func must not outlive it.
     @lru_cache(maxsize=64)
     @torch.inference_mode(mode=False)
     def cached(fake: object, *args: Any, **kwargs: Any) -> Tensor:
-        return make(*args, **kwargs)
+        with torch._C._DisableFuncTorch():
+            return make(*args, **kwargs)
 
     _CACHES.append(cached.cache_clear)
 

@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 from torch.autograd import Function
 
+from retconv.kernels.parameters import is_transformed
+
 
 class Unfold(Function):
     """``(…, 2 n_1 − 1, …) → (…, n_1, …, n_D, n_1, …, n_D)``: entry ``[q, k]`` is the kernel at offset k − q."""
@@ -33,11 +35,14 @@ class Unfold(Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
         """The adjoint of the gather sums over pairs of equal offset."""
-        return Fold.apply(grad, ctx.shape), None
+        return fold(grad, ctx.shape), None
 
 
 class Fold(Function):
-    """``(…, n_1, …, n_D, n_1, …, n_D) → (…, 2 n_1 − 1, …)``: the sum over all pairs with each offset k − q."""
+    """``(…, n_1, …, n_D, n_1, …, n_D) → (…, 2 n_1 − 1, …)``: the sum over all pairs with each offset k − q.
+
+    Half types are summed in float32 and rounded once: a running sum of ones in bfloat16 stays at 256.
+    """
 
     generate_vmap_rule = True
 
@@ -46,6 +51,7 @@ class Fold(Function):
         """Add one axis's windows at a time, so that nothing larger than the mask is ever formed."""
         ndim = len(shape)
         lead = mask.ndim - 2 * ndim
+        dtype, wide = mask.dtype, torch.promote_types(mask.dtype, torch.float32)
         for axis in reversed(range(ndim)):
             n = shape[axis]
             # Axes now: lead, q_1 … q_axis, k_1 … k_axis, folded axes.
@@ -53,11 +59,11 @@ class Fold(Function):
             size = list(mask.shape)
             size[key] = 2 * n - 1
             del size[lead + axis]
-            folded = mask.new_zeros(size)
+            folded = mask.new_zeros(size, dtype=wide)
             for q, row in enumerate(mask.unbind(lead + axis)):
                 folded.narrow(key - 1, n - 1 - q, n).add_(row)
             mask = folded
-        return mask
+        return mask.to(dtype)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Tensor, tuple[int, ...]], output: Tensor) -> None:
@@ -67,19 +73,51 @@ class Fold(Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
         """The adjoint of summing over pairs is the gather."""
-        return Unfold.apply(grad, ctx.shape), None
+        return unfold(grad, ctx.shape), None
+
+
+class UnfoldForwards(Unfold):
+    """``Unfold`` with the derivative in forward mode that Hessians need; ``torch.compile`` takes no such function."""
+
+    # The generated rule breaks under forward mode, and this one when compiled.
+    generate_vmap_rule = False
+
+    @staticmethod
+    def jvp(ctx: Any, tangent: Tensor, _: None) -> Tensor:
+        """It is linear."""
+        return unfold(tangent, ctx.shape)
+
+    @staticmethod
+    def vmap(info: Any, dims: tuple[int, Any], kernel: Tensor, shape: tuple[int, ...]) -> tuple[Tensor, int]:
+        """One more leading axis."""
+        return unfold(kernel.movedim(dims[0], 0), shape), 0
+
+
+class FoldForwards(Fold):
+    """``Fold`` with its derivative in forward mode."""
+
+    generate_vmap_rule = False
+
+    @staticmethod
+    def jvp(ctx: Any, tangent: Tensor, _: None) -> Tensor:
+        """It is linear."""
+        return fold(tangent, ctx.shape)
+
+    @staticmethod
+    def vmap(info: Any, dims: tuple[int, Any], mask: Tensor, shape: tuple[int, ...]) -> tuple[Tensor, int]:
+        """One more leading axis."""
+        return fold(mask.movedim(dims[0], 0), shape), 0
 
 
 def unfold(kernel: Tensor, shape: tuple[int, ...]) -> Tensor:
     """Gather a kernel ``(…, 2n − 1)`` into ``(…, n, n)`` (queries, then keys), without any check."""
+    watched = torch.is_grad_enabled() and kernel.requires_grad
+    if torch.compiler.is_compiling():
+        return Unfold.apply(kernel, shape) if watched else Unfold.forward(kernel, shape)
     # Where no gradient is wanted the plain operations do, without the bookkeeping of a Function.
-    return (
-        Unfold.apply(kernel, shape)
-        if torch.is_grad_enabled() and kernel.requires_grad
-        else Unfold.forward(kernel, shape)
-    )
+    return UnfoldForwards.apply(kernel, shape) if watched or is_transformed(kernel) else Unfold.forward(kernel, shape)
 
 
 def fold(mask: Tensor, shape: tuple[int, ...]) -> Tensor:
     """Sum a mask ``(…, n, n)`` over pairs of equal offset into ``(…, 2n − 1)``, without any check."""
-    return Fold.apply(mask, shape)
+    return (Fold if torch.compiler.is_compiling() else FoldForwards).apply(mask, shape)
