@@ -22,6 +22,7 @@ MODULES = {
 }
 #: A part imports only from parts of lower rank, and from itself.
 PARTS = (
+    ("watching",),
     ("precision", "grid"),
     ("kernels",),
     ("convert",),
