@@ -19,6 +19,8 @@ import torch
 from torch import Tensor
 from torch._guards import detect_fake_mode
 
+from retconv.watching import is_traced, unwatched
+
 #: Largest dense ``(heads, N, N)`` object, in bytes, that the package builds unless told otherwise: 4 GiB.
 DENSE_LIMIT_BYTES = 4 * 2**30
 
@@ -193,7 +195,7 @@ class Grid:
         Raises:
             DenseLimitError: If it would take more bytes than the limit in force (see ``dense_limit``).
         """
-        if torch.compiler.is_compiling():
+        if is_traced():
             return
         needed = heads * self.length**2 * dtype.itemsize
         limit = _dense_limit.get()
@@ -219,9 +221,8 @@ def kept(make: Callable[P, Tensor]) -> Callable[P, Tensor]:
     # A table made in inference mode would be of no use to autograd later, a fake one to those who want values, and one
     # made under a transform of torch.func must not outlive it.
     @lru_cache(maxsize=64)
-    @torch.inference_mode(mode=False)
     def cached(fake: object, *args: Any, **kwargs: Any) -> Tensor:
-        with torch._C._DisableFuncTorch():
+        with unwatched():
             return make(*args, **kwargs)
 
     _CACHES.append(cached.cache_clear)
@@ -229,7 +230,7 @@ def kept(make: Callable[P, Tensor]) -> Callable[P, Tensor]:
     @wraps(make)
     def keep(*args: P.args, **kwargs: P.kwargs) -> Tensor:
         # torch.compile looks through a cache, and warns that it does.
-        return make(*args, **kwargs) if torch.compiler.is_compiling() else cached(detect_fake_mode(), *args, **kwargs)  # type: ignore[arg-type]
+        return make(*args, **kwargs) if is_traced() else cached(detect_fake_mode(), *args, **kwargs)  # type: ignore[arg-type]
 
     return keep
 

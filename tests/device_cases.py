@@ -16,8 +16,8 @@ from retconv import convert, kernels
 from retconv.attention import BACKENDS, PLACEMENTS, attend
 from retconv.checks import relative_error, tolerance
 from retconv.grid import Grid
-from retconv.kernels import Exponentials, Separable
-from retconv.masks import DecayMask, Forms, GaussianMixtureMask, Mask, RetNetMask
+from retconv.kernels import Decay, Exponentials, Separable
+from retconv.masks import DecayMask, ElementwiseMask, Forms, GaussianMixtureMask, Mask, RetNetMask
 from retconv.models.named import MASKS
 from retconv.operators import operator
 from retconv.retention import MultiScaleRetention, chunkwise, recurrent, retention, rotate, rotation_angles
@@ -118,6 +118,9 @@ def _masks() -> Iterator[tuple[str, Case]]:
         torch.manual_seed(0)
         mask = build(grid.without_prefix(), HEADS)
         yield f"mask {name}", Case(lambda m: m(grid), (mask,), roundings=8)
+        by_value = isinstance(mask, ElementwiseMask)
+        yield f"kernel of {name}", Case(lambda m: m.kernel(SHAPE), (mask,), roundings=8, by_value=by_value)
+    yield "kernel of a line", Case(lambda m: m.kernel(SIZE), (retnet(),), roundings=8)
 
 
 def _operators() -> Iterator[tuple[str, Case]]:
@@ -131,9 +134,9 @@ def _operators() -> Iterator[tuple[str, Case]]:
     }
     for name, (source, shape) in sources.items():
         for method in (*operator(source, shape).methods, "auto"):
-            run = _of(lambda s, t, shape, method: operator(s, shape, method) @ t, shape, method)
+            run = _of(lambda s, t, shape, method: operator(s, shape, method)(t), shape, method)
             yield f"operator {method} of {name}", Case(run, (source, x), roundings=4)
-    yield "adjoint", Case(lambda k, t: operator(k, SHAPE).T @ t, (kernel(), x), roundings=2)
+    yield "adjoint", Case(lambda k, t: operator(k, SHAPE).T(t), (kernel(), x), roundings=2)
 
 
 def _retention() -> Iterator[tuple[str, Case]]:
@@ -189,6 +192,7 @@ def _kernels() -> Iterator[tuple[str, Case]]:
     yield "swin_table", Case(lambda t: kernels.swin_table(t, SHAPE), (normal(12, 45, HEADS),))
     factors = normal(13, HEADS, 2, 5), normal(14, HEADS, 2, 9)
     yield "Separable", Case(lambda a, b: Separable((a, b)).kernel(), factors, roundings=3)
+    yield "Decay", Case(lambda g: Decay(g).kernel(Grid(SHAPE)), (rate,))
     yield "Exponentials", Case(_exponentials, (scale[:, None], rate[:, None]), roundings=2)
 
 
@@ -197,7 +201,7 @@ def _on_offsets(*parameters: Tensor, f: Callable[..., Tensor], grid: Grid) -> Te
 
 
 def _exponentials(weights: Tensor, poles: Tensor) -> Tensor:
-    wide = torch.promote_types(poles.dtype, torch.float32).to_complex()
+    wide = torch.promote_types(poles.dtype, torch.complex64)
     return Exponentials(weights.to(wide), poles.to(wide)).kernel(6)
 
 

@@ -23,6 +23,7 @@ MODULES = {
 }
 #: A part imports only from parts of lower rank, and from itself.
 PARTS = (
+    ("watching",),
     ("precision", "grid", "files", "names", "provenance", "stored"),
     ("kernels",),
     ("convert",),

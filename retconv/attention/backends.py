@@ -8,17 +8,17 @@ from functools import partial
 from typing import Literal, overload
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from retconv.attention import blocks, channels, recompute, reference, rows
+from retconv.attention.fused import fused
 from retconv.attention.inputs import check_bias, check_dropout, check_qkv, read_mask
 from retconv.attention.placements import PLACEMENTS, Placement
 from retconv.grid import Grid, GridLike
-from retconv.kernels.parameters import is_readable
 from retconv.masks import Forms, MaskLike
 from retconv.operators import operator
 from retconv.precision import entering
+from retconv.watching import is_derived, is_differentiated, is_exported, is_readable
 
 
 @dataclass(frozen=True)
@@ -39,10 +39,18 @@ class Call:
         """Where the mask acts."""
         return PLACEMENTS[self.name]
 
+    @property
+    def _biases(self) -> tuple[Tensor, ...]:
+        """What acts on scores: the mask or its logarithm, and the bias."""
+        values = self.placement.form(self.mask).values
+        return (values,) if self.bias is None else (values, self.bias)
+
     def refusal(self, backend: str) -> str | None:
         """Why a backend does not apply, or None if it does."""
         if self.dropout_p and backend in ("recompute", "operator"):
             return f"it holds no weights to drop, and dropout_p is {self.dropout_p}"
+        if backend == "recompute" and is_derived(self.q, self.k, self.v, *self._biases):
+            return "it has a backward pass, but no derivative in forward mode or by torch.func"
         if backend == "channels" and self.mask.gaussian is None:
             return "the mask is not a GaussianMixtureMask of one component"
         if backend == "operator" and self.mask.kernel is None:
@@ -51,7 +59,7 @@ class Call:
 
     def choose(self) -> str:
         """The fastest exact backend, as measured on CPU by ``python -m retconv.bench attention``; else a plain one."""
-        if torch.compiler.is_exporting():
+        if is_exported():
             return "reference"
         if not self.placement.scores:
             return "operator" if self.refusal("operator") is None else "reference"
@@ -66,9 +74,6 @@ class Call:
         return large and self.q.device.type == "cpu" and self.refusal("recompute") is None
 
     def _choose_bias(self) -> str:
-        learnt = torch.is_grad_enabled() and any(
-            x is not None and x.requires_grad for x in (self.bias, self.mask.values)
-        )
         gaussian = self.mask.gaussian
         if (
             gaussian is not None
@@ -81,7 +86,7 @@ class Call:
         ):
             return "channels"
         # On a CPU fused attention takes its slow, dense path as soon as its bias needs a gradient.
-        return "recompute" if learnt and self._blocks() else "sdpa"
+        return "recompute" if self._blocks() and is_differentiated(*self._biases) else "sdpa"
 
 
 def _recompute(call: Call) -> Tensor:
@@ -92,9 +97,7 @@ def _sdpa(call: Call) -> Tensor:
     """The logarithm of the mask as the bias of fused attention."""
     bias = call.mask.log.entries.to(call.q.dtype)[None]
     bias = bias if call.bias is None else bias + call.bias.to(bias.dtype)
-    return F.scaled_dot_product_attention(
-        call.q, call.k, call.v, attn_mask=bias, dropout_p=call.dropout_p, scale=call.scale
-    )
+    return fused(call.q, call.k, call.v, bias, call.scale, call.dropout_p)
 
 
 def _channels(call: Call) -> Tensor:
@@ -109,7 +112,7 @@ def _operator(call: Call) -> Tensor:
     kernel, grid, v = call.mask.kernel, call.mask.grid, call.v
     assert kernel is not None
     prefix, body = v[..., : grid.prefix, :], v[..., grid.prefix :, :]
-    out = operator(kernel, grid.without_prefix()) @ body
+    out = operator(kernel, grid.without_prefix())(body)
     if not grid.prefix:
         return out
     total = prefix.sum(dim=-2, keepdim=True)

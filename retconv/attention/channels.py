@@ -6,10 +6,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from retconv.attention.fused import fused
 from retconv.checks import tolerance
 from retconv.grid import Grid
 from retconv.kernels import GAUSSIAN_EPSILON
-from retconv.kernels.parameters import check, compute_dtype, is_readable
+from retconv.kernels.parameters import check, compute_dtype
+from retconv.watching import is_readable
 
 #: Widths of query and key are made multiples of this, which fused kernels on a GPU ask for.
 MULTIPLE = 8
@@ -94,5 +96,4 @@ def attend(
     width = max(query.shape[-1], v.shape[-1])
     query, key, values = (F.pad(x, (0, width - x.shape[-1])) for x in (query, key, v))
     bias = bias if bias is None else bias.to(q.dtype)
-    out = F.scaled_dot_product_attention(query, key, values, attn_mask=bias, dropout_p=dropout_p, scale=scale)
-    return out[..., : v.shape[-1]]
+    return fused(query, key, values, bias, scale, dropout_p)[..., : v.shape[-1]]

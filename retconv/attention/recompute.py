@@ -202,6 +202,13 @@ def _gradients(ctx: Any, grad: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
 _attend.register_autograd(_gradients, setup_context=_keep)
 
 
+def _refuse(ctx: Any, *_: Tensor) -> None:
+    raise NotImplementedError("backend 'recompute' has no second derivative: use backend='reference'")
+
+
+_attend_backward.register_autograd(_refuse)
+
+
 def _softmax_backward(grad: Tensor, weights: Tensor, means: Tensor | None) -> None:
     """``P ⊙ (dP − rowsum(dP ⊙ P))`` in place of dP; the sum of a row, which equals that of dO ⊙ O, is made if None."""
     if means is not None:

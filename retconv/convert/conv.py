@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from retconv.convert.shapes import check_kernel
 from retconv.convert.sizes import resize
 from retconv.grid import Grid, GridLike
+from retconv.watching import has_tangent, is_transformed
 
 _CONVS: dict[int, Any] = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
 
@@ -27,12 +28,18 @@ def kernel_to_conv(kernel: Tensor, grid: GridLike, channels_per_head: int = 1) -
         a trainable copy of the kernel in its dtype and on its device.
 
     Raises:
-        ValueError: If the kernel's shape is not the grid's, or channels_per_head is not positive.
+        ValueError: If the kernel's shape is not the grid's, channels_per_head is not positive, or ``torch.func`` or
+            forward mode derives the kernel.
     """
     grid = Grid.of(grid)
     check_kernel(kernel, grid)
     if channels_per_head < 1:
         raise ValueError(f"channels_per_head must be at least 1, got {channels_per_head}")
+    if is_transformed(kernel) or has_tangent(kernel):
+        raise ValueError(
+            "kernel_to_conv makes a module with a weight of its own, through which torch.func and forward mode do not "
+            "reach: use retconv.operator(kernel, grid)"
+        )
     channels = kernel.shape[0] * channels_per_head
     conv: nn.Conv1d | nn.Conv2d | nn.Conv3d = _CONVS[grid.ndim](
         channels, channels, grid.kernel_shape, padding=grid.center, groups=channels, bias=False,

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.autograd import Function
 
-from retconv.kernels.parameters import is_transformed
+from retconv.watching import is_differentiated, is_traced, is_transformed
 
 
 class Unfold(Function):
@@ -111,8 +111,8 @@ class FoldForwards(Fold):
 
 def unfold(kernel: Tensor, shape: tuple[int, ...]) -> Tensor:
     """Gather a kernel ``(…, 2n − 1)`` into ``(…, n, n)`` (queries, then keys), without any check."""
-    watched = torch.is_grad_enabled() and kernel.requires_grad
-    if torch.compiler.is_compiling():
+    watched = is_differentiated(kernel)
+    if is_traced():
         return Unfold.apply(kernel, shape) if watched else Unfold.forward(kernel, shape)
     # Where no gradient is wanted the plain operations do, without the bookkeeping of a Function.
     return UnfoldForwards.apply(kernel, shape) if watched or is_transformed(kernel) else Unfold.forward(kernel, shape)
@@ -120,4 +120,4 @@ def unfold(kernel: Tensor, shape: tuple[int, ...]) -> Tensor:
 
 def fold(mask: Tensor, shape: tuple[int, ...]) -> Tensor:
     """Sum a mask ``(…, n, n)`` over pairs of equal offset into ``(…, 2n − 1)``, without any check."""
-    return (Fold if torch.compiler.is_compiling() else FoldForwards).apply(mask, shape)
+    return (Fold if is_traced() else FoldForwards).apply(mask, shape)

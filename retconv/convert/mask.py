@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -13,6 +14,7 @@ from retconv.convert.residual import largest, relative_norm, wide
 from retconv.convert.shapes import check_kernel, check_mask
 from retconv.grid import Grid, GridLike
 from retconv.kernels.parameters import check_real
+from retconv.watching import is_mapped, is_traced
 
 
 class NotAConvolutionError(ValueError):
@@ -97,9 +99,10 @@ def mask_to_kernel(mask: Tensor, grid: GridLike, tolerance: float = 0.0, neutral
 
     Raises:
         NotAConvolutionError: If the mask has no kernel within the tolerance, or its prefix entries are not neutral.
-        ValueError: If the mask's shape is not the grid's, or it is not real.
+        ValueError: If the mask's shape is not the grid's, it is not real, or ``torch.vmap`` or a tracer hides it.
     """
     grid = Grid.of(grid)
+    _require_values(mask, "mask_to_kernel")
     body = _body(mask, grid)
     if grid.prefix:
         edge = torch.cat([mask[:, : grid.prefix].flatten(1), mask[:, grid.prefix :, : grid.prefix].flatten(1)], dim=1)
@@ -137,9 +140,11 @@ def project(mask: Tensor, grid: GridLike) -> Projection:
         The kernel and its relative residual per head, both differentiable; a zero mask has residual 0.
 
     Raises:
-        ValueError: If the mask's shape is not the grid's, it is not real, or an entry is not finite.
+        ValueError: If the mask's shape is not the grid's, it is not real, an entry is not finite, or ``torch.vmap`` or
+            a tracer hides it.
     """
     grid = Grid.of(grid)
+    _require_values(mask, "project")
     return _project(_body(mask, grid), grid)
 
 
@@ -159,7 +164,7 @@ def mask_to_bank(mask: Tensor, grid: GridLike) -> Tensor:
     """
     grid = Grid.of(grid)
     body = _body(mask, grid).reshape(mask.shape[0], grid.size, grid.size)
-    entries = int(torch.tensor(grid.kernel_shape).prod())
+    entries = math.prod(grid.kernel_shape)
     grid.without_prefix().require_dense(mask.shape[0] * -(-entries // grid.size), mask.dtype)
     index = grid.offset_index(mask.device).expand(mask.shape[0], -1, -1)
     bank = mask.new_zeros(mask.shape[0], grid.size, entries).scatter(2, index, body)
@@ -188,6 +193,14 @@ def bank_to_mask(bank: Tensor, grid: GridLike) -> Tensor:
     check_real(bank, "bank")
     index = grid.offset_index(bank.device).expand(bank.shape[0], -1, -1)
     return bank.flatten(2).gather(2, index)
+
+
+def _require_values(mask: Tensor, name: str) -> None:
+    if is_traced() or is_mapped(mask):
+        raise ValueError(
+            f"{name} decides by the entries of a mask, which torch.vmap, torch.compile and torch.export hide: call it "
+            "outside of them, for one mask at a time"
+        )
 
 
 def _body(mask: Tensor, grid: Grid) -> Tensor:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from retconv.kernels.parameters import is_readable
+from retconv.watching import is_readable
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from retconv.watching import is_traced, is_transformed
+
 
 def compute_dtype(device: torch.device) -> torch.dtype:
     """The dtype in which closed forms are evaluated, to be cast last: float64, or float32 where a device lacks it."""
@@ -45,33 +47,12 @@ def check(parameter: Tensor, name: str, good: Tensor, rule: str) -> None:
     learnt itself at every call. While ``torch.compile`` or ``torch.export`` traces or ``torch.func`` transforms, values
     are unknown and not checked.
     """
-    if torch.compiler.is_compiling() or is_transformed(good) or bool(good.all()):
+    if is_traced() or is_transformed(good) or bool(good.all()):
         return
     bad = parameter.detach()[~good].flatten()
     shown = ", ".join(f"{v:.6g}" for v in bad[:4].tolist())
     more = f" and {bad.numel() - 4} more" if bad.numel() > 4 else ""
     raise ValueError(f"{name} {rule}, got {shown}{more}")
-
-
-def is_transformed(x: Tensor) -> bool:
-    """Whether ``torch.func`` maps over it or differentiates it: its values are not to be looked at."""
-    return torch._C._functorch.is_functorch_wrapped_tensor(x)
-
-
-def is_readable(x: Tensor) -> bool:
-    """Whether its values may be looked at in passing: on a CPU, and neither traced nor transformed.
-
-    An accelerator would be waited for, at every call, and no CUDA graph could hold the call.
-    """
-    return x.device.type == "cpu" and not (torch.compiler.is_compiling() or is_transformed(x))
-
-
-def is_constant(x: Tensor) -> bool:
-    """Whether a shortcut may rest on its values: they are readable, and no gradient of it is wanted.
-
-    The gradient of an even kernel, for one, is not even.
-    """
-    return not (torch.is_grad_enabled() and x.requires_grad) and is_readable(x)
 
 
 def prepare(offset: Tensor, *parameters: Tensor) -> tuple[Tensor, list[Tensor], torch.dtype]:

@@ -14,7 +14,8 @@ from retconv.convert import kernel_to_mask, mask_to_kernel
 from retconv.convert.shapes import check_kernel, check_mask
 from retconv.grid import Grid, GridLike
 from retconv.kernels import Decay, Exponentials, Separable
-from retconv.kernels.parameters import check, check_real, is_readable
+from retconv.kernels.parameters import check, check_real
+from retconv.watching import is_readable, lasting
 
 _NO_LOGARITHM = "must not be negative: a negative weight has no logarithm (law 10), use multiply_logits"
 
@@ -36,7 +37,8 @@ def _once(make: Callable[[Any], _T]) -> _T:
 
     def form(self: Forms) -> _T:
         if name not in self._cache:
-            self._cache[name] = make(self)
+            with lasting():
+                self._cache[name] = make(self)
         return cast(_T, self._cache[name])
 
     return cast(_T, property(form, doc=make.__doc__))

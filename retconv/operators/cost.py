@@ -97,17 +97,17 @@ def seconds(method: str, p: Problem) -> float:
 _tried: dict[Problem, str] = {}
 
 
-def choose(p: Problem, apply: Callable[[str], object]) -> str:
+def choose(p: Problem, apply: Callable[[str], object] | None) -> str:
     """The method with the least estimated time, or among several that are close the one that a trial finds fastest.
 
     Args:
         p: The problem.
-        apply: Applies a method, by name, to an input of the problem's size.
+        apply: Applies a method, by name, to an input of the problem's size; None where time means nothing.
     """
     estimates = {method: seconds(method, p) for method in SECONDS}
     best = min(estimates, key=lambda method: estimates[method])
     close = [method for method, estimate in estimates.items() if estimate <= CLOSE * estimates[best]]
-    if len(close) == 1 or estimates[best] < WORTH_A_TRIAL or torch.compiler.is_compiling():
+    if len(close) == 1 or estimates[best] < WORTH_A_TRIAL or apply is None:
         return best
     if p not in _tried:
         _tried[p] = min(close, key=lambda method: _time(apply, method))

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from retconv.grid import Grid
 from retconv.operators.blocks import block_bytes, map_blocks
+from retconv.watching import is_watched
 
 #: Columns that are brought to the front together: a cache line's worth of float32.
 GROUP = 16
@@ -61,23 +62,23 @@ class FFTProduct:
 
     def __call__(self, x: Tensor) -> Tensor:
         """Apply to ``x`` ``(heads, N, columns)``."""
-        differentiable = torch.is_grad_enabled() and (x.requires_grad or self.spectrum.requires_grad)
+        watched = is_watched(x, self.spectrum)
         # Two blocks at least, so that padded temporaries stay below four times the input.
         fits = block_bytes(x.device) // (math.prod(self.lengths) * x.itemsize)
         per_block = max(1, min(fits, x.shape[0] * x.shape[2] // 2))
-        buffers = None if differentiable else _Buffers()
+        buffers = None if watched else _Buffers()
 
         def group(x: Tensor, heads: slice) -> Tensor:
             images = x.transpose(1, 2).clone(memory_format=torch.contiguous_format)
             spectrum = self.spectrum[heads]
             parts = images.split(per_block, dim=1)
-            if differentiable:
+            if watched:
                 return torch.cat([self._product(part, spectrum, None) for part in parts], dim=1).transpose(1, 2)
             for part in parts:
                 part.copy_(self._product(part, spectrum, buffers))
             return images.transpose(1, 2)
 
-        return map_blocks(group, x, max(per_block, GROUP), differentiable)
+        return map_blocks(group, x, max(per_block, GROUP), watched)
 
     def _product(self, images: Tensor, spectrum: Tensor, buffers: _Buffers | None) -> Tensor:
         """Transform, multiply and transform back ``(heads, columns, N)``."""

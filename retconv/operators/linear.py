@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
+from functools import partial
 from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 
 from retconv.grid import Grid, GridLike
-from retconv.kernels import Separable
+from retconv.kernels import Decay, Separable
 from retconv.masks import Forms, MaskLike
 from retconv.operators.cost import Problem, choose
 from retconv.operators.fft import FFTProduct
@@ -19,6 +21,7 @@ from retconv.operators.separable import SeparableProduct
 from retconv.operators.simple import DenseProduct, DirectProduct
 from retconv.operators.toeplitz import ToeplitzProduct
 from retconv.precision import as_written, entering
+from retconv.watching import is_inference, is_traced, is_transformed, is_watched, outliving, unwatched
 
 Method = Literal["dense", "direct", "fft", "toeplitz", "separable", "recursive"]
 
@@ -52,7 +55,11 @@ class MaskOperator:
         forms = forms.convolution()
         assert forms.kernel is not None
         # Made now: the parameters of a module may change.
-        self.kernel, self.factors, self.decay = forms.kernel, forms.factors, forms.decay
+        self.kernel, self.factors, self.decay = outliving(forms.kernel), forms.factors, forms.decay
+        if self.factors is not None and is_inference(self.factors.factors[0]):
+            self.factors = Separable(tuple(map(outliving, self.factors.factors)))
+        if self.decay is not None and is_inference(self.decay.gamma):
+            self.decay = Decay(outliving(self.decay.gamma), self.decay.causal)
         self.forms, self.grid, self.method = forms, forms.grid, method
         self._chosen: dict[tuple[int, torch.dtype, torch.device], str] = {}
         self._prepared: dict[tuple[str, torch.dtype], Callable[[Tensor], Tensor]] = {}
@@ -103,23 +110,31 @@ class MaskOperator:
         if self.method != "auto":
             return self.method
         key = (x.numel(), x.dtype, x.device)
-        if key not in self._chosen:
+        method = self._chosen.get(key)
+        if method is None:
             heads, size, _ = self.shape
             rank, columns = self.factors.rank if self.factors is not None else 0, max(1, x.numel() // (heads * size))
             problem = Problem(self.grid, heads, columns, rank, self.decay is not None, x.dtype, x.device)
-            self._chosen[key] = choose(problem, lambda method: self._try(method, problem))
-            # What a trial prepared for other methods is not kept.
-            self._prepared = {k: made for k, made in self._prepared.items() if k[0] in self._chosen.values()}
-        return self._chosen[key]
+            timed = not (is_traced() or is_transformed(self.kernel))
+            trial = partial(self._try, problem=problem) if timed else None
+            method = self._chosen[key] = choose(problem, trial)
+            # What a trial prepared for other methods is not kept. Other threads may add to both meanwhile.
+            used = set(self._chosen.copy().values())
+            self._prepared = {k: made for k, made in self._prepared.copy().items() if k[0] in used}
+        return method
 
-    @torch.no_grad()
     def _try(self, method: str, problem: Problem) -> None:
         """Apply a method to zeros of the problem's size; ended by reading one entry, so that a device has finished."""
         dtype = _computing(method, problem.dtype)
-        zeros = torch.zeros(problem.heads, self.grid.size, problem.columns, dtype=dtype, device=problem.device)
-        self._product(method, dtype)(zeros)[0, 0, 0].item()
+        with unwatched():
+            zeros = torch.zeros(problem.heads, self.grid.size, problem.columns, dtype=dtype, device=problem.device)
+            self._product(method, dtype)(zeros)[0, 0, 0].item()
 
     def __matmul__(self, x: Tensor) -> Tensor:
+        """``op @ x`` is ``op(x)``; ``torch.compile`` reads only the latter."""
+        return self(x)
+
+    def __call__(self, x: Tensor) -> Tensor:
         """``M @ x`` along the token axis.
 
         Args:
@@ -152,25 +167,29 @@ class MaskOperator:
             if x.ndim == 3 and x.shape[0] == heads:
                 return self._apply(x, x)
             # An operator of one head takes the heads of x as further elements of the batch.
-            batched = x.reshape(-1, heads, size, x.shape[-1])  # shape: (batch, heads, N, d)
+            batch = math.prod(x.shape[:-2]) // heads
+            batched = x.reshape(batch, heads, size, x.shape[-1])
             y = self._apply(batched.permute(1, 2, 0, 3).reshape(heads, size, -1), x)
             return y.reshape(heads, size, *batched.shape[::3]).permute(2, 0, 1, 3).reshape(x.shape)
 
     def _apply(self, columns: Tensor, x: Tensor) -> Tensor:
         """Apply to ``(heads, N, columns)``, the features of all elements of the batch of ``x`` side by side."""
+        if not columns.numel():
+            # Nothing to choose by: no columns, which depend on the kernel all the same.
+            return (columns * self.kernel.flatten(1).sum(dim=1)[:, None, None]).to(x.dtype)
         method = self.choose(x)
         dtype = _computing(method, x.dtype)
         return self._product(method, dtype)(columns.to(dtype)).to(x.dtype)
 
     def _product(self, method: str, dtype: torch.dtype) -> Callable[[Tensor], Tensor]:
         source = self.kernel if self.factors is None else self.factors.factors[0]
-        if torch.is_grad_enabled() and (source.requires_grad or self.kernel.requires_grad):
+        if is_watched(source, self.kernel):
             return self._prepare(method, dtype)
-        key = (method, dtype)
-        if key not in self._prepared:
-            with torch.no_grad():
-                self._prepared[key] = self._prepare(method, dtype)
-        return self._prepared[key]
+        product = self._prepared.get((method, dtype))
+        if product is None:
+            with unwatched():
+                product = self._prepared[method, dtype] = self._prepare(method, dtype)
+        return product
 
     def _prepare(self, method: str, dtype: torch.dtype) -> Callable[[Tensor], Tensor]:
         if self.factors is not None and method == "separable":

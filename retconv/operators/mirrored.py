@@ -9,7 +9,7 @@ from torch import Tensor
 
 from retconv.convert import unfold
 from retconv.grid import Grid
-from retconv.kernels.parameters import is_constant
+from retconv.watching import is_constant, is_watched
 
 #: Both halved axes are at least this long: below, the calls cost more than the multiplications that they save.
 MIRROR_FROM = 64
@@ -91,7 +91,7 @@ class MirroredProduct:
         half = self.rows // 2
         wave, matrix = self.waves[i % 2].expand(half, -1, -1), self.matrices[i // 2]
         low = x.view(half, self.columns // 2, -1)
-        place = None if torch.is_grad_enabled() and x.requires_grad else low
+        place = None if is_watched(x) else low
         # Frequencies go first, strided, which the batched product reads without a copy.
         c = torch.bmm(wave, low, out=self.buffer("c", place, half, self.columns, low.shape[2])).transpose(0, 1)
         y = torch.bmm(matrix, c, out=self.buffer("y", place, self.columns, half, low.shape[2])).transpose(0, 1)

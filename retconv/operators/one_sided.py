@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from retconv.grid import Grid
-from retconv.kernels.parameters import is_constant
+from retconv.watching import is_constant
 
 #: Tokens of a block within which the product is one with a matrix.
 LEAF = 64

@@ -10,7 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from retconv.grid import Grid
-from retconv.operators.blocks import left
+from retconv.operators.blocks import add_product, left
+from retconv.watching import is_readable, is_watched
 
 Kind = Literal["two_sided", "causal", "anticausal"]
 
@@ -62,10 +63,9 @@ class _Steps:
         self.gamma = torch.exp(-rate).to(dtype).reshape(-1, 1, 1)  # shape: (heads, 1, 1)
 
     def pays(self, x: Tensor) -> bool:
-        """Whether axes and steps are long enough, on a CPU, and autograd does not watch what would be overwritten."""
-        watched = torch.is_grad_enabled() and (x.requires_grad or self.gamma.requires_grad)
+        """Whether axes and steps are long enough, on a CPU, and nobody watches what would be overwritten."""
         lengthy = min(self.shape) >= LONG and x.numel() >= STEP * max(self.shape)
-        return lengthy and not watched and x.device.type == "cpu"
+        return lengthy and not is_watched(x, self.gamma) and is_readable(x)
 
     def __call__(self, x: Tensor) -> Tensor:
         """Apply to ``x`` ``(heads, N, columns)``."""
@@ -133,7 +133,7 @@ class _Axis:
         received = torch.stack(taken, dim=3).reshape(heads * before * self.count, -1, after)
         y = left(self.matrix, blocks).reshape(heads * before * self.count, self.block, after)
         take = self.take[:, None].expand(-1, before * self.count, -1, -1).reshape(y.shape[0], self.block, -1)
-        y = y.baddbmm_(take, received).reshape(heads, before, -1, after)
+        y = add_product(y, take, received).reshape(heads, before, -1, after)
         return y[:, :, :n] if padding else y
 
 

@@ -8,6 +8,7 @@ from torch import Tensor
 from retconv.convert import unfold
 from retconv.grid import Grid
 from retconv.kernels import Separable
+from retconv.operators.blocks import add_product
 
 
 class SeparableProduct:
@@ -40,6 +41,6 @@ class SeparableProduct:
                 before *= len(matrix)
             last = matrices[-1].expand(before, -1, -1)
             z = z.reshape(before, last.shape[-1], -1)
-            y = torch.bmm(last, z) if y is None else y.baddbmm_(last, z)
+            y = torch.bmm(last, z) if y is None else add_product(y, last, z)
         assert y is not None  # a Separable has at least one term
         return y.reshape(x.shape)

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from retconv.convert import unfold
 from retconv.grid import Grid
-from retconv.kernels.parameters import is_constant, is_transformed
-from retconv.operators.blocks import block_bytes
+from retconv.operators.blocks import Scratch, add_product, block_bytes
+from retconv.watching import is_constant, is_watched
 
 #: Axes from this length on are split into even and odd part: below, the additions cost more than they save.
 HALVE_FROM = 64
@@ -51,24 +51,18 @@ class ToeplitzProduct:
         # A, B − A and A + B for each frequency, or A alone; shape of each: (heads, n, P, P) with P = N / n.
         parts = (real,) if even else (real, imag - real, real + imag)
         self.matrices = tuple(unfold(p, tuple(others)).reshape(len(kernel), n, grid.size // n, -1) for p in parts)
-        self._kept: Tensor | None = None
+        self._scratch = Scratch()
 
     def __call__(self, x: Tensor) -> Tensor:
         """Apply to ``x`` ``(heads, N, columns)``."""
         _, n, count, _ = self.matrices[0].shape
         rows = x.reshape(len(x), count, n, -1)
-        given = (x, self.matrices[0])
-        differentiable = torch.is_grad_enabled() and any(t.requires_grad for t in given)
-        space = None if differentiable or any(map(is_transformed, given)) else self._space(rows)
+        watched = is_watched(x, self.matrices[0])
+        space = None if watched else self._scratch.take(rows, 3, rows[0].numel())
         parts = [self._head(head, row, space) for head, row in enumerate(rows)]
+        if space is not None:
+            self._scratch.give(space)
         return torch.stack(parts).reshape(x.shape) if len(parts) > 1 else parts[0].reshape(x.shape)
-
-    def _space(self, rows: Tensor) -> Tensor:
-        """Three buffers kept from call to call: fresh pages of memory would cost as much time as the products."""
-        shape = (3, rows[0].numel())
-        if self._kept is None or self._kept.shape != shape or self._kept.device != rows.device:
-            self._kept = rows.new_empty(shape)
-        return self._kept
 
     def _head(self, head: int, x: Tensor, space: Tensor | None) -> Tensor:
         """Transform ``(P, n, columns)``, multiply, and transform back, through the buffers if there are any."""
@@ -94,12 +88,12 @@ class ToeplitzProduct:
             both = torch.add(c, s, out=buffer(1, n, count, columns))
             y_s = torch.bmm(real, both, out=buffer(2, n, count, columns))
             y_c = torch.baddbmm(y_s, difference, s, out=buffer(1, n, count, columns)).transpose(0, 1)
-            y_s = y_s.baddbmm_(total, c, alpha=-1).transpose(0, 1)
+            y_s = add_product(y_s, total, c, alpha=-1).transpose(0, 1)
         else:
             y_c = torch.bmm(real, c, out=buffer(1, n, count, columns)).transpose(0, 1)
             y_s = torch.bmm(real, s, out=buffer(2, n, count, columns)).transpose(0, 1)
         if not self.halved:
-            return torch.bmm(cosine.mT, y_c, out=y).baddbmm_(sine.mT, y_s)
+            return add_product(torch.bmm(cosine.mT, y_c, out=y), sine.mT, y_s)
         y_even = torch.bmm(cosine.mT, y_c, out=buffer(0, *even_shape))
         return _join(y_even, torch.bmm(sine.mT, y_s, out=buffer(0, *odd_shape, start=math.prod(even_shape))), y)
 

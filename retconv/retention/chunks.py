@@ -10,7 +10,9 @@ from torch import Tensor
 
 from retconv.convert import unfold
 from retconv.kernels.exponentials import Exponentials, powers
-from retconv.kernels.parameters import compute_dtype, is_transformed
+from retconv.kernels.parameters import compute_dtype
+from retconv.operators.blocks import add_product
+from retconv.watching import is_watched
 
 #: Least and most tokens of a chunk unless told otherwise.
 LEAST, MOST = 16, 64
@@ -52,9 +54,9 @@ def chunkwise(q: Tensor, k: Tensor, v: Tensor, line: Exponentials, chunk: int, m
     if line.future_weights is not None and line.future_poles is not None:
         future = _factors(line.future_weights, line.future_poles, q, chunk)
     out = _within(q, k, v, inner)
-    _add_between(out, q, k, v, past, memory, backwards=False)
+    out = _add_between(out, q, k, v, past, memory, backwards=False)
     if future is not None:
-        _add_between(out, q, k, v, future, None, backwards=True)
+        out = _add_between(out, q, k, v, future, None, backwards=True)
     return out.flatten(2, 3)[:, :, :size]
 
 
@@ -84,14 +86,13 @@ def wide(parameter: Tensor, like: Tensor) -> Tensor:
 
 def _cast(factor: Tensor, like: Tensor) -> Tensor:
     """Bring a real or complex factor to the precision of the input, after its powers are taken."""
-    return factor.to(like.dtype.to_complex() if factor.is_complex() else like.dtype)
+    return factor.to(torch.promote_types(like.dtype, torch.complex64) if factor.is_complex() else like.dtype)
 
 
 def _within(q: Tensor, k: Tensor, v: Tensor, inner: Tensor) -> Tensor:
     """Pairs within a chunk, ``(batch, heads, chunks, C, e)``; the scores are freed at its end."""
     scores = q @ k.mT
-    watched = torch.is_grad_enabled() and (scores.requires_grad or inner.requires_grad)
-    return (scores * inner if watched or is_transformed(inner) else scores.mul_(inner)) @ v
+    return (scores * inner if is_watched(scores, inner) else scores.mul_(inner)) @ v
 
 
 def _factors(weights: Tensor, poles: Tensor, like: Tensor, chunk: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -109,7 +110,7 @@ def _add_between(
     factors: tuple[Tensor, Tensor, Tensor],
     memory: Tensor | None,
     backwards: bool,
-) -> None:
+) -> Tensor:
     """Add to ``out`` ``(batch, heads, chunks, C, e)`` what the chunks before (or after) hand to each chunk."""
     near, far, step = factors
     if backwards:
@@ -123,7 +124,7 @@ def _add_between(
         # Re(a s) = Re a · Re s − Im a · Im s, as one real product.
         weighted = torch.cat([weighted.real, -weighted.imag], dim=-1)
         carried = torch.cat([carried.real, carried.imag], dim=-2)
-    out.flatten(0, 2).baddbmm_(weighted.flatten(0, 2), carried.flatten(0, 2))
+    return add_product(out.flatten(0, 2), weighted.flatten(0, 2), carried.flatten(0, 2)).view(out.shape)
 
 
 def _carried(states: Tensor, factor: Tensor, memory: Tensor | None) -> Tensor:
@@ -138,7 +139,7 @@ def _carried(states: Tensor, factor: Tensor, memory: Tensor | None) -> Tensor:
     first = torch.zeros_like(states[:, :, :1]) if memory is None else memory[:, :, None].to(states.dtype)
     rest = states.new_zeros(*states.shape[:2], -count % group, *states.shape[3:])
     total = torch.cat([first, states[:, :, :-1], rest], dim=2).unflatten(2, (-1, group)).flatten(5)
-    watched = torch.is_grad_enabled() and (total.requires_grad or factor.requires_grad)
+    watched = is_watched(total, factor)
     add = torch.addcmul if watched else Tensor.addcmul_
     factor = factor[:, None, :, None]
     step, leap = _cast(factor, states.real), factor[:, 0] ** group

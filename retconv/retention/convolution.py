@@ -13,6 +13,7 @@ from retconv.masks import Forms
 from retconv.operators import MaskOperator, operator
 from retconv.operators.blocks import blocks
 from retconv.operators.mirrored import SIGNS, MirroredProduct
+from retconv.watching import is_recorded, is_watched
 
 #: Bytes of intermediate results of one block unless told otherwise, on a CPU and on an accelerator.
 CPU_BUDGET_BYTES = 3 * 2**24
@@ -43,7 +44,8 @@ def convolution(q: Tensor, k: Tensor, v: Tensor, source: Forms, method: str, bud
     batch, heads, size, d = k.shape
     per_feature = COPIES * batch * size * v.shape[-1] * v.itemsize
     assert source.kernel is not None
-    watched = torch.is_grad_enabled() and any(t.requires_grad for t in (q, k, v, source.kernel))
+    of_inputs = q, k, v, source.kernel
+    recorded, watched = is_recorded(*of_inputs), is_watched(*of_inputs)
     rows: dict[int, Tensor] = {}
     block, of = None, None
     for h, a in blocks(heads, d, max(1, budget // per_feature)):
@@ -52,7 +54,7 @@ def convolution(q: Tensor, k: Tensor, v: Tensor, source: Forms, method: str, bud
             block, of = _applied(operator(source.part(h), source.grid, method), k, columns), h
         inputs = q[:, h, :, a], k[:, h, :, a], v[:, h]
         # Recomputed in the backward pass: the outer products of all blocks together take N d e numbers for each head.
-        part = checkpoint(block, *inputs, use_reentrant=False, preserve_rng_state=False) if watched else block(*inputs)
+        part = checkpoint(block, *inputs, use_reentrant=False, preserve_rng_state=False) if recorded else block(*inputs)
         if h.start not in rows:
             rows[h.start] = part
         else:
@@ -73,7 +75,7 @@ def _block(op: MaskOperator, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     """Some features of q and k, ``(batch, heads, N, a)``, with all of v."""
     batch, heads, size, a = k.shape
     outer = k.permute(1, 2, 0, 3)[..., None] * v.permute(1, 2, 0, 3)[..., None, :]  # (heads, N, batch, a, e)
-    convolved = (op @ outer.reshape(heads, size, -1)).reshape(heads, size, batch, a, -1)
+    convolved = op(outer.reshape(heads, size, -1)).reshape(heads, size, batch, a, -1)
     return (q.permute(1, 2, 0, 3)[..., None] * convolved).sum(dim=3).permute(2, 0, 1, 3)
 
 

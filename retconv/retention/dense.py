@@ -10,19 +10,16 @@ from torch.utils.checkpoint import checkpoint
 
 from retconv.convert import kernel_to_mask
 from retconv.grid import Grid
-from retconv.kernels.parameters import is_transformed
 from retconv.operators.blocks import block_bytes
+from retconv.watching import is_recorded, is_watched
 
 
 def parallel(q: Tensor, k: Tensor, v: Tensor, kernel: Tensor, grid: Grid) -> Tensor:
     """The reference: scores and mask are formed, O(N²) in time and memory."""
     grid.require_dense(q.shape[0] * q.shape[1], q.dtype)
     scores, mask = q @ k.mT, kernel_to_mask(kernel, grid)
-    # In place where no gradient needs the scores: a third dense tensor would cost more time than the products. A mask
-    # that torch.func maps over is many, for which the scores have no place.
-    watched = torch.is_grad_enabled() and (scores.requires_grad or mask.requires_grad)
-    watched |= is_transformed(mask)
-    return (scores * mask if watched else scores.mul_(mask)) @ v
+    # In place where nobody watches: a third dense tensor would cost more time than the products.
+    return (scores * mask if is_watched(scores, mask) else scores.mul_(mask)) @ v
 
 
 def tiled(q: Tensor, k: Tensor, v: Tensor, kernel: Tensor, grid: Grid) -> Tensor:
@@ -40,14 +37,14 @@ def tiled(q: Tensor, k: Tensor, v: Tensor, kernel: Tensor, grid: Grid) -> Tensor
         view = view.unfold(axis, n, 1)  # shape in the end: (heads, n_1, …, n_D, n_1, …, n_D), queries reversed
     row = size // grid.shape[0] * size * q.itemsize
     step = max(1, block_bytes(q.device) // row)
-    watched = torch.is_grad_enabled() and any(t.requires_grad for t in (q, k, v, kernel))
+    recorded = is_recorded(q, k, v, kernel)
     out = []
     for h in range(heads):
         for start in range(0, grid.shape[0], step):
             rows = reversed_q[:, h, start : start + step], k[:, h], v[:, h], view[h, start : start + step]
             # Recomputed in the backward pass: the scores of all blocks together would be the dense scores.
             out.append(
-                checkpoint(_tile, *rows, use_reentrant=False, preserve_rng_state=False) if watched else _tile(*rows)
+                checkpoint(_tile, *rows, use_reentrant=False, preserve_rng_state=False) if recorded else _tile(*rows)
             )
     count = math.ceil(grid.shape[0] / step)
     per_head = [torch.cat(out[i : i + count], dim=1) for i in range(0, len(out), count)]
@@ -58,5 +55,5 @@ def _tile(q: Tensor, k: Tensor, v: Tensor, mask: Tensor) -> Tensor:
     """Queries ``(batch, rows, n_2, …, d)`` against all keys, under their view of the mask."""
     scores = q.flatten(1, -2) @ k.mT
     masked = scores.reshape(q.shape[0], *mask.shape)
-    masked = masked * mask if torch.is_grad_enabled() else masked.mul_(mask)
+    masked = masked * mask if is_watched(masked, mask) else masked.mul_(mask)
     return (masked.reshape(scores.shape) @ v).reshape(*q.shape[:-1], v.shape[-1])

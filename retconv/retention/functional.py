@@ -255,7 +255,7 @@ def _continued(
         return found, None
     expected = (*q.shape[:2], found.order, q.shape[3], v.shape[3])
     real = torch.float64 if q.dtype == torch.float64 else torch.float32
-    kind = real.to_complex() if found.past_poles.is_complex() else real
+    kind = torch.promote_types(real, torch.complex64) if found.past_poles.is_complex() else real
     if tuple(state.memory.shape) != expected or state.memory.dtype != kind:
         raise ValueError(
             f"state must be of memory {expected} in {kind} for these inputs, got {tuple(state.memory.shape)} in "

@@ -52,7 +52,7 @@ def steps(q: Tensor, k: Tensor, v: Tensor, line: Exponentials, memory: Tensor | 
         The output ``(batch, heads, N, e)`` and the state after the last token.
     """
     batch, heads, _, d = q.shape
-    kind = q.dtype.to_complex() if line.past_poles.is_complex() else q.dtype
+    kind = torch.promote_types(q.dtype, torch.complex64) if line.past_poles.is_complex() else q.dtype
     decay = wide(line.past_poles, q).to(kind)[..., None, None]  # shape: (heads, order, 1, 1)
     weight = wide(line.past_weights, q).to(kind)[..., None, None]
     if memory is None:

@@ -20,6 +20,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from retconv.precision import entering
 from retconv.train.given import mask_groups, settings, taking
 from retconv.train.packed import pack
+from retconv.watching import is_traced
 
 #: Modules whose parameters autocast reads in its own dtype; a convolution of a stack needs them as its input is.
 _PRODUCTS = nn.Linear
@@ -117,7 +118,7 @@ class Replicas(nn.Module):
         # one refuses the row sums that it is handed back in backward.
         fused = [] if x.device.type == "cpu" else [SDPBackend.FLASH_ATTENTION]
         with sdpa_kernel([*fused, SDPBackend.MATH]), warnings.catch_warnings():
-            if not torch.compiler.is_compiling():  # it would cut its graph here, and does not warn
+            if not is_traced():  # it would cut its graph here, and does not warn
                 warnings.filterwarnings("ignore", message="There is a performance drop")
             call = torch.vmap(self._call, in_dims=(0, None if shared else 0), randomness="different")
             return call(state, x)
