@@ -26,6 +26,17 @@ def effective_size(kernel: dict[Position, float], tolerance: float) -> int:
         k += 2
 
 
+def decay_size(gamma: float, tolerance: float, axes: int, causal: bool) -> int:
+    """The first odd k whose cube holds 1 − ε of the mass of γ^‖δ‖₁ on all integers, adding offset after offset."""
+    g = Fraction(gamma)
+    total, inside, power, radius = (1 if causal else 1 + g) / (1 - g), Fraction(1), g, 0
+    while (inside / total) ** axes < 1 - Fraction(tolerance):
+        inside += power if causal else 2 * power
+        power *= g
+        radius += 1
+    return 2 * radius + 1
+
+
 def truncate(kernel: dict[Position, float], size: int) -> dict[Position, float]:
     """Zero wherever some axis is further out than half the size."""
     return {d: v if all(2 * abs(a) <= size - 1 for a in d) else 0.0 for d, v in kernel.items()}

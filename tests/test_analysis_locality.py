@@ -70,6 +70,28 @@ def test_window_sums_are_the_row_sums_of_the_mask(shape: tuple[int, ...], seed: 
 
 @settings(max_examples=12)
 @every_grid
+def test_radii_are_of_the_mean_share(shape: tuple[int, ...], seed: int) -> None:
+    """The smallest radius at which the double loop over queries and keys finds the share, and none below it."""
+    free = mask_of(shape, seed)
+    found = locality(free, shape)
+    for head in range(HEADS):
+        rows = by_loops.rows_of_mask(free[head].tolist(), shape)
+        for share, radius in ((0.5, float(found.radius_half[head])), (0.95, float(found.radius_95[head]))):
+            assert by_loops.within(rows, radius) >= share - 1e-9
+            assert radius == 0 or by_loops.within(rows, radius * (1 - 1e-9) - 1e-9) < share
+
+
+def test_a_radius_is_no_mean_of_radii() -> None:
+    """Two queries look at themselves and one two tokens away: half of the mean share is at home, not at 2/3."""
+    mask = f64([[[1, 0, 0], [0, 1, 0], [1, 0, 0]]])
+    each = [by_loops.radius_of([row], 0.5) for row in by_loops.rows_of_mask(mask[0].tolist(), (3,))]
+    assert each == [0, 0, 2]
+    found = locality(mask, 3)
+    assert (float(found.radius_half), float(found.radius_95), float(found.size_95)) == (0, 2, 5)
+
+
+@settings(max_examples=12)
+@every_grid
 def test_mass_within_a_radius(shape: tuple[int, ...], seed: int) -> None:
     free, radii = mask_of(shape, seed), [0.0, 1.0, 1.5, 9.0]
     actual = mass_within(free, shape, f64(radii))

@@ -1,15 +1,19 @@
 """Law 12: no certificate is below the true error, whatever was approximated, and rounding does not make it so."""
 
+import math
 from collections.abc import Callable
 from fractions import Fraction
 
 import naive_approximate
 import pytest
 import torch
-from strategies import DTYPES, every_grid, kernel_of, normal
+from hypothesis import example, given
+from hypothesis import strategies as st
+from strategies import DTYPES, every_grid, kernel_of, normal, seeds, uniform
 from torch import Tensor
 
 from retconv.approximate import Approximation, exponentials, fit_decay, fit_gaussian_mixture, separate, truncate
+from retconv.approximate.certificate import certify
 from retconv.convert import kernel_to_mask
 
 #: How each function is asked on random kernels, and on which grids; heads are the random kernels.
@@ -63,6 +67,35 @@ def test_certificate_is_never_below_the_exact_distance(shape: tuple[int, ...], s
         norm = naive_approximate.l1_distance(values, [0.0] * len(values))
         assert exact <= Fraction(certificate) <= exact * (1 + Fraction(1, 10**12))
         assert exact <= Fraction(relative) * norm <= exact * (1 + Fraction(1, 10**12))
+
+
+#: Powers of ten from the smallest numbers of float64 to the largest.
+powers = st.floats(-323, 308)
+
+
+@given(powers, powers, powers, seeds)
+@example(308.0, 308.0, 308.0, 0)
+@example(308.0, -320.0, -320.0, 1)
+@example(-323.0, -323.0, -323.0, 2)
+def test_certificate_has_every_scale(inner: float, outer: float, other: float, seed: int) -> None:
+    """Centre, rest and approximation each of a scale of its own: nothing overflows but a sum that no number holds."""
+    largest, smallest = Fraction(torch.finfo(torch.float64).max), Fraction(torch.finfo(torch.float64).tiny)
+    low, high = uniform(seed, -1.7, 1.7, 2, 11)
+    kernel = (low * 10**outer)[None].clamp(-float(largest), float(largest))
+    kernel[0, 5] = low[5] * 10**inner
+    for approximation in (truncate(kernel, size=1).kernel, (high * 10**other)[None]):
+        values, others = kernel[0].tolist(), approximation[0].tolist()
+        exact = naive_approximate.l1_distance(values, others)
+        norm = naive_approximate.l1_distance(values, [0.0] * len(values))
+        made = certify(kernel, approximation)
+        certificate, relative = float(made["certificate"]), float(made["relative"])
+        above = 1 + Fraction(1, 10**12)
+        if certificate == math.inf:
+            assert exact * above > largest
+        else:
+            assert exact <= Fraction(certificate) <= exact * above
+        if norm and exact / norm < largest / 2:
+            assert exact <= Fraction(relative) * norm <= max(exact * above, smallest * norm)
 
 
 def test_certificate_is_attained() -> None:

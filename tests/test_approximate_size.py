@@ -7,7 +7,7 @@ import naive_approximate
 import pytest
 import torch
 from compare import assert_exact
-from hypothesis import assume, given
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 from strategies import DTYPES, HEADS, every_grid, kernel_of, seeds, uniform
 from torch import Tensor
@@ -69,6 +69,19 @@ def test_law_12_tolerance_is_kept_by_the_certificate(shape: tuple[int, ...], see
         assert bool(((smaller > tolerance) | (made.size == 1)).all())
 
 
+@given(st.floats(-320, 307), st.floats(-320, 307), seeds, st.sampled_from((0.3, 0.01, 0.0)))
+@example(307.0, 307.0, 0, 0.3)
+@example(307.0, -320.0, 0, 0.0)
+def test_effective_size_has_every_scale(inner: float, outer: float, seed: int, tolerance: float) -> None:
+    """From the smallest numbers to those whose sum is none, beside each other too."""
+    kernel = uniform(seed, 1.0, 9.0, 1, 3, 5) * 10.0**outer
+    kernel[:, 1, 1:4] = uniform(seed + 1, 1.0, 9.0, 3) * 10.0**inner
+    (head,) = by_offset(kernel, (2, 3))
+    expected = naive_approximate.effective_size(head, tolerance)
+    assert effective_size(kernel, tolerance).tolist() == [expected]
+    assert float(truncate(kernel, tolerance=tolerance).relative) <= tolerance
+
+
 def test_size_per_head_and_the_small_table() -> None:
     kernel = kernel_of((3, 5), 0)
     made = truncate(kernel, size=torch.tensor([1, 5])).kernel
@@ -107,6 +120,28 @@ def test_closed_form_of_decay_on_a_line(gamma: float, tolerance: float) -> None:
     for kernel, causal in ((two_sided_decay, False), (causal_decay, True)):
         measured = effective_size(kernel(offset, torch.tensor([gamma], dtype=torch.float64)), tolerance)
         assert_exact(decay_effective_size(gamma, tolerance, causal=causal), measured)
+
+
+#: γ of few and of all binary digits, and a tolerance that is the part beyond some radius, or a rounding beside it.
+ties = st.tuples(
+    st.one_of(st.sampled_from((0.5, 0.25, 0.75, 0.125, 0.9, 0.99)), st.floats(0.01, 0.97)),
+    st.integers(1, 40),
+    st.sampled_from((-1, 0, 1)),
+)
+
+
+@given(ties, st.sampled_from(((1, True), (1, False), (2, False), (3, False))))
+@example((0.5, 3, 0), (1, True))
+@example((0.9, 7, 0), (1, True))
+def test_closed_form_of_decay_at_ties(tie: tuple[float, int, int], form: tuple[int, bool]) -> None:
+    """The part beyond a radius, as a float, for a tolerance: exact arithmetic decides, and never one step too small."""
+    (gamma, steps, aside), (axes, causal) = tie, form
+    part = gamma**steps if causal else 2 * gamma**steps / (1 + gamma)
+    tolerance = 1 - (1 - part) ** axes
+    tolerance = math.nextafter(tolerance, aside * math.inf) if aside else tolerance
+    assume(0 < tolerance < 1)
+    expected = naive_approximate.decay_size(gamma, tolerance, axes, causal)
+    assert decay_effective_size(gamma, tolerance, axes=axes, causal=causal).tolist() == [expected]
 
 
 @pytest.mark.parametrize(("axes", "n", "power"), [(2, 96, 1), (3, 24, 4)])

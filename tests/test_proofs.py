@@ -10,10 +10,11 @@ from string import Template
 
 import pytest
 from click.testing import CliRunner
-from sympy import Expr, Float, Indexed, Integer, N, Rational, S, Symbol, erfinv
+from sympy import Expr, Float, Indexed, Integer, N, Rational, S, Symbol, erfinv, symbols
 
 from retconv.proofs import PROOFS, Equation, Sign, find
 from retconv.proofs.__main__ import main
+from retconv.proofs.tools import sigma
 
 every_proof = pytest.mark.parametrize("name", PROOFS)
 FORMS = [(name, form) for name, state in PROOFS.items() for form in state().claim]
@@ -66,6 +67,39 @@ def test_no_perturbed_statement_survives(name: str, form: str, how: str) -> None
     perturbed = proof.claiming({form: PERTURBATIONS[how](proof.claim[form])})
     residuals = (step.residual for step in perturbed.steps if isinstance(step, Equation))
     assert any(residual != 0 and nonzero_somewhere(residual) for residual in residuals)
+
+
+#: Only the square of a feature enters its Gram matrix: the negative is as true.
+EVEN = {("schur_product", "feature")}
+
+
+@pytest.mark.parametrize(("name", "form"), FORMS)
+def test_no_negated_statement_survives(name: str, form: str) -> None:
+    """A proof that compares squares takes −√n σ for a width."""
+    proof = PROOFS[name]()
+    negated = proof.claiming({form: -proof.claim[form]})
+    assert negated.holds == ((name, form) in EVEN)
+
+
+_q, _k = symbols("p_q p_k", real=True)
+#: Claims that sum up to the Gaussian's exponent as well, and are no channels.
+NO_CHANNELS: dict[str, dict[str, Expr]] = {
+    "the exponent itself": {"channel": -((_k - _q) ** 2) / (2 * sigma**2), "last": S.Zero, "row": S.Zero},
+    "a sum of two products": {"channel": _q * _k / sigma**2 - _k**2 / (2 * sigma**2), "last": S.Zero},
+    "the query in the key's channel": {"channel": S.Zero, "last": (2 * _q * _k - _k**2) / (2 * sigma**2)},
+    "a row that knows its keys": {
+        "channel": -_q * _k / sigma**2,
+        "row": (_q**2 - 4 * _q * _k) / (2 * sigma**2),
+    },
+}
+
+
+@pytest.mark.parametrize("claim", NO_CHANNELS.values(), ids=NO_CHANNELS.keys())
+def test_a_channel_is_a_product(claim: dict[str, Expr]) -> None:
+    """Of a number of the query and one of the key: what only adds up right is no attention with more channels."""
+    proof = PROOFS["quadratic_encoding"]().claiming(claim)
+    assert proof.steps[0].residual == 0, "the sum is right"
+    assert not proof.holds
 
 
 def test_one_failing_step_fails_the_proof() -> None:

@@ -20,7 +20,8 @@ class Approximation:
     Attributes:
         kernel: K', ``(heads, 2 n_1 − 1, …, 2 n_D − 1)``, in K's dtype.
         certificate: ``‖K − K'‖₁`` of the two tables as they are stored, rounded up; float64 ``(heads,)`` on the CPU.
-        relative: ``certificate / ‖K‖₁``, rounded up likewise; 0 where K and K' are both 0.
+            Infinite only where the sum is beyond the largest number.
+        relative: ``‖K − K'‖₁ / ‖K‖₁``, rounded up likewise, whatever the scale of K; 0 only where K and K' are equal.
     """
 
     kernel: Tensor
@@ -33,7 +34,8 @@ def certify(kernel: Tensor, approximation: Tensor) -> dict[str, Any]:
 
     Rounding: each difference of two floating numbers is off by a factor within ``1 ± u``, ``u = 2⁻⁵³``, and a sum of m
     positive terms, in whatever order, by one within ``(1 ± u)^(m−1)``. The sum times ``1 + (m + 4)·2u`` is therefore
-    at least ``‖K − K'‖₁``, and ``‖K‖₁`` is rounded down by the same factor before it divides.
+    at least ``‖K − K'‖₁``, and ``‖K‖₁`` is rounded down by the same factor before it divides. Numbers of which a sum
+    could overflow are summed in a unit of 2⁶⁴, in which what becomes too small to be a number is far below that factor.
 
     Args:
         kernel: K, ``(heads, odd, …)``.
@@ -42,22 +44,24 @@ def certify(kernel: Tensor, approximation: Tensor) -> dict[str, Any]:
     Returns:
         ``kernel`` (which is K'), ``certificate`` and ``relative``.
     """
-    before, after = double(kernel), double(approximation)
-    certificate = upper_sum((before - after).abs().flatten(1))
-    norm = before.abs().flatten(1).sum(dim=1) / _inflation(before[0].numel())
-    relative = torch.where(certificate == 0, 0.0, certificate / norm * (1 + 4 * torch.finfo(torch.float64).eps))
-    return {"kernel": approximation, "certificate": certificate, "relative": relative}
+    before, after = double(kernel).flatten(1), double(approximation).flatten(1)
+    unit, own = unit_of(before - after), unit_of(before)
+    inflation, float64 = 1 + (before.shape[1] + 4) * torch.finfo(torch.float64).eps, torch.finfo(torch.float64)
+    error = (before / unit - after / unit).abs().sum(dim=1) * inflation
+    norm = (before / own).abs().sum(dim=1) / inflation
+    quotient = error / norm * (unit / own)[:, 0] * (1 + 4 * float64.eps)
+    return {
+        "kernel": approximation,
+        "certificate": error * unit[:, 0],
+        "relative": torch.where(error == 0, 0.0, quotient.clamp(min=float64.tiny)),
+    }
+
+
+def unit_of(rows: Tensor) -> Tensor:
+    """A unit for each row ``(heads, entries)`` in which its float64 entries add up to a number, ``(heads, 1)``."""
+    return torch.where(rows.abs().amax(dim=1, keepdim=True) > 2.0**900, 2.0**64, 1.0).to(rows.dtype)
 
 
 def double(tensor: Tensor) -> Tensor:
     """A tensor's values in float64 on the CPU, where every device's numbers are exact; not differentiable."""
     return tensor.detach().to("cpu").to(torch.float64)
-
-
-def upper_sum(terms: Tensor) -> Tensor:
-    """At least the sum of nonnegative float64 terms over the last axis, each of them off by one rounding at most."""
-    return terms.sum(dim=-1) * _inflation(terms.shape[-1])
-
-
-def _inflation(terms: int) -> float:
-    return 1 + (terms + 4) * torch.finfo(torch.float64).eps

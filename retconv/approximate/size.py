@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from decimal import ROUND_CEILING, Decimal, localcontext
 
 import torch
 from torch import Tensor
 
 from retconv.approximate.boundary import check_choice, check_table, check_tolerance
-from retconv.approximate.certificate import Approximation, certify, double
+from retconv.approximate.certificate import Approximation, certify, double, unit_of
 from retconv.kernels import GAUSSIAN_EPSILON
 from retconv.kernels.parameters import as_parameter, check
 
 #: Part of a Gaussian beyond one standard deviation, erfc(1/√2): up to there its tail is convex, which the bound needs.
 ONE_SIGMA = 0.31731050786291415
+#: Decimal digits in which ties of a decay are told: twice those of float64, and those of the largest radius.
+DIGITS = 60
 
 
 @dataclass(frozen=True)
@@ -47,9 +50,11 @@ def effective_size(kernel: Tensor, tolerance: float) -> Tensor:
     check_table(kernel, "effective_size")
     check_tolerance(tolerance, "effective_size")
     radius = chebyshev(kernel)
-    magnitude = double(kernel).abs()
+    flat = double(kernel).flatten(1).abs()
+    # Where all that is not 0 counts, how large it is does not; else sums must not overflow.
+    magnitude = flat / unit_of(flat) if tolerance else (flat > 0).double()
     sizes = max(kernel.shape[1:]) // 2 + 1
-    rings = magnitude.new_zeros(len(kernel), sizes).index_add_(1, radius.flatten(), magnitude.flatten(1))
+    rings = magnitude.new_zeros(len(kernel), sizes).index_add_(1, radius.flatten(), magnitude)
     # Summed from the outermost ring inwards, small terms first; entry r is the mass beyond radius r.
     beyond = torch.nn.functional.pad(rings.flip(1).cumsum(dim=1).flip(1)[:, 1:], (0, 1))
     # The certificate's rounding on both sides of the fraction, with a margin for the other order of summation.
@@ -100,8 +105,9 @@ def decay_effective_size(gamma: Tensor | float, tolerance: float, *, axes: int =
     The kernel γ^‖δ‖₁ of all integer offsets has, along one axis, total mass ``(1 + γ)/(1 − γ)``, of which the part
     ``t(r) = 2 γ^(r+1) / (1 + γ)`` lies beyond radius r; RetNet's causal γ^(−δ), δ ≤ 0, leaves ``t(r) = γ^(r+1)``. In D
     axes the cube holds ``(1 − t)^D``, so that ``r = ⌈log_γ(τ (1 + γ)/2)⌉ − 1``, or ``⌈log_γ τ⌉ − 1`` if causal, with
-    ``τ = 1 − (1 − ε)^(1/D)``, and ``k = 2r + 1``. On n tokens a side, the kernel has less mass beyond r and the
-    measured size is smaller; the two agree once γ^n is negligible beside ε.
+    ``τ = 1 − (1 − ε)^(1/D)``, and ``k = 2r + 1``, in as many digits as a tie needs: a window that leaves out exactly ε
+    is large enough. On n tokens a side, the kernel has less mass beyond r and the measured size is smaller; the two
+    agree once γ^n is negligible beside ε.
 
     Args:
         gamma: Number or ``(heads,)``, in (0, 1).
@@ -117,11 +123,24 @@ def decay_effective_size(gamma: Tensor | float, tolerance: float, *, axes: int =
     """
     gamma = as_parameter(torch.as_tensor(gamma, dtype=torch.float64), "gamma").detach()
     check(gamma, "gamma", (gamma > 0) & (gamma < 1), "must lie in (0, 1)")
-    part = _per_axis(tolerance, axes, "decay_effective_size").to(gamma.device)
+    _check_closed_form(tolerance, axes, "decay_effective_size")
     if causal and axes != 1:
         raise ValueError(f"decay_effective_size: a causal decay has one axis, got {axes}")
-    radius = torch.ceil((part if causal else part * (1 + gamma) / 2).log() / gamma.log()) - 1
-    return 2 * radius.clamp(min=0).to(torch.int64) + 1
+    sizes = [2 * _decay_radius(g, tolerance, axes, causal) + 1 for g in gamma.tolist()]
+    return torch.tensor(sizes, dtype=torch.int64, device=gamma.device)
+
+
+def _decay_radius(gamma: float, tolerance: float, axes: int, causal: bool) -> int:
+    """The least r that leaves out at most ε; logarithms in float64 would miss it by one where r + 1 is near a tie."""
+    with localcontext() as context:
+        context.prec = DIGITS - min(0, Decimal(tolerance).adjusted())
+        g, whole = Decimal(gamma), Decimal(1)
+        part = Decimal(tolerance) if axes == 1 else whole - ((whole - Decimal(tolerance)).ln() / axes).exp()
+        steps = (part if causal else part * (1 + g) / 2).ln() / g.ln()
+        tie = steps.to_integral_value()
+        if abs(steps - tie) > Decimal(10) ** (-DIGITS // 2):
+            tie = steps.to_integral_value(ROUND_CEILING)
+    return max(int(tie) - 1, 0)
 
 
 def gaussian_effective_size(sigma: Tensor | float, tolerance: float, *, axes: int = 1) -> Tensor:
@@ -144,12 +163,14 @@ def gaussian_effective_size(sigma: Tensor | float, tolerance: float, *, axes: in
         ValueError: If sigma is not finite, or the tolerance or the number of axes is out of range.
     """
     sigma = as_parameter(torch.as_tensor(sigma, dtype=torch.float64), "sigma").detach()
-    part = _per_axis(tolerance, axes, "gaussian_effective_size").to(sigma.device)
+    _check_closed_form(tolerance, axes, "gaussian_effective_size")
     if tolerance > ONE_SIGMA:
         raise ValueError(
             f"gaussian_effective_size: the closed form holds for a tolerance of at most {ONE_SIGMA:.4f}, got "
             f"{tolerance:g}: measure with effective_size"
         )
+    # τ, without cancellation.
+    part = -torch.expm1(torch.log1p(torch.tensor(-tolerance, dtype=torch.float64, device=sigma.device)) / axes)
     width = (sigma.square() + GAUSSIAN_EPSILON).sqrt()
     # erfc⁻¹(τ) √2 is minus the normal quantile of τ/2, which keeps its digits for small τ.
     radius = torch.ceil(-width * torch.special.ndtri(part / 2) - 0.5)
@@ -162,11 +183,9 @@ def chebyshev(kernel: Tensor) -> Tensor:
     return torch.stack(torch.meshgrid(*axes, indexing="ij")).amax(dim=0)
 
 
-def _per_axis(tolerance: float, axes: int, name: str) -> Tensor:
-    """τ with ``(1 − τ)^D = 1 − ε``, without cancellation."""
+def _check_closed_form(tolerance: float, axes: int, name: str) -> None:
     check_tolerance(tolerance, name)
     if tolerance == 0:
         raise ValueError(f"{name}: no finite window holds the whole kernel: give a tolerance above 0")
     if axes not in (1, 2, 3):
         raise ValueError(f"{name}: a grid has 1, 2 or 3 axes, got {axes}")
-    return -torch.expm1(torch.log1p(torch.tensor(-tolerance, dtype=torch.float64)) / axes)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from sympy import Derivative, Expr, Function, IndexedBase, Integral, S, Sum, Symbol, exp, log, oo, pi, sqrt, symbols
 
 from retconv.proofs.poisson import TRANSFORM
-from retconv.proofs.proof import Claim, Equation, Proof, Step
+from retconv.proofs.proof import Claim, Equation, Proof, Sign, Step
 from retconv.proofs.tools import n, omega, peel, sigma, theta
 
 _layer = Symbol("l", integer=True, positive=True)
@@ -77,6 +77,7 @@ def variance_adds() -> Proof:
             sigma**2,
         )
         yield Equation("It starts at 0.", claim["equal"].subs(n, 0), S.Zero)
+        yield Sign("And of the two roots it is a width, not its negative.", claim["equal"], "nonnegative")
 
     return Proof(
         name="variance_adds",

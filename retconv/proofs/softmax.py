@@ -49,6 +49,7 @@ def log_form() -> Proof:
 def quadratic_encoding() -> Proof:
     """A Gaussian bias is D + 1 channels more in plain attention."""
     query, key, score, constant = symbols("p_q p_k s C", real=True)
+    other_query, other_key = symbols("p_q' p_k'", real=True)
     so_far = Symbol("t", real=True)
 
     def argue(claim: Claim) -> Iterator[Step]:
@@ -59,6 +60,15 @@ def quadratic_encoding() -> Proof:
             extra,
             bias + claim["row"],
         )
+        channel = claim["channel"]
+        moved = channel.subs(query, other_query)
+        yield Equation(
+            "A channel is a number of the query times a number of the key: as a matrix of queries and keys it has rank "
+            "1, so that every determinant of two rows and two columns is 0.",
+            channel * moved.subs(key, other_key),
+            channel.subs(key, other_key) * moved,
+        )
+        yield Equation("The last channel is the key's alone: the query has 1 in it.", claim["last"].diff(query), S.Zero)
         yield Equation("The last term is constant in a row.", claim["row"].diff(key), S.Zero)
         yield Equation(
             "Another axis adds one more channel product, and its square to the last channel.",

@@ -22,24 +22,29 @@ _ROUNDING = 1e-12
 class Locality:
     """Locality of each head; mass is ``|weight|``, distances are Euclidean, in tokens.
 
-    With the border each measure is taken for every query over the keys that it has, its row being divided by its own
-    mass, and averaged over the queries; rows of no mass are left out. Without, it is that of the kernel.
+    With the border every query is a row of the keys that it has. The share of mass of an offset is taken in each row,
+    divided by the row's own mass, and averaged over the rows; rows of no mass are left out. Without the border, the
+    kernel is the one row. Mean distance, radii, size and center are of this **mean share**: the radii and the size are
+    the smallest at which it reaches its part, not means of each query's own, which can be larger or smaller.
 
     Attributes:
-        self_weight: ``(heads,)``, the weight of a query for itself, signed, mean over queries.
-        neighbour_weight: ``(heads,)``, the signed weight of a nearest neighbour, mean over those that there are.
-        extroversion: ``(heads,)`` in [−1, 1], (neighbour − self) / (|neighbour| + |self|): −1 for the identity, 0
-            where both weigh the same, 1 where only neighbours count, or the self-weight is negative beside a positive
-            neighbour's (law 10).
+        self_weight: ``(heads,)``, the weight of a query for itself, signed, mean over all queries.
+        neighbour_weight: ``(heads,)``, the signed weight of a nearest neighbour, mean over those that a query has (0 if
+            none) and then over all queries.
+        extroversion: ``(heads,)`` in [−1, 1], (neighbour − self) / (|neighbour| + |self|) of these two means: −1 for
+            the identity, 0 where both weigh the same, 1 where only neighbours count, or the self-weight is negative
+            beside a positive neighbour's (law 10).
         mean_distance: ``(heads,)``, the mean attended distance.
-        radius_half: ``(heads,)``, the smallest radius that holds half of the mass.
-        radius_95: ``(heads,)``, the smallest radius that holds 95 % of it.
-        size_95: ``(heads,)``, the effective kernel size: the odd side of the smallest window around the query that
-            holds 95 % of it. Without the border it is ``retconv.approximate.effective_size(kernel, 0.05)`` (law 12).
-        entropy: ``(heads,)`` in nats, of a row's shares of mass; its exponential is a number of tokens.
+        radius_half: ``(heads,)``, the smallest radius within which the mean share is half.
+        radius_95: ``(heads,)``, the smallest radius within which it is 95 %.
+        size_95: ``(heads,)``, the effective kernel size: the odd side of the smallest window around the query in which
+            it is 95 %. Without the border it is ``retconv.approximate.effective_size(kernel, 0.05)`` (law 12).
+        entropy: ``(heads,)`` in nats, mean over rows of the entropy of a row's shares; its exponential is a number of
+            tokens.
         center: ``(heads, D)``, the mean offset: where, relative to the query, the mass lies.
         anisotropy: ``(heads,)`` in [0, 1], ``1 − λ_min / λ_max`` of the covariance of the offset; 0 is round, 1 is a
-            line; 0 on grids of one axis.
+            line; 0 on grids of one axis. Of the kernel, or of the mean mass over the pairs of each offset, within the
+            largest cube of offsets.
     """
 
     self_weight: Tensor
