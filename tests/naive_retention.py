@@ -62,6 +62,13 @@ def rotated(x: Sequence[float], position: int, angles: Sequence[float], half: bo
     return out
 
 
+def normed(row: Sequence[float], norm: str, epsilon: float) -> list[float]:
+    """A head's output after RetNet's norm: GroupNorm subtracts the mean, RMSNorm does not; ε is added to the square."""
+    mean = math.fsum(row) / len(row) if norm == "group" else 0.0
+    square = math.fsum((y - mean) ** 2 for y in row) / len(row)
+    return [(y - mean) / math.sqrt(square + epsilon) for y in row] if norm != "none" else list(row)
+
+
 def torchscale(q: Rows, k: Rows, v: Rows, gamma: float, scale: float, epsilon: float) -> Rows:
     """RetNet's reference code, parallel form of one head, with all its normalisations, up to the gate.
 

@@ -83,6 +83,25 @@ def test_torchscale_preset_is_its_parallel_form(form: str) -> None:
     assert_close(made(x, form)[0].detach(), expected.detach())
 
 
+@pytest.mark.parametrize("epsilon", [0.5, 1e-5])
+@pytest.mark.parametrize("norm", ["none", "group", "rms"])
+def test_norm_is_that_of_each_head_alone(norm: str, epsilon: float) -> None:
+    """The loop over heads and tokens, with an ε that counts: added to the mean square, under the root."""
+    made = layer(Conventions(norm=norm, epsilon=epsilon))  # type: ignore[arg-type]
+    made.out_proj = torch.nn.Identity()
+    x = normal(6, 1, LENGTH, DIM)
+    raw = made.raw(x).detach()[0].transpose(0, 1).tolist()
+    expected = [[y for head in token for y in naive_retention.normed(head, norm, epsilon)] for token in raw]
+    for form in FORMS:
+        assert_close(made(x, form)[0].detach(), expected)
+
+
+def test_norms_of_numbers_by_hand() -> None:
+    """(1, 3) has mean 2 and mean square 1 about it, 5 about 0."""
+    assert naive_retention.normed([1.0, 3.0], "group", 3.0) == [-0.5, 0.5]
+    assert naive_retention.normed([1.0, 3.0], "rms", 4.0) == [1 / 3, 1.0]
+
+
 def test_plain_preset_is_bare_retention() -> None:
     """Nothing but ``(S ⊙ M) V`` between the projections."""
     made, x = layer("plain"), normal(2, 1, LENGTH, DIM)
