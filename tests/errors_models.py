@@ -52,6 +52,11 @@ MODELS: dict[str, Error] = {
         ValueError,
         r"unknown placement 'add': choose one of \['bias_logits'",
     ),
+    "start without a gradient": (
+        lambda: add_masks(vit(), "elm", placement="bias_logits"),
+        ValueError,
+        r"attention 'blocks\.0\.attn': .* ElementwiseMask is 0 everywhere in head 0: .* Start it at 1 \(start='ones'\)",
+    ),
     "masks twice": (lambda: add_masks(add_masks(vit(), "gmm"), "elm"), ValueError, r"call remove_masks\(model\) first"),
     "where there is nothing": (
         lambda: add_masks(vit(), "gmm", where="layers.*"),

@@ -30,7 +30,8 @@ class ElementwiseMask(Mask):
         heads: Number of heads.
         per_head: One matrix for each head; by default, as in the reference, all heads share one.
         start: ``"zeros"``, the reference's (in front of the softmax it starts as uniform attention), or ``"ones"``
-            (neutral: it starts as plain attention).
+            (neutral: it starts as plain attention). The placement ``bias_logits`` needs ones: the logarithm of 0 hides
+            every key and has no gradient.
 
     Raises:
         ValueError: If the start is unknown.

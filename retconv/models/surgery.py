@@ -18,6 +18,7 @@ from retconv.models.masked import MaskedAttention, masked_class, plain_class
 from retconv.models.named import MaskChoice, Share, make_masks
 from retconv.models.places import Place, release
 from retconv.models.search import evaluating, example_input, find_places
+from retconv.watching import is_readable
 
 
 def add_masks(
@@ -61,8 +62,9 @@ def add_masks(
 
     Raises:
         UnsupportedModelError: If no attention was found that a mask of a grid fits, naming what was seen and why not.
-        ValueError: If the model has masks already, a name is unknown, the pattern matches nothing, or mask and heads do
-            not agree.
+        ValueError: If the model has masks already, a name is unknown, the pattern matches nothing, mask and heads do
+            not agree, or a mask that is to learn starts where its placement gives it no gradient: at 0 under
+            ``bias_logits``.
         TypeError: If ``mask`` is no mask, name or factory.
     """
     if placement not in PLACEMENTS:
@@ -79,6 +81,7 @@ def add_masks(
             raise ValueError(f"no attention matches where={where!r}: there are {', '.join(p.name for p in found)}")
         masks = make_masks(mask, [(place.grid(), place.heads) for place in places], share, options)
         for i, (place, one) in enumerate(zip(places, masks, strict=True)):
+            _require_live_start(one, placement, place)
             _put(model.get_submodule(place.name), one, placement, place, shared=i > 0 and one is masks[0])
         with torch.no_grad(), evaluating(model):
             model(example)
@@ -137,6 +140,20 @@ def masked_modules(model: nn.Module) -> Iterator[tuple[str, MaskedAttention]]:
     for name, module in model.named_modules():
         if isinstance(module, MaskedAttention):
             yield name, module
+
+
+def _require_live_start(mask: Mask, placement: str, place: Place) -> None:
+    """Refuse a mask that would hide every key from a head for ever: the logarithm of 0 has no gradient."""
+    if not PLACEMENTS[placement].adds or not any(p.requires_grad for p in mask.parameters()):
+        return
+    with torch.no_grad():
+        dead = (mask.forms(place.grid().without_prefix()).values == 0).flatten(1).all(dim=1)
+    if is_readable(dead) and bool(dead.any()):
+        raise ValueError(
+            f"attention '{place.name}': bias_logits adds the logarithm of the mask, and {type(mask).__name__} is 0 "
+            f"everywhere in head {int(dead.nonzero()[0])}: it hides every key, and its gradient is exactly 0 for ever. "
+            "Start it at 1 (start='ones'), or choose a placement that multiplies, such as 'multiply_logits'"
+        )
 
 
 def _put(module: Any, mask: Mask, placement: str, place: Place, shared: bool) -> None:
