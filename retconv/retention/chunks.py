@@ -74,7 +74,8 @@ def absorb(k: Tensor, v: Tensor, line: Exponentials, chunk: int, memory: Tensor 
     total = None if memory is None else memory * factors[:, :, -1]
     for after, (part_k, part_v) in zip(reversed(range(len(parts))), parts, strict=True):
         given = _states(part_k[:, :, None], part_v[:, :, None], near[..., : part_k.shape[2]].flip(-1))[:, :, 0]
-        total = given * factors[:, :, after] if total is None else torch.addcmul(total, given, factors[:, :, after])
+        given, factor = given.to(factors.dtype), factors[:, :, after]
+        total = given * factor if total is None else torch.addcmul(total, given, factor)
     assert total is not None  # there is at least one token
     return _cast(total, k)
 
