@@ -48,7 +48,7 @@ def test_each_is_timed_in_turn_and_a_fault_stops_no_other() -> None:
         "dead": partial(Sleeper, 0.0, fault="dies"),
         "late": partial(Sleeper, 0.0, making=60.0),
     }
-    found = race_ready(made, 2, CPU, limit=30.0)
+    found = race_ready(made, 2, CPU, limit=20.0)
     assert [len(found[name].seconds["once"]) for name in ("short", "long")] == [2, 2]
     for name, least in (("short", 0.005), ("long", 0.02)):
         assert all(least <= seconds < 3 * least for seconds in found[name].seconds["once"])
@@ -56,7 +56,7 @@ def test_each_is_timed_in_turn_and_a_fault_stops_no_other() -> None:
     assert found["short"].facts["process"] != found["long"].facts["process"] != os.getpid()
     assert found["broken"].fault == "ValueError: no"
     assert found["dead"].fault == "its process ended"
-    assert found["late"].fault == "not ready after 30 s"
+    assert found["late"].fault == "not ready after 20 s"
     assert not any(found[name].seconds for name in ("broken", "dead", "late"))
 
 
@@ -64,11 +64,11 @@ def test_nothing_is_timed_while_another_holds_the_lock(tmp_path: Path) -> None:
     lock = tmp_path / "lock"
     with lock.open("ab") as file:
         fcntl.flock(file, fcntl.LOCK_SH)
-        free = Timer(20.0, fcntl.flock, (file, fcntl.LOCK_UN))
+        free = Timer(10.0, fcntl.flock, (file, fcntl.LOCK_UN))
         begun = time.monotonic()
         free.start()
         found = race_ready({"one": partial(Sleeper, 0.001)}, 1, CPU, limit=60.0, lock=lock)
-        assert time.monotonic() - begun >= 20
+        assert time.monotonic() - begun >= 10
         free.join()
     assert found["one"].seconds
 
