@@ -8,7 +8,7 @@ from compare import assert_close
 from strategies import HEADS, normal
 from torch import Tensor
 
-from retconv.attention import PLACEMENTS
+from retconv.attention import attend
 from retconv.grid import Grid
 
 GRID = Grid((2, 4), prefix=1)
@@ -27,7 +27,7 @@ def derived(placement: str, given: dict[str, Tensor], constant: tuple[str, ...],
     """Output, and gradients of all inputs but the constant ones."""
     leaves = {name: x.clone().requires_grad_(name not in constant) for name, x in given.items()}
     q, k, v, mask = (leaves[name] for name in LEAVES[:4])
-    out = PLACEMENTS[placement](q, k, v, mask, GRID, bias=leaves["bias"], backend=backend)
+    out = attend(q, k, v, mask, GRID, placement=placement, bias=leaves["bias"], backend=backend)
     watched = [leaf for leaf in leaves.values() if leaf.requires_grad]
     return [out.detach(), *torch.autograd.grad((out * given["v"]).sum(), watched)]
 
