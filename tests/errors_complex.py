@@ -32,9 +32,7 @@ COMPLEX: dict[str, Error] = {
     for name, (call, what) in {
         "bank_to_mask": (lambda: convert.bank_to_mask(MASK.repeat(1, 1, 2)[..., :5], N), "bank"),
         "conv_to_kernel": (
-            lambda: convert.conv_to_kernel(
-                torch.nn.Conv1d(1, 1, 3, padding=1, bias=False, dtype=torch.complex64), N
-            ),
+            lambda: convert.conv_to_kernel(torch.nn.Conv1d(1, 1, 3, padding=1, bias=False, dtype=torch.complex64), N),
             "kernel",
         ),
         "crop": (lambda: convert.crop(KERNEL, 2), "kernel"),
@@ -100,6 +98,6 @@ COMPLEX: dict[str, Error] = {
         ValueError,
         r"must be a floating \(batch, heads, 3, 3\) .* got torch\.complex64",
     ),
-}  # fmt: skip
+}
 
 TABLES = {"complex": COMPLEX}

@@ -12,8 +12,18 @@ from retconv.analysis import description, effective, locality, spectrum
 from retconv.grid import Grid
 
 MODULES = (
-    convert, kernels, operators, checks, retention, attention, approximate, description, spectrum, locality, effective
-)  # fmt: skip
+    convert,
+    kernels,
+    operators,
+    checks,
+    retention,
+    attention,
+    approximate,
+    description,
+    spectrum,
+    locality,
+    effective,
+)
 #: What a kernel or mask is called where one is given.
 NAMES = {"kernel", "kernels", "mask", "source", "bank", "table", "weights"}
 #: Plain sums and gathers, right for every dtype, and a spread of moduli.
