@@ -57,10 +57,10 @@ def _message(data: pd.DataFrame) -> str:
     row = changes.assign(place=changes["arm"].map(_ARMS.index)).sort_values("place").iloc[0]
     (found,), arm = side(row.to_frame().T, study.TOKENS), study.LABELS[row["arm"]]
     told = {
-        "below": f"{arm} draws attention {pm(row, sign=False)} tokens nearer",
-        "above": f"{arm} sends attention {pm(row, sign=False)} tokens farther",
+        "below": f"{arm} draws attention {pm(row, 2, sign=False)} tokens nearer",
+        "above": f"{arm} sends attention {pm(row, 2, sign=False)} tokens farther",
         "within": f"{arm} moves attention by {pm(row, 2)} tokens, less than {study.TOKENS:g}",
-        "open": f"Undecided: does {arm} make attention local? ({pm(row)} tokens)",
+        "open": f"Undecided: does {arm} make attention local? ({pm(row, 2)} tokens)",
     }
     return study.sentence(told[found])
 
