@@ -10,7 +10,8 @@ from compare import assert_close
 from test_sign_flip import flipped_gather  # noqa: F401
 from torch import Tensor
 
-from retconv.attention import BACKENDS, PLACEMENTS, attend, rows
+from retconv.attention import BACKENDS, PLACEMENTS, attend, backends, rows
+from retconv.attention.cuts import Cuts
 from retconv.grid import Grid
 
 SHAPE, SEED = (3, 5), 1
@@ -56,7 +57,7 @@ def test_flipped_gather_is_noticed(check: Check) -> None:
 
 def test_flipped_runs_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     """The table of runs, in which large masks are read, has a sign of its own."""
-    monkeypatch.setattr(rows, "TABLE_TOKENS", 1)
+    monkeypatch.setattr(backends, "CUTS", Cuts(table=1))
     check, straight = against_loops("multiply_logits", "recompute"), rows.runs
     check()
 

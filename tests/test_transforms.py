@@ -21,7 +21,8 @@ from test_operator_mirrored import even_kernel
 from transforms import TRACERS, TRANSFORMS, Row, at_once, plain
 
 from retconv import attention, convert, kernels, masks, operators, retention
-from retconv.attention import PLACEMENTS, attend, bias_logits, blocks
+from retconv.attention import PLACEMENTS, attend, backends, bias_logits
+from retconv.attention.cuts import Cuts
 from retconv.convert import kernel_to_mask
 from retconv.grid import Grid
 from retconv.kernels import Exponentials
@@ -75,8 +76,7 @@ TRACED = (
 @pytest.fixture(autouse=True)
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """As if the small grids of the cases were large: every shortcut that is worth it for long axes is taken."""
-    monkeypatch.setattr("retconv.attention.blocks.BLOCK", 60)
-    monkeypatch.setattr("retconv.attention.rows.TABLE_TOKENS", 1)
+    monkeypatch.setattr("retconv.attention.backends.CUTS", Cuts(block=60, table=1))
     monkeypatch.setattr("retconv.operators.mirrored.MIRROR_FROM", 2)
     monkeypatch.setattr("retconv.operators.toeplitz.HALVE_FROM", 2)
     monkeypatch.setattr("retconv.operators.recursive.LONG", 2)
@@ -236,7 +236,7 @@ def test_exponentials_of_several_gammas() -> None:
 def test_auto_takes_no_blocks_where_they_have_no_derivative(placement: str) -> None:
     """Blocks are chosen otherwise, and named they say why not."""
     q, k, v = qkv()
-    assert q[:, :, :, 0].numel() * SIZE > blocks.BLOCK
+    assert q[:, :, :, 0].numel() * SIZE > backends.CUTS.block
     call = functools.partial(attend, placement=placement)
 
     def slope(backend: str) -> torch.Tensor:

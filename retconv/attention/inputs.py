@@ -1,12 +1,80 @@
-"""What every placement checks at its boundary."""
+"""The checked arguments of a call of attention."""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import torch.nn.functional as F
 from torch import Tensor
 
-from retconv.grid import Grid
+from retconv.attention.placements import PLACEMENTS, Placement
+from retconv.grid import Grid, GridLike
 from retconv.masks import Forms, MaskLike
+from retconv.precision import entering
+
+
+@dataclass(frozen=True)
+class Call:
+    """The checked arguments of a call, which every backend reads.
+
+    Attributes:
+        placement: Where the mask acts.
+        q: ``(batch, heads, length, d)``.
+        k: As q.
+        v: ``(batch, heads, length, d_v)``.
+        mask: As it was given.
+        scale: Of the scores.
+        bias: Added to the logits, or None.
+        dropout_p: Probability with which a weight is dropped.
+    """
+
+    placement: Placement
+    q: Tensor
+    k: Tensor
+    v: Tensor
+    mask: Forms
+    scale: float
+    bias: Tensor | None = None
+    dropout_p: float = 0.0
+
+    @classmethod
+    def of(
+        cls,
+        q: Tensor,
+        k: Tensor,
+        v: Tensor,
+        mask: MaskLike,
+        grid: GridLike,
+        *,
+        placement: str,
+        scale: float | None = None,
+        bias: Tensor | None = None,
+        dropout_p: float = 0.0,
+    ) -> Call:
+        """Check the arguments of ``attend``."""
+        if placement not in PLACEMENTS:
+            raise ValueError(f"unknown placement {placement!r}: choose one of {sorted(PLACEMENTS)}")
+        rules, grid = PLACEMENTS[placement], Grid.of(grid)
+        q, k, v = entering(q), entering(k), entering(v)
+        check_qkv(q, k, v, grid)
+        if not 0 <= dropout_p < 1:
+            raise ValueError(f"dropout_p must lie in [0, 1), got {dropout_p}")
+        if bias is not None:
+            if not rules.softmax:
+                raise ValueError(f"{placement} has no softmax, so a bias on logits has no meaning: leave it out")
+            check_bias(bias, q)
+        scale = q.shape[-1] ** -0.5 if scale is None else scale
+        return cls(rules, q, k, v, read_mask(mask, grid, q.shape[1]), scale, bias, dropout_p)
+
+    @property
+    def acting(self) -> Forms:
+        """What acts: the mask, or its logarithm."""
+        return self.placement.form(self.mask)
+
+    @property
+    def biases(self) -> tuple[Tensor, ...]:
+        """What acts on scores: the mask or its logarithm, and the bias."""
+        return (self.acting.values,) if self.bias is None else (self.acting.values, self.bias)
 
 
 def read_mask(mask: MaskLike, grid: Grid, heads: int) -> Forms:
@@ -44,12 +112,6 @@ def check_bias(bias: Tensor, q: Tensor) -> None:
     shape = (1,) * (4 - bias.ndim) + tuple(bias.shape)
     if len(shape) != 4 or any(side not in (1, full) for side, full in zip(shape, target, strict=True)):
         raise ValueError(f"bias must broadcast to (batch, heads, length, length) = {target}, got {tuple(bias.shape)}")
-
-
-def check_dropout(dropout_p: float) -> None:
-    """Raise a ``ValueError`` unless ``dropout_p`` is a probability below 1."""
-    if not 0 <= dropout_p < 1:
-        raise ValueError(f"dropout_p must lie in [0, 1), got {dropout_p}")
 
 
 def drop(weights: Tensor, dropout_p: float) -> Tensor:
