@@ -11,7 +11,7 @@ from strategies import every_grid, kernel_of, mask_of
 from test_analysis_spectrum import mixture
 from test_analysis_symbol import f64
 
-from retconv.analysis.source import resolve
+from retconv.analysis.reading import resolve
 from retconv.analysis.spectrum import definiteness, passband
 from retconv.convert import kernel_to_mask
 from retconv.grid import Grid, dense_limit

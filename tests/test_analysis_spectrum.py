@@ -10,7 +10,7 @@ from strategies import HEADS, every_grid, kernel_of, mask_of, seeds, shapes, uni
 from test_analysis_symbol import f64
 from torch import Tensor
 
-from retconv.analysis.source import is_symmetric, resolve
+from retconv.analysis.reading import is_symmetric, resolve
 from retconv.analysis.spectrum import (
     causal_decay_symbol,
     eigenvalues,

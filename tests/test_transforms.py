@@ -17,7 +17,7 @@ import pytest
 import torch
 from compare import assert_close, assert_exact
 from device_cases import CASES, HEADS, SHAPE, SIZE, Case, kernel, normal, qkv
-from test_operator_mirrored import even_kernel
+from test_retention_mirrored import even_kernel
 from transforms import TRACERS, TRANSFORMS, Row, at_once, plain
 
 from retconv import attention, convert, kernels, masks, operators, retention
@@ -27,7 +27,7 @@ from retconv.convert import kernel_to_mask
 from retconv.grid import Grid
 from retconv.kernels import Exponentials
 from retconv.operators import METHODS, operator
-from retconv.operators.mirrored import MirroredProduct
+from retconv.retention.mirrored import MirroredProduct
 
 METHODS_OF_A_KERNEL = operator(kernel(), SHAPE).methods
 EVEN = (4, 6)
@@ -77,11 +77,11 @@ TRACED = (
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """As if the small grids of the cases were large: every shortcut that is worth it for long axes is taken."""
     monkeypatch.setattr("retconv.attention.backends.CUTS", Cuts(block=60, table=1))
-    monkeypatch.setattr("retconv.operators.mirrored.MIRROR_FROM", 2)
+    monkeypatch.setattr("retconv.retention.mirrored.MIRROR_FROM", 2)
     monkeypatch.setattr("retconv.operators.toeplitz.HALVE_FROM", 2)
     monkeypatch.setattr("retconv.operators.recursive.LONG", 2)
     monkeypatch.setattr("retconv.operators.recursive.STEP", 1)
-    monkeypatch.setitem(operators.cost.SECONDS, "toeplitz", (0.0, 0.0))
+    monkeypatch.setitem(operators.method_cost.SECONDS, "toeplitz", (0.0, 0.0))
 
 
 @functools.cache

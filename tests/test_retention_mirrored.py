@@ -12,9 +12,9 @@ from retconv.convert import kernel_to_mask
 from retconv.grid import Grid
 from retconv.masks import Forms
 from retconv.operators import operator
-from retconv.operators.mirrored import SIGNS, MirroredProduct
 from retconv.retention import retention
 from retconv.retention.convolution import convolution
+from retconv.retention.mirrored import SIGNS, MirroredProduct
 
 Shape = tuple[int, ...]
 #: Rows (all axes but the last together) and columns are even.
@@ -24,7 +24,7 @@ every_even_grid = pytest.mark.parametrize("shape", [(2, 2), (4, 6), (6, 4), (2, 
 @pytest.fixture(autouse=True)
 def short_axes(monkeypatch: pytest.MonkeyPatch) -> None:
     """As if short axes were worth it."""
-    monkeypatch.setattr("retconv.operators.mirrored.MIRROR_FROM", 2)
+    monkeypatch.setattr("retconv.retention.mirrored.MIRROR_FROM", 2)
 
 
 def even_kernel(shape: Shape, seed: int, dtype: torch.dtype = torch.float64) -> Tensor:
