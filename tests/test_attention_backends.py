@@ -16,13 +16,13 @@ from hypothesis import settings
 from strategies import HEADS, every_grid, kernel_of, normal
 from torch import Tensor
 
-from retconv.attention import BACKENDS, attend, backends, multiply_logits, recompute
+from retconv.attention import BACKENDS, PLACEMENTS, attend, backends, multiply_logits, recompute
 from retconv.attention.cuts import Cuts
 from retconv.attention.inputs import Call
 from retconv.bench.timing import peak_bytes
 from retconv.convert import kernel_to_mask
 from retconv.grid import Grid
-from retconv.masks import GaussianMixtureMask, MaskLike
+from retconv.masks import Forms, GaussianMixtureMask, MaskLike
 
 
 @pytest.mark.parametrize(("placement", "backend"), [("bias_logits", "sdpa"), ("convolution", "operator")])
@@ -131,7 +131,7 @@ def test_rows_without_any_key_are_0(placement: str, backend: str, by: str) -> No
 
 def choice(placement: str, mask: MaskLike, grid: Grid, dropout_p: float = 0.0) -> str:
     q = torch.zeros(1, HEADS, grid.length, 4)
-    return backends.choose(Call.of(q, q, q, mask, grid, placement=placement, dropout_p=dropout_p))
+    return backends.choose(Call(PLACEMENTS[placement], q, q, q, Forms.of(mask, grid), 1.0, None, dropout_p))
 
 
 def test_auto_takes_the_fastest_exact_backend(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,10 +12,12 @@ from torch import Tensor
 from retconv.attention import channels, recompute, reference
 from retconv.attention.cuts import Cuts
 from retconv.attention.fused import fused
-from retconv.attention.inputs import Call
-from retconv.grid import GridLike
+from retconv.attention.inputs import Call, check_bias, check_dropout, check_qkv, read_mask
+from retconv.attention.placements import PLACEMENTS
+from retconv.grid import Grid, GridLike
 from retconv.masks import MaskLike
 from retconv.operators import operator
+from retconv.precision import entering
 from retconv.watching import is_derived, is_differentiated, is_exported, is_readable
 
 #: Where attention is cut into blocks.
@@ -192,21 +194,29 @@ def attend(
             dropout is no probability, a backend does not apply, or a weight that is to be logged is negative.
         DenseLimitError: If a backend would form too large a mask.
     """
-    call = Call.of(q, k, v, mask, grid, placement=placement, scale=scale, bias=bias, dropout_p=dropout_p)
-    names, dtype = call.placement.backends, call.v.dtype
-    if backend not in ("auto", *names):
-        raise ValueError(f"{placement} has no backend {backend!r}: choose 'auto' or one of {', '.join(names)}")
+    if placement not in PLACEMENTS:
+        raise ValueError(f"unknown placement {placement!r}: choose one of {sorted(PLACEMENTS)}")
+    rules, grid = PLACEMENTS[placement], Grid.of(grid)
+    q, k, v = entering(q), entering(k), entering(v)
+    check_qkv(q, k, v, grid)
+    check_dropout(dropout_p)
+    if bias is not None:
+        check_bias(bias, q, rules)
+    if backend not in ("auto", *rules.backends):
+        raise ValueError(f"{placement} has no backend {backend!r}: choose 'auto' or one of {', '.join(rules.backends)}")
     if return_weights and backend not in ("auto", "reference"):
         raise ValueError(f"backend {backend!r} never holds the weights: use backend='reference' to return them")
+    scale = q.shape[-1] ** -0.5 if scale is None else scale
+    call = Call(rules, q, k, v, read_mask(mask, grid, q.shape[1]), scale, bias, dropout_p)
     name = "reference" if return_weights else choose(call) if backend == "auto" else backend
     if name == "reference":
         out, weights = reference.attend(call)
-        return (out.to(dtype), weights.to(dtype)) if return_weights else out.to(dtype)
+        return (out.to(v.dtype), weights.to(v.dtype)) if return_weights else out.to(v.dtype)
     reason = refusal(call, name)
     if reason is not None:
         raise ValueError(f"backend {name!r} does not apply: {reason}; use backend='auto'")
     # Autocast's sums are float32 on CUDA.
-    return _RUN[name](call).to(dtype)
+    return _RUN[name](call).to(v.dtype)
 
 
 multiply_logits = partial(attend, placement="multiply_logits")

@@ -7,10 +7,9 @@ from dataclasses import dataclass
 import torch.nn.functional as F
 from torch import Tensor
 
-from retconv.attention.placements import PLACEMENTS, Placement
-from retconv.grid import Grid, GridLike
+from retconv.attention.placements import Placement
+from retconv.grid import Grid
 from retconv.masks import Forms, MaskLike
-from retconv.precision import entering
 
 
 @dataclass(frozen=True)
@@ -34,37 +33,8 @@ class Call:
     v: Tensor
     mask: Forms
     scale: float
-    bias: Tensor | None = None
-    dropout_p: float = 0.0
-
-    @classmethod
-    def of(
-        cls,
-        q: Tensor,
-        k: Tensor,
-        v: Tensor,
-        mask: MaskLike,
-        grid: GridLike,
-        *,
-        placement: str,
-        scale: float | None = None,
-        bias: Tensor | None = None,
-        dropout_p: float = 0.0,
-    ) -> Call:
-        """Check the arguments of ``attend``."""
-        if placement not in PLACEMENTS:
-            raise ValueError(f"unknown placement {placement!r}: choose one of {sorted(PLACEMENTS)}")
-        rules, grid = PLACEMENTS[placement], Grid.of(grid)
-        q, k, v = entering(q), entering(k), entering(v)
-        check_qkv(q, k, v, grid)
-        if not 0 <= dropout_p < 1:
-            raise ValueError(f"dropout_p must lie in [0, 1), got {dropout_p}")
-        if bias is not None:
-            if not rules.softmax:
-                raise ValueError(f"{placement} has no softmax, so a bias on logits has no meaning: leave it out")
-            check_bias(bias, q)
-        scale = q.shape[-1] ** -0.5 if scale is None else scale
-        return cls(rules, q, k, v, read_mask(mask, grid, q.shape[1]), scale, bias, dropout_p)
+    bias: Tensor | None
+    dropout_p: float
 
     @property
     def acting(self) -> Forms:
@@ -105,13 +75,21 @@ def check_qkv(q: Tensor, k: Tensor, v: Tensor, grid: Grid) -> None:
         raise ValueError(f"q, k and v must have one floating dtype, got {q.dtype}, {k.dtype}, {v.dtype}")
 
 
-def check_bias(bias: Tensor, q: Tensor) -> None:
-    """Raise a ``ValueError`` unless ``bias`` broadcasts to ``(batch, heads, length, length)``."""
+def check_bias(bias: Tensor, q: Tensor, placement: Placement) -> None:
+    """Raise a ``ValueError`` unless there are logits, and ``bias`` broadcasts to them."""
+    if not placement.softmax:
+        raise ValueError(f"{placement.name} has no softmax, so a bias on logits has no meaning: leave it out")
     batch, heads, length, _ = q.shape
     target = (batch, heads, length, length)
     shape = (1,) * (4 - bias.ndim) + tuple(bias.shape)
     if len(shape) != 4 or any(side not in (1, full) for side, full in zip(shape, target, strict=True)):
         raise ValueError(f"bias must broadcast to (batch, heads, length, length) = {target}, got {tuple(bias.shape)}")
+
+
+def check_dropout(dropout_p: float) -> None:
+    """Raise a ``ValueError`` unless ``dropout_p`` is a probability below 1."""
+    if not 0 <= dropout_p < 1:
+        raise ValueError(f"dropout_p must lie in [0, 1), got {dropout_p}")
 
 
 def drop(weights: Tensor, dropout_p: float) -> Tensor:
