@@ -20,15 +20,15 @@ def commit() -> str:
 
     A tree that is copied to another machine without its history takes the variable along.
     """
-    given = os.environ.get("RETCONV_COMMIT", "").strip()
-    if given:
-        return given
+    variable = os.environ.get("RETCONV_COMMIT", "").strip()
+    if variable:
+        return variable
     command = ["git", "describe", "--always", "--dirty"]
     try:
-        said = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parent, check=False)
+        answer = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parent, check=False)
     except OSError:  # there is no git
         return "unknown"
-    return said.stdout.strip() or "unknown"
+    return answer.stdout.strip() or "unknown"
 
 
 def provenance(device: torch.device | str = "cpu", module: str = "") -> dict[str, str | int]:

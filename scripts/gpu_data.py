@@ -29,11 +29,11 @@ def main() -> None:
         start = time.perf_counter()
         try:
             # What the cache cannot keep, every run would decode anew: that is told in the summary.
-            with warnings.catch_warnings(record=True) as said:
+            with warnings.catch_warnings(record=True) as records:
                 warnings.simplefilter("always")
                 source = load(name, download=False).source
-            found: dict[str, Any] = {"source": source, "seconds": round(time.perf_counter() - start, 2)}
-            decoded[name] = found | {"warnings": [str(warning.message) for warning in said]} if said else found
+            facts: dict[str, Any] = {"source": source, "seconds": round(time.perf_counter() - start, 2)}
+            decoded[name] = facts | {"warnings": [str(warning.message) for warning in records]} if records else facts
         except Exception as error:
             faults[name] = f"{type(error).__name__}: {error}"
         print(f"{time.perf_counter() - start:7.2f} s  {name}: {faults.get(name, 'ok')}", flush=True)

@@ -40,8 +40,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--toy", action="store_true")
-    given = parser.parse_args()
-    device = torch.device(given.device)
+    args = parser.parse_args()
+    device = torch.device(args.device)
     facts: dict[str, object] = {"python": platform.python_version(), "machine": platform.platform()}
     facts |= {name: _version(name) for name in PACKAGES} | {name: shutil.which(name) for name in ("git", "cc")}
     if device.type == "cuda":
@@ -51,7 +51,7 @@ def main() -> None:
         if shutil.which(query[0]):
             facts["driver, clock, power"] = subprocess.run(query, capture_output=True, text=True).stdout.strip()
     print(json.dumps(facts), flush=True)
-    size = 1 << (22 if given.toy or device.type == "cpu" else 30)
+    size = 1 << (22 if args.toy or device.type == "cpu" else 30)
     host = torch.empty(size, dtype=torch.uint8)
     here, there = host.to(device), torch.empty_like(host, device=device)
     facts["copy_gb_per_s"] = 2 * size / _best(lambda: there.copy_(here), device) / 1e9
@@ -59,7 +59,7 @@ def main() -> None:
     if device.type == "cuda":
         pinned = host.pin_memory()
         facts["from_pinned_host_gb_per_s"] = size / _best(lambda: here.copy_(pinned, non_blocking=True), device) / 1e9
-    side = 256 if given.toy else 1024 if device.type == "cpu" else 8192
+    side = 256 if args.toy else 1024 if device.type == "cpu" else 8192
     for dtype in (torch.float32, torch.bfloat16):
         a, b = torch.randn(2, side, side, device=device).to(dtype)
         name = str(dtype).removeprefix("torch.")

@@ -38,13 +38,13 @@ def end_with_parent() -> None:
         LIBRARY.prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
 
 
-def keep(printed: Any, log: BinaryIO, kept: bytearray) -> None:
+def keep(printed: Any, log: BinaryIO, head: bytearray) -> None:
     """Write the beginning of what a process prints, and read the rest, so that it is never held up."""
     while chunk := printed.read1(2**16):
-        part = chunk[: KEPT - len(kept)]
+        part = chunk[: KEPT - len(head)]
         log.write(part)
         log.flush()
-        kept += part
+        head += part
 
 
 def wait(process: subprocess.Popen, deadline: float) -> bool:

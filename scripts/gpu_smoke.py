@@ -33,10 +33,10 @@ THIN: dict[str, Any] = {"depth": 1, "embed_dim": 16, "num_heads": 2, "patch_size
 def _trainer(device: torch.device, replicas: int = 1, compile: bool = False, name: str = FIVE[0], **options: Any):
     """A trainer of the standard recipe, thinned out where the model is the ViT."""
     options |= THIN if name == FIVE[0] else {}
-    chosen = {f"model.options.{key}": value for key, value in options.items()}
-    chosen |= {"model.name": name, "batch_size": 8, "data.validation": 0.25, "compile": compile, "schedule.epochs": 1}
-    chosen["schedule.warmup_epochs"] = 0
-    config = parse(override(load("standard").as_dict(), chosen))
+    settings = {f"model.options.{key}": value for key, value in options.items()}
+    settings |= {"model.name": name, "batch_size": 8, "data.validation": 0.25, "compile": compile, "schedule.epochs": 1}
+    settings["schedule.warmup_epochs"] = 0
+    config = parse(override(load("standard").as_dict(), settings))
     return Trainer([replace(config, seed=seed) for seed in range(replicas)], pixels(32, device))
 
 
@@ -94,9 +94,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--toy", action="store_true")
-    given = parser.parse_args()
+    args = parser.parse_args()
     faults, count = {}, 0
-    for name, run in _paths(torch.device(given.device), given.toy):
+    for name, run in _paths(torch.device(args.device), args.toy):
         start, count = time.perf_counter(), count + 1
         try:
             run()

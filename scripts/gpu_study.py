@@ -76,10 +76,10 @@ class Unit:
 class Stay:
     """What is waiting, trains and is measured."""
 
-    def __init__(self, given: argparse.Namespace) -> None:
-        study = load_study(given.study)
-        self.root, self.out, self.device = given.root, given.out, given.device
-        self.ahead, self.measurers = given.ahead, given.measurers
+    def __init__(self, args: argparse.Namespace) -> None:
+        study = load_study(args.study)
+        self.root, self.out, self.device = args.root, args.out, args.device
+        self.ahead, self.measurers = args.ahead, args.measurers
         self.packed = self.ended()
         self.measures = bool(study.mask_tables)
         runs = [[RunFolder(self.root, config) for config in unit] for unit in study.units()]
@@ -95,11 +95,11 @@ class Stay:
         """Do what is to be done now; whether anything is left."""
         for unit in [unit for unit in self.training if not unit.process.is_alive()]:
             self.training.remove(unit)
-            done = [config for config in unit.configs if RunFolder(self.root, config).finished]
+            finished = [config for config in unit.configs if RunFolder(self.root, config).finished]
             spent = time.monotonic() - unit.began
-            counts = f"{len(done)} of {len(unit.configs)} trained"
+            counts = f"{len(finished)} of {len(unit.configs)} trained"
             print(f"{time.monotonic() - BEGAN:6.1f} s  {counts}, begun {spent:.1f} s ago", flush=True)
-            self.unmeasured += done if self.measures else []
+            self.unmeasured += finished if self.measures else []
         while self.waiting and len(self.training) < self.ahead:
             configs = self.waiting.pop(0)
             self.training.append(Unit(configs, self.root, self._started(_train, configs)))
@@ -120,8 +120,8 @@ class Stay:
             "measured": sum(1 for _ in self.root.glob("*/measures.json")),
         }
 
-    def _started(self, work: object, given: object) -> BaseProcess:
-        process = SPAWN.Process(target=work, args=(given, self.root, self.device), daemon=True)  # type: ignore[arg-type]
+    def _started(self, work: object, argument: object) -> BaseProcess:
+        process = SPAWN.Process(target=work, args=(argument, self.root, self.device), daemon=True)  # type: ignore[arg-type]
         process.start()
         return process
 
@@ -150,12 +150,12 @@ def main() -> None:
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--ahead", type=int, default=3, help="units that train or get ready (%(default)s)")
     parser.add_argument("--measurers", type=int, default=6, help="runs measured at a time (%(default)s)")
-    given = parser.parse_args()
+    args = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(3))
-    stay = Stay(given)
+    stay = Stay(args)
     left = True
     try:
-        while time.monotonic() - BEGAN < given.budget - GRACE and left:
+        while time.monotonic() - BEGAN < args.budget - GRACE and left:
             left = stay.look()
             time.sleep(LOOK)
     finally:

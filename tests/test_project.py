@@ -1,5 +1,6 @@
 """The project files agree with one another and with the package."""
 
+import ast
 import re
 import tomllib
 from collections.abc import Iterator
@@ -19,6 +20,8 @@ LOCK = (ROOT / "requirements" / "lock.txt").read_text(encoding="utf-8")
 PROJECT = PYPROJECT["project"]
 CONDA_NAMES = {"torch": "pytorch"}
 MAX_LINES = 300
+#: They say that there is an object, not which one.
+VAGUE = {"found", "made", "shown", "kept"}
 
 
 def declared() -> Iterator[tuple[str, str]]:
@@ -92,3 +95,19 @@ def test_conda_environment_lists_core_and_notebook_packages() -> None:
 def test_no_file_is_too_long(path: Path) -> None:
     lines = len(path.read_text(encoding="utf-8").splitlines())
     assert lines <= MAX_LINES, f"{path.name} has {lines} lines, the house rule allows {MAX_LINES}: split it by concept"
+
+
+@pytest.mark.parametrize(
+    "path",
+    sorted(path for folder in ("retconv", "scripts") for path in (ROOT / folder).rglob("*.py")),
+    ids=lambda p: str(p.relative_to(ROOT)),
+)
+def test_variables_say_what_they_hold(path: Path) -> None:
+    nodes = list(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
+    bodies = [line for node in nodes if isinstance(node, ast.ClassDef) for line in node.body]
+    fields = [line.target for line in bodies if isinstance(line, ast.AnnAssign)]
+    stores = [(n.id, n.lineno) for n in nodes if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)]
+    public = [(field.id, field.lineno) for field in fields if isinstance(field, ast.Name)]
+    names = {*stores, *((node.arg, node.lineno) for node in nodes if isinstance(node, ast.arg))} - {*public}
+    vague = sorted((line, name) for name, line in names if name in VAGUE)
+    assert not vague, f"{path.name} has variables (line, name) {vague}: name the object by a noun, as kernel or rows"

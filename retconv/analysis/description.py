@@ -134,9 +134,9 @@ class Description:
         rows = self.rows()
         label = max(map(len, rows)) + 2
         for start in range(0, heads, _COLUMNS):
-            chosen = range(start, min(start + _COLUMNS, heads))
-            lines += ["", " " * label + "".join(f"{f'head {h}':>{_WIDTH}}" for h in chosen)]
-            lines += [f"{name:<{label}}" + "".join(_cell(values[h]) for h in chosen) for name, values in rows.items()]
+            block = range(start, min(start + _COLUMNS, heads))
+            lines += ["", " " * label + "".join(f"{f'head {h}':>{_WIDTH}}" for h in block)]
+            lines += [f"{name:<{label}}" + "".join(_cell(values[h]) for h in block) for name, values in rows.items()]
         lines.append("")
         for h, verdict in enumerate(self.definiteness):
             lines.append(f"head {h} is {verdict.verdict}: {verdict.reason}")

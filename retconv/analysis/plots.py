@@ -32,20 +32,20 @@ def plot_kernel(kernel: Tensor, grid: Grid, title: str) -> Figure:
     figure = Figure(figsize=(9.0, 2.9), layout="constrained")
     figure.suptitle(title)
     weights, gain, mass = figure.subplots(1, 3)
-    shown = kernel[kernel.shape[0] // 2] if kernel.ndim == 3 else kernel
-    sizes = tuple(8 * side for side in shown.shape)
-    response = sampled_symbol(shown[None], sizes)[0].abs()
-    if shown.ndim == 1:
-        offset = np.arange(shown.shape[0]) - shown.shape[0] // 2
-        weights.stem(offset, shown.cpu().numpy(), basefmt=" ", markerfmt=".")
+    section = kernel[kernel.shape[0] // 2] if kernel.ndim == 3 else kernel
+    sizes = tuple(8 * side for side in section.shape)
+    response = sampled_symbol(section[None], sizes)[0].abs()
+    if section.ndim == 1:
+        offset = np.arange(section.shape[0]) - section.shape[0] // 2
+        weights.stem(offset, section.cpu().numpy(), basefmt=" ", markerfmt=".")
         weights.set(xlabel="offset key − query (tokens)", ylabel="weight")
         gain.plot(frequencies(sizes)[:, 0].numpy(), response.cpu().numpy())
         gain.set(xlabel="frequency θ (rad/token)", ylabel="|symbol|", ylim=(0, None))
         gain.set_xticks(*_TICKS)
     else:
-        down, right = (side // 2 + 0.5 for side in shown.shape)
+        down, right = (side // 2 + 0.5 for side in section.shape)
         image = weights.imshow(
-            shown.cpu().numpy(), cmap="RdBu_r", norm=CenteredNorm(), extent=(-right, right, down, -down)
+            section.cpu().numpy(), cmap="RdBu_r", norm=CenteredNorm(), extent=(-right, right, down, -down)
         )
         figure.colorbar(image, ax=weights, label="weight")
         weights.set(xlabel="offset right (tokens)", ylabel="offset down (tokens)")

@@ -173,8 +173,8 @@ def _search(axes: list[list[_Line]], table: Tensor, tolerance: float, head: int,
     best = float("inf")
     for order in range(first, last + 1):
         fitted = _fit(axes, order, cutoff)
-        made = _kernel(tuple(_pack([lines], table.device) for lines in fitted), table[None])
-        relative = float(certify(table[None], made)["relative"])
+        kernel = _kernel(tuple(_pack([lines], table.device) for lines in fitted), table[None])
+        relative = float(certify(table[None], kernel)["relative"])
         # Packed with other heads, sums run in another order: a rounding error must not lift them over the tolerance.
         if relative <= tolerance * (1 - 1e-9):
             return fitted

@@ -47,24 +47,24 @@ def hankel_poles(sequence: Array, order: int) -> list[NDArray[np.complex128]]:
     """
     n = len(sequence)
     side = (n + 1) // 2
-    found = []
+    sets = []
     for extended, coefficients, rows in ((False, sequence[: 2 * side - 1], side), (True, sequence, n)):
         # The shift of p vectors is determined by p rows and one more.
         most = min(2 * order, rows if extended else max(rows - 1, 1))
         vectors = _dominant(coefficients, rows, most)[1]
         for p in range(1, most + 1):
-            kept = vectors[:, :p]
+            basis = vectors[:, :p]
             shift: NDArray[np.floating]
             if extended or rows == 1:
-                shift = kept[:-1].T @ kept[1:]
+                shift = basis[:-1].T @ basis[1:]
             else:
-                shift = np.linalg.lstsq(kept[:-1], kept[1:], rcond=None)[0]
+                shift = np.linalg.lstsq(basis[:-1], basis[1:], rcond=None)[0]
             poles = np.linalg.eigvals(shift).astype(np.complex128)
             upper = poles[poles.imag >= 0]
             if len(upper) <= order:
-                found.append(upper)
+                sets.append(upper)
     angles = np.pi * (np.arange(order) + 0.5) / order
-    return [*found, np.exp(-1 / n + 1j * angles)]
+    return [*sets, np.exp(-1 / n + 1j * angles)]
 
 
 def _dominant(coefficients: Array, side: int, count: int) -> tuple[Array, Array]:

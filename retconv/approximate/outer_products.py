@@ -67,17 +67,17 @@ def _head(table: Tensor, rank: int | None, tolerance: float | None) -> list[Tens
     for first in range(table.ndim if table.ndim == 3 else 1):
         terms = [factor.to(table.dtype) for factor in _terms(double(table), first)]
         for r in range(1 if rank is None else min(rank, len(terms[0])), len(terms[0]) + 1):
-            kept = [factor[:r] for factor in terms]
-            made = Separable(tuple(factor[None] for factor in kept)).kernel()
-            relative = float(certify(table[None].to(made.device), made)["relative"])
+            factors = [factor[:r] for factor in terms]
+            kernel = Separable(tuple(factor[None] for factor in factors)).kernel()
+            relative = float(certify(table[None].to(kernel.device), kernel)["relative"])
             if tolerance is None:
                 if relative < least or best is None:
-                    best, least = kept, relative
+                    best, least = factors, relative
                 break
             # Filled up with zeros, sums may run in another order: rounding must not lift them over the tolerance.
             if relative <= tolerance * (1 - 1e-9):
                 if best is None or r < len(best[0]):
-                    best = kept
+                    best = factors
                 break
             least = min(least, relative)
     if best is None:

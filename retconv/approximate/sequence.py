@@ -109,8 +109,8 @@ def fit_sequence(values: Array, first: int, order: int, cutoff: float) -> Sum:
     exact = 4 * np.finfo(np.float64).eps * len(values)
     best: tuple[float, Sum] | None = None
     for _, terms, theta in sorted(starts.values(), key=lambda start: start[0])[:REFINED]:
-        found = solve(terms.model(), values / unit, [theta], cutoff=cutoff)
-        weights, log_poles = terms.weights(found.linear), terms.log_poles(found.theta)
+        solution = solve(terms.model(), values / unit, [theta], cutoff=cutoff)
+        weights, log_poles = terms.weights(solution.linear), terms.log_poles(solution.theta)
         error = float(np.abs(values / unit - (np.exp(distance * log_poles) @ weights).real).sum())
         if best is None or error < best[0]:
             best = (error, _ordered(unit * weights, np.where(terms.real, np.exp(log_poles).real, np.exp(log_poles))))

@@ -84,10 +84,10 @@ def solve(
         """Orthonormal basis of the range of Φ, linear parameters, and residual Φ c − y."""
         basis = scale[:, None] * model.basis(theta)
         u, s, vt = np.linalg.svd(basis, full_matrices=False)
-        kept = s > s[0] * cutoff
-        u = u[:, kept]
+        large = s > s[0] * cutoff
+        u = u[:, large]
         inner = u.T @ y
-        return u, vt[kept].T @ (inner / s[kept]), u @ inner - y
+        return u, vt[large].T @ (inner / s[large]), u @ inner - y
 
     def residual(theta: Array) -> Array:
         return project(theta)[2]
@@ -101,10 +101,10 @@ def solve(
     for start in starts:
         # A start on a bound has no gradient in trf: a hair inside it does.
         inside = np.clip(start, low + 1e-9 * (high - low), high - 1e-9 * (high - low))
-        found = least_squares(
+        fit = least_squares(
             residual, inside, jacobian, model.bounds, ftol=PRECISION, xtol=STEP, gtol=STEP, max_nfev=200
         )
-        if best is None or 2 * found.cost < best.cost:
-            best = Solution(found.x, project(found.x)[1], 2 * float(found.cost))
+        if best is None or 2 * fit.cost < best.cost:
+            best = Solution(fit.x, project(fit.x)[1], 2 * float(fit.cost))
     assert best is not None
     return best

@@ -113,8 +113,8 @@ def _table(case: Case, passed: str, rounds: int) -> pd.DataFrame:
     speedup = table.loc[:, ["speedup", "speedup_q3", "speedup_q1"]]
     table["ratio"], table["ratio_q1"], table["ratio_q3"] = (1 / speedup[c] for c in speedup)
     if case.device == "cpu" and not case.compiled:
-        held = {name: peak_bytes(run) for name, (run, _) in contenders.items()}
-        table["memory"] = table["contender"].map(held) / held[PLAIN]
+        peaks = {name: peak_bytes(run) for name, (run, _) in contenders.items()}
+        table["memory"] = table["contender"].map(peaks) / peaks[PLAIN]
     return table.drop(columns=["speedup", "speedup_q1", "speedup_q3", "ms_min", "ms_max"])
 
 

@@ -76,27 +76,27 @@ class _Attention:
         *leaves, self.upstream = torch.randn(*size, device=device).to(getattr(torch, case.dtype)).unbind()
         self.leaves = [x.clone().requires_grad_() for x in leaves]
         self.table = torch.rand(case.heads, *self.grid.kernel_shape, device=device).add(0.5).requires_grad_()
-        self.kept: dict[str, object] = {}
+        self.outputs: dict[str, object] = {}
         self.facts_of: dict[str, dict[str, Any]] = {}
 
     def runs(self) -> Mapping[str, Callable[[], object]]:
-        found: dict[str, Callable[[], object]] = {}
+        runs: dict[str, Callable[[], object]] = {}
         for form in (*PLAIN, *self.case.forms):
             try:
                 if self.device.type == "cuda":
                     torch.cuda.reset_peak_memory_stats(self.device)
                 call = self._form(form)
                 forward, both = partial(self._forward, call), partial(self._both, call, form in PLAIN)
-                made = {(form, "forward"): self._graph(forward), (form, "both"): self._graph(both)}
+                graphs = {(form, "forward"): self._graph(forward), (form, "both"): self._graph(both)}
                 facts: dict[str, Any] = {} if form in PLAIN else {"error": self._error(call)}
                 if self.device.type == "cuda":
                     facts["memory_gb"] = torch.cuda.max_memory_allocated(self.device) / 1e9
-                    facts["captured"] = all(run.__name__ == "replay" for run in made.values())
-                found |= {" ".join(name): run for name, run in made.items()}
+                    facts["captured"] = all(run.__name__ == "replay" for run in graphs.values())
+                runs |= {" ".join(name): run for name, run in graphs.items()}
             except Exception as error:
                 facts = {"fault": f"{type(error).__name__}: {error}".partition("\n")[0][:200]}
             self.facts_of[form] = facts
-        return found
+        return runs
 
     def facts(self) -> Mapping[str, Any]:
         return self.facts_of
@@ -138,7 +138,7 @@ class _Attention:
         graph = torch.cuda.CUDAGraph()
         try:
             with torch.cuda.graph(graph):
-                self.kept[str(len(self.kept))] = run()
+                self.outputs[str(len(self.outputs))] = run()
         except RuntimeError:
             torch.cuda.synchronize()
             return run
@@ -190,14 +190,14 @@ def bench(cases: list[Case], rounds: int, device: torch.device, limit: float, lo
         the time relative to the faster fused attention without a mask (median of ratios within rounds); ``tflops`` of
         the products and their gradients; ``memory_gb``; ``error`` of the output against float64; ``fault``.
     """
-    made = {f"{case.shape} {case.dim} {case.placement}": case for case in cases}
-    found = race_ready(
-        {name: partial(_Attention, case, device) for name, case in made.items()}, rounds, device, limit, lock
+    by_name = {f"{case.shape} {case.dim} {case.placement}": case for case in cases}
+    outcomes = race_ready(
+        {name: partial(_Attention, case, device) for name, case in by_name.items()}, rounds, device, limit, lock
     )
     rows = []
-    for name, case in made.items():
+    for name, case in by_name.items():
         for passed in PASSES:
-            rows += [_row(case, form, passed, found[name]) for form in (*PLAIN, *case.forms)]
+            rows += [_row(case, form, passed, outcomes[name]) for form in (*PLAIN, *case.forms)]
     return pd.DataFrame(rows)
 
 

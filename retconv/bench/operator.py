@@ -51,15 +51,15 @@ def bench(
     for grid, kind in progress([(g, k) for g in grids for k in kinds], "bench operator"):
         x = torch.randn(heads, grid.size, channels // heads).to(device)
         source = _source(kind, grid, heads).to(device)
-        contenders, chosen = _contenders(source, grid, x)
+        contenders, choice = _contenders(source, grid, x)
         with torch.no_grad():
             table = race(contenders, rounds, "dense")
-            made: list[MaskOperator] = []
-            extra = peak_bytes(partial(_prepare_and_apply, source, grid, x, made)) - x.nbytes
-            operand = operand_bytes(made)
+            operators: list[MaskOperator] = []
+            extra = peak_bytes(partial(_prepare_and_apply, source, grid, x, operators)) - x.nbytes
+            operand = operand_bytes(operators)
         table.insert(0, "grid", "×".join(map(str, grid.shape)))
         table.insert(1, "kind", kind)
-        table["chosen"] = chosen
+        table["chosen"] = choice
         table["operand"] = table["contender"].map({"auto": operand / x.nbytes})
         table["memory"] = table["contender"].map({"auto": (extra - operand) / x.nbytes})
         table["best"] = table["ms"] / table.loc[~table["contender"].isin(["auto"]), "ms"].min()
@@ -94,9 +94,9 @@ def _contenders(source: Tensor | Mask, grid: Grid, x: Tensor) -> tuple[dict[str,
     return contenders, auto.choose(x)
 
 
-def _prepare_and_apply(source: Tensor | Mask, grid: Grid, x: Tensor, made: list[MaskOperator]) -> None:
-    made.append(operator(source, grid))
-    made[-1] @ x
+def _prepare_and_apply(source: Tensor | Mask, grid: Grid, x: Tensor, operators: list[MaskOperator]) -> None:
+    operators.append(operator(source, grid))
+    operators[-1] @ x
 
 
 def _applied(op: MaskOperator, x: Tensor) -> Callable[[], object]:

@@ -18,13 +18,13 @@ def peers(q: Tensor, k: Tensor, v: Tensor) -> dict[str, Callable[[], object]]:
     torchscale divides scores as well, which is part of what it is; its masks and angles are made beforehand, at no
     charge. A peer's parallel form is left out where its dense objects would exceed 4 GiB.
     """
-    made: dict[str, Callable[[], object]] = {}
+    forms: dict[str, Callable[[], object]] = {}
     for find in (_yet_another_retnet, _torchscale):
         try:
-            made |= dict(find(q, k, v))
+            forms |= dict(find(q, k, v))
         except ImportError:
             continue
-    return made
+    return forms
 
 
 def _dense(q: Tensor) -> bool:

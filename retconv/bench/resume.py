@@ -128,8 +128,8 @@ def command(kills: int, seed: int, threads: int, out: Path | None) -> None:
     torch.set_num_threads(threads)
     with tempfile.TemporaryDirectory() as folder:
         bar = tqdm(trials(demonstration(), kills, seed, Path(folder)), "bench resume", kills, leave=False, disable=None)
-        found = list(bar)
-    table = pd.DataFrame(found)
+        rows = list(bar)
+    table = pd.DataFrame(rows)
     table.insert(0, "kind", "killed, then resumed")
     report(table, "default", out)
     same = int((table["weights"] & table["metrics"]).sum())

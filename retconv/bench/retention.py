@@ -62,11 +62,11 @@ def bench(
         mask = mask.to(device)
         q, k, v = torch.randn(3, 1, heads, length, head_size, generator=torch.Generator().manual_seed(0)).to(device)
         with torch.no_grad():
-            made = _contenders(q, k, v, mask, grid)
-            contenders = {name: synchronised(run, q.device) for name, run in made.items()}
+            runs = _contenders(q, k, v, mask, grid)
+            contenders = {name: synchronised(run, q.device) for name, run in runs.items()}
             seconds, peaks = _first(contenders)
-            kept = ("auto", "parallel", GIVEN)
-            once = {name: s for name, s in seconds.items() if s > SLOW and name not in kept}
+            exempt = ("auto", "parallel", GIVEN)
+            once = {name: s for name, s in seconds.items() if s > SLOW and name not in exempt}
             again = {name: run for name, run in contenders.items() if name not in once}
             reference = "parallel" if "parallel" in again else "auto"
             table = pd.concat([race(again, rounds, reference), _once(once)], ignore_index=True)
@@ -96,16 +96,16 @@ def _problem(kind: str, length: int, heads: int) -> tuple[Grid, Mask]:
 
 def _contenders(q: Tensor, k: Tensor, v: Tensor, mask: Mask, grid: Grid) -> dict[str, Callable[[], object]]:
     names = ["auto", *methods(Forms.of(mask, grid))]
-    made: dict[str, Callable[[], object]] = {
+    contenders: dict[str, Callable[[], object]] = {
         name: partial(retention, q, k, v, mask, grid, method=name) for name in names
     }
     try:
         grid.require_dense(q.shape[1], q.dtype)
     except DenseLimitError:
-        del made["parallel"]
+        del contenders["parallel"]
     else:
-        made[GIVEN] = partial(_given, q, k, v, kernel_to_mask(mask.kernel(grid), grid))
-    return made | (peers(q, k, v) if grid.ndim == 1 else {})
+        contenders[GIVEN] = partial(_given, q, k, v, kernel_to_mask(mask.kernel(grid), grid))
+    return contenders | (peers(q, k, v) if grid.ndim == 1 else {})
 
 
 def _given(q: Tensor, k: Tensor, v: Tensor, dense: Tensor) -> Tensor:

@@ -66,8 +66,8 @@ def bench(grids: list[Grid], kinds: tuple[str, ...], k: int, rounds: int) -> pd.
 
 
 def _dense(mask: np.ndarray, k: int) -> Tensor:
-    found = svds(mask, k, return_singular_vectors=False, random_state=0)
-    return torch.from_numpy(np.sort(found)[::-1].copy())
+    values = svds(mask, k, return_singular_vectors=False, random_state=0)
+    return torch.from_numpy(np.sort(values)[::-1].copy())
 
 
 @click.command("spectrum")

@@ -65,9 +65,9 @@ class _Steps:
     def __init__(self, case: Case, device: torch.device) -> None:
         self.case = case
         options = MASKS[case.mask] | ({} if "swin" in case.model else {"pooling": "avg"})
-        chosen = {"model.name": case.model, "batch_size": case.batch, "compile": case.mode == "compiled"}
-        chosen |= {f"model.options.{name}": value for name, value in options.items()} | {"data.validation": 0.0}
-        config = parse(override(load("standard").as_dict(), chosen))
+        settings = {"model.name": case.model, "batch_size": case.batch, "compile": case.mode == "compiled"}
+        settings |= {f"model.options.{name}": value for name, value in options.items()} | {"data.validation": 0.0}
+        config = parse(override(load("standard").as_dict(), settings))
         configs = [replace(config, seed=seed) for seed in range(case.replicas)]
         self.trainer = Trainer(configs, pixels(STEPS * case.batch, device))
         for _ in range(STEPS_TO_CAPTURE + 1):
@@ -89,11 +89,11 @@ class _Steps:
 
     def _profile(self, steps: int = 3) -> str:
         """Milliseconds of a step by kernel, the longest first, as lines."""
-        with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as found:
+        with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as profile:
             for _ in range(steps):
                 self.trainer.step()
             torch.cuda.synchronize()
-        kernels = sorted(found.key_averages(), key=lambda e: -e.self_device_time_total)
+        kernels = sorted(profile.key_averages(), key=lambda e: -e.self_device_time_total)
         total = sum(e.self_device_time_total for e in kernels) / steps / 1e3
         lines = [f"{total:7.3f} ms in {sum(e.count for e in kernels) // steps} kernels"]
         for one in kernels[:PROFILED]:
@@ -118,11 +118,13 @@ def bench(cases: list[Case], rounds: int, device: torch.device, limit: float, lo
         floating-point operations per second by the plain formula; ``memory_gb``, the most that was held; ``profile``,
         the longest kernels; ``fault``, why it was not timed.
     """
-    found = race_ready({str(case): partial(_Steps, case, device) for case in cases}, rounds, device, limit, lock)
-    table = pd.DataFrame([_row(case, found[str(case)]) for case in cases])
+    outcomes = race_ready({str(case): partial(_Steps, case, device) for case in cases}, rounds, device, limit, lock)
+    table = pd.DataFrame([_row(case, outcomes[str(case)]) for case in cases])
     for column, other in (("plain", {"mask": "none"}), ("alone", {"replicas": 1})):
         against = [str(replace(case, **other)) for case in cases]
-        table[column] = [_ratio(found[str(case)], found.get(name)) for case, name in zip(cases, against, strict=True)]
+        table[column] = [
+            _ratio(outcomes[str(case)], outcomes.get(name)) for case, name in zip(cases, against, strict=True)
+        ]
     return table
 
 
@@ -191,8 +193,8 @@ def command(
     """
     place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "2")
-    chosen = (*models, *OTHERS) if others else models
-    cases = _cases(chosen, masks, stacks, batch)
+    names = (*models, *OTHERS) if others else models
+    cases = _cases(names, masks, stacks, batch)
     table = bench(cases, rounds, place, limit, lock).rename(columns={"mask": "kind"})
     name = torch.cuda.get_device_name(place) if place.type == "cuda" else "cpu"
     if "profile" in table:

@@ -84,11 +84,11 @@ class _Held(TorchDispatchMode):
 
     def __init__(self) -> None:
         super().__init__()
-        self.held = self.peak = 0
-        self.seen: set[int] = set()
+        self.bytes = self.peak = 0
+        self.live: set[int] = set()
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        given = {t.untyped_storage()._cdata for t in tree_leaves((args, kwargs)) if isinstance(t, Tensor)}
+        inputs = {t.untyped_storage()._cdata for t in tree_leaves((args, kwargs)) if isinstance(t, Tensor)}
         if func.namespace == "retconv":
             # What our own operations hold inside counts as well.
             with self, torch.no_grad():
@@ -98,16 +98,16 @@ class _Held(TorchDispatchMode):
         for tensor in tree_leaves(out):
             if isinstance(tensor, Tensor):
                 storage = tensor.untyped_storage()
-                if storage._cdata not in given | self.seen:
-                    self.seen.add(storage._cdata)
-                    self.held += storage.nbytes()
+                if storage._cdata not in inputs | self.live:
+                    self.live.add(storage._cdata)
+                    self.bytes += storage.nbytes()
                     weakref.finalize(storage, self._free, storage._cdata, storage.nbytes())
-        self.peak = max(self.peak, self.held)
+        self.peak = max(self.peak, self.bytes)
         return out
 
     def _free(self, storage: int, size: int) -> None:
-        self.seen.discard(storage)
-        self.held -= size
+        self.live.discard(storage)
+        self.bytes -= size
 
 
 def peak_bytes(run: Callable[[], object]) -> int:
@@ -115,27 +115,27 @@ def peak_bytes(run: Callable[[], object]) -> int:
 
     Scratch memory inside one operation of torch is not seen, that of ``retconv``'s own operations is.
     """
-    with _Held() as held:
+    with _Held() as counter:
         run()
-    return held.peak
+    return counter.peak
 
 
-def operand_bytes(made: object) -> int:
+def operand_bytes(operand: object) -> int:
     """Bytes of the tensors that an object holds in its attributes, each once; scratch (``_kept``) is not counted."""
-    storages = {s._cdata: s.nbytes() for tensor in _held(made) for s in [tensor.untyped_storage()]}
+    storages = {s._cdata: s.nbytes() for tensor in _held(operand) for s in [tensor.untyped_storage()]}
     return sum(storages.values())
 
 
-def _held(made: object) -> Iterator[Tensor]:
-    if isinstance(made, Tensor):
-        yield made
-    elif isinstance(made, list | tuple):
-        for part in made:
+def _held(operand: object) -> Iterator[Tensor]:
+    if isinstance(operand, Tensor):
+        yield operand
+    elif isinstance(operand, list | tuple):
+        for part in operand:
             yield from _held(part)
-    elif isinstance(made, dict):
-        yield from _held([value for name, value in made.items() if name != "_kept"])
-    elif type(made).__module__.startswith("retconv.") and hasattr(made, "__dict__"):
-        yield from _held(vars(made))
+    elif isinstance(operand, dict):
+        yield from _held([value for name, value in operand.items() if name != "_kept"])
+    elif type(operand).__module__.startswith("retconv.") and hasattr(operand, "__dict__"):
+        yield from _held(vars(operand))
 
 
 def progress(items: list, label: str) -> tqdm:
@@ -154,8 +154,8 @@ def keep_pages() -> str:
     except OSError:
         return "default"
     threshold, trim = -3, -1  # M_MMAP_THRESHOLD and M_TRIM_THRESHOLD of malloc.h
-    kept = mallopt(threshold, 2**30) and mallopt(trim, -1)  # never trimmed
-    return "glibc, freed pages kept" if kept else "default"
+    success = mallopt(threshold, 2**30) and mallopt(trim, -1)  # never trimmed
+    return "glibc, freed pages kept" if success else "default"
 
 
 def _turn(run: Callable[[], object], expected: float) -> float:

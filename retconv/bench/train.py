@@ -163,8 +163,8 @@ def _kept_trainer(shape: str, mask: str, batch: int) -> Trainer:
 def _small_vit(shape: str, mask: str, precision: str, batch: int, data: Dataset) -> Trainer:
     dim, depth, heads = (int(number) for number in shape.split("/"))
     options = {"embed_dim": dim, "depth": depth, "num_heads": heads, "mask": _mask(mask)}
-    chosen = {"model.options": options, "precision": precision, "augment.policy": "none", "augment.erase": 0.0}
-    return Trainer([_config(chosen, batch)], data)
+    settings = {"model.options": options, "precision": precision, "augment.policy": "none", "augment.erase": 0.0}
+    return Trainer([_config(settings, batch)], data)
 
 
 def _rates(table: pd.DataFrame, trainer: Trainer, batch: int) -> pd.DataFrame:
@@ -184,9 +184,9 @@ def _rates(table: pd.DataFrame, trainer: Trainer, batch: int) -> pd.DataFrame:
     )
 
 
-def _config(chosen: dict[str, Any], batch: int) -> Config:
+def _config(settings: dict[str, Any], batch: int) -> Config:
     fixed: dict[str, Any] = {"batch_size": batch, "data.validation": 0.0, "augment.mixup": 0.0, "augment.cutmix": 0.0}
-    return parse(override(load("standard").as_dict(), fixed | chosen))
+    return parse(override(load("standard").as_dict(), fixed | settings))
 
 
 def _mask(name: str) -> str | None:

@@ -136,8 +136,8 @@ def _serve(pipe: Connection, make: Callable[[], Ready], device: torch.device) ->
     """In a process of its own: make it, say so, and do what is asked."""
     torch.set_num_threads(1)
     try:
-        made = make()
-        runs = made.runs()
+        ready = make()
+        runs = ready.runs()
         for run in runs.values():
             for _ in range(WARM):
                 run()
@@ -148,10 +148,12 @@ def _serve(pipe: Connection, make: Callable[[], Ready], device: torch.device) ->
     pipe.send(None)
     while True:
         try:
-            asked = pipe.recv()
+            request = pipe.recv()
         except EOFError:
             return
-        pipe.send({name: _turn(run, device) for name, run in runs.items()} if asked == "turn" else dict(made.facts()))
+        pipe.send(
+            {name: _turn(run, device) for name, run in runs.items()} if request == "turn" else dict(ready.facts())
+        )
 
 
 def _settle(device: torch.device) -> None:

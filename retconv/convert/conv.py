@@ -80,9 +80,9 @@ def conv_to_kernel(conv: nn.Module, grid: GridLike) -> Tensor:
         or conv.padding_mode != "zeros",
         "a bias (none has a mask)": conv.bias is not None,
     }
-    found = [fault for fault, present in faults.items() if present]
-    if found:
-        raise ValueError(f"conv_to_kernel: the convolution has {'; '.join(found)}")
+    reasons = [fault for fault, present in faults.items() if present]
+    if reasons:
+        raise ValueError(f"conv_to_kernel: the convolution has {'; '.join(reasons)}")
     sides = tuple(2 * r + 1 for r in reach)
     kernel = conv.weight.new_zeros(conv.out_channels, *sides)
     kernel[(slice(None), *(slice(None, None, d) for d in conv.dilation))] = conv.weight[:, 0]

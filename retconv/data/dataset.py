@@ -78,8 +78,8 @@ class Dataset:
         Raises:
             ValueError: If the subset would be empty or the whole set.
         """
-        kept = stratified_order(self.train_labels, seed)[: self._count(size)].sort().values
-        return replace(self, train_images=self.train_images[kept], train_labels=self.train_labels[kept])
+        indices = stratified_order(self.train_labels, seed)[: self._count(size)].sort().values
+        return replace(self, train_images=self.train_images[indices], train_labels=self.train_labels[indices])
 
     def _count(self, size: float | int) -> int:
         n = len(self.train_labels)

@@ -57,31 +57,31 @@ class Plate:
 
     def draw(self, choice: Choice) -> bytes:
         """The picture of a choice, as PNG."""
-        shown = view(choice, self.pixels)
+        scene = view(choice, self.pixels)
         with house_style():
-            self._update(choice, shown)
+            self._update(choice, scene)
             buffer = io.BytesIO()
             # Light compression: the picture goes to a browser once, and writing it counts towards its delay.
             self.figure.savefig(buffer, format="png", dpi=_DPI, pil_kwargs={"compress_level": 1})
         return buffer.getvalue()
 
-    def _update(self, choice: Choice, shown: View) -> None:
-        last = len(shown.mask) - 1
-        self.mask.show(shown.mask, (-0.5, last + 0.5, last + 0.5, -0.5), f"mask, {last + 1}×{last + 1}")
+    def _update(self, choice: Choice, scene: View) -> None:
+        last = len(scene.mask) - 1
+        self.mask.show(scene.mask, (-0.5, last + 0.5, last + 0.5, -0.5), f"mask, {last + 1}×{last + 1}")
         self.mask.ticks([0, last], [0, last])
-        sides = "×".join(str(n) for n in shown.kernel.shape)
-        self.kernel.show(shown.kernel, choice.grid.center, f"kernel, {sides}", "tokens", "weight")
-        name = "symbol" if shown.kernel.ndim == 2 else "modulus of the symbol"
-        edge = (float(np.pi),) * shown.kernel.ndim
-        self.symbol.show(shown.symbol, edge, name, "rad/token", name)
-        half, most = shown.radius_of(0.5), shown.radius_of(0.95)
-        self.curve.set_data(shown.radius, shown.share)
+        sides = "×".join(str(n) for n in scene.kernel.shape)
+        self.kernel.show(scene.kernel, choice.grid.center, f"kernel, {sides}", "tokens", "weight")
+        name = "symbol" if scene.kernel.ndim == 2 else "modulus of the symbol"
+        edge = (float(np.pi),) * scene.kernel.ndim
+        self.symbol.show(scene.symbol, edge, name, "rad/token", name)
+        half, most = scene.radius_of(0.5), scene.radius_of(0.95)
+        self.curve.set_data(scene.radius, scene.share)
         self.half.set_xdata([half, half])
         self.most.set_xdata([most, most])
-        self.locality.set_xlim(-0.02 * shown.radius[-1], max(1.0, float(shown.radius[-1])))
+        self.locality.set_xlim(-0.02 * scene.radius[-1], max(1.0, float(scene.radius[-1])))
         self.radii[0].set_text(f"half within {half:.3g}")
         self.radii[1].set_text(f"95 % within {most:.3g}")
-        self.result.show(shown.image, (-0.5, PIXELS - 0.5, PIXELS - 0.5, -0.5), "under the mask", grey=True)
+        self.result.show(scene.image, (-0.5, PIXELS - 0.5, PIXELS - 0.5, -0.5), "under the mask", grey=True)
 
 
 def _titled(title: str, low: float, high: float) -> str:

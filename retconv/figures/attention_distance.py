@@ -55,14 +55,14 @@ def _message(data: pd.DataFrame) -> str:
         looks = f"{study.LABELS[row['arm']]} looks {pm(row, sign=False)} tokens far"
         return study.sentence(f"{looks}, uniform attention {uniform_distance():.1f}")
     row = changes.assign(place=changes["arm"].map(_ARMS.index)).sort_values("place").iloc[0]
-    (found,), arm = side(row.to_frame().T, study.TOKENS), study.LABELS[row["arm"]]
-    told = {
+    (region,), arm = side(row.to_frame().T, study.TOKENS), study.LABELS[row["arm"]]
+    messages = {
         "below": f"{arm} draws attention {pm(row, 2, sign=False)} tokens nearer",
         "above": f"{arm} sends attention {pm(row, 2, sign=False)} tokens farther",
         "within": f"{arm} moves attention by {pm(row, 2)} tokens, less than {study.TOKENS:g}",
         "open": f"Undecided: does {arm} make attention local? ({pm(row, 2)} tokens)",
     }
-    return study.sentence(told[found])
+    return study.sentence(messages[region])
 
 
 @study.register("attention_distance", 260, "cifar_small", _TABLES, _tabulate, _message)

@@ -55,11 +55,11 @@ class _ByOption:
         first, *_, last = self.settings
         ends = runs.pivot(index=["arm", "seed"], columns=self.option, values="value").reindex(columns=[first, last])
         change = (ends[last] - ends[first]).rename("change").reset_index()
-        kept = runs[["arm", "seed", "run", self.option, "value", "data", "commit"]]
+        rows = runs[["arm", "seed", "run", self.option, "value", "data", "commit"]]
         changes = over_seeds(change, "change", ["arm"])
         if changes.empty:
-            return study.tidy(run=kept)
-        return study.tidy(run=kept, mean=over_seeds(runs, "value", ["arm", self.option]), change=changes)
+            return study.tidy(run=rows)
+        return study.tidy(run=rows, mean=over_seeds(runs, "value", ["arm", self.option]), change=changes)
 
     def plot(self, data: pd.DataFrame) -> Figure:
         """Thin lines are seeds."""
@@ -85,14 +85,14 @@ class _ByOption:
     def message(self, data: pd.DataFrame) -> str:
         """Whether the option changes the value by what matters."""
         changes = data[data["part"] == "change"]
-        found = side(changes, self.least)
+        regions = side(changes, self.least)
         parts = []
         for key in ("above", "below"):
-            arms = changes.loc[found == key, "arm"].tolist()
+            arms = changes.loc[regions == key, "arm"].tolist()
             if arms:
                 parts.append(self.told[key].format(arms=study.listed(arms), s="s" * (len(arms) == 1)))
         if not parts:
-            parts = [self.told["within" if (found == "within").all() else "open"]]
+            parts = [self.told["within" if (regions == "within").all() else "open"]]
         return study.sentence("; ".join(parts))
 
     def enter(self, name: str, title: str, what: str) -> None:

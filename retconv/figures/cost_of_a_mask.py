@@ -28,10 +28,10 @@ _DEVICES = {"cpu": "CPU", "cuda": "GPU"}
 def _stored() -> pd.DataFrame:
     """The rows that are shown: one pass, dtype and mode."""
     data = pd.read_csv(_DATA)
-    shown = data[(data["pass"] == _PASS) & (data["dtype"] == _DTYPE) & (data["mode"] == _MODE)]
+    rows = data[(data["pass"] == _PASS) & (data["dtype"] == _DTYPE) & (data["mode"] == _MODE)]
     columns = ["device", "dim", "tokens", "batch", "placement", "mask", "backend", "ratio", "ratio_q1", "ratio_q3", "n"]
-    keys = pd.MultiIndex.from_frame(shown[["placement", "mask", "backend"]])
-    table = shown.loc[keys.isin(list(_LOOK)), [*columns, "commit", "torch", "processor", "threads", "allocator"]]
+    keys = pd.MultiIndex.from_frame(rows[["placement", "mask", "backend"]])
+    table = rows.loc[keys.isin(list(_LOOK)), [*columns, "commit", "torch", "processor", "threads", "allocator"]]
     return table.sort_values(["device", "dim", "tokens"], kind="stable").reset_index(drop=True)
 
 

@@ -84,8 +84,8 @@ def _measure() -> tuple[pd.DataFrame, dict[tuple[str, int], np.ndarray]]:
             inputs = x if kind == "nonlinear" else x[:1, :, :1]
             field = gradient_field(_network(kind, depth), inputs, _GRID)
             theory = _theory(kind, depth)
-            shown = {"theory": theory[0], "on the grid": resize(theory, Grid((17, 17)))[0], "gradient": field}
-            reach = {source: float(spread(influence, 2)[1]) for source, influence in shown.items()}
+            influences = {"theory": theory[0], "on the grid": resize(theory, Grid((17, 17)))[0], "gradient": field}
+            reach = {source: float(spread(influence, 2)[1]) for source, influence in influences.items()}
             rows.append({"layers": name, "depth": depth, **reach})
             fields[name, depth] = array(field / field.max())
     return pd.DataFrame(rows), fields

@@ -24,15 +24,15 @@ def _tabulate(kernels: pd.DataFrame, shares: pd.DataFrame) -> pd.DataFrame:
     if kernels.empty:
         return study.tidy(run=runs)
     where = ["arm", "seed", "layer", "offset_1", "offset_2"]
-    shown = kernels.groupby(where, sort=False)["value"].mean().reset_index()
-    return study.tidy(run=runs, kernel=shown, layer=layers, mean=means)
+    weights = kernels.groupby(where, sort=False)["value"].mean().reset_index()
+    return study.tidy(run=runs, kernel=weights, layer=layers, mean=means)
 
 
 def _message(data: pd.DataFrame) -> str:
     """What the kernel explains, of plain attention and of the mask that has most."""
     rows = data[data["part"] == "mean"].set_index("arm").to_dict("index")
-    told = [f"{pm(rows[arm], sign=False)} % in {study.LABELS[arm]}" for arm in _ARMS if arm in rows]
-    return f"A kernel explains, of the variance of weights, {', '.join(told)}"
+    parts = [f"{pm(rows[arm], sign=False)} % in {study.LABELS[arm]}" for arm in _ARMS if arm in rows]
+    return f"A kernel explains, of the variance of weights, {', '.join(parts)}"
 
 
 @study.register("effective_kernels", 270, "cifar_small", _TABLES, _tabulate, _message)

@@ -34,10 +34,10 @@ def _plot(data: pd.DataFrame) -> Figure:
     place = means["arm"].map(places)
     ax.hlines(place, means["low"], means["high"], color=BLUE, linewidth=1.6)
     ax.plot(means["mean"], place, color=BLUE, marker="D", linestyle="none", **MEAN)
-    told = {row["arm"]: pm(row) for row in means.to_dict("records")}
+    labels = {row["arm"]: pm(row) for row in means.to_dict("records")}
     few = runs["arm"].value_counts().to_dict()
     for arm, y in places.items():
-        beside(ax, y, told.get(arm, f"{few[arm]} seed" + "s" * (few[arm] > 1)))
+        beside(ax, y, labels.get(arm, f"{few[arm]} seed" + "s" * (few[arm] > 1)))
     if runs["gain"].min() < -_FAR:
         ax.set_xscale("symlog", linthresh=2, linscale=1.5)
         ax.set(xticks=[-10, -2, -1, 0, 1, 2], xticklabels=["−10", "−2", "−1", "0", "1", "2"])
@@ -50,18 +50,18 @@ def _plot(data: pd.DataFrame) -> Figure:
 def _message(data: pd.DataFrame, noun: str) -> str:
     """Which arms gain, or lose, an amount that matters; where none is seen to gain it, which still may."""
     means, least = data[data["part"] == "gain"], f"{study.POINTS:g} points"
-    found = side(means, study.POINTS)
-    told = {"gain": found == "above", "may gain": (found == "open") & (means["high"] > study.POINTS)}
-    told |= {"may gain": told["may gain"] & ~told["gain"].any(), "lose": found == "below"}
-    counts = {verb: int(chosen.sum()) for verb, chosen in told.items() if chosen.any()}
+    regions = side(means, study.POINTS)
+    by_verb = {"gain": regions == "above", "may gain": (regions == "open") & (means["high"] > study.POINTS)}
+    by_verb |= {"may gain": by_verb["may gain"] & ~by_verb["gain"].any(), "lose": regions == "below"}
+    counts = {verb: int(rows.sum()) for verb, rows in by_verb.items() if rows.any()}
     if not counts:
         return f"None of {len(means)} {noun}s gains {least}" if len(means) > 1 else f"The {noun} gains no {least}"
     if list(counts) == ["may gain"]:
-        arms = study.listed(means.loc[told["may gain"], "arm"], f"of {len(means)} {noun}s")
+        arms = study.listed(means.loc[by_verb["may gain"], "arm"], f"of {len(means)} {noun}s")
         return f"Undecided: {'does' if counts['may gain'] == 1 else 'do'} {arms} gain {least}?"
     start = "" if (few := sum(counts.values()) < 3) else f"of {len(means)} {noun}s "
     parts = [
-        f"{study.listed(means.loc[told[verb], 'arm']) if few else n} {verb}{'s' * (n == 1 and verb != 'may gain')}"
+        f"{study.listed(means.loc[by_verb[verb], 'arm']) if few else n} {verb}{'s' * (n == 1 and verb != 'may gain')}"
         for verb, n in counts.items()
     ]
     return study.sentence(f"{start}{', '.join(parts)} over {least}")

@@ -32,20 +32,20 @@ _SHOWN = 20
 _TARGET = 1e-3
 
 
-def _errors(name: str, order: int, kernel: Tensor, made: ExponentialApproximation) -> dict[str, object]:
+def _errors(name: str, order: int, kernel: Tensor, fit: ExponentialApproximation) -> dict[str, object]:
     """Certificate, true error and the least error of any such recurrence, all relative to ‖K‖₁.
 
     Below the diagonal, a mask of ``order`` pairs has blocks of rank 2·order at most, and the largest such block of M is
     a Hankel matrix of the kernel's past: the singular values left out bound the error from below.
     """
     norm = float(kernel.abs().sum())
-    error = kernel_to_mask(kernel - made.kernel, _N)[0]
+    error = kernel_to_mask(kernel - fit.kernel, _N)[0]
     past = kernel[0, : _N - 1].flip(0).numpy()
     return {
         "kernel": name,
         "quantity": "error",
         "order": order,
-        "certificate": float(made.relative),
+        "certificate": float(fit.relative),
         "operator_norm_error": float(torch.linalg.matrix_norm(error, ord=2)) / norm,
         "least_error": float(hankel_values(past, 2 * order + 1)[-1]) / norm,
     }
@@ -58,14 +58,14 @@ def _rows(name: str) -> Iterator[dict[str, object]]:
         if abs(offset) <= _SHOWN:
             yield {"kernel": name, "quantity": "weight", "order": 0, "offset": offset, "value": value}
     for order in _ORDERS:
-        made = exponentials(kernel, order=order)
-        yield _errors(name, order, kernel, made)
+        fit = exponentials(kernel, order=order)
+        yield _errors(name, order, kernel, fit)
         if order not in _DRAWN:
             continue
-        for offset, value in zip(offsets, made.kernel[0].tolist(), strict=True):
+        for offset, value in zip(offsets, fit.kernel[0].tolist(), strict=True):
             if abs(offset) <= _SHOWN:
                 yield {"kernel": name, "quantity": "weight", "order": order, "offset": offset, "value": value}
-        for pole in made.exponentials.past_poles[0].tolist():
+        for pole in fit.exponentials.past_poles[0].tolist():
             yield {"kernel": name, "quantity": "pole", "order": order, "real": pole.real, "imaginary": pole.imag}
 
 

@@ -16,12 +16,12 @@ _ARM, _FACTOR = "manhattan_bias", 1.5
 
 def _tabulate(runs: pd.DataFrame) -> pd.DataFrame:
     runs = gains(runs[runs["factor"] > 1].dropna(subset="change"), "change", within=["size"])
-    told = runs[(runs["factor"] - _FACTOR).abs() < 1e-6]
+    at_factor = runs[(runs["factor"] - _FACTOR).abs() < 1e-6]
     return study.tidy(
         run=runs[_KEPT],
         mean=over_seeds(runs, "change", ["arm", "size"]),
-        told=over_seeds(told, "change", ["arm", "size"]),
-        gain=over_seeds(told[told["arm"] == _ARM], "gain", ["arm", "size"]),
+        told=over_seeds(at_factor, "change", ["arm", "size"]),
+        gain=over_seeds(at_factor[at_factor["arm"] == _ARM], "gain", ["arm", "size"]),
     )
 
 
@@ -32,14 +32,14 @@ def _message(data: pd.DataFrame) -> str:
         row = data[data["part"] == "told"].iloc[0]
         lost = pm(row, sign=False)
         return study.sentence(f"{study.LABELS[row['arm']]} loses {lost} points on {row['size']:.0f} pixels")
-    (found,), row = side(changes, study.POINTS), changes.iloc[0]
+    (region,), row = side(changes, study.POINTS), changes.iloc[0]
     start, arm = f"On {row['size']:.0f} pixels {study.LABELS[_ARM]}", pm(row)
     return {
         "above": f"{start} loses less than plain attention, by {arm.lstrip('+')} points",
         "below": f"{start} loses more than plain attention: {arm} points",
         "within": f"{start} loses as much as plain attention ({arm} points)",
         "open": f"{start} against plain attention is undecided ({arm} points)",
-    }[found]
+    }[region]
 
 
 @study.register("grid_transfer", 310, "cifar_small", ["study_cifar_small_grid_transfer"], _tabulate, _message)

@@ -35,10 +35,10 @@ def _truncated_message(data: pd.DataFrame) -> str:
     """How many masks lose less than what matters at 5×5."""
     rows = data[(data["part"] == "mean") & (data["k"] == _K)]
     least = f"{study.POINTS:g} points"
-    kept, lost = (rows.loc[found, "arm"] for found in (rows["low"] > -study.POINTS, rows["high"] < -study.POINTS))
+    less, more = (rows.loc[match, "arm"] for match in (rows["low"] > -study.POINTS, rows["high"] < -study.POINTS))
     parts = [
         f"{study.listed(arms)} lose{'s' * (len(arms) == 1)} {words} {least}"
-        for arms, words in ((kept, "less than"), (lost, "more than"))
+        for arms, words in ((less, "less than"), (more, "more than"))
         if len(arms)
     ]
     return f"Cut to {_K}×{_K}, " + ("; ".join(parts) or f"no mask is decided to lose {least} or not")
@@ -52,10 +52,10 @@ def _effective(runs: pd.DataFrame) -> pd.DataFrame:
 def _effective_message(data: pd.DataFrame) -> str:
     """What plain attention loses where all its layers are swapped."""
     rows = data[(data["part"] == "mean") & (data["layer"] == "all")]
-    (found,), row = side(rows, study.POINTS), rows.iloc[0]
-    if found == "below":
+    (region,), row = side(rows, study.POINTS), rows.iloc[0]
+    if region == "below":
         return f"Attention is more than a convolution: without content it loses {pm(row, sign=False)} points"
-    if found == "open":
+    if region == "open":
         return f"Undecided: does attention lose {study.POINTS:g} points without content? ({pm(row)})"
     return f"Attention does as well without content ({pm(row)} points)"
 

@@ -121,8 +121,8 @@ def _plane_table() -> pd.DataFrame:
 def _spectrum_table(part: str) -> pd.DataFrame:
     """Eigenvalues of the mask on a plane, in ascending order, and the symbol at the same quantiles."""
     grid = Grid((_SPECTRUM, _SPECTRUM))
-    found = szego(mixture(grid, _PARTS[part]), grid)
-    values, symbol = array(found.values[0]), array(found.symbol[0].mean(dim=1))
+    comparison = szego(mixture(grid, _PARTS[part]), grid)
+    values, symbol = array(comparison.values[0]), array(comparison.symbol[0].mean(dim=1))
     rank = np.arange(1, values.size + 1)
     spectrum = pd.DataFrame({"rank": rank, "value": values}).assign(quantity="eigenvalue")
     ideal = pd.DataFrame({"rank": rank, "value": symbol}).assign(quantity="symbol by rank")

@@ -61,19 +61,19 @@ def _row(axes: list[Axes], kernels: Tensor, grid: Grid) -> list[tuple[str, int, 
     mask = array(kernel_to_mask(kernels, grid)[1])
     size = (8 * _SAMPLES + 1,) if grid.ndim == 1 else (_SAMPLES, _SAMPLES)
     gain = array(sampled_symbol(kernels[1:2], size)[0].abs())
-    shown: list[tuple[str, int, np.ndarray]] = []
+    views: list[tuple[str, int, np.ndarray]] = []
     for i, (ax, kernel) in enumerate(zip(axes[:3], array(kernels), strict=True)):
         if grid.ndim == 1:
             draw_line_kernel(ax, kernel)
         else:
             ax.imshow(kernel, **scale(kernel, bool(kernels.min() < 0)))
-        shown.append(("kernel", i, np.atleast_2d(kernel)))
+        views.append(("kernel", i, np.atleast_2d(kernel)))
     axes[3].imshow(mask, **scale(mask, bool(mask.min() < 0)))
     if grid.ndim == 1:
         _draw_line_symbol(axes[4], gain)
     else:
         axes[4].imshow(gain, **scale(gain, False))
-    return [*shown, ("mask", 1, mask), ("symbol", 1, np.atleast_2d(gain))]
+    return [*views, ("mask", 1, mask), ("symbol", 1, np.atleast_2d(gain))]
 
 
 def finding(data: pd.DataFrame) -> str:
@@ -118,8 +118,8 @@ def draw() -> Drawn:
         row[0].text(0.0, 0.5, formula, transform=row[0].transAxes, in_layout=False, va="top")
         kernels = build(f64(*values))
         grid = _LINE if kernels.ndim == 2 else _PLANE
-        for part, i, shown in _row(list(row[1:]), kernels, grid):
-            rows = pairs(shown, "row", "column", "value")
+        for part, i, image in _row(list(row[1:]), kernels, grid):
+            rows = pairs(image, "row", "column", "value")
             tables.append(rows.assign(mask=name, parameter=parameter, parameter_value=values[i], view=part))
         for ax, value in zip(row[1:4], values, strict=True):
             ax.set_title(f"{parameter} = {value:g}".replace("-", "−"), pad=3)

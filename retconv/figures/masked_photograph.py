@@ -39,8 +39,8 @@ def _mark(ax: Axes, query: tuple[int, int], colour: str, name: str = "") -> None
 
 def finding(data: pd.DataFrame) -> str:
     """How many patches each mask lets a query see at a tenth of the full weight or more, on average."""
-    seen = data.assign(seen=data["weight"] >= 0.1).groupby(["mask", "query"], sort=False)["seen"].sum()
-    mean = seen.groupby("mask", sort=False).mean()
+    counts = data.assign(seen=data["weight"] >= 0.1).groupby(["mask", "query"], sort=False)["seen"].sum()
+    mean = counts.groupby("mask", sort=False).mean()
     return "patches of 196 seen with weight ≥ 0.1: " + ", ".join(f"{name} {count:.0f}" for name, count in mean.items())
 
 

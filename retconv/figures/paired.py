@@ -60,11 +60,11 @@ def pm(row: Any, digits: int = 1, sign: bool = True) -> str:
 
 def side(rows: pd.DataFrame, least: float) -> pd.Series:
     """Where the interval of each row lies: ``above`` least, ``below`` −least, ``within`` ±least, or ``open``."""
-    found = pd.Series("open", rows.index)
-    found[(rows["low"] > -least) & (rows["high"] < least)] = "within"
-    found[rows["low"] > least] = "above"
-    found[rows["high"] < -least] = "below"
-    return found
+    regions = pd.Series("open", rows.index)
+    regions[(rows["low"] > -least) & (rows["high"] < least)] = "within"
+    regions[rows["low"] > least] = "above"
+    regions[rows["high"] < -least] = "below"
+    return regions
 
 
 def band(ax: Axes, least: float, axis: Literal["x", "y"] = "y", middle: float = 0.0) -> None:

@@ -20,7 +20,7 @@ def finding(data: pd.DataFrame) -> str:
     most = data[data["n"] == data["n"].max()]
     elm = most[most["family"] == "elm"].groupby("planted_residual")["residual"].mean()
     kernel = most[most["family"] == "table"].groupby("planted_residual")["distance"].mean()
-    pairs = ", ".join(f"{p:.3f} → {found:.3f} and {kernel[p]:.3f}" for p, found in elm.items())
+    pairs = ", ".join(f"{p:.3f} → {residual:.3f} and {kernel[p]:.3f}" for p, residual in elm.items())
     return f"planted residual → ELM's residual and the table's distance, from {most['n'].iloc[0]:,} samples: {pairs}"
 
 

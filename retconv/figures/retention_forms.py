@@ -70,8 +70,8 @@ def _draw_errors(ax: Axes, data: pd.DataFrame) -> None:
     for form, rows in data.groupby("form", sort=False):
         colour, marker = _LOOK[str(form)]
         for column, style in (("error32", "-"), ("error64", "--")):
-            shown = rows[rows[column] > 0]
-            ax.plot(shown["tokens"], shown[column], color=colour, marker=marker, linestyle=style, linewidth=0.8)
+            points = rows[rows[column] > 0]
+            ax.plot(points["tokens"], points[column], color=colour, marker=marker, linestyle=style, linewidth=0.8)
     for tolerance in list(TOLERANCES.values())[:2]:
         ax.axhline(tolerance, color="0.3", linewidth=0.8, linestyle=":")
     ax.set(xscale="log", yscale="log", ylim=(1e-16, 1e-4))

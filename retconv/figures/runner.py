@@ -61,11 +61,11 @@ def render(specs: Sequence[FigureSpec], formats: Iterable[str], out: Path) -> It
     for spec in specs:
         spec.require_data()
     _require_writable(out)
-    shown = find()
+    figures = find()
     for spec in specs:
         yield _render(spec, tuple(formats), out)
         with _whole(out / "index.html") as file:
-            file.write(gallery(out, shown).encode())
+            file.write(gallery(out, figures).encode())
 
 
 def _render(spec: FigureSpec, formats: tuple[str, ...], out: Path) -> Rendered:

@@ -80,7 +80,7 @@ def register(
     tables: Sequence[str],
     tabulate: Callable[..., pd.DataFrame],
     message: Callable[[pd.DataFrame], str],
-    said: tuple[str, str] | None = None,
+    texts: tuple[str, str] | None = None,
 ) -> Callable[[Plot], Plot]:
     """Enter the figure of a study that the decorated function plots, with its message above and its scale below.
 
@@ -91,15 +91,15 @@ def register(
         tables: The stored tables it is made of, by name.
         tabulate: Makes of them the table that is plotted: rows of the part ``run``, and others, without which it waits.
         message: Tells from it, in a line, what is seen.
-        said: Title, and what is drawn in at most two sentences, where the docstring does not say them. ``{points}`` and
-            ``{tokens}`` stand for the smallest effects that matter.
+        texts: Title, and what is drawn in at most two sentences, where the docstring does not say them. ``{points}``
+            and ``{tokens}`` stand for the smallest effects that matter.
     """
 
     def whole() -> pd.DataFrame:
         return tabulate(*map(read, tables))
 
     def registered(plot: Plot) -> Plot:
-        title, what = said or words(plot)
+        title, what = texts or words(plot)
         what = what.format(points=f"{POINTS:g}", tokens=f"{TOKENS:g}")
 
         def draw() -> Drawn:
@@ -146,8 +146,8 @@ def tidy(**parts: pd.DataFrame) -> pd.DataFrame:
 
 def scale(study: str, data: pd.DataFrame) -> str:
     """What was trained: data set, images, passes over them, model, seeds. No figure passes for a larger study."""
-    runs, told = data[data["part"] == "run"], data.loc[data["part"] != "run", "arm"].dropna()
-    counts = runs[runs["arm"].isin(told)].groupby("arm")["seed"].nunique()
+    runs, arms = data[data["part"] == "run"], data.loc[data["part"] != "run", "arm"].dropna()
+    counts = runs[runs["arm"].isin(arms)].groupby("arm")["seed"].nunique()
     configs = load_study(study).configs
     first = configs[0]
     name, whole = _SETS.get(first.data.name, (first.data.name, 0))

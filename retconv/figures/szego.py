@@ -65,12 +65,12 @@ def _table() -> pd.DataFrame:
     for name, mask, limit, sides, plane, _ in _MASKS:
         for side in sides:
             result = szego(mask, (side, side) if plane else side, limit)
-            kept = side in _SHOWN.get(name, ())
+            is_shown = side in _SHOWN.get(name, ())
             values, symbol = array(result.values[0]), array(result.symbol[0].mean(dim=1))
             rows = {
-                "quantile": (np.arange(values.size) + 0.5) / values.size if kept else [np.nan],
-                "value": values if kept else [np.nan],
-                "symbol": symbol if kept else [np.nan],
+                "quantile": (np.arange(values.size) + 0.5) / values.size if is_shown else [np.nan],
+                "value": values if is_shown else [np.nan],
+                "symbol": symbol if is_shown else [np.nan],
             }
             tables.append(pd.DataFrame(rows).assign(mask=name, side=side, distance=float(result.distance)))
     columns = ["mask", "side", "distance", "quantile", "value", "symbol"]
@@ -78,11 +78,11 @@ def _table() -> pd.DataFrame:
 
 
 def _draw_values(ax: Axes, data: pd.DataFrame, name: str, ends: tuple[float, float]) -> None:
-    shown = data[data["mask"] == name]
-    finest = shown[shown["side"] == max(_SHOWN[name])]
+    table = data[data["mask"] == name]
+    finest = table[table["side"] == max(_SHOWN[name])]
     ax.plot(finest["quantile"], finest["symbol"], color="black", linewidth=0.9, label="symbol")
     for side, colour in zip(_SHOWN[name], _COLOURS, strict=True):
-        rows = shown[shown["side"] == side]
+        rows = table[table["side"] == side]
         rows = rows.iloc[:: max(1, len(rows) // 64)]
         label = f"n = {side}²" if "plane" in name else f"n = {side}"
         ax.plot(rows["quantile"], rows["value"], linestyle="", marker="o", markersize=2.2, color=colour, label=label)

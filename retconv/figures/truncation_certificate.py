@@ -51,8 +51,8 @@ def _draw_kernels(family: str, grid: Grid, generator: torch.Generator) -> Tensor
 
 
 def _measure(family: str, kernel: Tensor, grid: Grid, size: int, part: str) -> list[dict[str, object]]:
-    made = truncate(kernel, size=size)
-    error = torch.linalg.matrix_norm(kernel_to_mask(kernel - made.kernel, grid), ord=2)
+    cut = truncate(kernel, size=size)
+    error = torch.linalg.matrix_norm(kernel_to_mask(kernel - cut.kernel, grid), ord=2)
     norm = kernel.abs().flatten(1).sum(dim=1)
     return [
         {
@@ -63,7 +63,7 @@ def _measure(family: str, kernel: Tensor, grid: Grid, size: int, part: str) -> l
             "certificate": bound,
             "operator_norm_error": true,
         }
-        for bound, true in zip(made.relative.tolist(), (error / norm).tolist(), strict=True)
+        for bound, true in zip(cut.relative.tolist(), (error / norm).tolist(), strict=True)
     ]
 
 

@@ -50,9 +50,9 @@ def check(parameter: Tensor, name: str, good: Tensor, rule: str) -> None:
     if is_traced() or is_transformed(good) or bool(good.all()):
         return
     bad = parameter.detach()[~good].flatten()
-    shown = ", ".join(f"{v:.6g}" for v in bad[:4].tolist())
+    values = ", ".join(f"{v:.6g}" for v in bad[:4].tolist())
     more = f" and {bad.numel() - 4} more" if bad.numel() > 4 else ""
-    raise ValueError(f"{name} {rule}, got {shown}{more}")
+    raise ValueError(f"{name} {rule}, got {values}{more}")
 
 
 def prepare(offset: Tensor, *parameters: Tensor) -> tuple[Tensor, list[Tensor], torch.dtype]:

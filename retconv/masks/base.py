@@ -79,15 +79,15 @@ class Mask(nn.Module):
     def forms(self, grid: GridLike) -> Forms:
         """The mask on a grid in every form that it has, each made when it is asked for."""
         grid = Grid.of(grid)
-        given: dict[str, Any] = {
+        forms: dict[str, Any] = {
             "kernel" if self._gathers else "exact": partial(self.kernel, grid),
             "factors": partial(self.separable, grid),
             "decay": partial(self.decay, grid),
             "log": partial(self.log_kernel, grid),
         }
         if not self._gathers:
-            given["entries"] = partial(self, grid)
-        return Forms(grid, self.heads, given)
+            forms["entries"] = partial(self, grid)
+        return Forms(grid, self.heads, forms)
 
     @property
     def _gathers(self) -> bool:

@@ -74,8 +74,8 @@ class _Decay(Mask):
     def _describe_gamma(self) -> str:
         gamma = self.gamma.detach()
         low, high = (f"{g:.6g}" if g < 0.9999 else f"1-{1 - g:.3g}" for g in (float(gamma.min()), float(gamma.max())))
-        shown = low if low == high else f"{low}…{high}"
-        return f"heads={self.heads}, gamma={shown}, {'learnable' if self.learnable else 'fixed'}"
+        span = low if low == high else f"{low}…{high}"
+        return f"heads={self.heads}, gamma={span}, {'learnable' if self.learnable else 'fixed'}"
 
 
 class RetNetMask(_Decay):

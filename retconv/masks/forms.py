@@ -175,15 +175,15 @@ class Forms:
     def without_prefix(self) -> Forms:
         """The mask of the grid's tokens alone."""
         grid, prefix = self.grid.without_prefix(), self.grid.prefix
-        given = dict(self.given)
+        forms = dict(self.given)
         if prefix and self.given.get("entries") is not None:
-            given["entries"] = self.entries[..., prefix:, prefix:]
-        return replace(self, grid=grid, given=given)
+            forms["entries"] = self.entries[..., prefix:, prefix:]
+        return replace(self, grid=grid, given=forms)
 
     def part(self, heads: slice) -> Forms:
         """The mask of some heads."""
-        given = {name: partial(self._part, name, heads) for name in self.given if name != "exact"}
-        return replace(self, heads=len(range(self.heads)[heads]), given=given)
+        forms = {name: partial(self._part, name, heads) for name in self.given if name != "exact"}
+        return replace(self, heads=len(range(self.heads)[heads]), given=forms)
 
     def _part(self, name: str, heads: slice) -> Any:
         form = self._made(name) if name == "log" else getattr(self, name)
@@ -191,16 +191,16 @@ class Forms:
 
     def transposed(self) -> Forms:
         """``Mᵀ``, of which the kernel is flipped (law 5); RetNet's decay runs the other way then, and is none."""
-        given: dict[str, Any] = {}
+        forms: dict[str, Any] = {}
         if self.kernel is None:
-            given["entries"] = self.entries.mT
+            forms["entries"] = self.entries.mT
         else:
-            given["kernel"] = self.kernel.flip(tuple(range(1, self.kernel.ndim)))
+            forms["kernel"] = self.kernel.flip(tuple(range(1, self.kernel.ndim)))
         if self.factors is not None:
-            given["factors"] = Separable(tuple(f.flip(-1) for f in self.factors.factors))
+            forms["factors"] = Separable(tuple(f.flip(-1) for f in self.factors.factors))
         if self.decay is not None and not self.decay.causal:
-            given["decay"] = self.decay
-        return replace(self, given=given)
+            forms["decay"] = self.decay
+        return replace(self, given=forms)
 
     def _made(self, name: str) -> Any:
         form = self.given.get(name)

@@ -17,7 +17,7 @@ from retconv.models import grids_of
 from retconv.models.surgery import masked_modules
 
 
-def reach_rows(found: Mapping[str, Effective]) -> dict[str, list[Row]]:
+def reach_rows(layers: Mapping[str, Effective]) -> dict[str, list[Row]]:
     """Rows of three tables, from the attention of every layer averaged over all images.
 
     ``effective``, by layer and head: law 17's shares of variance, the locality of the mean attention (its
@@ -28,7 +28,7 @@ def reach_rows(found: Mapping[str, Effective]) -> dict[str, list[Row]]:
     effective: list[Row] = []
     kernels: list[Row] = []
     distances: list[Row] = []
-    for layer, (module, one) in enumerate(found.items()):
+    for layer, (module, one) in enumerate(layers.items()):
         measures, fits = locality(one.mean, one.grid), fitted_columns(one.kernel)
         for head in range(len(one.kernel)):
             shares = {key: float(getattr(one, key)[head]) for key in ("explained", "position", "content")}
@@ -45,7 +45,7 @@ def reach_rows(found: Mapping[str, Effective]) -> dict[str, list[Row]]:
     return {"effective": effective, "effective_kernels": kernels, "distance": distances}
 
 
-def swap_rows(trained: Trained, found: Mapping[str, Effective], is_masked: bool) -> list[Row]:
+def swap_rows(trained: Trained, layers: Mapping[str, Effective], is_masked: bool) -> list[Row]:
     """Accuracy when kernels are swapped, with no further training.
 
     A swap is one of three kinds. ``whole``: nothing is swapped. ``truncated``: every mask's kernel is cut to k × k, 0
@@ -58,7 +58,7 @@ def swap_rows(trained: Trained, found: Mapping[str, Effective], is_masked: bool)
 
     Args:
         trained: A model with places (``with_places``).
-        found: Its effective kernels, by module.
+        layers: Its effective kernels, by module.
         is_masked: Whether its masks are its own.
     """
     rows: list[Row] = []
@@ -76,7 +76,7 @@ def swap_rows(trained: Trained, found: Mapping[str, Effective], is_masked: bool)
                 swapped("truncated", trained.evaluate()[1], k=k)
     if any(grid.prefix for grid in grids_of(trained.model).values()):
         return rows
-    kernels = {name: one.kernel for name, one in found.items()}
+    kernels = {name: one.kernel for name, one in layers.items()}
     for layer, name in enumerate(kernels):
         with replaced(trained.model, {name: kernels[name]}, "convolution"):
             swapped("effective", trained.evaluate()[1], layer)

@@ -108,15 +108,15 @@ def kernel_rows(trained: Trained) -> list[Row]:
 
 def elm_mask_rows(trained: Trained) -> list[Row]:
     """By layer, the element-wise mask itself, of its first head."""
-    found = _masks(trained, ElementwiseMask)
-    return [{"layer": layer, "mask": mask.weight[0]} for layer, _, mask, _ in found]
+    masks = _masks(trained, ElementwiseMask)
+    return [{"layer": layer, "mask": mask.weight[0]} for layer, _, mask, _ in masks]
 
 
 def _masks(trained: Trained, kind: type[Mask] = Mask) -> list[tuple[int, str, Any, Grid]]:
     """Layer, module, mask (of a kind) and grid."""
     grids = grids_of(trained.model)
-    found = enumerate(masks_of(trained.model).items())
-    return [(i, name, mask, grids[name].without_prefix()) for i, (name, mask) in found if isinstance(mask, kind)]
+    masks = enumerate(masks_of(trained.model).items())
+    return [(i, name, mask, grids[name].without_prefix()) for i, (name, mask) in masks if isinstance(mask, kind)]
 
 
 def _entries(mask: Mask, grid: Grid) -> tuple[Tensor, Tensor]:

@@ -50,11 +50,11 @@ def measure(run: RunFolder, data: Dataset) -> dict[str, Any]:
         "grid_transfer": transfer_rows(load),
     }
     is_masked = bool(masks_of(trained.model))
-    found = effective_kernels(with_places(trained))
-    tables |= reach_rows(found) | {"kernel_swap": swap_rows(trained, found, is_masked)}
+    layers = effective_kernels(with_places(trained))
+    tables |= reach_rows(layers) | {"kernel_swap": swap_rows(trained, layers, is_masked)}
     origin = {key: value for key, value in provenance(trained.images.device).items() if key in _ORIGIN}
-    seen = {"images": len(trained.labels), "part": "validation" if run.config.data.validation else "test"}
-    return seen | origin | {"tables": {name: [plain(row) for row in rows] for name, rows in tables.items()}}
+    sample = {"images": len(trained.labels), "part": "validation" if run.config.data.validation else "test"}
+    return sample | origin | {"tables": {name: [plain(row) for row in rows] for name, rows in tables.items()}}
 
 
 #: What of the measuring session's provenance is kept.

@@ -37,23 +37,23 @@ def main(masks: tuple[str, ...], classes: int, img_size: int, out: Path | None) 
       python -m retconv.models
       python -m retconv.models --mask elm --img-size 64
     """
-    counted = table(masks, classes, img_size)
-    million = counted[["parameters", "layer_macs", "attention_macs"]] / 1e6
-    shown = counted[["model"]].assign(
+    counts = table(masks, classes, img_size)
+    million = counts[["parameters", "layer_macs", "attention_macs"]] / 1e6
+    texts = counts[["model"]].assign(
         parameters=million["parameters"].map("{:.3f}M".format),
-        published=counted["published_parameters"].map("{:.1f}M".format),
-        **{mask: counted[f"{mask}_parameters"].map("+{:,}".format) for mask in masks},
+        published=counts["published_parameters"].map("{:.1f}M".format),
+        **{mask: counts[f"{mask}_parameters"].map("+{:,}".format) for mask in masks},
         MACs=million["layer_macs"].map("{:.2f}M".format),
-        published_MACs=counted["published_macs"].map("{:.1f}M".format),
+        published_MACs=counts["published_macs"].map("{:.1f}M".format),
         attention=million["attention_macs"].map("+{:.2f}M".format),
-        agrees=counted["agrees"].map({True: "yes", False: "no"}),
+        agrees=counts["agrees"].map({True: "yes", False: "no"}),
     )
-    click.echo(shown.to_string(index=False))
-    for name, note in zip(counted["model"], counted["note"], strict=True):
+    click.echo(texts.to_string(index=False))
+    for name, note in zip(counts["model"], counts["note"], strict=True):
         click.echo("\n" + textwrap.fill(f"{name}: {note}", 110))
     if out is not None:
         with replacing(out) as file:
-            file.write(counted.to_csv(index=False).encode())
+            file.write(counts.to_csv(index=False).encode())
 
 
 if __name__ == "__main__":

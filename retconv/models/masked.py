@@ -55,15 +55,15 @@ class _Masking(TorchFunctionMode):
         if attn_mask is not None and attn_mask.dtype == torch.bool:
             attn_mask = torch.zeros_like(attn_mask, dtype=q.dtype).masked_fill(~attn_mask, -torch.inf)
         mask, backend = self.module.mask, self.module.backend
-        given: dict[str, Any] = {
+        options: dict[str, Any] = {
             "placement": self.module.placement,
             "scale": scale,
             "bias": attn_mask,
             "dropout_p": dropout_p,
         }
         if self.module.observer is None:
-            return attend(q, k, v, mask, grid, backend=backend, **given)
-        out, weights = attend(q, k, v, mask, grid, return_weights=True, **given)
+            return attend(q, k, v, mask, grid, backend=backend, **options)
+        out, weights = attend(q, k, v, mask, grid, return_weights=True, **options)
         self.module.observer(weights)
         return out
 
@@ -153,5 +153,5 @@ def plain_class(module: nn.Module) -> type[nn.Module]:
 
 
 def _empty(plain: type[nn.Module], call: str) -> nn.Module:
-    made = masked_class(plain, call)
-    return made.__new__(made)
+    masked = masked_class(plain, call)
+    return masked.__new__(masked)

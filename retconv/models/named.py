@@ -66,16 +66,16 @@ def make_masks(
     if share == "model":
         # On the largest grid, so that a table or matrix that belongs to a grid covers every place it can.
         grid = max((grid for grid, _ in places), key=lambda grid: grid.size)
-        made = [mask if isinstance(mask, Mask) else _make(mask, grid, 1, options)] * len(places)
+        masks = [mask if isinstance(mask, Mask) else _make(mask, grid, 1, options)] * len(places)
     else:
-        made = [_make(mask, grid, heads if share == "head" else 1, options) for grid, heads in places]
-    for one, (_, heads) in zip(made, places, strict=True):
+        masks = [_make(mask, grid, heads if share == "head" else 1, options) for grid, heads in places]
+    for one, (_, heads) in zip(masks, places, strict=True):
         if one.heads not in (1, heads):
             raise ValueError(
                 f"a mask of {one.heads} heads cannot serve an attention of {heads}: give a mask of 1 head, or a name "
                 "or factory, which makes one for each attention"
             )
-    return made
+    return masks
 
 
 def _make(mask: MaskChoice, grid: Grid, heads: int, options: dict[str, Any]) -> Mask:
@@ -88,7 +88,7 @@ def _make(mask: MaskChoice, grid: Grid, heads: int, options: dict[str, Any]) -> 
         return MASKS[mask](grid, heads, **options)
     if not callable(mask):
         raise TypeError(f"mask must be a name, a Mask, or a factory (grid, heads) -> Mask, got {type(mask).__name__}")
-    made = mask(grid, heads)
-    if not isinstance(made, Mask):
-        raise TypeError(f"the mask factory must return a retconv Mask, got {type(made).__name__}")
-    return made
+    product = mask(grid, heads)
+    if not isinstance(product, Mask):
+        raise TypeError(f"the mask factory must return a retconv Mask, got {type(product).__name__}")
+    return product

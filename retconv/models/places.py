@@ -91,9 +91,9 @@ class Place:
         return grid
 
 
-def release(places: Iterable[Place], kept: Iterable[Place] = ()) -> None:
+def release(places: Iterable[Place], others: Iterable[Place] = ()) -> None:
     """Stop following the feature maps of places, except those that other places need."""
-    needed = {id(place.source) for place in kept}
+    needed = {id(place.source) for place in others}
     for source in {id(place.source): place.source for place in places}.values():
         if id(source) not in needed:
             source.release()

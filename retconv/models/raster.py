@@ -39,8 +39,8 @@ class RasterMask(Mask):
         """The line's entries and their logarithm, and the kernel that they have on the grid."""
         grid = Grid.of(grid)
         line = self.line.forms(Grid(grid.size, prefix=grid.prefix))
-        given = {"entries": lambda: line.entries, "log": lambda: line.log.entries, "exact": partial(self.kernel, grid)}
-        return Forms(grid, self.heads, given)
+        forms = {"entries": lambda: line.entries, "log": lambda: line.log.entries, "exact": partial(self.kernel, grid)}
+        return Forms(grid, self.heads, forms)
 
     def forward(self, grid: GridLike) -> Tensor:
         """The line's mask of all N tokens, prefix tokens neutral."""

@@ -50,9 +50,9 @@ def find_places(model: nn.Module, example: Tensor) -> tuple[list[Place], dict[st
         with torch.no_grad(), evaluating(model), _fused(model) as fused, watch.hooks(), watch, running(model, example):
             model(example)
     finally:
-        kept = {id(place.source) for place in watch.places.values()}
+        needed = {id(place.source) for place in watch.places.values()}
         for source in watch.sources.values():
-            if id(source) not in kept:
+            if id(source) not in needed:
                 source.release()
     if not watch.places:
         reasons = "".join(f"; '{name}': {reason}" for name, reason in list(watch.refused.items())[:3])
@@ -130,8 +130,8 @@ class _Watch(TorchFunctionMode):
         super().__init__()
         self.modules = dict(model.named_modules())
         names = ("num_prefix_tokens", "num_tokens")
-        found = {getattr(module, name, 0) for module in self.modules.values() for name in names}
-        self.prefixes = sorted({0} | {p for p in found if isinstance(p, int)})
+        counts = {getattr(module, name, 0) for module in self.modules.values() for name in names}
+        self.prefixes = sorted({0} | {p for p in counts if isinstance(p, int)})
         self.running: list[str] = []
         self.sources: dict[str, FeatureMap] = {}
         self.places: dict[str, Place] = {}
@@ -172,9 +172,9 @@ class _Watch(TorchFunctionMode):
         if call == "softmax":
             call = _by_hand(module)
         reason = self._reason(module, call, queries, keys)
-        found = None if reason else self._grid(name, queries)
-        if found:
-            source, prefix = found
+        match = None if reason else self._grid(name, queries)
+        if match:
+            source, prefix = match
             self.places[name] = Place(name, queries.shape[1], prefix, source, call, None)
         else:
             maps = sorted({source.shape for source in self.sources.values() if source.shape})

@@ -73,12 +73,12 @@ def add_masks(
         raise ValueError("the model has masks already: call remove_masks(model) first")
     model = copying.deepcopy(model) if copy else model
     example = example_input(model) if example is None else example[:1]
-    found, refused = find_places(model, example)
-    places = [place for place in found if fnmatchcase(place.name, where)]
+    candidates, refused = find_places(model, example)
+    places = [place for place in candidates if fnmatchcase(place.name, where)]
     done = False
     try:
         if not places:
-            raise ValueError(f"no attention matches where={where!r}: there are {', '.join(p.name for p in found)}")
+            raise ValueError(f"no attention matches where={where!r}: there are {', '.join(p.name for p in candidates)}")
         masks = make_masks(mask, [(place.grid(), place.heads) for place in places], share, options)
         for i, (place, one) in enumerate(zip(places, masks, strict=True)):
             _require_live_start(one, placement, place)
@@ -96,7 +96,7 @@ def add_masks(
     finally:
         if not done:
             remove_masks(model)
-        release(found, kept=places)
+        release(candidates, others=places)
     return model
 
 

@@ -145,8 +145,8 @@ def information(model: MaskedAttention, data: Content, free: Free) -> Informatio
         outs = jacobian(partial(_outputs, model, Content(*part)))
         fisher = fisher + outs.mT @ outs / len(data.tokens)
     rank = int(torch.linalg.matrix_rank(fisher, hermitian=True, rtol=1e-10))
-    shown = jacobian(visible)
-    covariance = shown @ torch.linalg.pinv(fisher, hermitian=True, rtol=1e-10) @ shown.mT
+    slopes = jacobian(visible)
+    covariance = slopes @ torch.linalg.pinv(fisher, hermitian=True, rtol=1e-10) @ slopes.mT
     trace = float(covariance.diagonal().sum())
     return Information(len(fisher) - rank, trace, trace**2 / float(covariance.square().sum()))
 

@@ -139,17 +139,17 @@ def start(arm: Arm, planted: MaskedAttention, seed: int) -> MaskedAttention:
 def observe(planted: MaskedAttention, n: int, seed: int) -> tuple[Content, Tensor]:
     """Content of n sequences, and the outputs of the planted attention with noise."""
     stream = torch.Generator().manual_seed(1000 * n + seed)
-    given = content(planted.grid, HEADS, n, stream)
+    inputs = content(planted.grid, HEADS, n, stream)
     with torch.no_grad():
-        outputs = planted(given)
-    return given, outputs + NOISE * torch.randn(outputs.shape, dtype=outputs.dtype, generator=stream)
+        outputs = planted(inputs)
+    return inputs, outputs + NOISE * torch.randn(outputs.shape, dtype=outputs.dtype, generator=stream)
 
 
-def learn(model: MaskedAttention, given: Content, outputs: Tensor) -> float:
+def learn(model: MaskedAttention, inputs: Content, outputs: Tensor) -> float:
     """Fit mask and queries to outputs; the mean squared error that is left, over that of the noise."""
     energy = outputs.square().sum()
     free = [p for p in model.parameters() if p.requires_grad]
-    left = minimise(lambda: (model(given) - outputs).square().sum() / energy, free)
+    left = minimise(lambda: (model(inputs) - outputs).square().sum() / energy, free)
     return left * float(energy) / (NOISE**2 * outputs.numel())
 
 
@@ -162,14 +162,14 @@ def rows(
     about = information(planted, content(grid, HEADS, averaged, torch.Generator().manual_seed(4)), arm.free)
     truth = planted.entries().detach()
     visible = seen(truth, truth, arm.free)
-    found: list[dict[str, object]] = []
+    fits: list[dict[str, object]] = []
     for n in sizes:
         for seed in seeds:
             model = start(arm, planted, seed)
             left = learn(model, *observe(planted, n, seed))
             entries = model.entries().detach()
             squared = (seen(entries, truth, arm.free) - visible).square().sum()
-            found.append(
+            fits.append(
                 {
                     "arm": arm.name,
                     "planted": arm.planted,
@@ -185,14 +185,14 @@ def rows(
                 }
             )
             if right:
-                found[-1] |= {
+                fits[-1] |= {
                     "raw": float((entries - truth).norm() / truth.norm()),
                     "distance": float(squared.sqrt() / visible.norm()),
                     "squared": float(squared),
                     "expected": NOISE**2 / n * about.squared,
                     "degrees": about.degrees,
                 }
-    return found
+    return fits
 
 
 def table(small: bool = False, report: Callable[[], object] = lambda: None) -> pd.DataFrame:
@@ -203,29 +203,29 @@ def table(small: bool = False, report: Callable[[], object] = lambda: None) -> p
         report: Called after every arm.
     """
     grid, sizes, seeds = (Grid((2, 3)), SMALL_SIZES, range(3)) if small else (Grid((3, 4)), SIZES, range(8))
-    found = []
+    fits = []
     for arm in ARMS:
-        found += rows(arm, grid, sizes, seeds)
+        fits += rows(arm, grid, sizes, seeds)
         report()
-    return pd.DataFrame(found)
+    return pd.DataFrame(fits)
 
 
 def bounds(data: pd.DataFrame) -> list[Bound]:
     """What the table must show; see the module."""
-    found = []
+    limits = []
     for arm, own in data.groupby("arm", sort=False):
         most = own[own["n"] == own["n"].max()]
         if (own["planted"] != own["learnt"]).any():
-            found.append(Bound(f"{arm}: error left over the noise", WRONG, float(most["left"].min()), float("inf")))
+            limits.append(Bound(f"{arm}: error left over the noise", WRONG, float(most["left"].min()), float("inf")))
             continue
         unseen, formula = own["unseen"].iloc[0], own["unseen_formula"].iloc[0]
-        found.append(Bound(f"{arm}: directions that change no output", formula, unseen, formula))
+        limits.append(Bound(f"{arm}: directions that change no output", formula, unseen, formula))
         enough = own[own["n"] >= ENOUGH]
         ratio = float((enough["squared"] / enough["expected"]).mean())
         low, high = scatter(int(enough["degrees"].sum()), SLACK)
-        found.append(Bound(f"{arm}: squared distance of what is seen over its theory", low, ratio, high))
-        found.append(Bound(f"{arm}: distance of what is seen, from most sequences", 0, most["distance"].mean(), 0.15))
+        limits.append(Bound(f"{arm}: squared distance of what is seen over its theory", low, ratio, high))
+        limits.append(Bound(f"{arm}: distance of what is seen, from most sequences", 0, most["distance"].mean(), 0.15))
         if own["free"].iloc[0] != "nothing":
             apart = float((most["raw"] / most["distance"]).mean())
-            found.append(Bound(f"{arm}: distance with what is free, over that without", APART, apart, float("inf")))
-    return found
+            limits.append(Bound(f"{arm}: distance with what is free, over that without", APART, apart, float("inf")))
+    return limits

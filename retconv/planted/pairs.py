@@ -74,21 +74,21 @@ def layouts(grid: Grid, number: int, generator: torch.Generator, pairs: int = PA
     where = grid.coordinates()
     distance = (where[None] - where[:, None]).abs().sum(-1)
     kinds = [((distance >= low) & (distance <= high)).nonzero().tolist() for low, high in KINDS]
-    found: list[list[list[list[int]]]] = []
-    while len(found) < number:
-        taken: set[int] = set()
+    complete: list[list[list[list[int]]]] = []
+    while len(complete) < number:
+        occupied: set[int] = set()
         layout = []
         for kind in kinds:
-            chosen: list[list[int]] = []
+            members: list[list[int]] = []
             for i in torch.randperm(len(kind), generator=generator).tolist():
-                if len(chosen) < pairs and taken.isdisjoint(kind[i]):
-                    chosen.append(kind[i])
-                    taken.update(kind[i])
-            layout.append(chosen)
+                if len(members) < pairs and occupied.isdisjoint(kind[i]):
+                    members.append(kind[i])
+                    occupied.update(kind[i])
+            layout.append(members)
         # Rarely the last kind finds no room left.
-        if all(len(chosen) == pairs for chosen in layout):
-            found.append(layout)
-    return torch.tensor(found)
+        if all(len(members) == pairs for members in layout):
+            complete.append(layout)
+    return torch.tensor(complete)
 
 
 def signs(task: str, shape: tuple[int, ...], generator: torch.Generator) -> tuple[Tensor, Tensor]:
@@ -201,16 +201,16 @@ def table(small: bool = False, report: Callable[[], object] = lambda: None) -> p
     grid, pairs, steps, seeds, tested = (
         (Grid((4, 5)), 2, (60,), 3, 256) if small else (Grid((6, 6)), PAIRS, STEPS, 8, 1024)
     )
-    found = []
+    rows = []
     for task, arm, length in itertools.product(TASKS, ARMS, steps):
         accuracy = train(arm, task, grid, seeds, length, pairs, tested)
         origin = {"grid": "×".join(map(str, grid.shape)), "pairs": pairs, "tested": tested}
         origin |= {"ceiling": CEILING.get((arm, task), 100.0)}
         for seed, value in enumerate(accuracy.tolist()):
             row = {"task": task, "arm": arm, "steps": length, "images": length * BATCH, "seed": seed}
-            found.append(row | {"accuracy": value} | origin)
+            rows.append(row | {"accuracy": value} | origin)
         report()
-    return pd.DataFrame(found)
+    return pd.DataFrame(rows)
 
 
 def bounds(data: pd.DataFrame) -> list[Bound]:
@@ -218,20 +218,20 @@ def bounds(data: pd.DataFrame) -> list[Bound]:
     few = data[data["steps"] == data["steps"].min()].groupby("arm")["accuracy"].mean()
     data = data[data["steps"] == data["steps"].max()]
     mean = data.groupby(["task", "arm"])["accuracy"].mean()
-    found = []
+    limits = []
     for task, arms in WINS.items():
         gains = {arm: mean[task, arm] - mean[task, "plain"] for arm in arms}
-        found += [Bound(f"{task}: {arm} gains points over no mask", MARGIN, gain, 100) for arm, gain in gains.items()]
+        limits += [Bound(f"{task}: {arm} gains points over no mask", MARGIN, gain, 100) for arm, gain in gains.items()]
     for arm in ("decay", "gmm_positive"):
         gain = mean["far", arm] - mean["far", "plain"]
-        found.append(Bound(f"far: {arm} gains no points over no mask", -100, gain, MARGIN))
-        found.append(
+        limits.append(Bound(f"far: {arm} gains no points over no mask", -100, gain, MARGIN))
+        limits.append(
             Bound(f"both: {arm} stays below the table", MARGIN, mean["both", "table"] - mean["both", arm], 100)
         )
     for (arm, task), ceiling in CEILING.items():
         # 4 standard errors of the accuracy of all seeds' test images.
         images = data.loc[(data["arm"] == arm) & (data["task"] == task), "tested"].sum()
         slack = 4 * 100 * math.sqrt(0.25 / images)
-        found.append(Bound(f"{task}: {arm} stays below its ceiling", 50 - slack, mean[task, arm], ceiling + slack))
-    found.append(Bound("few images: points of the table over element-wise", 0, few["table"] - few["elm"], 100))
-    return found
+        limits.append(Bound(f"{task}: {arm} stays below its ceiling", 50 - slack, mean[task, arm], ceiling + slack))
+    limits.append(Bound("few images: points of the table over element-wise", 0, few["table"] - few["elm"], 100))
+    return limits

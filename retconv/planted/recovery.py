@@ -104,8 +104,8 @@ def rows(
             for family in families:
                 fitted = build(family, grid, seed)
                 loss = learn(fitted, grid, data)
-                found = fitted(grid).detach()
-                convolution = kernel_to_mask(project(found, grid).kernel, grid)
+                entries = fitted(grid).detach()
+                convolution = kernel_to_mask(project(entries, grid).kernel, grid)
                 yield {
                     "planted": planted,
                     "family": family,
@@ -114,10 +114,10 @@ def rows(
                     "grid": "×".join(map(str, grid.shape)),
                     "parameters": count(fitted),
                     "loss": loss,
-                    "squared": float((found - mask).square().sum()),
+                    "squared": float((entries - mask).square().sum()),
                     "squared_projected": float((convolution - mask).square().sum()),
-                    "distance": math.sqrt(float((found - mask).square().sum()) / norm),
-                    "residual": residual(found, grid),
+                    "distance": math.sqrt(float((entries - mask).square().sum()) / norm),
+                    "residual": residual(entries, grid),
                     "norm": norm,
                 }
 
@@ -138,43 +138,47 @@ def table(small: bool = False, report: Callable[[], object] = lambda: None) -> p
     """
     grid, ratios, seeds = (Grid((3, 5)), SMALL_RATIOS, range(3)) if small else (Grid((6, 6)), RATIOS, range(8))
     starts = 2 if small else 8
-    found: list[dict[str, object]] = []
+    fits: list[dict[str, object]] = []
     for planted in PLANTED:
         mask = kernel_to_mask(planted_kernel(planted, grid), grid)
         floors = {f: 0.0 if (f, planted) in HOLDS else floor(f, mask, grid, starts) for f in FAMILIES}
         for row in rows(planted, mask, grid, tuple(FAMILIES), ratios, seeds):
             family, parameters, n = str(row["family"]), int(str(row["parameters"])), int(str(row["n"]))
             theory = expected(planted, family, parameters, mask, grid, n)
-            found.append(row | {"expected": theory, "floor": floors[family], "tokens": grid.size})
+            fits.append(row | {"expected": theory, "floor": floors[family], "tokens": grid.size})
             if family == "elm":
-                found[-1]["expected_residual"] = elm_residual(mask, grid, n)
+                fits[-1]["expected_residual"] = elm_residual(mask, grid, n)
         report()
-    return pd.DataFrame(found)
+    return pd.DataFrame(fits)
 
 
 def bounds(data: pd.DataFrame) -> list[Bound]:
     """What the table must show; see the module."""
-    found = []
+    limits = []
     enough = data[data["n"] >= ENOUGH * data["tokens"]]
     for (planted, family), own in enough.groupby(["planted", "family"], sort=False):
         if (family, planted) in HOLDS:
             low, high = scatter(int(own["parameters"].sum()), SLACK)
             ratio = float((own["squared"] / own["expected"]).mean())
-            found.append(Bound(f"{family} finds planted {planted}: squared distance over its theory", low, ratio, high))
+            limits.append(
+                Bound(f"{family} finds planted {planted}: squared distance over its theory", low, ratio, high)
+            )
         else:
             nearest, norm = own["floor"].iloc[0], own["norm"].iloc[0]
             least = float((own["squared"] / nearest).min())
             # A floor is a minimum that was searched for: to a hundredth.
-            found.append(Bound(f"{family} stays away from planted {planted}: over its distance", 0.99, least, math.inf))
-            found.append(
+            limits.append(
+                Bound(f"{family} stays away from planted {planted}: over its distance", 0.99, least, math.inf)
+            )
+            limits.append(
                 Bound(f"that distance, relative to planted {planted}", 0.05, math.sqrt(nearest / norm), math.inf)
             )
     elm = enough[enough["family"] == "elm"]
     ratio = float((elm["residual"] / elm["expected_residual"]).mean())
-    found.append(Bound("ELM's residual over its theory", 0.95, ratio, 1.05))
+    limits.append(Bound("ELM's residual over its theory", 0.95, ratio, 1.05))
     pooled = float((elm["squared_projected"] / elm["squared"]).mean())
     offsets = data.loc[data["family"] == "table", "parameters"].iloc[0] / elm["parameters"].iloc[0]
-    found.append(Bound("projecting ELM divides its squared distance by N²/P", 0.8 * offsets, pooled, 1.25 * offsets))
+    limits.append(Bound("projecting ELM divides its squared distance by N²/P", 0.8 * offsets, pooled, 1.25 * offsets))
     few = data[(data["family"] == "elm") & (data["n"] < data["tokens"])]
-    found.append(Bound("ELM from fewer samples than tokens finds little", 0.5, float(few["distance"].min()), math.inf))
-    return found
+    limits.append(Bound("ELM from fewer samples than tokens finds little", 0.5, float(few["distance"].min()), math.inf))
+    return limits

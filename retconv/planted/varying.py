@@ -38,7 +38,7 @@ def table(small: bool = False, report: Callable[[], object] = lambda: None) -> p
     """
     grid, seeds = (Grid((3, 5)), range(3)) if small else (Grid((6, 6)), range(8))
     amounts, ratios = (SMALL_AMOUNTS, SMALL_RATIOS) if small else (AMOUNTS, RATIOS)
-    found: list[dict[str, object]] = []
+    fits: list[dict[str, object]] = []
     for amount in amounts:
         mask = varying_mask(grid, amount)
         nearest = kernel_to_mask(project(mask, grid).kernel, grid)
@@ -48,25 +48,25 @@ def table(small: bool = False, report: Callable[[], object] = lambda: None) -> p
             if row["family"] == "elm":
                 n = int(str(row["n"]))
                 row |= {"expected": elm_error(mask, n), "expected_residual": elm_residual(mask, grid, n)}
-            found.append(row | constants)
+            fits.append(row | constants)
         report()
-    return pd.DataFrame(found)
+    return pd.DataFrame(fits)
 
 
 def bounds(data: pd.DataFrame) -> list[Bound]:
     """What the table must show; see the module."""
-    found = []
+    limits = []
     for amount, own in data.groupby("amount"):
         planted, most = own["planted_residual"].iloc[0], own["n"] == own["n"].max()
         elm, kernel = own[own["family"] == "elm"], own[own["family"] == "table"]
         enough = elm[elm["n"] >= ENOUGH * elm["tokens"]]
         ratio = float((enough["residual"] / enough["expected_residual"]).mean())
-        found.append(Bound(f"amount {amount:g}: ELM's residual over its theory", 0.95, ratio, 1.05))
+        limits.append(Bound(f"amount {amount:g}: ELM's residual over its theory", 0.95, ratio, 1.05))
         last = float(elm.loc[most, "residual"].mean())
         claim = f"amount {amount:g}: ELM's residual from most samples"
-        found.append(Bound(claim, 0.95 * planted, last, planted + 0.05))
+        limits.append(Bound(claim, 0.95 * planted, last, planted + 0.05))
         least, end = float(kernel["distance"].min()), float(kernel.loc[most, "distance"].mean())
         # Stored numbers have six digits.
-        found.append(Bound(f"amount {amount:g}: the table's least distance", planted * (1 - 1e-5), least, math.inf))
-        found.append(Bound(f"amount {amount:g}: the table's distance from most samples", 0, end, planted + 0.05))
-    return found
+        limits.append(Bound(f"amount {amount:g}: the table's least distance", planted * (1 - 1e-5), least, math.inf))
+        limits.append(Bound(f"amount {amount:g}: the table's distance from most samples", 0, end, planted + 0.05))
+    return limits

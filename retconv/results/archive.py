@@ -91,23 +91,23 @@ def read(paths: Sequence[Path]) -> tuple[list[PackedRun], list[str]]:
     Raises:
         TrainError: If anything in an archive is not what ``pack`` writes, naming the archive and its member.
     """
-    found: dict[tuple[str, str], dict[str, _File]] = {}
-    given: dict[tuple[str, int], set[int]] = {}
+    by_run: dict[tuple[str, str], dict[str, _File]] = {}
+    sets: dict[tuple[str, int], set[int]] = {}
     for path in paths:
         (label, place, count), members = _open(path)
-        given.setdefault((label, count), set()).add(place)
+        sets.setdefault((label, count), set()).add(place)
         for match, content in members:
-            files = found.setdefault((label, match["run"]), {})
+            files = by_run.setdefault((label, match["run"]), {})
             file = files.setdefault(match["file"], _File({}, int(match["parts"] or 1), f"{path}: {match[0]}"))
             file.parts[int(match["part"] or 1)] = content
     faults = [
         f"of set {label}, archive {place} of {count} was not given"
-        for (label, count), places in given.items()
+        for (label, count), places in sets.items()
         for place in range(1, count + 1)
         if place not in places
     ]
     runs = []
-    for (label, name), files in found.items():
+    for (label, name), files in by_run.items():
         whole = {n: b"".join(f.parts[i + 1] for i in range(f.count)) for n, f in files.items() if _all_there(f)}
         packed = _checked_run(name, {n: files[n].where for n in whole}, whole)
         if packed is None or len(whole) < len(files) or not (packed.finished or packed.step):
@@ -204,12 +204,12 @@ def _check(file: str, content: bytes, config: Config) -> None:
                 for name in arrays:
                     arrays[name]
             return
-        held = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+        state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
         if step := checkpoint_step(file):
-            _require(_STATE, held)
-            if held["step"] != step or held["config"] != config.as_dict():
+            _require(_STATE, state)
+            if state["step"] != step or state["config"] != config.as_dict():
                 raise ValueError("it is the checkpoint of another step or run")
-        elif not isinstance(held, dict) or not all(isinstance(value, Tensor) for value in held.values()):
+        elif not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
             raise ValueError("it holds no weights by name")
 
 

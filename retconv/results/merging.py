@@ -51,14 +51,14 @@ def merge(archives: Sequence[str | Path], root: str | Path) -> Merged:
             the disk is full.
     """
     runs, faults = read([Path(archive) for archive in archives])
-    done = Merged(faults=faults)
+    merged = Merged(faults=faults)
     make_folder(Path(root))
     with filelock.FileLock(Path(root) / ".merge.lock"):
         shutil.rmtree(Path(root) / _STAGED, ignore_errors=True)
         for packed in runs:
             run = RunFolder(root, packed.config)
-            (done.taken if _take(packed, run) else done.kept).append(run.path.name)
-    return done
+            (merged.taken if _take(packed, run) else merged.kept).append(run.path.name)
+    return merged
 
 
 def _take(packed: PackedRun, run: RunFolder) -> bool:

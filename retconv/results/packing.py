@@ -89,11 +89,11 @@ def pack(
     finished: list[tuple[str, Members]] = []
     unfinished: list[tuple[str, Members]] = []
     store = Store(root)
-    held = _held(earlier) if add else {}
+    archived = _held(earlier) if add else {}
     for folder in store.damaged():
         packed.left_out[folder.name] = "its config.yaml cannot be read, or is not that of the run it is named by"
     for run in store.runs():
-        is_held = run.path.name in held and held[run.path.name] >= run.measured
+        is_held = run.path.name in archived and archived[run.path.name] >= run.measured
         if add and (is_held or not run.finished):
             continue
         try:
@@ -141,11 +141,11 @@ def pack(
 
 def _held(archives: Sequence[Path]) -> dict[str, bool]:
     """The finished runs that archives hold, and whether with their measures."""
-    held: dict[str, bool] = {}
+    archived: dict[str, bool] = {}
     for packed in read(archives)[0]:
         if packed.finished:
-            held[packed.config.id] = held.get(packed.config.id, False) or "measures.json" in packed.files
-    return held
+            archived[packed.config.id] = archived.get(packed.config.id, False) or "measures.json" in packed.files
+    return archived
 
 
 def zipped(members: Members, comment: dict[str, object] | None = None) -> bytes:
@@ -164,11 +164,11 @@ def zipped(members: Members, comment: dict[str, object] | None = None) -> bytes:
 
 def _members(run: RunFolder, last: Path, weights: bool) -> Members:
     """The files of a run that are worth carrying, by the name that they have in an archive."""
-    found = [run.path / name for name in ("config.yaml", "provenance.jsonl", "metrics.jsonl")]
-    found += sorted((run.path / "kernels").glob("epoch-*.npz"))[-1:]
-    found += [run.path / "measures.json"] + [run.path / "weights.pt"] * weights + [last]
+    paths = [run.path / name for name in ("config.yaml", "provenance.jsonl", "metrics.jsonl")]
+    paths += sorted((run.path / "kernels").glob("epoch-*.npz"))[-1:]
+    paths += [run.path / "measures.json"] + [run.path / "weights.pt"] * weights + [last]
     members = {}
-    for path in found:
+    for path in paths:
         if path.is_file():
             content = path.read_bytes()
             if path.suffix == ".jsonl":  # a line may be torn, or in the middle of being written

@@ -75,7 +75,7 @@ def readme_table(folder: str | Path = TABLES) -> str:
         runs = _pairs(largest_scale(tables.get(f"study_{row.study}", pd.DataFrame({"arm": []}))), row)
         if runs["seed"].nunique() < MIN_SEEDS:
             continue
-        found = compare(runs, "test_accuracy", row.against).iloc[0]
+        comparison = compare(runs, "test_accuracy", row.against).iloc[0]
         gain = "{1:.2f} − {0:.2f}".format(*PUBLISHED_TOP1[row.model, "cifar10"]) if row.model else "–"
         data = f"{_SETS.get(runs['data'].iloc[0], runs['data'].iloc[0])}, {runs['epochs'].max():.0f}"
         lines.append(
@@ -83,9 +83,9 @@ def readme_table(folder: str | Path = TABLES) -> str:
                 [
                     row.text,
                     gain,
-                    f"{found['mean_reference']:.2f} → {found['mean']:.2f}",
-                    f"{found['difference']:+.2f} [{found['low']:+.2f}, {found['high']:+.2f}]",
-                    str(found["n"]),
+                    f"{comparison['mean_reference']:.2f} → {comparison['mean']:.2f}",
+                    f"{comparison['difference']:+.2f} [{comparison['low']:+.2f}, {comparison['high']:+.2f}]",
+                    str(comparison["n"]),
                     data,
                 ]
             )
@@ -95,12 +95,12 @@ def readme_table(folder: str | Path = TABLES) -> str:
 
 def _pairs(table: pd.DataFrame, row: _Row) -> pd.DataFrame:
     """The runs of both arms at the row's point, of the seeds that both have."""
-    chosen = table[table["arm"].isin([row.arm, row.against])]
-    if chosen.empty:
-        return chosen.assign(seed=[])
+    runs = table[table["arm"].isin([row.arm, row.against])]
+    if runs.empty:
+        return runs.assign(seed=[])
     for column, value in row.at.items():
-        chosen = chosen[chosen[column] == value]
-    return chosen[chosen.groupby("seed")["arm"].transform("nunique") == 2]
+        runs = runs[runs[column] == value]
+    return runs[runs.groupby("seed")["arm"].transform("nunique") == 2]
 
 
 def _line(cells: Sequence[str]) -> str:

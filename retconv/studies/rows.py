@@ -55,10 +55,10 @@ class StudyRun:
         Beside each value stand the number of ``images`` that it was measured on, whether these are ``part``
         ``validation`` or ``test``, and the commit that measured, ``measured``.
         """
-        found = measured(self.folder, self.data)
-        on = {"images": found["images"], "part": found["part"], "measured": found["commit"]}
+        measures = measured(self.folder, self.data)
+        on = {"images": measures["images"], "part": measures["part"], "measured": measures["commit"]}
         rows: dict[str, list[Row]] = {}
-        for name, table in found["tables"].items():
+        for name, table in measures["tables"].items():
             if name in _ENTRIES:
                 rows[name] = [row for one in table if self.is_shown for row in self._short_rows(_ENTRIES[name](one))]
             else:

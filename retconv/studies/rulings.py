@@ -49,9 +49,9 @@ def verdicts(folder: str | Path = TABLES, studies: Sequence[Study] | None = None
             if len(values) >= MIN_SEEDS:
                 decided = asdict(decide(values.to_numpy(), rule.expect, rule.threshold, confidence))
                 numbers = decided | ({"verdict": NOT_FINISHED} if len(values) < planned else {})
-            said = asdict(rule) | {"at": _point(rule.at), "versus": _point(rule.versus)}
+            row = asdict(rule) | {"at": _point(rule.at), "versus": _point(rule.versus)}
             ran = {"planned": planned, "scale": scale if len(values) else ""}
-            rows.append({"study": study.name} | said | {"alpha": study.alpha, "confidence": confidence} | numbers | ran)
+            rows.append({"study": study.name} | row | {"alpha": study.alpha, "confidence": confidence} | numbers | ran)
     return pd.DataFrame(rows, columns=_COLUMNS)
 
 
@@ -86,12 +86,12 @@ def _metric(table: pd.DataFrame, arm: str, metric: str, point: Mapping[str, Any]
     """By seed, the mean over an arm's rows at a point, such as over layers."""
     if not {"arm", "seed", metric, *point} <= set(table):
         return pd.Series(dtype=float)
-    chosen = table["arm"] == arm
+    matches = table["arm"] == arm
     for column, value in point.items():
         number = isinstance(value, int | float) and not isinstance(value, bool)
         near = (pd.to_numeric(table[column], errors="coerce") - value).abs() < 1e-9 if number else None
-        chosen &= near if near is not None else table[column].map(str) == str(value)
-    return table[chosen].groupby("seed")[metric].mean()
+        matches &= near if near is not None else table[column].map(str) == str(value)
+    return table[matches].groupby("seed")[metric].mean()
 
 
 def _point(point: Mapping[str, Any]) -> str:
@@ -130,6 +130,6 @@ def markdown(table: pd.DataFrame) -> str:
         if verdict in (UNDECIDED, NOT_FINISHED) and known:
             verdict += f"; {needed(row)} would decide"
         seeds = f"{row['n']:.0f} of {row['planned']:.0f}"
-        wanted = f"{row['expect']} {row['threshold']:g}"
-        lines.append(f"| {row['claim']} | {value} | {wanted} | {seeds} | {verdict} |")
+        expectation = f"{row['expect']} {row['threshold']:g}"
+        lines.append(f"| {row['claim']} | {value} | {expectation} | {seeds} | {verdict} |")
     return "\n".join(lines)

@@ -67,7 +67,7 @@ def build_tables(
                 rows.setdefault(f"{study.mask_tables}_{name}", []).extend(more)
         if report is not None:
             report(f"{run.arm} seed {run.seed}")
-    return {name: pd.DataFrame(found) for name, found in rows.items() if found}
+    return {name: pd.DataFrame(entries) for name, entries in rows.items() if entries}
 
 
 def write_tables(tables: Mapping[str, pd.DataFrame], folder: str | Path = TABLES) -> None:

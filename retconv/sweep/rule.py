@@ -52,8 +52,8 @@ def parse_rules(values: Any, arms: Mapping[str, Any], name: str, faults: list[st
         faults.append(f"rules must be a list of rules, got {values!r}")
         return ()
     rules = []
-    for i, given in enumerate(values):
-        filled = {"table": f"study_{name}", **given} if isinstance(given, Mapping) else given
+    for i, value in enumerate(values):
+        filled = {"table": f"study_{name}", **value} if isinstance(value, Mapping) else value
         rule = build(Rule, filled, f"rules.{i}.", faults)
         if isinstance(rule, Rule):
             rules.append(rule)

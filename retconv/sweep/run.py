@@ -86,8 +86,8 @@ def sweep(
     with started(study, Path(root)) if missing else nullcontext(map) as over:
         while missing and idle <= study.retries and budget.left() > begins and not left:
             rounds += 1
-            wanted = {config.id for config in missing}
-            units = [[c for c in unit if c.id in wanted] for unit in study.units()]
+            ids = {config.id for config in missing}
+            units = [[c for c in unit if c.id in ids] for unit in study.units()]
             # What failed as a stack is tried run by run: one that diverges must not hold the others up.
             units = [part for unit in units if unit for part in ([unit] if stacked else [[c] for c in unit])]
             try:
@@ -95,12 +95,12 @@ def sweep(
                     failures |= dict.fromkeys(names, fault)
                     left |= set(late)
                     stacked &= not fault
-                    if done := [name for name in names if name not in late]:
-                        tell(fault or f"finished {', '.join(done)}")
+                    if finished := [name for name in names if name not in late]:
+                        tell(fault or f"finished {', '.join(finished)}")
             except Exception as error:  # each engine has exceptions of its own for a worker that died
                 if budget.left() > 0:  # otherwise a signal may have ended workers that had nothing to save
                     tell(f"a worker died ({type(error).__name__}): starting what is missing again")
-                    failures |= dict.fromkeys(wanted, f"its worker died: {error}")
+                    failures |= dict.fromkeys(ids, f"its worker died: {error}")
             before, missing = len(missing), to_do(study, root)
             idle = 0 if len(missing) < before else idle + 1
     unfinished = [config.id for config in missing]

@@ -161,7 +161,7 @@ class Batches:
         used, mixed = self.steps * self.batch, self.steps * self.world * self._mixes
         order = self.order(epoch)[:, :used].unflatten(1, (self.steps, self.batch)).transpose(0, 1)
         drawn = [self._augment.draw(used, height, width, generator(_HOST, s, "augment", epoch)) for s in self.seeds]
-        chosen = {
+        choices = {
             field.name: torch.stack([getattr(one, field.name).unflatten(0, (self.steps, -1)) for one in drawn], dim=1)
             for field in fields(Draw)
         }
@@ -179,7 +179,7 @@ class Batches:
         ]
         return _Epoch(
             order.contiguous(),
-            Draw(**{name: values.flatten(0, 2) for name, values in chosen.items()}),
+            Draw(**{name: values.flatten(0, 2) for name, values in choices.items()}),
             torch.stack(shares, dim=1).unflatten(0, (-1, self.world)) if mixed else torch.empty(0),
             torch.stack(boxes, dim=1).unflatten(0, (-1, self.world)) if mixed else torch.empty(0),
             torch.stack(paths, dim=1),

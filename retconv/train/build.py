@@ -63,17 +63,17 @@ def build_model(config: Config, data: Dataset) -> nn.Module:
     Raises:
         RecipeError: If timm refuses the model's options, or they leave a parameter without a start.
     """
-    given: dict[str, Any] = {"img_size": data.train_images.shape[-1], "in_chans": data.train_images.shape[1]}
-    given |= {"num_classes": len(data.classes)} | dict(config.model.options)
+    kwargs: dict[str, Any] = {"img_size": data.train_images.shape[-1], "in_chans": data.train_images.shape[1]}
+    kwargs |= {"num_classes": len(data.classes)} | dict(config.model.options)
     with seeded(config.seed, "start"), _unset_memory_is_nan():
         try:
-            model = timm.create_model(config.model.name, pretrained=False, **given)
+            model = timm.create_model(config.model.name, pretrained=False, **kwargs)
         except (TypeError, ValueError, AssertionError) as error:
             hint = _hint(config.model.name, str(error))
-            raise RecipeError(f"model {config.model.name!r} cannot be built from {given}: {error}{hint}") from error
+            raise RecipeError(f"model {config.model.name!r} cannot be built from {kwargs}: {error}{hint}") from error
     if unset := [name for name, value in model.named_parameters() if value.isnan().any()]:
         raise RecipeError(
-            f"model {config.model.name!r} with {given} leaves {', '.join(unset)} without a start, so that it would be "
+            f"model {config.model.name!r} with {kwargs} leaves {', '.join(unset)} without a start, so that it would be "
             "whatever memory holds: choose another model.options.weight_init, such as reset"
         )
     return model
@@ -104,9 +104,9 @@ def hold_out(data: Dataset, config: DataConfig) -> tuple[Dataset, Tensor, Tensor
     """The training part of a data set, and images and labels of its validation part, empty if none is wanted."""
     if not config.validation:
         return data, data.train_images[:0], data.train_labels[:0]
-    kept, held = data.split(config.validation, config.split_seed)
+    train, validation = data.split(config.validation, config.split_seed)
     images, labels = data.train_images, data.train_labels
-    return replace(data, train_images=images[kept], train_labels=labels[kept]), images[held], labels[held]
+    return replace(data, train_images=images[train], train_labels=labels[train]), images[validation], labels[validation]
 
 
 def augmentation(config: AugmentConfig, data: Dataset) -> Augment:
@@ -116,8 +116,8 @@ def augmentation(config: AugmentConfig, data: Dataset) -> Augment:
     """
     policy = None
     if config.policy == "autoaugment":
-        found = {"svhn": "autoaugment-svhn", "tiny-imagenet": "autoaugment-imagenet"}
-        policy = POLICIES[found.get(data.name.removesuffix("-32"), "autoaugment-cifar10")]
+        policies = {"svhn": "autoaugment-svhn", "tiny-imagenet": "autoaugment-imagenet"}
+        policy = POLICIES[policies.get(data.name.removesuffix("-32"), "autoaugment-cifar10")]
     elif config.policy != "none":
         policy = POLICIES[config.policy]
     erasing = Erasing(config.erase) if config.erase else None
@@ -150,6 +150,6 @@ def kernels(replicas: Replicas, index: int) -> tuple[dict[str, Tensor], dict[str
     """
     model = replicas.single(index)
     masks, grids = masks_of(model), grids_of(model)
-    found = {name: mask_kernel(mask, grids[name]) for name, mask in masks.items()}
-    free = [name for name, mask in masks.items() if isinstance(mask, ElementwiseMask) or found[name][1]]
-    return {name: kernel for name, (kernel, _) in found.items()}, {name: found[name][1] for name in free}
+    projections = {name: mask_kernel(mask, grids[name]) for name, mask in masks.items()}
+    free = [name for name, mask in masks.items() if isinstance(mask, ElementwiseMask) or projections[name][1]]
+    return {name: kernel for name, (kernel, _) in projections.items()}, {name: projections[name][1] for name in free}

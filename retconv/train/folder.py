@@ -156,11 +156,11 @@ class RunFolder:
 
     def kernels(self) -> dict[int, dict[str, np.ndarray]]:
         """The kernels of every mask by epoch, for the epochs that they were kept for."""
-        found = {}
+        epochs = {}
         for path in sorted((self.path / "kernels").glob("epoch-*.npz")):
             with np.load(path) as archive:
-                found[int(path.stem.removeprefix("epoch-"))] = dict(archive)
-        return found
+                epochs[int(path.stem.removeprefix("epoch-"))] = dict(archive)
+        return epochs
 
     def result(self) -> dict[str, Any]:
         """The test result.

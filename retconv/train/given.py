@@ -143,15 +143,15 @@ def settings(model: nn.Module) -> dict[str, Any]:
 
     ``start`` is left out: how a mask's values began is not what they mean.
     """
-    found: dict[str, Any] = {}
+    entries: dict[str, Any] = {}
     for name, module in model.named_modules():
-        found[name] = type(module)
+        entries[name] = type(module)
         for key, value in sorted(vars(module).items()):
             if key not in _MACHINERY and key != "start" and isinstance(value, _PLAIN):
-                found[f"{name}.{key}".lstrip(".")] = value
+                entries[f"{name}.{key}".lstrip(".")] = value
     for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
-        found[f"shape of {name}"] = tuple(tensor.shape)
-    return found
+        entries[f"shape of {name}"] = tuple(tensor.shape)
+    return entries
 
 
 def taking(model: nn.Module, groups: Sequence[MaskGroup]) -> tuple[nn.Module, list[str]]:
@@ -168,11 +168,11 @@ def taking(model: nn.Module, groups: Sequence[MaskGroup]) -> tuple[nn.Module, li
             paths.append(name)
     for group in groups:
         for name in group.names:
-            old, given = model.get_submodule(name), group.given()
+            old, stand_in = model.get_submodule(name), group.given()
             for _, module in masked_modules(model):
                 if module.__dict__.get("mask") is old:  # shared by all layers, owned by one
-                    module.__dict__["mask"] = given
-            _set(model, name, given)
+                    module.__dict__["mask"] = stand_in
+            _set(model, name, stand_in)
     return model.to("meta"), paths
 
 

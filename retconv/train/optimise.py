@@ -125,17 +125,17 @@ def optimiser_state(optimiser: torch.optim.Optimizer, replicas: Replicas) -> dic
 
 
 def load_optimiser_state(
-    optimiser: torch.optim.Optimizer, replicas: Replicas, saved: list[dict[str, dict[str, Tensor]]]
+    optimiser: torch.optim.Optimizer, replicas: Replicas, states: list[dict[str, dict[str, Tensor]]]
 ) -> None:
     """Set the optimiser's state from that of each replica."""
     for pack, group in zip(replicas.packs, optimiser.param_groups, strict=True):
-        first = saved[0].get(next(iter(pack.shapes)), {})
+        first = states[0].get(next(iter(pack.shapes)), {})
         for key, value in first.items():
             if key in _SHARED:
                 place = pack.matrix.device if group.get("fused") or group.get("capturable") else "cpu"
                 restored = value.to(place, copy=True)
             else:
-                stacked = {name: torch.stack([share[name][key] for share in saved]) for name in pack.shapes}
+                stacked = {name: torch.stack([share[name][key] for share in states]) for name in pack.shapes}
                 restored = Pack.of(stacked).matrix.detach().to(pack.matrix)
             state = optimiser.state[pack.matrix]
             # A captured step goes on with the very tensors that it was captured with.

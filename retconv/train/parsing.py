@@ -176,14 +176,14 @@ def _check(option: dataclasses.Field[Any], value: Any, key: str, faults: list[st
     kind = str(option.type)
     if kind == "float" and isinstance(value, str):
         value = _number(value)
-    wanted: dict[str, tuple[type, ...]] = {
+    classes: dict[str, tuple[type, ...]] = {
         "int": (int,),
         "float": (int, float),
         "str": (str,),
         "bool": (bool,),
         "bool | None": (bool, type(None)),
     }
-    allowed = wanted.get(kind, (Mapping,))
+    allowed = classes.get(kind, (Mapping,))
     if not isinstance(value, allowed) or (isinstance(value, bool) and bool not in allowed):
         name = "a mapping" if kind.startswith("Mapping") else kind.replace("None", "null")
         faults.append(f"{key} must be {name}, got {value!r}")

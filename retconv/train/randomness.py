@@ -57,11 +57,11 @@ def state() -> dict[str, Any]:
     }
 
 
-def restore(saved: dict[str, Any]) -> None:
+def restore(states: dict[str, Any]) -> None:
     """Set the global generators to a ``state()``; those of CUDA only on a machine with as many devices."""
-    random.setstate(saved["python"])
-    name, keys, *rest = saved["numpy"]
+    random.setstate(states["python"])
+    name, keys, *rest = states["numpy"]
     np.random.set_state((name, keys.numpy().astype(np.uint32), *rest))  # noqa: NPY002
-    torch.set_rng_state(saved["torch"])
-    if saved["cuda"] and len(saved["cuda"]) == torch.cuda.device_count():
-        torch.cuda.set_rng_state_all(saved["cuda"])
+    torch.set_rng_state(states["torch"])
+    if states["cuda"] and len(states["cuda"]) == torch.cuda.device_count():
+        torch.cuda.set_rng_state_all(states["cuda"])

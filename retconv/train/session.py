@@ -51,8 +51,8 @@ class Session:
         self.trainer = Trainer([f.config for f in folders], data, rank, world)
         self.last_good = checkpoint.common_step(f.path for f in folders) or None
         if self.last_good:
-            saved = [checkpoint.load(f.path, self.last_good, f.config.as_dict()) for f in folders]
-            self.trainer.load_states(saved)
+            states = [checkpoint.load(f.path, self.last_good, f.config.as_dict()) for f in folders]
+            self.trainer.load_states(states)
         self.boards = boards([f.path for f in folders]) if tensorboard and rank == 0 else []
         self.pace = Pace(
             self.trainer.compiles,
@@ -85,12 +85,12 @@ class Session:
             total=trainer.total, initial=trainer.done, unit="img", unit_scale=images, disable=None if progress else True
         ) as bar:
             start, first = time.perf_counter(), trainer.done
-            saved = time.monotonic()
+            last_save = time.monotonic()
             while trainer.done < trainer.total:
-                stop, save = self._orders(time.monotonic() - saved >= seconds)
+                stop, save = self._orders(time.monotonic() - last_save >= seconds)
                 if stop or save:
                     self._save()
-                    saved = time.monotonic()
+                    last_save = time.monotonic()
                 if stop:
                     return
                 self._step()
@@ -168,8 +168,8 @@ class Session:
                 board.add_scalar(name, value, row["epoch"])
             board.flush()
         accuracy = "validation_accuracy" if "validation_accuracy" in rows[0] else "train_accuracy"
-        shown = {"loss": "train_loss", "accuracy": accuracy}
-        means = {label: f"{sum(r[key] for r in rows) / len(rows):.3f}" for label, key in shown.items()}
+        labels = {"loss": "train_loss", "accuracy": accuracy}
+        means = {label: f"{sum(r[key] for r in rows) / len(rows):.3f}" for label, key in labels.items()}
         bar.set_postfix(means | {"lr": f"{rows[0]['lr']:.1e}", "epoch": rows[0]["epoch"]})
 
     def _keeps_kernels(self) -> bool:
@@ -222,10 +222,10 @@ class Session:
             board.close()
 
 
-def any_process(said: bool, device: torch.device) -> bool:
+def any_process(flag: bool, device: torch.device) -> bool:
     """Whether one of the processes said so, asked of all at the same point."""
     if not distributed.is_initialized():
-        return said
-    agreed = torch.tensor(int(said), device=device)
+        return flag
+    agreed = torch.tensor(int(flag), device=device)
     distributed.all_reduce(agreed, distributed.ReduceOp.MAX)
     return bool(agreed)

@@ -111,8 +111,8 @@ class Step:
     def __call__(self, images: Tensor, targets: Tensor, draws: Tensor) -> None:
         """Take one step on a batch, as ``Batches`` makes it."""
         if self._graph is not None:
-            for static, given in zip(self._inputs, (images, targets, draws), strict=True):
-                static.copy_(given)
+            for static, tensor in zip(self._inputs, (images, targets, draws), strict=True):
+                static.copy_(tensor)
             self._graph.replay()
             return
         if self._capturable and self._taken >= STEPS_TO_CAPTURE:

@@ -131,10 +131,10 @@ class Trainer:
             distributed.all_reduce(step, distributed.ReduceOp.MAX)
         for config, bad in zip(self.configs, step.tolist(), strict=True):
             if bad >= 0:
-                kept = f"the checkpoint of step {last_good} is good" if last_good else "there is no checkpoint yet"
+                fallback = f"the checkpoint of step {last_good} is good" if last_good else "there is no checkpoint yet"
                 raise DivergedError(
                     f"training diverged: the loss or a weight of seed {config.seed} is not finite at step {bad} (epoch "
-                    f"{(bad - 1) // self.steps + 1}): {kept}; lower optim.lr (now "
+                    f"{(bad - 1) // self.steps + 1}): {fallback}; lower optim.lr (now "
                     f"{self.config.optim.lr:g}), set optim.clip, or use float32"
                 )
 
@@ -165,9 +165,9 @@ class Trainer:
         if self.config.select == "best":
             now = self._tested().model.state_dict()
             before = self.best or now
-            chosen = better.to(self.device)
+            choice = better.to(self.device)
             self.best = {
-                name: torch.where(chosen.view(-1, *[1] * (value.ndim - 1)), value, before[name])
+                name: torch.where(choice.view(-1, *[1] * (value.ndim - 1)), value, before[name])
                 for name, value in now.items()
             }
 
@@ -181,8 +181,8 @@ class Trainer:
 
     def load_selected(self) -> None:
         """After the last epoch: make the weights that are tested the model's own."""
-        chosen = self.best or self._tested().model.state_dict()
-        self.replicas.model.load_state_dict(chosen)
+        weights = self.best or self._tested().model.state_dict()
+        self.replicas.model.load_state_dict(weights)
         self.ema = None
 
     @torch.no_grad()
@@ -227,20 +227,22 @@ class Trainer:
             for i, (config, share) in enumerate(zip(self.configs, shares(stacked, len(self.configs)), strict=True))
         ]
 
-    def load_states(self, saved: Sequence[Mapping[str, Any]]) -> None:
+    def load_states(self, states: Sequence[Mapping[str, Any]]) -> None:
         """Go to where ``states`` were taken, all at one step."""
-        self.done = saved[0]["step"]
-        self.replicas.model.load_state_dict(stack([s["model"] for s in saved]))
+        self.done = states[0]["step"]
+        self.replicas.model.load_state_dict(stack([s["model"] for s in states]))
         if self.ema is not None:
-            self.ema.model.load_state_dict(stack([s["ema"] for s in saved]))
-        load_optimiser_state(self.optimiser, self.replicas, [s["optimiser"] for s in saved])
+            self.ema.model.load_state_dict(stack([s["ema"] for s in states]))
+        load_optimiser_state(self.optimiser, self.replicas, [s["optimiser"] for s in states])
         self.rates.set(self.done)
-        self.best_accuracy = torch.tensor([s["best"]["accuracy"] for s in saved], dtype=torch.float64)
-        self.best_epoch = torch.tensor([s["best"]["epoch"] for s in saved])
-        weights = stack([s["best"]["weights"] for s in saved])
+        self.best_accuracy = torch.tensor([s["best"]["accuracy"] for s in states], dtype=torch.float64)
+        self.best_epoch = torch.tensor([s["best"]["epoch"] for s in states])
+        weights = stack([s["best"]["weights"] for s in states])
         self.best = {name: value.to(self.device) for name, value in weights.items()}
         self.tally.reset(self.done)
         if self.rank == 0:
-            self.tally.loss += torch.tensor([s["sums"]["loss"] for s in saved], device=self.device, dtype=torch.float64)
-            self.tally.correct += torch.tensor([s["sums"]["correct"] for s in saved], device=self.device)
-        randomness.restore(saved[0]["random"])
+            self.tally.loss += torch.tensor(
+                [s["sums"]["loss"] for s in states], device=self.device, dtype=torch.float64
+            )
+            self.tally.correct += torch.tensor([s["sums"]["correct"] for s in states], device=self.device)
+        randomness.restore(states[0]["random"])

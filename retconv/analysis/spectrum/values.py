@@ -77,11 +77,11 @@ def singular_values(mask: MaskLike, grid: GridLike, k: int | None = None) -> Ten
         if not all(symmetric):
             return torch.linalg.svdvals(subject.entries)[:, :k]
         return symmetric_eigenvalues(subject).abs().sort(dim=1, descending=True).values[:, :k]
-    found = [
+    spectra = [
         largest_eigenvalues(subject, head, k) if symmetric[head] else largest_singular_values(subject, head, k)
         for head in range(subject.heads)
     ]
-    return _stack(found, subject).abs().sort(dim=1, descending=True).values
+    return _stack(spectra, subject).abs().sort(dim=1, descending=True).values
 
 
 def operator_norm(mask: MaskLike, grid: GridLike) -> Tensor:
@@ -150,5 +150,5 @@ def _diagonal(subject: Forms) -> Tensor:
     return subject.entries.diagonal(dim1=1, dim2=2)
 
 
-def _stack(found: list[np.ndarray], subject: Forms) -> Tensor:
-    return torch.stack([torch.from_numpy(values.copy()) for values in found]).to(subject.values.device)
+def _stack(spectra: list[np.ndarray], subject: Forms) -> Tensor:
+    return torch.stack([torch.from_numpy(values.copy()) for values in spectra]).to(subject.values.device)

@@ -75,10 +75,10 @@ class AutoAugment:
     def draw(self, count: int, height: int, width: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """See ``Policy.draw``."""
         pairs, probability, strengths = _pairs(self.learned_on)
-        chosen = torch.randint(len(pairs), (count,), generator=generator)
-        applied = torch.rand(count, 2, generator=generator) <= probability[chosen]
-        operations = torch.where(applied, pairs[chosen], NAMES.index("Identity"))
-        return operations, _magnitudes(operations, strengths[chosen], _table(False, 10, height, width), generator)
+        indices = torch.randint(len(pairs), (count,), generator=generator)
+        applied = torch.rand(count, 2, generator=generator) <= probability[indices]
+        operations = torch.where(applied, pairs[indices], NAMES.index("Identity"))
+        return operations, _magnitudes(operations, strengths[indices], _table(False, 10, height, width), generator)
 
 
 #: Policies by the names that recipes use.

@@ -44,11 +44,11 @@ def _decode(spec: Spec, samples: list[tuple[str, int]]) -> tuple[NDArray[np.uint
 
 
 def _listed(test: Path, index: dict[str, int]) -> list[tuple[str, int]]:
-    found = ImageFolder(test)
-    if found.class_to_idx != index:
-        differing = sorted(set(found.classes) ^ set(index))
+    folder = ImageFolder(test)
+    if folder.class_to_idx != index:
+        differing = sorted(set(folder.classes) ^ set(index))
         raise CorruptDataError(f"{test} and the folder train beside it differ in the classes {differing[:5]}")
-    return found.samples
+    return folder.samples
 
 
 def _annotated(test: Path, index: dict[str, int]) -> list[tuple[str, int]]:

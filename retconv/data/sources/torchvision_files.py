@@ -21,16 +21,16 @@ from retconv.data.sources.arrays import Arrays, Source, three_channels
 def find_torchvision(spec: Spec, root: Path) -> Source | None:
     """What ``torchvision.datasets`` downloads, below the root or below the data set's own folder."""
     for folder in (root, *(root / name for name in spec.folders)):
-        for files, read in _FORMS.get(spec.name, ()):
+        for files, reader in _FORMS.get(spec.name, ()):
             paths = tuple(folder / name for name in files)
             if all(path.is_file() for path in paths):
-                return Source("torchvision", paths, partial(read, spec, folder, paths))
+                return Source("torchvision", paths, partial(reader, spec, folder, paths))
     return None
 
 
-def _checked(read: _Reader, spec: Spec, folder: Path, paths: tuple[Path, ...]) -> Arrays:
+def _checked(reader: _Reader, spec: Spec, folder: Path, paths: tuple[Path, ...]) -> Arrays:
     try:
-        return read(spec, folder, paths)
+        return reader(spec, folder, paths)
     # Each reader has exceptions of its own for a damaged file.
     except Exception as error:
         raise CorruptDataError(f"torchvision's files of {spec.name} in {folder} are damaged: {error}") from error
