@@ -6,14 +6,14 @@ from collections import Counter
 from collections.abc import Callable
 from itertools import pairwise
 
-import naive
 import pytest
 import torch
-from compare import assert_exact
-from strategies import every_grid
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from retconv.grid import DENSE_LIMIT_BYTES, DenseLimitError, Grid, dense_limit, forget_kept, kept
+from tests import naive
+from tests.compare import assert_exact
+from tests.strategies import every_grid
 
 
 @every_grid
