@@ -20,7 +20,7 @@ from retconv.describe import main
 from retconv.grid import Grid
 from retconv.kernels import gpsa, manhattan_decay, window
 from retconv.masks import DecayMask, GaussianMixtureMask, Mask, RetNetMask
-from tests.analysis.test_symbol import f64
+from tests.analysis.cases import f64
 from tests.compare import assert_close
 from tests.masks.cases import MASKS, Case, build
 

@@ -5,7 +5,6 @@ import math
 import pytest
 import torch
 from hypothesis import settings
-from torch import Tensor, nn
 
 from retconv.analysis.effective import (
     EffectiveKernel,
@@ -19,35 +18,12 @@ from retconv.analysis.spectrum import symbol
 from retconv.convert import kernel_to_mask, project, resize
 from retconv.grid import Grid
 from retconv.kernels import causal_decay, gaussian, gaussian_mixture, manhattan_decay
-from retconv.operators import operator
 from tests import naive
 from tests.analysis import naive_effective as by_loops
-from tests.analysis.test_symbol import as_real, f64
+from tests.analysis.cases import as_real, f64
+from tests.analysis.checks import Stack, attention, check_effective, check_gradient_field
 from tests.compare import assert_close
 from tests.strategies import DTYPES, HEADS, every_grid, kernel_of, normal, uniform
-
-
-def attention(shape: tuple[int, ...], seed: int, images: int = 3, prefix: int = 0) -> Tensor:
-    """Softmax attention whose scores depend on offset, position and image: ``(images, heads, length, length)``."""
-    length = prefix + math.prod(shape)
-    scores = normal(seed, images, HEADS, length, length) + normal(seed + 1, HEADS, length, length)
-    scores[..., prefix:, prefix:] += kernel_to_mask(2 * kernel_of(shape, seed), shape)
-    return scores.softmax(dim=-1)
-
-
-def check_effective(shape: tuple[int, ...], seed: int) -> None:
-    weights = attention(shape, seed)
-    found = effective_kernel(weights, shape)
-    assert found.count == 3
-    for head in range(HEADS):
-        images = [image[head].tolist() for image in weights]
-        kernel, shares = by_loops.effective(images, shape)
-        assert_close(found.kernel[head].flatten(), [kernel[offset] for offset in naive.offsets(shape)])
-        assert_close(found.residual[head].flatten(), by_loops.residual(images, shape))
-        actual = [float(part[head]) for part in (found.explained, found.position, found.content)]
-        assert actual == pytest.approx(shares, abs=1e-12)
-        assert sum(actual) == pytest.approx(1, abs=1e-12)
-    assert_close(found.mean, weights.mean(dim=0))
 
 
 @settings(max_examples=15)
@@ -187,30 +163,6 @@ def test_spread_is_the_standard_deviation_about_the_mean() -> None:
     decay = causal_decay(Grid(300).offsets(), f64([0.8]))
     assert float(spread(decay, 1)) == pytest.approx(math.sqrt(0.8) / 0.2)
     assert spread(decay.expand(2, 3, -1), 1).shape == (2, 3, 1)
-
-
-class Stack(nn.Module):
-    """Depthwise convolutions one after another: channels are heads."""
-
-    def __init__(self, kernels: list[Tensor], grid: Grid) -> None:
-        super().__init__()
-        self.operators = [operator(kernel, grid, method="fft") for kernel in kernels]
-
-    def forward(self, x: Tensor) -> Tensor:
-        for op in self.operators:
-            x = (op @ x.mT[..., None])[..., 0].mT
-        return x
-
-
-def check_gradient_field(query: tuple[int, ...]) -> None:
-    """Of a linear stack it is the row of the product of the masks, exactly, border and all."""
-    grid, kernels = Grid((5, 6)), [kernel_of((5, 6), seed) for seed in range(3)]
-    product = torch.eye(30, dtype=torch.float64)
-    for kernel in kernels:
-        product = kernel_to_mask(kernel, grid) @ product
-    row = product[:, query[0] * 6 + query[1]].abs().sum(dim=0).reshape(5, 6)
-    x = normal(0, 4, 30, HEADS)
-    assert_close(gradient_field(Stack(kernels, grid), x, grid, query), row)
 
 
 @pytest.mark.parametrize("query", [(2, 3), (0, 0), (4, 1)])

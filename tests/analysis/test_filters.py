@@ -14,8 +14,7 @@ from retconv.convert import kernel_to_mask
 from retconv.grid import Grid, dense_limit
 from retconv.kernels import euclidean_decay, gaussian, manhattan_decay
 from retconv.masks import DecayMask, RetNetMask
-from tests.analysis.test_spectrum import mixture
-from tests.analysis.test_symbol import f64
+from tests.analysis.cases import f64, mixture
 from tests.strategies import every_grid, kernel_of, mask_of
 
 # --- law 11: definiteness -------------------------------------------------------------------------------------------

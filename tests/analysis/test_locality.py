@@ -5,52 +5,17 @@ import math
 import pytest
 import torch
 from hypothesis import settings
-from torch import Tensor
 
-from retconv.analysis.locality import locality, mass_within, window_sums
+from retconv.analysis.locality import locality, mass_within
 from retconv.approximate import effective_size
-from retconv.convert import kernel_to_mask
 from retconv.grid import Grid
 from retconv.kernels import causal_decay, gaussian, gaussian_mixture, gpsa, manhattan_decay
 from retconv.masks import DecayMask, GaussianMixtureMask
-from tests import naive
 from tests.analysis import naive as by_loops
-from tests.analysis.test_symbol import f64
+from tests.analysis.cases import f64
+from tests.analysis.checks import check_locality_of_masks, check_window_sums
 from tests.compare import assert_close
-from tests.strategies import DTYPES, HEADS, every_grid, kernel_of, mask_of
-
-
-def check_against_loops(rows: list, measured: object, head: int, shape: tuple[int, ...]) -> None:
-    def value(name: str) -> Tensor:
-        return getattr(measured, name)[head]
-
-    assert float(value("mean_distance")) == pytest.approx(by_loops.mean_share(rows, lambda d, _: by_loops.distance(d)))
-    assert float(value("entropy")) == pytest.approx(by_loops.entropy(rows), abs=1e-9)
-    assert float(value("radius_half")) == pytest.approx(by_loops.radius_of(rows, 0.5))
-    assert float(value("radius_95")) == pytest.approx(by_loops.radius_of(rows, 0.95))
-    assert float(value("size_95")) == 2 * by_loops.radius_of(rows, 0.95, by_loops.chebyshev) + 1
-    own, near = by_loops.own_and_near(rows)
-    assert float(value("self_weight")) == pytest.approx(own)
-    assert float(value("neighbour_weight")) == pytest.approx(near)
-    assert float(value("extroversion")) == pytest.approx((near - own) / (abs(near) + abs(own)))
-    center = [by_loops.mean_share(rows, lambda d, _, a=axis: d[a]) for axis in range(len(shape))]
-    assert value("center").tolist() == pytest.approx(center, abs=1e-9)
-
-
-def check_locality_of_masks(shape: tuple[int, ...], seed: int) -> None:
-    """A mask that has a kernel, by window sums; one that has none, by its entries; and the kernel itself."""
-    kernel, free = kernel_of(shape, seed), mask_of(shape, seed)
-    with_border, without, entries = (
-        locality(kernel, shape),
-        locality(kernel, shape, border=False),
-        locality(free, shape),
-    )
-    for head in range(HEADS):
-        flat = kernel[head].flatten().tolist()
-        rows = by_loops.rows_of_mask(naive.mask_of_kernel(flat, shape), shape)
-        check_against_loops(rows, with_border, head, shape)
-        check_against_loops(by_loops.row_of_kernel(flat, shape), without, head, shape)
-        check_against_loops(by_loops.rows_of_mask(free[head].tolist(), shape), entries, head, shape)
+from tests.strategies import DTYPES, HEADS, every_grid, mask_of
 
 
 @settings(max_examples=12)
@@ -61,11 +26,7 @@ def test_measures_are_sums_over_the_keys_that_exist(shape: tuple[int, ...], seed
 
 @every_grid
 def test_window_sums_are_the_row_sums_of_the_mask(shape: tuple[int, ...], seed: int) -> None:
-    kernel = kernel_of(shape, seed)
-    scale = kernel_to_mask(kernel, shape).abs().sum(dim=2).max()
-    assert (
-        float((window_sums(kernel, Grid(shape)) - kernel_to_mask(kernel, shape).sum(dim=2)).abs().max()) < 1e-13 * scale
-    )
+    check_window_sums(shape, seed)
 
 
 @settings(max_examples=12)

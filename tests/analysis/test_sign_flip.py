@@ -1,27 +1,21 @@
 """The tests of the analysis are tested: with the sign of the offset flipped they must fail."""
 
-from collections.abc import Callable
-
 import pytest
 
-from tests.analysis import test_effective as test_analysis_effective
-from tests.analysis import test_locality as test_analysis_locality
-from tests.analysis import test_symbol as test_analysis_symbol
-from tests.project.test_sign_flip import flipped_gather, flipped_offsets, inner  # noqa: F401  (fixtures)
-
-Check = Callable[[], None]
+from tests.analysis import checks as analysis
+from tests.flips import Check, example, flipped_gather, flipped_offsets  # noqa: F401  (fixtures)
 
 GATHER: dict[str, Check] = {
-    "symbol: plane wave": lambda: test_analysis_symbol.test_symbol_is_the_gain_of_a_plane_wave((21, 25)),
-    "locality: window sums": inner(test_analysis_locality.test_window_sums_are_the_row_sums_of_the_mask),
-    "effective: kernel": lambda: test_analysis_effective.check_effective((3, 4), 0),
-    "effective: gradient": lambda: test_analysis_effective.check_gradient_field((4, 1)),
+    "symbol: plane wave": lambda: analysis.check_plane_wave((21, 25)),
+    "locality: window sums": example(analysis.check_window_sums),
+    "effective: kernel": lambda: analysis.check_effective((3, 4), 0),
+    "effective: gradient": lambda: analysis.check_gradient_field((4, 1)),
 }
 OFFSETS: dict[str, Check] = {
-    "locality: masks": lambda: test_analysis_locality.check_locality_of_masks((3, 4), 0),
-    "symbol: causal": lambda: test_analysis_symbol.test_law_6_causal_decay_is_one_pole.hypothesis.inner_test(gamma=0.5),
+    "locality: masks": lambda: analysis.check_locality_of_masks((3, 4), 0),
+    "symbol: causal": lambda: analysis.check_causal_pole(gamma=0.5),
 }
-checks = {**GATHER, **OFFSETS, "symbol: loops": lambda: test_analysis_symbol.check_symbol((3, 4), 0)}
+checks = {**GATHER, **OFFSETS, "symbol: loops": lambda: analysis.check_symbol((3, 4), 0)}
 
 
 @pytest.mark.parametrize("check", checks.values(), ids=checks.keys())
@@ -45,8 +39,8 @@ def test_flipped_offsets_are_noticed(check: Check) -> None:
 
 def test_conjugate_symbol_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     """exp(−i δ·θ), the convention of a flipped kernel."""
-    straight = test_analysis_symbol.symbol
-    monkeypatch.setattr(test_analysis_symbol, "symbol", lambda kernel, theta: straight(kernel, theta).conj())
+    straight = analysis.symbol
+    monkeypatch.setattr(analysis, "symbol", lambda kernel, theta: straight(kernel, theta).conj())
     with pytest.raises(AssertionError):
         checks["symbol: loops"]()
     with pytest.raises(AssertionError):

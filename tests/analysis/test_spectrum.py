@@ -22,17 +22,13 @@ from retconv.analysis.spectrum import (
 from retconv.convert import kernel_to_mask
 from retconv.grid import DenseLimitError, Grid, dense_limit
 from retconv.kernels import Separable, causal_decay, gaussian, gaussian_mixture, manhattan_decay
-from retconv.masks import DecayMask, ElementwiseMask, GaussianMixtureMask, RetNetMask
-from tests.analysis.test_symbol import f64
+from retconv.masks import DecayMask, ElementwiseMask, RetNetMask
+from tests.analysis.cases import f64, mixture
 from tests.compare import assert_close
 from tests.strategies import HEADS, every_grid, kernel_of, mask_of, seeds, shapes, uniform
 
 #: Of a Lanczos value, relative: what the issue asks.
 LANCZOS = 1e-8
-
-
-def mixture(sigma: list[list[float]], alpha: list[list[float]]) -> GaussianMixtureMask:
-    return GaussianMixtureMask.from_parameters(f64(sigma), f64(alpha))
 
 
 # --- what is analysed -----------------------------------------------------------------------------------------------

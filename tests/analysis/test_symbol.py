@@ -6,10 +6,8 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from torch import Tensor
 
 from retconv.analysis.spectrum import (
-    causal_decay_symbol,
     frequencies,
     gaussian_mixture_symbol,
     gaussian_symbol,
@@ -18,43 +16,17 @@ from retconv.analysis.spectrum import (
     sampled_symbol,
     symbol,
 )
-from retconv.convert import kernel_to_mask
 from retconv.grid import Grid
-from retconv.kernels import causal_decay, gaussian, gaussian_mixture, gpsa, manhattan_decay, two_sided_decay
+from retconv.kernels import gaussian, gaussian_mixture, gpsa, manhattan_decay, two_sided_decay
 from tests.analysis import naive as naive_analysis
+from tests.analysis.cases import as_real, f64
+from tests.analysis.checks import CLOSED, assert_closed_form, check_causal_pole, check_plane_wave, check_symbol
 from tests.compare import assert_close
-from tests.strategies import HEADS, every_grid, kernel_of, uniform
-
-#: What the issue asks of a closed form beside its numeric counterpart, relative to the largest gain.
-CLOSED = 1e-10
+from tests.strategies import every_grid, kernel_of, uniform
 
 gammas = st.floats(0.05, 0.95)
 sigmas = st.floats(0.0, 6.0)
 alphas = st.floats(-2.0, 2.0)
-
-
-def f64(numbers: object) -> Tensor:
-    return torch.tensor(numbers, dtype=torch.float64)
-
-
-def as_real(numbers: Tensor) -> Tensor:
-    """Complex numbers as pairs, which ``assert_close`` compares."""
-    return torch.view_as_real(numbers.resolve_conj())
-
-
-def assert_closed_form(closed: Tensor, numeric: Tensor) -> None:
-    assert closed.shape == numeric.shape
-    error = float((closed - numeric).abs().max() / numeric.abs().max())
-    assert error <= CLOSED, f"closed form off by {error:.1e} of the largest gain"
-
-
-def check_symbol(shape: tuple[int, ...], seed: int) -> None:
-    kernel = kernel_of(shape, seed)
-    theta = uniform(seed, -math.pi, math.pi, 4, len(shape))
-    expected = [[naive_analysis.symbol(k, shape, t) for t in theta.tolist()] for k in kernel.flatten(1).tolist()]
-    actual, expected = symbol(kernel, theta), torch.tensor(expected, dtype=torch.complex128)
-    assert actual.shape == (HEADS, 4)
-    assert_close(as_real(actual), as_real(expected), torch.float64)
 
 
 @every_grid
@@ -83,16 +55,7 @@ def test_frequencies_start_at_nyquist_and_hold_zero() -> None:
 @pytest.mark.parametrize("shape", [(41,), (21, 25)])
 def test_symbol_is_the_gain_of_a_plane_wave(shape: tuple[int, ...]) -> None:
     """(M x)[q] = a(θ) x[q] for x[p] = exp(iθ·p), at a query whose window meets no border."""
-    grid, reach = Grid(shape), 5
-    inside = (grid.offsets().abs() <= reach).all(dim=-1)
-    kernel = kernel_of(shape, 3) * inside
-    theta = uniform(1, -3.0, 3.0, len(shape))
-    wave = torch.exp(1j * (grid.coordinates().double() @ theta))
-    query = grid.size // 2
-    assert min(*grid.coordinates()[query].tolist(), 99) >= reach
-    gain = (kernel_to_mask(kernel, grid)[:, query].to(torch.complex128) @ wave) / wave[query]
-    expected = symbol(kernel, theta)
-    assert_close(as_real(gain), as_real(expected), torch.float64)
+    check_plane_wave(shape)
 
 
 def test_symbol_of_a_symmetric_kernel_is_real_and_of_the_flipped_one_conjugate() -> None:
@@ -109,8 +72,7 @@ def test_symbol_of_a_symmetric_kernel_is_real_and_of_the_flipped_one_conjugate()
 @given(gamma=gammas)
 def test_law_6_causal_decay_is_one_pole(gamma: float) -> None:
     """1 / (1 − γ z⁻¹) with z = exp(iθ): the sign is that of offset = key − query."""
-    theta, long = frequencies(33), Grid(700)
-    assert_closed_form(causal_decay_symbol(theta, gamma), symbol(causal_decay(long.offsets(), f64([gamma])), theta))
+    check_causal_pole(gamma)
 
 
 @given(gamma=gammas)

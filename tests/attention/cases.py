@@ -8,6 +8,7 @@ from torch import Tensor
 from retconv.attention import attend
 from retconv.grid import Grid
 from tests.attention import naive as naive_attention
+from tests.compare import assert_close
 from tests.strategies import HEADS, kernel_of, normal
 
 BATCH, DIM, VALUE_DIM = 2, 3, 4
@@ -61,3 +62,14 @@ def gradients(placement: str, leaves: dict[str, Tensor], grid: Grid, upstream: T
     out = attend(given["q"], given["k"], given["v"], given["mask"], grid, bias=bias, **options, placement=placement)
     used = [leaf for name, leaf in given.items() if placement != "convolution" or name in ("v", "mask")]
     return [out.detach(), *torch.autograd.grad((out * upstream).sum(), used)]
+
+
+def check_against_loops(placement: str, shape: tuple[int, ...], seed: int, dtype: torch.dtype) -> None:
+    """With and without prefix tokens and bias, by turns, and with a scale of its own."""
+    grid, scale = Grid(shape, prefix=seed % 3), 0.7
+    q, k, v = qkv(grid, seed, dtype)
+    kernel, bias = kernel_for(placement, shape, seed, dtype), bias_for(placement, grid, seed, dtype)
+    out, weights = attend(q, k, v, kernel, grid, scale=scale, bias=bias, return_weights=True, placement=placement)
+    expected, expected_weights = loops(placement, q, k, v, kernel, grid, bias, scale)
+    assert_close(out, expected)
+    assert_close(weights, expected_weights)

@@ -14,24 +14,13 @@ from retconv.grid import Grid
 from retconv.kernels import alibi, window
 from retconv.masks import DecayMask, ElementwiseMask, GaussianMixtureMask, KernelTableMask, RetNetMask
 from tests.attention import cases
-from tests.attention.cases import SOFTMAX, bias_for, kernel_for, loops, qkv
+from tests.attention.cases import SOFTMAX, bias_for, check_against_loops, kernel_for, loops, qkv
 from tests.compare import assert_close, assert_exact
 from tests.strategies import DTYPES, HEADS, every_grid, kernel_of, mask_of, normal
 
 F64 = torch.float64
 every_placement = pytest.mark.parametrize("placement", PLACEMENTS)
 every_softmax = pytest.mark.parametrize("placement", SOFTMAX)
-
-
-def check_against_loops(placement: str, shape: tuple[int, ...], seed: int, dtype: torch.dtype) -> None:
-    """With and without prefix tokens and bias, by turns, and with a scale of its own."""
-    grid, scale = Grid(shape, prefix=seed % 3), 0.7
-    q, k, v = qkv(grid, seed, dtype)
-    kernel, bias = kernel_for(placement, shape, seed, dtype), bias_for(placement, grid, seed, dtype)
-    out, weights = attend(q, k, v, kernel, grid, scale=scale, bias=bias, return_weights=True, placement=placement)
-    expected, expected_weights = loops(placement, q, k, v, kernel, grid, bias, scale)
-    assert_close(out, expected)
-    assert_close(weights, expected_weights)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

@@ -1,20 +1,16 @@
 """With the sign of the offset flipped, the tests of attention must fail: the mask read as M[q, k] = K[q − k]."""
 
-from collections.abc import Callable
-
 import pytest
 import torch
 from torch import Tensor
 
 from retconv.attention import BACKENDS, PLACEMENTS, attend, rows
 from retconv.grid import Grid
-from tests.attention import test_placements as test_attention
-from tests.attention.cases import kernel_for, loops, qkv
+from tests.attention.cases import check_against_loops, kernel_for, loops, qkv
 from tests.compare import assert_close
-from tests.project.test_sign_flip import flipped_gather  # noqa: F401
+from tests.flips import Check, flipped_gather  # noqa: F401
 
 SHAPE, SEED = (3, 5), 1
-Check = Callable[[], None]
 
 
 def against_loops(placement: str, backend: str) -> Check:
@@ -30,14 +26,14 @@ def against_loops(placement: str, backend: str) -> Check:
     return check
 
 
-#: The operator has a flip of its own in ``test_sign_flip``, and a Gaussian is symmetric.
+#: The operator has a flip of its own in ``project/test_sign_flip``, and a Gaussian is symmetric.
 CHECKS = {
     f"{placement}, {backend}": against_loops(placement, backend)
     for placement, names in BACKENDS.items()
     for backend in names
     if backend not in ("operator", "channels")
 } | {
-    f"{placement}, weights": lambda p=placement: test_attention.check_against_loops(p, SHAPE, SEED, torch.float64)
+    f"{placement}, weights": lambda p=placement: check_against_loops(p, SHAPE, SEED, torch.float64)
     for placement in PLACEMENTS
 }
 

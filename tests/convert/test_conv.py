@@ -10,24 +10,17 @@ from retconv.convert import conv_to_kernel, crop, extend, kernel_to_conv, resize
 from retconv.grid import Grid
 from tests import naive
 from tests.compare import assert_close, assert_exact
-from tests.strategies import DTYPES, HEADS, every_grid, kernel_of, signal_of
+from tests.convert.cases import as_image, check_conv
+from tests.strategies import DTYPES, every_grid, kernel_of, signal_of
 
 CONVS = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
-
-
-def as_image(x: Tensor, shape: tuple[int, ...]) -> Tensor:
-    """``(heads, N, channels)`` → ``(1, heads · channels, n_1, …, n_D)``."""
-    return x.transpose(1, 2).reshape(1, -1, *shape)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @every_grid
 def test_conv_does_what_the_mask_does(shape: tuple[int, ...], seed: int, dtype: torch.dtype) -> None:
     """``conv(x) = M x`` with padding n − 1 and no flip, d channels sharing each head's kernel."""
-    kernel, x = kernel_of(shape, seed, dtype), signal_of(shape, seed, dtype)
-    conv = kernel_to_conv(kernel, shape, channels_per_head=x.shape[-1])
-    expected = [naive.correlate(kernel[h].flatten().tolist(), shape, x[h].tolist()) for h in range(HEADS)]
-    assert_close(conv(as_image(x, shape)), as_image(torch.tensor(expected, dtype=torch.float64), shape))
+    check_conv(shape, seed, dtype)
 
 
 @pytest.mark.parametrize("dtype", [*DTYPES, torch.bfloat16])

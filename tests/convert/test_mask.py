@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-from torch import Tensor
 
 from retconv.convert import (
     NotAConvolutionError,
@@ -18,22 +17,17 @@ from retconv.convert import (
 from retconv.grid import DenseLimitError, Grid, dense_limit
 from tests import naive
 from tests.compare import assert_close, assert_exact
+from tests.convert.cases import check_bank, check_gather, check_windows
 from tests.strategies import DTYPES, HEADS, every_grid, kernel_of, mask_of, normal
 
 ALL_DTYPES = (*DTYPES, torch.bfloat16)
-
-
-def of_each_head(tensor: Tensor) -> list[list[float]]:
-    """The flat lists of every head of a kernel."""
-    return tensor.flatten(1).tolist()
 
 
 @pytest.mark.parametrize("dtype", ALL_DTYPES)
 @every_grid
 def test_mask_is_a_gather_of_the_kernel(shape: tuple[int, ...], seed: int, dtype: torch.dtype) -> None:
     """M[q, k] = K[k − q], bit for bit."""
-    kernel = kernel_of(shape, seed, dtype)
-    assert_exact(kernel_to_mask(kernel, shape), [naive.mask_of_kernel(k, shape) for k in of_each_head(kernel)])
+    check_gather(shape, seed, dtype)
 
 
 @pytest.mark.parametrize("dtype", ALL_DTYPES)
@@ -129,10 +123,7 @@ def test_projection_leaves_prefix_tokens_out() -> None:
 @every_grid
 def test_bank_is_one_kernel_per_query(shape: tuple[int, ...], seed: int, dtype: torch.dtype) -> None:
     """K_q[δ] = M[q, q + δ] on the grid, else 0; and back, bit for bit."""
-    mask = mask_of(shape, seed, dtype)
-    bank = mask_to_bank(mask, shape)
-    assert_exact(bank.flatten(2), [naive.bank(m, shape) for m in mask.tolist()])
-    assert_exact(bank_to_mask(bank, shape), mask)
+    check_bank(shape, seed, dtype)
 
 
 def test_bank_leaves_prefix_tokens_out() -> None:
@@ -144,10 +135,7 @@ def test_bank_leaves_prefix_tokens_out() -> None:
 @every_grid
 def test_windows_start_at_n_minus_one_minus_q(shape: tuple[int, ...], seed: int, dtype: torch.dtype) -> None:
     """Query q reads the n-sized window of K that starts at n − 1 − q."""
-    kernel = kernel_of(shape, seed, dtype)
-    actual = windows(kernel, shape)
-    assert actual.shape[2:] == shape
-    assert_exact(actual.flatten(2), [naive.windows(k, shape) for k in of_each_head(kernel)])
+    check_windows(shape, seed, dtype)
 
 
 def test_windows_of_a_ramp() -> None:

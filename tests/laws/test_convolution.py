@@ -9,8 +9,6 @@ from torch import Tensor
 from retconv import operator
 from retconv.convert import (
     NotAConvolutionError,
-    bank_to_mask,
-    kernel_to_conv,
     kernel_to_mask,
     mask_to_bank,
     mask_to_kernel,
@@ -19,6 +17,7 @@ from retconv.convert import (
 )
 from tests import naive
 from tests.compare import assert_close, assert_exact
+from tests.laws.cases import check_bank, check_convolution_module, check_equivalence, check_windows
 from tests.strategies import DTYPES, HEADS, every_grid, kernel_of, mask_of, on_grids, signal_of
 
 # --- law 1: equivalence ---------------------------------------------------------------------------------------------
@@ -28,9 +27,7 @@ from tests.strategies import DTYPES, HEADS, every_grid, kernel_of, mask_of, on_g
 @every_grid
 def test_law_1_equivalence(shape: tuple[int, ...], seed: int, dtype: torch.dtype) -> None:
     """M x = conv(x; K): the product with M[q, k] = K[k − q] is the sum over taps Σ_δ K[δ] x[p + δ]."""
-    kernel, x = kernel_of(shape, seed, dtype), signal_of(shape, seed, dtype)
-    taps = [naive.correlate(kernel[h].flatten().tolist(), shape, x[h].tolist()) for h in range(HEADS)]
-    assert_close(kernel_to_mask(kernel, shape) @ x, taps)
+    check_equivalence(shape, seed, dtype)
 
 
 @pytest.mark.parametrize("method", ["dense", "direct", "fft"])
@@ -44,9 +41,7 @@ def test_law_1_methods_agree(shape: tuple[int, ...], seed: int, method: str) -> 
 @every_grid
 def test_law_1_convolution_module(shape: tuple[int, ...], seed: int) -> None:
     """``F.convNd(x, K, padding=n − 1)`` with no flip."""
-    kernel, x = kernel_of(shape, seed), signal_of(shape, seed, channels=1)
-    image = kernel_to_conv(kernel, shape)(x.reshape(1, HEADS, *shape))
-    assert_close(image.reshape(x.shape), kernel_to_mask(kernel, shape) @ x)
+    check_convolution_module(shape, seed)
 
 
 @pytest.mark.parametrize("method", ["direct", "fft"])
@@ -69,10 +64,7 @@ def test_law_1_gradients_agree(shape: tuple[int, ...], seed: int, method: str) -
 @every_grid
 def test_law_2_windows(shape: tuple[int, ...], seed: int) -> None:
     """Row q of M, folded to the grid, is the n-sized window of K that starts at n − 1 − q: M is K unfolded."""
-    kernel = kernel_of(shape, seed)
-    rows = [naive.windows(k, shape) for k in kernel.flatten(1).tolist()]
-    assert_exact(kernel_to_mask(kernel, shape), rows)
-    assert_exact(windows(kernel, shape).flatten(2), rows)
+    check_windows(shape, seed)
 
 
 @every_grid
@@ -156,11 +148,7 @@ def test_law_3_residual(shape: tuple[int, ...], seed: int) -> None:
 @every_grid
 def test_law_4_every_mask_is_a_bank(shape: tuple[int, ...], seed: int) -> None:
     """(M x)[q] = Σ_δ K_q[δ] x[q + δ]: any mask is one kernel per query, and nothing is lost."""
-    mask, x = mask_of(shape, seed), signal_of(shape, seed)
-    bank = mask_to_bank(mask, shape)
-    varying = [naive.correlate_bank(bank[h].flatten(1).tolist(), shape, x[h].tolist()) for h in range(HEADS)]
-    assert_close(mask @ x, varying)
-    assert_exact(bank_to_mask(bank, shape), mask)
+    check_bank(shape, seed)
 
 
 @every_grid

@@ -21,7 +21,7 @@ from retconv.retention import RetentionState, chunkwise, recurrent, retention, r
 from retconv.retention.functional import methods
 from tests.compare import assert_close, assert_exact
 from tests.retention import naive as naive_retention
-from tests.retention.test_forms import AGREE, complex_uniform, inputs, two_sided
+from tests.retention.cases import AGREE, complex_uniform, inputs, two_sided
 from tests.strategies import HEADS, every_grid, kernel_of, normal, seeds, uniform
 
 #: γ from 1e-3 to 1 − 1e-6, dense towards both ends.

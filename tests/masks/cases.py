@@ -19,6 +19,7 @@ from retconv.masks import (
     RetNetMask,
 )
 from tests import naive
+from tests.compare import assert_close
 from tests.strategies import HEADS, SHAPES
 
 GAMMA = (0.55, 0.9)
@@ -131,3 +132,10 @@ def build(case: Case, grid: Grid, dtype: torch.dtype = torch.float64) -> Mask:
 
 def by_loops(case: Case, shape: tuple[int, ...]) -> list[naive.Rows]:
     return [naive.mask(lambda q, k, h=h: case.value(h, q, k), shape) for h in range(HEADS)]
+
+
+def check_naive_agreement(case: Case, shape: tuple[int, ...], dtype: torch.dtype) -> None:
+    """The mask on its grid, and where it moves on grids it was not built for, against the double loop."""
+    mask = build(case, Grid(shape), dtype)
+    for target in [shape, *([tuple(n + 2 for n in shape), tuple(max(1, n - 2) for n in shape)] if case.moves else [])]:
+        assert_close(mask(Grid(target)), by_loops(case, target))

@@ -11,7 +11,7 @@ from retconv.convert import NotAConvolutionError, crop
 from retconv.grid import Grid
 from tests import naive
 from tests.compare import assert_close, assert_exact
-from tests.masks.cases import MASKS, Case, build, by_loops
+from tests.masks.cases import MASKS, Case, build, check_naive_agreement
 from tests.strategies import DTYPES, HEADS
 
 every_mask = pytest.mark.parametrize("case", MASKS.values(), ids=MASKS.keys())
@@ -22,13 +22,6 @@ with_kernel = pytest.mark.parametrize(
 with_numbers = pytest.mark.parametrize(
     "case", [c for c in MASKS.values() if c.has_numbers], ids=[n for n, c in MASKS.items() if c.has_numbers]
 )
-
-
-def check_naive_agreement(case: Case, shape: tuple[int, ...], dtype: torch.dtype) -> None:
-    """The mask on its grid, and where it moves on grids it was not built for, against the double loop."""
-    mask = build(case, Grid(shape), dtype)
-    for target in [shape, *([tuple(n + 2 for n in shape), tuple(max(1, n - 2) for n in shape)] if case.moves else [])]:
-        assert_close(mask(Grid(target)), by_loops(case, target))
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

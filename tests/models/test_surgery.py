@@ -15,7 +15,7 @@ from retconv.grid import Grid
 from retconv.masks import DecayMask, GaussianMixtureMask, RetNetMask
 from retconv.models import MASKS, RasterMask, UnsupportedModelError, add_masks, grids_of, masks_of, remove_masks
 from tests.compare import assert_close, assert_exact
-from tests.models.test_masked import VIT, images, plain
+from tests.models.cases import VIT, images, plain
 from tests.strategies import SHAPES, normal
 
 

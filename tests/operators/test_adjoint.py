@@ -8,7 +8,7 @@ from retconv.convert import kernel_to_mask
 from retconv.kernels import Decay, Separable
 from retconv.operators import METHODS, operator
 from tests.compare import assert_close
-from tests.operators.test_methods import Shape, applies, every_method, sources
+from tests.operators.cases import Shape, applies, every_method, sources
 from tests.strategies import HEADS, every_grid, kernel_of, normal, signal_of, uniform
 
 SMALL = [(4,), (2, 3), (2, 1, 2)]

@@ -14,6 +14,7 @@ from retconv.operators.mirrored import SIGNS, MirroredProduct
 from retconv.retention import retention
 from retconv.retention.convolution import convolution
 from tests.compare import assert_close, assert_exact
+from tests.operators.cases import even_kernel
 from tests.strategies import DTYPES, HEADS, kernel_of, normal
 
 Shape = tuple[int, ...]
@@ -25,13 +26,6 @@ every_even_grid = pytest.mark.parametrize("shape", [(2, 2), (4, 6), (6, 4), (2, 
 def short_axes(monkeypatch: pytest.MonkeyPatch) -> None:
     """As if short axes were worth it."""
     monkeypatch.setattr("retconv.operators.mirrored.MIRROR_FROM", 2)
-
-
-def even_kernel(shape: Shape, seed: int, dtype: torch.dtype = torch.float64) -> Tensor:
-    """Even along the last axis and under reversal of all others together, to the bit."""
-    kernel = kernel_of(shape, seed, dtype)
-    kernel = kernel + kernel.flip(-1)
-    return kernel + kernel.flip(tuple(range(1, kernel.ndim - 1)))
 
 
 def inputs(shape: Shape, dtype: torch.dtype, batch: int = 2) -> tuple[Tensor, Tensor, Tensor]:

@@ -1,21 +1,10 @@
 """Every public error names the offending value and the remedy. A new ``raise`` needs a line in an ``errors*.py``."""
 
-import importlib
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
-from tests.error_table import Error
-
-TESTS = Path(__file__).parents[1]
-FILES = sorted(path.relative_to(TESTS.parent).with_suffix("") for path in TESTS.rglob("errors*.py"))
-ERRORS: dict[str, Error] = {
-    f"{part}: {name}": error
-    for file in FILES
-    for part, table in importlib.import_module(".".join(file.parts)).TABLES.items()
-    for name, error in table.items()
-}
+from tests.project.every_error import ERRORS
 
 
 @pytest.mark.parametrize(("call", "kind", "message"), ERRORS.values(), ids=ERRORS.keys())

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import retconv
-from tests.project.test_errors import ERRORS
+from tests.project.every_error import ERRORS
 
 PACKAGE = Path(retconv.__file__).parent
 

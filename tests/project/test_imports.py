@@ -58,6 +58,8 @@ OPTIONAL: set[tuple[str, str]] = {
 }
 #: What a notebook or plot needs is not what a mask needs.
 HEAVY = {"matplotlib", "seaborn", "pandas", "timm", "jupyter", "jupyterlab", "IPython", "ipykernel", "notebook"}
+#: Folders of tests that are of no one part: laws by number, what holds for every public operation, and the project.
+ACROSS = {"laws", "public", "project"}
 SECONDS = 0.3
 MAX_LINES = 300
 
@@ -122,6 +124,19 @@ def test_no_import_inside_a_function(name: str) -> None:
 def test_no_test_file_is_too_long(path: Path) -> None:
     """The house rule for the package, which ``test_project`` checks, holds for its tests too."""
     assert len(path.read_text(encoding="utf-8").splitlines()) <= MAX_LINES
+
+
+def test_tests_mirror_the_package() -> None:
+    """Each folder of tests is of a part, and no module of tests is imported: what they share has one of its own."""
+    folders = {path.parent.relative_to(TESTS) for path in TESTS.rglob("*.py")}
+    assert {f.as_posix() for f in folders if not (PACKAGE / f).is_dir() and f.parts[0] not in ACROSS} == set()
+    imported = {
+        (path.relative_to(TESTS).as_posix(), target)
+        for path in TESTS.rglob("*.py")
+        for target in imports(ast.parse(path.read_text(encoding="utf-8")))
+        if target.startswith("tests.") and ".test_" in target
+    }
+    assert imported == set()
 
 
 #: Run in a new interpreter: what ``import retconv`` and all its public names cost after torch, and what they load.

@@ -11,8 +11,9 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from retconv.convert import kernel_to_mask
 from retconv.grid import Grid
-from retconv.kernels import GAUSSIAN_EPSILON
+from retconv.kernels import GAUSSIAN_EPSILON, causal_decay
 from retconv.proofs import PROOFS
 
 #: The issue's figure: every closed form equals its numeric counterpart to 1e-10, relative to the largest number.
@@ -47,3 +48,9 @@ def assert_same(actual: object, expected: object) -> None:
     a, e = np.asarray(actual), np.asarray(expected)
     assert a.shape == e.shape
     assert np.abs(a - e).max() <= CLOSE * max(1.0, np.abs(e).max())
+
+
+def check_causal_inverse(gamma: float, n: int) -> None:
+    diagonal, below = (form("causal_inverse", name, "gamma")(gamma) for name in ("diagonal", "below"))
+    inverse = diagonal * np.eye(n) + below * np.eye(n, k=-1)
+    assert_same(inverse, torch.linalg.inv(kernel_to_mask(causal_decay(line(n)[:, None], f64([gamma])), n)[0]))

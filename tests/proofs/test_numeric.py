@@ -23,7 +23,19 @@ from retconv.kernels import (
 )
 from retconv.masks import GaussianMixtureMask, RetNetMask
 from retconv.operators import operator
-from tests.proofs.closed_forms import CLOSE, angles, assert_same, drawn, f64, form, gammas, line, sigmas, width
+from tests.proofs.closed_forms import (
+    CLOSE,
+    angles,
+    assert_same,
+    check_causal_inverse,
+    drawn,
+    f64,
+    form,
+    gammas,
+    line,
+    sigmas,
+    width,
+)
 from tests.strategies import normal, seeds
 
 
@@ -46,9 +58,7 @@ def test_law_6_transfer_function(gamma: float, theta: float) -> None:
 @drawn
 @given(gamma=gammas, n=st.integers(1, 9))
 def test_law_6_inverse(gamma: float, n: int) -> None:
-    diagonal, below = (form("causal_inverse", name, "gamma")(gamma) for name in ("diagonal", "below"))
-    inverse = diagonal * np.eye(n) + below * np.eye(n, k=-1)
-    assert_same(inverse, torch.linalg.inv(kernel_to_mask(causal_decay(line(n)[:, None], f64([gamma])), n)[0]))
+    check_causal_inverse(gamma, n)
 
 
 @drawn

@@ -24,7 +24,7 @@ from retconv.kernels import Exponentials
 from retconv.operators import METHODS, operator
 from retconv.operators.mirrored import MirroredProduct
 from tests.compare import assert_close, assert_exact
-from tests.operators.test_mirrored import even_kernel
+from tests.operators.cases import even_kernel
 from tests.public.cases import CASES, HEADS, SHAPE, SIZE, Case, kernel, normal, qkv
 from tests.public.transforms import TRACERS, TRANSFORMS, Row, at_once, plain
 

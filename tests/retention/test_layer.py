@@ -14,7 +14,7 @@ from retconv.checks import relative_error
 from retconv.retention import PRESETS, Conventions, MultiScaleRetention, rotation_angles
 from tests.compare import assert_close
 from tests.retention import naive as naive_retention
-from tests.retention.test_forms import AGREE
+from tests.retention.cases import AGREE
 from tests.strategies import normal
 
 DIM, HEADS, LENGTH = 12, 3, 19

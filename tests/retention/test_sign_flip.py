@@ -8,7 +8,7 @@ from torch import Tensor
 
 from retconv.kernels import Exponentials
 from retconv.retention import retention
-from tests.retention import test_forms as test_retention
+from tests.retention import cases
 
 F64 = torch.float64
 #: Each form with a grid on which its check has an asymmetric mask; Manhattan decay cannot tell the sign.
@@ -31,11 +31,11 @@ def transposed(
 
 @pytest.mark.parametrize("method", CHECKS)
 def test_check_passes_with_the_right_sign(method: str) -> None:
-    test_retention.check_against_loops(CHECKS[method], 0, method, F64)
+    cases.check_against_loops(CHECKS[method], 0, method, F64)
 
 
 @pytest.mark.parametrize("method", CHECKS)
 def test_flipped_sign_is_noticed(method: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(test_retention, "retention", transposed)
+    monkeypatch.setattr(cases, "retention", transposed)
     with pytest.raises(AssertionError, match="largest error"):
-        test_retention.check_against_loops(CHECKS[method], 0, method, F64)
+        cases.check_against_loops(CHECKS[method], 0, method, F64)

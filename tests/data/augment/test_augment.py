@@ -12,7 +12,7 @@ from retconv.data import Dataset, load
 from retconv.data.augment import POLICIES, Augment, Draw, Erasing
 from retconv.data.augment.operations import NAMES
 from tests.compare import assert_close
-from tests.data.augment.test_operations import oracle, pictures
+from tests.data.augment.cases import oracle, pictures
 
 MEAN, STD = (0.49, 0.48, 0.45), (0.25, 0.24, 0.26)
 FULL = Augment(MEAN, STD, flip=True, policy=POLICIES["trivialaugment"], erasing=Erasing(0.25))
