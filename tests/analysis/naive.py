@@ -1,6 +1,6 @@
 """The second construction of what ``retconv.analysis`` measures: loops over offsets, queries and keys.
 
-Like ``naive``, this imports neither retconv nor torch nor numpy.
+Like ``tests.naive``, this imports neither retconv nor torch nor numpy.
 """
 
 from __future__ import annotations

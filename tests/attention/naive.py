@@ -1,6 +1,6 @@
 """The second construction of attention with a mask: a double loop over queries and keys, on Python floats.
 
-Like ``naive``, it imports neither retconv, torch nor numpy.
+Like ``tests.naive``, it imports neither retconv, torch nor numpy.
 """
 
 import math

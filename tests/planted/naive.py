@@ -1,4 +1,4 @@
-"""Planted targets by double loops over tokens, on Python floats; like ``naive``, nothing here imports the package."""
+"""Planted targets by double loops, on Python floats; like ``tests.naive``, nothing here imports the package."""
 
 from __future__ import annotations
 
