@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from retconv.analysis.locality import Locality, locality, mass_within
-from retconv.analysis.source import resolve
+from retconv.analysis.reading import resolve
 from retconv.analysis.spectrum import (
     Definiteness,
     NormBounds,

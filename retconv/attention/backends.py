@@ -3,94 +3,65 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
-from typing import Literal, overload
+from typing import Literal, TypedDict, Unpack, overload
 
 import torch
 from torch import Tensor
 
-from retconv.attention import blocks, channels, recompute, reference, rows
+from retconv.attention import channels, recompute, reference
+from retconv.attention.cuts import Cuts
 from retconv.attention.fused import fused
-from retconv.attention.inputs import check_bias, check_dropout, check_qkv, read_mask
-from retconv.attention.placements import PLACEMENTS, Placement
+from retconv.attention.inputs import Call, check_bias, check_dropout, check_qkv, read_mask
+from retconv.attention.placements import PLACEMENTS
 from retconv.grid import Grid, GridLike
-from retconv.masks import Forms, MaskLike
+from retconv.masks import MaskLike
 from retconv.operators import operator
 from retconv.precision import entering
 from retconv.watching import is_derived, is_differentiated, is_exported, is_readable
 
-
-@dataclass(frozen=True)
-class Call:
-    """The checked arguments of a call."""
-
-    name: str
-    q: Tensor
-    k: Tensor
-    v: Tensor
-    mask: Forms
-    scale: float
-    bias: Tensor | None
-    dropout_p: float
-
-    @property
-    def placement(self) -> Placement:
-        """Where the mask acts."""
-        return PLACEMENTS[self.name]
-
-    @property
-    def _biases(self) -> tuple[Tensor, ...]:
-        """What acts on scores: the mask or its logarithm, and the bias."""
-        values = self.placement.form(self.mask).values
-        return (values,) if self.bias is None else (values, self.bias)
-
-    def refusal(self, backend: str) -> str | None:
-        """Why a backend does not apply, or None if it does."""
-        if self.dropout_p and backend in ("recompute", "operator"):
-            return f"it holds no weights to drop, and dropout_p is {self.dropout_p}"
-        if backend == "recompute" and is_derived(self.q, self.k, self.v, *self._biases):
-            return "it has a backward pass, but no derivative in forward mode or by torch.func"
-        if backend == "channels" and self.mask.gaussian is None:
-            return "the mask is not a GaussianMixtureMask of one component"
-        if backend == "operator" and self.mask.kernel is None:
-            return "the mask has no kernel"
-        return None
-
-    def choose(self) -> str:
-        """The fastest exact backend, as measured on CPU by ``python -m retconv.bench attention``; else a plain one."""
-        if is_exported():
-            return "reference"
-        if not self.placement.scores:
-            return "operator" if self.refusal("operator") is None else "reference"
-        if self.placement.adds:
-            return self._choose_bias()
-        return "recompute" if self._blocks() else "reference"
-
-    def _blocks(self) -> bool:
-        """Whether blocks apply and pay: on a CPU, and for more scores than a single block holds."""
-        batch, heads, length, _ = self.q.shape
-        large = batch * heads * length**2 >= blocks.BLOCK
-        return large and self.q.device.type == "cpu" and self.refusal("recompute") is None
-
-    def _choose_bias(self) -> str:
-        gaussian = self.mask.gaussian
-        if (
-            gaussian is not None
-            and self.bias is None
-            # On a CPU, wider queries and keys cost more than a dense bias of few tokens. On an accelerator and in
-            # stacked replicas sigma cannot be looked at: there ``backend="channels"`` is the user's to choose.
-            and self.q.shape[2] >= rows.TABLE_TOKENS
-            and is_readable(gaussian[0])
-            and channels.precise(gaussian[0], self.mask.grid, self.q.dtype)
-        ):
-            return "channels"
-        # On a CPU fused attention takes its slow, dense path as soon as its bias needs a gradient.
-        return "recompute" if self._blocks() and is_differentiated(*self._biases) else "sdpa"
+#: Where attention is cut into blocks.
+CUTS = Cuts()
 
 
-def _recompute(call: Call) -> Tensor:
-    return recompute.attend(call.name, call.q, call.k, call.v, call.mask, call.scale, call.bias)
+def refusal(call: Call, backend: str) -> str | None:
+    """Why a backend does not apply, or None if it does."""
+    if call.dropout_p and backend in ("recompute", "operator"):
+        return f"it holds no weights to drop, and dropout_p is {call.dropout_p}"
+    if backend == "recompute" and is_derived(call.q, call.k, call.v, *call.biases):
+        return "it has a backward pass, but no derivative in forward mode or by torch.func"
+    if backend == "channels" and call.mask.gaussian is None:
+        return "the mask is not a GaussianMixtureMask of one component"
+    if backend == "operator" and call.mask.kernel is None:
+        return "the mask has no kernel"
+    return None
+
+
+def choose(call: Call) -> str:
+    """The fastest exact backend, as measured on CPU by ``python -m retconv.bench attention``; else a plain one."""
+    if is_exported():
+        return "reference"
+    if not call.placement.scores:
+        return "operator" if refusal(call, "operator") is None else "reference"
+    batch, heads, length, _ = call.q.shape
+    # Blocks pay on a CPU, and for more scores than a single one holds.
+    large = batch * heads * length**2 >= CUTS.block and call.q.device.type == "cpu"
+    blocks = large and refusal(call, "recompute") is None
+    if not call.placement.adds:
+        return "recompute" if blocks else "reference"
+    gaussian = call.mask.gaussian
+    if (
+        gaussian is not None
+        and call.bias is None
+        # On a CPU, wider queries and keys cost more than a dense bias of few tokens. On an accelerator and in stacked
+        # replicas sigma cannot be looked at: there ``backend="channels"`` is the user's to choose.
+        and length >= CUTS.table
+        and is_readable(gaussian[0])
+        and channels.precise(gaussian[0], call.mask.grid, call.q.dtype)
+    ):
+        return "channels"
+    # On a CPU fused attention takes its slow, dense path as soon as its bias needs a gradient.
+    return "recompute" if blocks and is_differentiated(*call.biases) else "sdpa"
 
 
 def _sdpa(call: Call) -> Tensor:
@@ -98,13 +69,6 @@ def _sdpa(call: Call) -> Tensor:
     bias = call.mask.log.entries.to(call.q.dtype)[None]
     bias = bias if call.bias is None else bias + call.bias.to(bias.dtype)
     return fused(call.q, call.k, call.v, bias, call.scale, call.dropout_p)
-
-
-def _channels(call: Call) -> Tensor:
-    assert call.mask.gaussian is not None
-    return channels.attend(
-        call.q, call.k, call.v, call.mask.gaussian, call.mask.grid, call.scale, call.bias, call.dropout_p
-    )
 
 
 def _operator(call: Call) -> Tensor:
@@ -121,11 +85,20 @@ def _operator(call: Call) -> Tensor:
 
 
 _RUN: dict[str, Callable[[Call], Tensor]] = {
-    "recompute": _recompute,
+    "recompute": lambda call: recompute.attend(call, CUTS),
     "sdpa": _sdpa,
-    "channels": _channels,
+    "channels": channels.attend,
     "operator": _operator,
 }
+
+
+class Options(TypedDict, total=False):
+    """What may be left out in a call of ``attend``."""
+
+    scale: float | None
+    bias: Tensor | None
+    dropout_p: float
+    backend: str
 
 
 @overload
@@ -137,11 +110,8 @@ def attend(
     grid: GridLike,
     *,
     placement: str,
-    scale: float | None = None,
-    bias: Tensor | None = None,
-    dropout_p: float = 0.0,
     return_weights: Literal[False] = False,
-    backend: str = "auto",
+    **options: Unpack[Options],
 ) -> Tensor: ...
 
 
@@ -154,11 +124,8 @@ def attend(
     grid: GridLike,
     *,
     placement: str,
-    scale: float | None = None,
-    bias: Tensor | None = None,
-    dropout_p: float = 0.0,
     return_weights: Literal[True],
-    backend: str = "auto",
+    **options: Unpack[Options],
 ) -> tuple[Tensor, Tensor]: ...
 
 
@@ -234,20 +201,18 @@ def attend(
     check_qkv(q, k, v, grid)
     check_dropout(dropout_p)
     if bias is not None:
-        if not rules.softmax:
-            raise ValueError(f"{placement} has no softmax, so a bias on logits has no meaning: leave it out")
-        check_bias(bias, q)
+        check_bias(bias, q, rules)
     if backend not in ("auto", *rules.backends):
         raise ValueError(f"{placement} has no backend {backend!r}: choose 'auto' or one of {', '.join(rules.backends)}")
     if return_weights and backend not in ("auto", "reference"):
         raise ValueError(f"backend {backend!r} never holds the weights: use backend='reference' to return them")
-    forms = read_mask(mask, grid, q.shape[1])
-    call = Call(placement, q, k, v, forms, q.shape[-1] ** -0.5 if scale is None else scale, bias, dropout_p)
-    name = "reference" if return_weights else call.choose() if backend == "auto" else backend
+    scale = q.shape[-1] ** -0.5 if scale is None else scale
+    call = Call(rules, q, k, v, read_mask(mask, grid, q.shape[1]), scale, bias, dropout_p)
+    name = "reference" if return_weights else choose(call) if backend == "auto" else backend
     if name == "reference":
-        out, weights = reference.attend(rules, q, k, v, forms, call.scale, bias, dropout_p)
+        out, weights = reference.attend(call)
         return (out.to(v.dtype), weights.to(v.dtype)) if return_weights else out.to(v.dtype)
-    reason = call.refusal(name)
+    reason = refusal(call, name)
     if reason is not None:
         raise ValueError(f"backend {name!r} does not apply: {reason}; use backend='auto'")
     # Autocast's sums are float32 on CUDA.

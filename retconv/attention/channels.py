@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from retconv.attention.fused import fused
+from retconv.attention.inputs import Call
 from retconv.checks import tolerance
 from retconv.grid import Grid
 from retconv.kernels import GAUSSIAN_EPSILON
@@ -74,26 +75,19 @@ def _append(x: Tensor, channels: Tensor, grid: Grid) -> Tensor:
     return torch.cat([x, channels.expand(*x.shape[:2], -1, -1)], dim=-1)
 
 
-def attend(
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    gaussian: tuple[Tensor, Tensor],
-    grid: Grid,
-    scale: float,
-    bias: Tensor | None,
-    dropout_p: float,
-) -> Tensor:
+def attend(call: Call) -> Tensor:
     """Output ``(batch, heads, length, d_v)`` by fused attention of extended queries and keys.
 
     Raises:
         ValueError: If α is not positive; where values are not to be looked at, the output is NaN instead.
     """
+    gaussian, v = call.mask.gaussian, call.v
+    assert gaussian is not None
     alpha = gaussian[1]
     if is_readable(alpha):
         check(alpha, "bias_logits: alpha", ~(alpha <= 0), "must be positive to have a logarithm (law 10)")
-    query, key = extended(q, k, gaussian, grid, scale)
+    query, key = extended(call.q, call.k, gaussian, call.mask.grid, call.scale)
     width = max(query.shape[-1], v.shape[-1])
     query, key, values = (F.pad(x, (0, width - x.shape[-1])) for x in (query, key, v))
-    bias = bias if bias is None else bias.to(q.dtype)
-    return fused(query, key, values, bias, scale, dropout_p)[..., : v.shape[-1]]
+    bias = call.bias if call.bias is None else call.bias.to(v.dtype)
+    return fused(query, key, values, bias, call.scale, call.dropout_p)[..., : v.shape[-1]]

@@ -1,12 +1,50 @@
-"""What every placement checks at its boundary."""
+"""The checked arguments of a call of attention."""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import torch.nn.functional as F
 from torch import Tensor
 
+from retconv.attention.placements import Placement
 from retconv.grid import Grid
 from retconv.masks import Forms, MaskLike
+
+
+@dataclass(frozen=True)
+class Call:
+    """The checked arguments of a call, which every backend reads.
+
+    Attributes:
+        placement: Where the mask acts.
+        q: ``(batch, heads, length, d)``.
+        k: As q.
+        v: ``(batch, heads, length, d_v)``.
+        mask: As it was given.
+        scale: Of the scores.
+        bias: Added to the logits, or None.
+        dropout_p: Probability with which a weight is dropped.
+    """
+
+    placement: Placement
+    q: Tensor
+    k: Tensor
+    v: Tensor
+    mask: Forms
+    scale: float
+    bias: Tensor | None
+    dropout_p: float
+
+    @property
+    def acting(self) -> Forms:
+        """What acts: the mask, or its logarithm."""
+        return self.placement.form(self.mask)
+
+    @property
+    def biases(self) -> tuple[Tensor, ...]:
+        """What acts on scores: the mask or its logarithm, and the bias."""
+        return (self.acting.values,) if self.bias is None else (self.acting.values, self.bias)
 
 
 def read_mask(mask: MaskLike, grid: Grid, heads: int) -> Forms:
@@ -37,8 +75,10 @@ def check_qkv(q: Tensor, k: Tensor, v: Tensor, grid: Grid) -> None:
         raise ValueError(f"q, k and v must have one floating dtype, got {q.dtype}, {k.dtype}, {v.dtype}")
 
 
-def check_bias(bias: Tensor, q: Tensor) -> None:
-    """Raise a ``ValueError`` unless ``bias`` broadcasts to ``(batch, heads, length, length)``."""
+def check_bias(bias: Tensor, q: Tensor, placement: Placement) -> None:
+    """Raise a ``ValueError`` unless there are logits, and ``bias`` broadcasts to them."""
+    if not placement.softmax:
+        raise ValueError(f"{placement.name} has no softmax, so a bias on logits has no meaning: leave it out")
     batch, heads, length, _ = q.shape
     target = (batch, heads, length, length)
     shape = (1,) * (4 - bias.ndim) + tuple(bias.shape)

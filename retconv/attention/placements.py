@@ -13,6 +13,7 @@ class Placement:
     """What a mask does to scores ``S = Q Kᵀ · scale`` and to the weights that are made of them.
 
     Attributes:
+        name: Of the placement.
         formula: What multiplies V, in words of S, M and a bias B.
         source: Where it is from.
         before: What the mask does to the scores: ``"multiply"``, ``"add"`` (its logarithm), or nothing.
@@ -24,6 +25,7 @@ class Placement:
             operator M V.
     """
 
+    name: str
     formula: str
     source: str
     before: Literal["multiply", "add"] | None = None
@@ -42,37 +44,43 @@ class Placement:
         return mask.log if self.adds else mask
 
 
-#: The placements by name.
-PLACEMENTS: dict[str, Placement] = {
-    "multiply_logits": Placement(
+_PLACEMENTS = (
+    Placement(
+        "multiply_logits",
         "softmax(M ⊙ S + B)",
         "the code of Li and Zhang 2023 (arXiv 2309.05375), ELM and GMM",
         before="multiply",
     ),
-    "bias_logits": Placement(
+    Placement(
+        "bias_logits",
         "softmax(S + log M + B)",
         "the code of RMT (Fan et al. 2024, arXiv 2309.11523); ALiBi (arXiv 2108.12409); Swin (arXiv 2103.14030, eq. 4)",
         before="add",
         backends=("reference", "recompute", "sdpa", "channels"),
     ),
-    "multiply_weights": Placement(
+    Placement(
+        "multiply_weights",
         "softmax(S + B) ⊙ M",
         "the paper of RMT (Fan et al. 2024, arXiv 2309.11523); its code adds the logarithm instead",
         after=True,
     ),
-    "retention": Placement(
+    Placement(
+        "retention",
         "S ⊙ M",
         "RetNet (Sun et al. 2023, arXiv 2307.08621), eq. (5), without rotation and normalisation",
         before="multiply",
         softmax=False,
     ),
-    "convolution": Placement(
+    Placement(
+        "convolution",
         "M",
         "TNN (Qin et al. 2023, arXiv 2305.04749); large kernel convolutional attention, LKCA (Li et al. 2024)",
         softmax=False,
         scores=False,
         backends=("reference", "operator"),
     ),
-}
+)
+#: The placements by name.
+PLACEMENTS: dict[str, Placement] = {placement.name: placement for placement in _PLACEMENTS}
 #: The backends of each placement, beside ``"auto"``.
 BACKENDS: dict[str, tuple[str, ...]] = {name: placement.backends for name, placement in PLACEMENTS.items()}

@@ -24,31 +24,29 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from retconv.attention import blocks
-from retconv.attention import rows as mask_rows
-from retconv.attention.blocks import Block
+from retconv.attention.cuts import Block, Cuts, Plan
+from retconv.attention.inputs import Call
 from retconv.attention.placements import PLACEMENTS
 from retconv.attention.sums import Sums, gathered, multiply, scattered
 from retconv.attention.work import Work
-from retconv.masks import Forms
 
 
-def attend(placement: str, q: Tensor, k: Tensor, v: Tensor, source: Forms, scale: float, bias: Tensor | None) -> Tensor:
+def attend(call: Call, cuts: Cuts) -> Tensor:
     """Output ``(batch, heads, length, d_v)`` of a placement; gradients flow to all tensors given, once."""
-    source = PLACEMENTS[placement].form(source)
-    grid = source.grid
-    if source.kernel is not None and bias is None and grid.length >= mask_rows.TABLE_TOKENS:
+    mask, bias = call.acting, call.bias
+    grid, rest = mask.grid, (call.placement.name, call.scale)
+    if mask.kernel is not None and bias is None and grid.length >= cuts.table:
         # Axes of one token are left out: the first one left has the longest slide.
         shape = [n for n in grid.shape if n > 1] or [1]
-        kernel = source.kernel.reshape(-1, *(2 * n - 1 for n in shape))
-        return _attend(q, k, v, kernel, None, placement, scale, shape, grid.prefix)[0]
+        kernel = mask.kernel.reshape(-1, *(2 * n - 1 for n in shape))
+        return _attend(call.q, call.k, call.v, kernel, None, *rest, shape, grid.prefix, list(cuts))[0]
     bias = bias if bias is None else bias.reshape(*(1,) * (4 - bias.ndim), *bias.shape)
-    return _attend(q, k, v, source.entries, bias, placement, scale, [], 0)[0]
+    return _attend(call.q, call.k, call.v, mask.entries, bias, *rest, [], 0, list(cuts))[0]
 
 
-def _is_tiled(placement: str, length: int) -> bool:
+def _is_tiled(placement: str, length: int, cuts: list[int]) -> bool:
     """Whether backward takes a softmax tile by tile."""
-    return length >= blocks.LONG and PLACEMENTS[placement].softmax
+    return length >= Cuts(*cuts).long and PLACEMENTS[placement].softmax
 
 
 @torch.library.custom_op("retconv::attend", mutates_args=())
@@ -62,6 +60,7 @@ def _attend(
     scale: float,
     shape: list[int],
     prefix: int,
+    cuts: list[int],
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The output, and what backward of a long softmax needs, else nothing: ``peaks`` of its rows, and the exact output.
 
@@ -69,21 +68,21 @@ def _attend(
     rounded to a half type.
     """
     with torch.autocast(q.device.type, enabled=False):
-        tile = (0, q.shape[2])
-        work = Work(q, k, v, mask, bias, scale, shape, prefix, [tile])
+        plan = Plan(q, Cuts(*cuts), backward=False)
+        work, (tile,) = Work(q, k, v, mask, bias, scale, shape, prefix, plan), plan.tiles
         empty = partial(work.q.new_empty, dtype=work.dtype)
         out = empty((*work.q.shape[:3], v.shape[-1]))
-        rules, long = PLACEMENTS[placement], _is_tiled(placement, work.length)
+        rules, long = PLACEMENTS[placement], _is_tiled(placement, work.length, cuts)
         peaks = empty((*work.q.shape[:3], 2) if long else 0)
         buffer = work.scratch()
         for group in work.groups:
             keys, values = (work.keys(group[0], tile, x) for x in (work.k, work.v))
             for block in group:
                 scores = work.scores(block, block.rows(work.q), keys, work.view(block, tile, buffer))
-                weights, found = work.weights(rules, block, tile, scores, work.mask(block, tile), scores)
+                weights, tops = work.weights(rules, block, tile, scores, work.mask(block, tile), scores)
                 multiply(block.rows(out), weights.to(work.operands), block.matrices(values))
-                if found is not None and long:
-                    block.rows(peaks).copy_(found)
+                if tops is not None and long:
+                    block.rows(peaks).copy_(tops)
         exact = out.transpose(0, 1) if long and v.dtype != work.dtype else empty(0)
         return scattered(out, v.dtype), peaks, exact
 
@@ -94,7 +93,7 @@ def _(
 ) -> tuple[Tensor, Tensor, Tensor]:
     batch, heads, length, _ = q.shape
     dtype = torch.promote_types(q.dtype, torch.float32)
-    long = _is_tiled(placement, length)
+    long = _is_tiled(placement, length, rest[-1])
     out = v.new_empty(heads, batch, length, v.shape[-1]).transpose(0, 1)
     peaks = q.new_empty((heads, batch, length, 2) if long else (0,), dtype=dtype)
     exact = torch.empty_like(out, dtype=dtype) if long and v.dtype != dtype else q.new_empty(0, dtype=dtype)
@@ -115,11 +114,12 @@ def _attend_backward(
     scale: float,
     shape: list[int],
     prefix: int,
+    cuts: list[int],
     needs_bias: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     with torch.autocast(q.device.type, enabled=False):
-        rules, tiles = PLACEMENTS[placement], blocks.tiles(q.shape[2])
-        work = Work(q, k, v, mask, bias, scale, shape, prefix, tiles)
+        rules, plan = PLACEMENTS[placement], Plan(q, Cuts(*cuts), backward=True)
+        work = Work(q, k, v, mask, bias, scale, shape, prefix, plan)
         g = gathered(grad, work.operands)
         # rowsum(dO ⊙ O)
         inner = None if out is None else (g * gathered(out, work.dtype)).sum(dim=-1, keepdim=True)
@@ -131,9 +131,9 @@ def _attend_backward(
             factor, spare, d = (work.view(block, tile, buffer) for buffer in buffers)
             m, q_rows, g_rows, means = work.mask(block, tile), block.rows(work.q), block.rows(g), None
             work.scores(block, q_rows, keys, factor)
-            weights, found = work.weights(rules, block, tile, factor, m, spare)
-            if found is not None and inner is not None:
-                (top, largest), (top_here, largest_here) = (x.split(1, dim=-1) for x in (block.rows(peaks), found))
+            weights, tops = work.weights(rules, block, tile, factor, m, spare)
+            if tops is not None and inner is not None:
+                (top, largest), (top_here, largest_here) = (x.split(1, dim=-1) for x in (block.rows(peaks), tops))
                 # Of a row without any key nothing is left, whatever −∞ − (−∞) is.
                 share = (top_here - top.masked_fill(top == -torch.inf, 0.0)).exp_() * (largest / largest_here)
                 g_rows, means = (g_rows * share).to(work.operands), block.rows(inner) * share
@@ -158,7 +158,7 @@ def _attend_backward(
             sums[0].add(block, d, q_rows, work.scale)
 
         for group in work.groups:
-            for tile in tiles:
+            for tile in plan.tiles:
                 keys, values = (work.keys(group[0], tile, x) for x in (work.k, work.v))
                 sums = Sums(dk, group, tile, work.rows.backwards), Sums(dv, group, tile, work.rows.backwards)
                 for block in group:
@@ -188,15 +188,15 @@ def _keep(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, Tenso
     q, k, v, mask, bias, *ctx.rest = inputs
     out, peaks, exact = output
     ctx.mark_non_differentiable(peaks, exact)
-    kept = (exact if exact.numel() else out) if peaks.numel() else None
-    ctx.save_for_backward(q, k, v, mask, bias, kept, peaks)
+    wide = (exact if exact.numel() else out) if peaks.numel() else None
+    ctx.save_for_backward(q, k, v, mask, bias, wide, peaks)
 
 
 def _gradients(ctx: Any, grad: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
     saved = ctx.saved_tensors
     needs_bias = saved[4] is not None and ctx.needs_input_grad[4]
     *gradients, dbias = _attend_backward(grad, *saved, *ctx.rest, needs_bias)
-    return (*gradients, dbias if needs_bias else None, None, None, None, None)
+    return (*gradients, dbias if needs_bias else None, None, None, None, None, None)
 
 
 _attend.register_autograd(_gradients, setup_context=_keep)

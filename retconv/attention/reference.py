@@ -5,33 +5,23 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from retconv.attention.inputs import drop
+from retconv.attention.inputs import Call, drop
 from retconv.attention.placements import Placement
-from retconv.masks import Forms
 
 
-def attend(
-    placement: Placement,
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    source: Forms,
-    scale: float,
-    bias: Tensor | None,
-    dropout_p: float,
-) -> tuple[Tensor, Tensor]:
+def attend(call: Call) -> tuple[Tensor, Tensor]:
     """Output ``(batch, heads, length, d)`` and weights ``(batch, heads, length, length)`` before dropout.
 
     Everything is computed in the dtype of the scores, to which the mask is cast. The order of operations is timm's, so
     that a neutral mask gives the bits of its plain attention.
     """
-    mask = placement.form(source).entries  # shape: (heads or 1, length, length)
-    if not placement.scores:
+    mask, v = call.acting.entries, call.v  # shape of the mask: (heads or 1, length, length)
+    if not call.placement.scores:
         weights = mask.to(v.dtype).expand(*v.shape[:2], -1, -1)
     else:
-        scores = (q * scale) @ k.transpose(-2, -1)  # shape: (batch, heads, length, length)
-        weights = weigh(placement, scores, mask.to(scores.dtype), bias)
-    return drop(weights, dropout_p) @ v, weights
+        scores = (call.q * call.scale) @ call.k.transpose(-2, -1)  # shape: (batch, heads, length, length)
+        weights = weigh(call.placement, scores, mask.to(scores.dtype), call.bias)
+    return drop(weights, call.dropout_p) @ v, weights
 
 
 def weigh(placement: Placement, scores: Tensor, mask: Tensor, bias: Tensor | None = None) -> Tensor:

@@ -8,15 +8,8 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from retconv.attention.blocks import Block, cut, elements, whole
+from retconv.attention.cuts import Block, Plan
 from retconv.convert import fold, unfold
-
-#: From this many tokens on the mask is read from a table of runs, below it is dense.
-TABLE_TOKENS = 1024
-#: From this many scores in a slab on, slabs are added to the gradient one by one.
-SMALL = 2**14
-#: Up to this many elements of a batch are added one by one.
-FEW = 4
 
 
 def runs(kernel: Tensor, shape: tuple[int, ...]) -> Tensor:
@@ -57,34 +50,33 @@ class DenseRows:
     #: Whether keys come backwards.
     backwards = False
 
-    def __init__(self, mask: Tensor, heads: int, batch: int, threads: int, size: int, width: int) -> None:
-        self.mask, self.heads, self.batch = mask.contiguous(), heads, batch
-        self.threads, self.size, self.width = threads, size, width
+    def __init__(self, mask: Tensor, plan: Plan) -> None:
+        self.mask, self.plan = mask.contiguous(), plan
         self.gradient: Tensor | None = None
 
     def groups(self) -> Iterator[list[Block]]:
         """Blocks by the elements that they are parts of."""
         length = self.mask.shape[-1]
-        if self.width == length and whole(length, self.size):
-            yield from ([block] for block in elements(self.heads, self.batch, length, self.threads, self.size))
+        if self.plan.whole(length):
+            yield from ([block] for block in self.plan.elements(length))
         else:
-            for element in range(self.heads * self.batch):
-                yield list(cut(element, 0, length, self.width, self.threads, self.size))
+            for element in range(self.plan.heads * self.plan.batch):
+                yield list(self.plan.rows(element, 0, length))
 
     def read(self, block: Block, tile: tuple[int, int]) -> Tensor:
         """``(heads, 1, rows, keys)``, to be broadcast over the batch."""
-        return self.mask[block.heads(self.mask, self.batch), None, block.first : block.last, slice(*tile)]
+        return self.mask[block.heads(self.mask, self.plan.batch), None, block.first : block.last, slice(*tile)]
 
     def add(self, block: Block, tile: tuple[int, int], part: Tensor, factor: Tensor | None, spare: Tensor) -> None:
         """Add ``(heads, batch, rows, keys)``, times a factor, summed over the batch, to the gradient."""
         if self.gradient is None:
             self.gradient = torch.zeros_like(self.mask)
-        total = self.gradient[block.heads(self.mask, self.batch), block.first : block.last, slice(*tile)]
+        total = self.gradient[block.heads(self.mask, self.plan.batch), block.first : block.last, slice(*tile)]
         if total.shape[0] == 1:
             # Heads are further elements of the batch where one head of the mask serves all.
             part, spare = part.flatten(0, 1)[None], spare.flatten(0, 1)[None]
             factor = factor if factor is None else factor.flatten(0, 1)[None]
-        if part.shape[1] <= FEW:
+        if part.shape[1] <= self.plan.cuts.few:
             for b in range(part.shape[1]):
                 _add(total, part[:, b], None if factor is None else factor[:, b])
         else:
@@ -104,21 +96,10 @@ class TableRows:
 
     backwards = True
 
-    def __init__(
-        self,
-        kernel: Tensor,
-        heads: int,
-        batch: int,
-        shape: tuple[int, ...],
-        prefix: int,
-        threads: int,
-        size: int,
-        width: int,
-    ) -> None:
-        self.kernel, self.heads, self.batch = kernel, heads, batch
-        self.threads, self.size, self.width = threads, size, width
-        self.shape, self.prefix = shape, prefix
+    def __init__(self, kernel: Tensor, plan: Plan, shape: tuple[int, ...], prefix: int) -> None:
+        self.kernel, self.plan, self.shape, self.prefix = kernel, plan, shape, prefix
         self.step = math.prod(shape[1:])  # R
+        self.scores = self.step * plan.width  # of a slab
         self.gradient: Tensor | None = None
         self._heads, self._offsets = range(0), range(0)  # of the tables that are there
         self._tables = kernel.new_empty(0)
@@ -126,15 +107,15 @@ class TableRows:
 
     def groups(self) -> Iterator[list[Block]]:
         """Blocks by element: rows of prefix tokens, then several slabs at a time, or a part of one."""
-        shared = (self.width, self.threads, self.size)
-        for element in range(self.heads * self.batch):
-            group = list(cut(element, 0, self.prefix, self.width, 1, self.size))
-            if self.step * self.width <= self.size:
-                group += cut(element, self.prefix, self.prefix + self.shape[0] * self.step, *shared, self.step)
+        plan = self.plan
+        for element in range(plan.heads * plan.batch):
+            group = list(plan.rows(element, 0, self.prefix, threads=1))
+            if self.scores <= plan.size:
+                group += plan.rows(element, self.prefix, self.prefix + self.shape[0] * self.step, self.step)
             else:
                 for slab in range(self.shape[0]):
                     first = self.prefix + slab * self.step
-                    group += cut(element, first, first + self.step, *shared)
+                    group += plan.rows(element, first, first + self.step)
             yield group
 
     def read(self, block: Block, tile: tuple[int, int]) -> Tensor:
@@ -145,14 +126,14 @@ class TableRows:
         """Add a part of the shape that was read, times a factor, summed over equal entries, to the gradient."""
         self._table(block, tile)  # sums of other tables are added up before these begin
         if self._sums is None:
-            lanes = self.threads if SMALL <= self.step * self.width <= self.size else 1
+            lanes = self.plan.threads if self.plan.cuts.slab <= self.scores <= self.plan.size else 1
             self._sums = self._tables.new_zeros(len(self._tables), lanes, *self._tables.shape[1:])
         sums = self._sums[self._head(block) - self._heads.start]  # shape: (lanes, R, table)
         window = self._window(sums[0], block, tile)
         part, factor = part[0, 0], None if factor is None else factor[0, 0]
         if len(part) == 1:
             _add(window, part, factor)
-        elif self.step * self.width < SMALL:
+        elif self.scores < self.plan.cuts.slab:
             self._add_skewed(window, part, factor)
         else:
             # Windows of one slab and the next share entries: one is added after another, each lane's to its own sums.
@@ -195,7 +176,7 @@ class TableRows:
         return max(tile[0] - self.prefix, 0), max(tile[1] - self.prefix, 0)
 
     def _head(self, block: Block) -> int:
-        return block.heads(self.kernel, self.batch).start
+        return block.heads(self.kernel, self.plan.batch).start
 
     def _table(self, block: Block, tile: tuple[int, int]) -> Tensor:
         """What a tile needs of the head's table, or all of several heads, as many entries as a thread has scores."""
@@ -204,8 +185,8 @@ class TableRows:
         offsets = range(count - math.ceil(right / self.step), 2 * count - 1 - left // self.step)
         if head not in self._heads or offsets != self._offsets:
             self._flush()
-            tiled = self.width < self.prefix + count * self.step
-            together = 1 if tiled else max(1, self.size // (len(offsets) * self.step**2))
+            tiled = self.plan.width < self.prefix + count * self.step
+            together = 1 if tiled else max(1, self.plan.size // (len(offsets) * self.step**2))
             self._heads, self._offsets = range(head, min(head + together, len(self.kernel))), offsets
             self._tables = runs(self._part(self.kernel), self.shape)
         return self._tables[head - self._heads.start]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from retconv.attention.blocks import Block
+from retconv.attention.cuts import Block
 
 
 def multiply(out: Tensor, a: Tensor, b: Tensor, scale: float = 1.0, add: bool = False) -> None:

@@ -7,8 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from retconv.attention import blocks
-from retconv.attention.blocks import Block
+from retconv.attention.cuts import Block, Plan
 from retconv.attention.placements import Placement
 from retconv.attention.rows import DenseRows, TableRows
 from retconv.attention.sums import gathered, multiply
@@ -32,29 +31,22 @@ class Work:
         scale: float,
         shape: list[int],
         prefix: int,
-        tiles: list[tuple[int, int]],
+        plan: Plan,
     ) -> None:
-        self.batch, self.heads, self.length, _ = q.shape
+        self.batch, self.length = plan.batch, q.shape[2]
         self.dtype = torch.promote_types(q.dtype, torch.float32)
         self.operands = q.dtype if q.dtype != self.dtype and has_units(q.dtype, q.device) else self.dtype
-        mask, threads, width = (
-            mask.to(self.dtype),
-            blocks.threads_of(q.device),
-            max(right - left for left, right in tiles),
-        )
-        size = blocks.BLOCK if len(tiles) == 1 else max(1, blocks.BLOCK // blocks.SMALLER)
+        mask = mask.to(self.dtype)
         self.rows: DenseRows | TableRows = (
-            TableRows(mask, self.heads, self.batch, tuple(shape), prefix, threads, size, width)
-            if shape
-            else DenseRows(mask, self.heads, self.batch, threads, size, width)
+            TableRows(mask, plan, tuple(shape), prefix) if shape else DenseRows(mask, plan)
         )
         self.bias = bias if bias is None else bias.to(self.dtype)
         # Rounded to float16 before it is scaled, a score could overflow.
         q, self.scale = (q, scale) if self.operands == self.dtype else (q * scale, 1.0)
-        self.long = self.length >= blocks.LONG
+        self.long = self.length >= plan.cuts.long
         self.q, self.k, self.v = (gathered(x, self.operands) for x in (q, k, v))
         self.groups = list(self.rows.groups())
-        self._largest = max((b.size[0] * b.size[1] for group in self.groups for b in group), default=0) * width
+        self._largest = max((b.size[0] * b.size[1] for group in self.groups for b in group), default=0) * plan.width
 
     def scratch(self) -> Tensor:
         """A buffer that holds the scores of any block."""

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from retconv.grid import Grid
-from retconv.operators.blocks import block_bytes, map_blocks
+from retconv.operators.columns import block_bytes, map_blocks
 from retconv.watching import is_watched
 
 #: Columns that are brought to the front together: a cache line's worth of float32.
@@ -103,12 +103,12 @@ class _Buffers:
     """Zero-padded buffers whose zeros are written once and kept from block to block."""
 
     def __init__(self) -> None:
-        self.kept: dict[tuple[object, ...], Tensor] = {}
+        self.padded: dict[tuple[object, ...], Tensor] = {}
 
     def pad(self, z: Tensor, length: int) -> Tensor:
         """Copy ``z`` into the first entries of the last axis of a buffer of ``length``."""
         key = (z.dtype, length, *z.shape)
-        if key not in self.kept:
-            self.kept[key] = z.new_zeros(*z.shape[:-1], length)
-        self.kept[key][..., : z.shape[-1]] = z
-        return self.kept[key]
+        if key not in self.padded:
+            self.padded[key] = z.new_zeros(*z.shape[:-1], length)
+        self.padded[key][..., : z.shape[-1]] = z
+        return self.padded[key]

@@ -13,8 +13,8 @@ from torch import Tensor
 from retconv.grid import Grid, GridLike
 from retconv.kernels import Decay, Separable
 from retconv.masks import Forms, MaskLike
-from retconv.operators.cost import Problem, choose
 from retconv.operators.fft import FFTProduct
+from retconv.operators.method_cost import Problem, choose
 from retconv.operators.one_sided import OneSidedProduct, side_of
 from retconv.operators.recursive import RecursiveProduct
 from retconv.operators.separable import SeparableProduct
@@ -120,7 +120,7 @@ class MaskOperator:
             method = self._chosen[key] = choose(problem, trial)
             # What a trial prepared for other methods is not kept. Other threads may add to both meanwhile.
             used = set(self._chosen.copy().values())
-            self._prepared = {k: made for k, made in self._prepared.copy().items() if k[0] in used}
+            self._prepared = {k: product for k, product in self._prepared.copy().items() if k[0] in used}
         return method
 
     def _try(self, method: str, problem: Problem) -> None:
@@ -237,9 +237,9 @@ def operator(mask: MaskLike, grid: GridLike, method: str = "auto") -> MaskOperat
         )
     if method not in ("auto", *METHODS):
         raise ValueError(f"unknown method {method!r}: choose 'auto' or one of {', '.join(METHODS)}")
-    made = MaskOperator(Forms.of(mask, grid), method)
-    if method != "auto" and method not in made.methods:
+    op = MaskOperator(Forms.of(mask, grid), method)
+    if method != "auto" and method not in op.methods:
         raise ValueError(
-            f"method {method!r} does not apply to this kernel on {grid}: choose one of {', '.join(made.methods)}"
+            f"method {method!r} does not apply to this kernel on {grid}: choose one of {', '.join(op.methods)}"
         )
-    return made
+    return op

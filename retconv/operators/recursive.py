@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from retconv.grid import Grid
-from retconv.operators.blocks import add_product, left
+from retconv.operators.columns import add_product, left
 from retconv.watching import is_readable, is_watched
 
 Kind = Literal["two_sided", "causal", "anticausal"]
@@ -101,18 +101,17 @@ class _Axis:
         self.count = -(-n // self.block)
         if self.count == 1:
             return
-        directions: list[tuple[Kind, Tensor, Tensor]] = [
-            ("causal", self.block - 1 - i, i + 1),
-            ("anticausal", i, self.block - i),
-        ]
-        directions = [d for d in directions if kind in ("two_sided", d[0])]
-        self.give = torch.stack([_power(rate, out) for _, out, _ in directions], dim=1).to(
-            dtype
-        )  # (heads, ways, block)
-        self.take = torch.stack([_power(rate, into) for *_, into in directions], dim=2).to(
-            dtype
-        )  # (heads, block, ways)
-        self.carries = [_Axis(rate * self.block, self.count, way, dtype) for way, *_ in directions]
+        # Of each way, the powers with which a block's tokens give, and with which they take.
+        ways: dict[Kind, tuple[Tensor, Tensor]] = {
+            "causal": (self.block - 1 - i, i + 1),
+            "anticausal": (i, self.block - i),
+        }
+        if kind != "two_sided":
+            ways = {kind: ways[kind]}
+        give, take = zip(*ways.values(), strict=True)
+        self.give = _power(rate, torch.stack(give)).to(dtype)  # shape: (heads, ways, block)
+        self.take = _power(rate, torch.stack(take, dim=1)).to(dtype)  # shape: (heads, block, ways)
+        self.carries = [_Axis(rate * self.block, self.count, way, dtype) for way in ways]
 
     def __call__(self, x: Tensor) -> Tensor:
         """Apply along axis 2 of ``(heads, before, n, after)``."""

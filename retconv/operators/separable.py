@@ -8,7 +8,7 @@ from torch import Tensor
 from retconv.convert import unfold
 from retconv.grid import Grid
 from retconv.kernels import Separable
-from retconv.operators.blocks import add_product
+from retconv.operators.columns import add_product
 
 
 class SeparableProduct:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from retconv.convert import unfold
 from retconv.grid import Grid
-from retconv.operators.blocks import Scratch, add_product, block_bytes
+from retconv.operators.columns import Scratch, add_product, block_bytes
 from retconv.watching import is_constant, is_watched
 
 #: Axes from this length on are split into even and odd part: below, the additions cost more than they save.

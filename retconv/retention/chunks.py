@@ -11,7 +11,7 @@ from torch import Tensor
 from retconv.convert import unfold
 from retconv.kernels.exponentials import Exponentials, powers
 from retconv.kernels.parameters import compute_dtype
-from retconv.operators.blocks import add_product
+from retconv.operators.columns import add_product
 from retconv.watching import is_watched
 
 #: Least and most tokens of a chunk unless told otherwise.

@@ -11,8 +11,8 @@ from torch.utils.checkpoint import checkpoint
 
 from retconv.masks import Forms
 from retconv.operators import MaskOperator, operator
-from retconv.operators.blocks import blocks
-from retconv.operators.mirrored import SIGNS, MirroredProduct
+from retconv.operators.columns import blocks
+from retconv.retention.mirrored import SIGNS, MirroredProduct
 from retconv.watching import is_recorded, is_watched
 
 #: Bytes of intermediate results of one block unless told otherwise, on a CPU and on an accelerator.
@@ -27,14 +27,14 @@ def budget_bytes(device: torch.device) -> int:
     return CPU_BUDGET_BYTES if device.type == "cpu" else ACCELERATOR_BUDGET_BYTES
 
 
-def convolution(q: Tensor, k: Tensor, v: Tensor, source: Forms, method: str, budget: int) -> Tensor:
+def convolution(q: Tensor, k: Tensor, v: Tensor, mask: Forms, method: str, budget: int) -> Tensor:
     """``o_n[b] = Σ_a q_n[a] · (M (k[·, a] v[·, b]))_n`` in blocks of feature pairs (a, b).
 
     Args:
         q: ``(batch, heads, N, d)``, scaled.
         k: ``(batch, heads, N, d)``.
         v: ``(batch, heads, N, e)``.
-        source: The mask.
+        mask: The mask.
         method: Of ``retconv.operator``.
         budget: Bytes of intermediate results of one block. A block has at least one feature of k with all of v's.
 
@@ -43,15 +43,15 @@ def convolution(q: Tensor, k: Tensor, v: Tensor, source: Forms, method: str, bud
     """
     batch, heads, size, d = k.shape
     per_feature = COPIES * batch * size * v.shape[-1] * v.itemsize
-    assert source.kernel is not None
-    of_inputs = q, k, v, source.kernel
+    assert mask.kernel is not None
+    of_inputs = q, k, v, mask.kernel
     recorded, watched = is_recorded(*of_inputs), is_watched(*of_inputs)
     rows: dict[int, Tensor] = {}
     block, of = None, None
     for h, a in blocks(heads, d, max(1, budget // per_feature)):
         if block is None or of != h:
             columns = batch * len(range(d)[a]) * v.shape[-1]
-            block, of = _applied(operator(source.part(h), source.grid, method), k, columns), h
+            block, of = _applied(operator(mask.part(h), mask.grid, method), k, columns), h
         inputs = q[:, h, :, a], k[:, h, :, a], v[:, h]
         # Recomputed in the backward pass: the outer products of all blocks together take N d e numbers for each head.
         part = checkpoint(block, *inputs, use_reentrant=False, preserve_rng_state=False) if recorded else block(*inputs)

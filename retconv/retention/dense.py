@@ -10,7 +10,7 @@ from torch.utils.checkpoint import checkpoint
 
 from retconv.convert import kernel_to_mask
 from retconv.grid import Grid
-from retconv.operators.blocks import block_bytes
+from retconv.operators.columns import block_bytes
 from retconv.watching import is_recorded, is_watched
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Literal, get_args
 
 import torch
@@ -14,8 +15,8 @@ from retconv.precision import as_written, entering
 from retconv.retention import convolution as law14
 from retconv.retention.chunks import absorb, chunk_length
 from retconv.retention.chunks import chunkwise as in_chunks
-from retconv.retention.cost import choose
 from retconv.retention.dense import parallel, tiled
+from retconv.retention.form_cost import choose
 from retconv.retention.recurrence import RetentionState, steps
 
 Method = Literal["parallel", "tiled", "recurrent", "chunkwise", "scan", "fft", "convolution"]
@@ -99,25 +100,24 @@ def retention(
         raise ValueError(f"unknown method {method!r}: choose 'auto' or one of {', '.join(METHODS)}")
     if budget is not None and budget < 1:
         raise ValueError(f"budget must be a positive number of bytes, got {budget}")
-    q, k, v = entering(q), entering(k), entering(v)
-    _check_inputs(q, k, v, chunk)
+    q, k, v = _checked(q, k, v, chunk)
     if q.shape[2] != grid.size:
         raise ValueError(f"q, k and v must hold the {grid.size} tokens of {grid}, got {q.shape[2]}")
-    source = Forms.of(mask, grid)
-    if source.exponentials is None:  # recurrences need no kernel
-        source = source.convolution()
-    _check_heads(source.heads, q)
-    if method != "auto" and method not in (names := methods(source)):
+    forms = Forms.of(mask, grid)
+    if forms.exponentials is None:  # recurrences need no kernel
+        forms = forms.convolution()
+    _check_heads(forms.heads, q)
+    if method != "auto" and method not in (names := methods(forms)):
         raise ValueError(f"method {method!r} does not apply to this mask on {grid}: choose one of {', '.join(names)}")
-    shape = (*q.shape[:3], v.shape[-1])
-    if source.heads == 1:
+    shape, dtype = (*q.shape[:3], v.shape[-1]), q.dtype
+    if forms.heads == 1:
         # One mask for all heads: they are further elements of the batch.
         q, k, v = (t.flatten(0, 1)[:, None] for t in (q, k, v))
-    q_, k_, v_ = _computed(q, k, v)
+    q, k, v = _computed(q, k, v)
     with as_written(q.device):
-        name = method if method != "auto" else choose(q_, v_, source, methods(source))
-        out = _run(name, q_, k_, v_, source, _scale(q, scale), chunk, budget)
-    return out.reshape(shape).to(q.dtype)
+        name = method if method != "auto" else choose(q, v, forms, methods(forms))
+        out = _run(name, q, k, v, forms, _scale(q, scale), chunk, budget)
+    return out.reshape(shape).to(dtype)
 
 
 def recurrent(
@@ -146,11 +146,11 @@ def recurrent(
     Source:
         Sun et al. 2023 (arXiv 2307.08621), eq. (6).
     """
-    q, k, v = entering(q), entering(k), entering(v)
-    found, memory = _continued(q, k, v, mask, state, None)
-    with as_written(q.device):
-        out, memory = steps(*_computed(q, k, v), found.times(_scale(q, scale)), memory)
-    return out.to(q.dtype), RetentionState(memory, _position(state) + q.shape[2])
+
+    def run(q: Tensor, k: Tensor, v: Tensor, line: Exponentials, memory: Tensor | None) -> tuple[Tensor, Tensor]:
+        return steps(q, k, v, line.times(_scale(q, scale)), memory)
+
+    return _continued(run, *_checked(q, k, v), mask, state)
 
 
 def chunkwise(
@@ -183,39 +183,38 @@ def chunkwise(
     Source:
         Sun et al. 2023 (arXiv 2307.08621), eq. (7).
     """
-    q, k, v = entering(q), entering(k), entering(v)
-    found, memory = _continued(q, k, v, mask, state, chunk)
-    q_, k_, v_ = _computed(q, k, v)
-    chunk = chunk or chunk_length(q.shape[-1], v.shape[-1])
-    with as_written(q.device):
-        out = in_chunks(q_, k_, v_, found.times(_scale(q, scale)), chunk, memory)
-        memory = absorb(k_, v_, found, chunk, memory)
-    return out.to(q.dtype), RetentionState(memory, _position(state) + q.shape[2])
+
+    def run(q: Tensor, k: Tensor, v: Tensor, line: Exponentials, memory: Tensor | None) -> tuple[Tensor, Tensor]:
+        tokens = chunk or chunk_length(q.shape[-1], v.shape[-1])
+        out = in_chunks(q, k, v, line.times(_scale(q, scale)), tokens, memory)
+        return out, absorb(k, v, line, tokens, memory)
+
+    return _continued(run, *_checked(q, k, v, chunk), mask, state)
 
 
-def methods(source: Forms) -> tuple[str, ...]:
+def methods(forms: Forms) -> tuple[str, ...]:
     """The names of the methods that apply to a mask."""
     names: tuple[str, ...] = ()
-    if source.exponentials is not None:
-        names = ("recurrent", "chunkwise") if source.exponentials.causal else ("scan",)
-    elif source.decay is not None:
+    if forms.exponentials is not None:
+        names = ("recurrent", "chunkwise") if forms.exponentials.causal else ("scan",)
+    elif forms.decay is not None:
         names = ("scan",)
     return ("parallel", "tiled", *names, "fft", "convolution")
 
 
 def _run(
-    method: str, q: Tensor, k: Tensor, v: Tensor, source: Forms, scale: float, chunk: int | None, budget: int | None
+    method: str, q: Tensor, k: Tensor, v: Tensor, forms: Forms, scale: float, chunk: int | None, budget: int | None
 ) -> Tensor:
-    if source.exponentials is not None and method in ("recurrent", "chunkwise", "scan"):
-        kernel = source.exponentials.times(scale)  # (s S) ⊙ M = S ⊙ (s M): q need not be multiplied
+    if forms.exponentials is not None and method in ("recurrent", "chunkwise", "scan"):
+        kernel = forms.exponentials.times(scale)  # (s S) ⊙ M = S ⊙ (s M): q need not be multiplied
         if method == "recurrent":
             return steps(q, k, v, kernel)[0]
         return in_chunks(q, k, v, kernel, chunk or chunk_length(q.shape[-1], v.shape[-1]))
     if method in ("parallel", "tiled"):
-        assert source.kernel is not None
-        return (parallel if method == "parallel" else tiled)(q * scale, k, v, source.kernel.to(q.dtype), source.grid)
+        assert forms.kernel is not None
+        return (parallel if method == "parallel" else tiled)(q * scale, k, v, forms.kernel.to(q.dtype), forms.grid)
     name = {"fft": "fft", "scan": "recursive", "convolution": "auto"}[method]
-    return law14.convolution(q * scale, k, v, source, name, budget or law14.budget_bytes(q.device))
+    return law14.convolution(q * scale, k, v, forms, name, budget or law14.budget_bytes(q.device))
 
 
 def _computed(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -227,7 +226,9 @@ def _scale(q: Tensor, scale: float | None) -> float:
     return float(q.shape[-1] ** -0.5 if scale is None else scale)
 
 
-def _check_inputs(q: Tensor, k: Tensor, v: Tensor, chunk: int | None) -> None:
+def _checked(q: Tensor, k: Tensor, v: Tensor, chunk: int | None = None) -> tuple[Tensor, Tensor, Tensor]:
+    """Inputs as autocast has them, which belong together."""
+    q, k, v = entering(q), entering(k), entering(v)
     shapes = f"got {tuple(q.shape)}, {tuple(k.shape)} and {tuple(v.shape)}"
     if q.ndim != 4 or k.shape != q.shape or v.shape[:-1] != q.shape[:-1] or 0 in (*q.shape, *v.shape):
         raise ValueError(f"q and k must be (batch, heads, N, d) and v (batch, heads, N, e), none empty, {shapes}")
@@ -235,6 +236,7 @@ def _check_inputs(q: Tensor, k: Tensor, v: Tensor, chunk: int | None) -> None:
         raise ValueError(f"q, k and v must have one floating dtype, got {q.dtype}, {k.dtype} and {v.dtype}")
     if chunk is not None and chunk < 1:
         raise ValueError(f"chunk must be a positive number of tokens, got {chunk}")
+    return q, k, v
 
 
 def _check_heads(heads: int, q: Tensor) -> None:
@@ -243,37 +245,33 @@ def _check_heads(heads: int, q: Tensor) -> None:
 
 
 def _continued(
-    q: Tensor, k: Tensor, v: Tensor, mask: MaskLike, state: RetentionState | None, chunk: int | None
-) -> tuple[Exponentials, Tensor | None]:
-    """The exponentials of a causal mask and the memory to go on from."""
-    _check_inputs(q, k, v, chunk)
-    found = _line(mask, Grid(q.shape[2]))
-    if not found.causal:
+    run: Callable[[Tensor, Tensor, Tensor, Exponentials, Tensor | None], tuple[Tensor, Tensor]],
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    mask: MaskLike,
+    state: RetentionState | None,
+) -> tuple[Tensor, RetentionState]:
+    """Run from the state of a causal mask's exponentials to the next, and check both."""
+    line = Forms.of(mask, Grid(q.shape[2])).exponentials
+    if line is None:
+        raise ValueError(
+            f"{type(mask).__name__} is not known to be a sum of exponentials, which a recurrence needs: use "
+            "RetNetMask, kernels.Exponentials, or retconv.approximate.exponentials(kernel) with its certificate"
+        )
+    if not line.causal:
         raise ValueError("a recurrence with a state needs a causal mask, got a two-sided one: use retention(…)")
-    _check_heads(found.past_poles.shape[0], q)
-    if state is None:
-        return found, None
-    expected = (*q.shape[:2], found.order, q.shape[3], v.shape[3])
-    real = torch.float64 if q.dtype == torch.float64 else torch.float32
-    kind = torch.promote_types(real, torch.complex64) if found.past_poles.is_complex() else real
-    if tuple(state.memory.shape) != expected or state.memory.dtype != kind:
-        raise ValueError(
-            f"state must be of memory {expected} in {kind} for these inputs, got {tuple(state.memory.shape)} in "
-            f"{state.memory.dtype}"
-        )
-    return found, state.memory
-
-
-def _line(mask: MaskLike, grid: Grid) -> Exponentials:
-    found = Forms.of(mask, grid).exponentials
-    if found is None:
-        name = type(mask).__name__
-        raise ValueError(
-            f"{name} is not known to be a sum of exponentials, which a recurrence needs: use RetNetMask, "
-            "kernels.Exponentials, or retconv.approximate.exponentials(kernel) with its certificate"
-        )
-    return found
-
-
-def _position(state: RetentionState | None) -> int:
-    return 0 if state is None else state.position
+    _check_heads(line.past_poles.shape[0], q)
+    memory, position = (None, 0) if state is None else (state.memory, state.position)
+    if memory is not None:
+        expected = (*q.shape[:2], line.order, q.shape[3], v.shape[3])
+        real = torch.float64 if q.dtype == torch.float64 else torch.float32
+        kind = torch.promote_types(real, torch.complex64) if line.past_poles.is_complex() else real
+        if tuple(memory.shape) != expected or memory.dtype != kind:
+            raise ValueError(
+                f"state must be of memory {expected} in {kind} for these inputs, got {tuple(memory.shape)} in "
+                f"{memory.dtype}"
+            )
+    with as_written(q.device):
+        out, memory = run(*_computed(q, k, v), line, memory)
+    return out.to(q.dtype), RetentionState(memory, position + q.shape[2])

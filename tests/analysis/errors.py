@@ -5,7 +5,7 @@ import torch
 
 from retconv.analysis.effective import EffectiveKernel, compose, effective_kernel, gradient_field
 from retconv.analysis.locality import locality
-from retconv.analysis.source import resolve
+from retconv.analysis.reading import resolve
 from retconv.analysis.spectrum import (
     causal_decay_symbol,
     eigenvalues,

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from retconv.analysis.source import resolve
+from retconv.analysis.reading import resolve
 from retconv.analysis.spectrum import definiteness, passband
 from retconv.convert import kernel_to_mask
 from retconv.grid import Grid, dense_limit

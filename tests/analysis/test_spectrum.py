@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from torch import Tensor
 
-from retconv.analysis.source import is_symmetric, resolve
+from retconv.analysis.reading import is_symmetric, resolve
 from retconv.analysis.spectrum import (
     causal_decay_symbol,
     eigenvalues,

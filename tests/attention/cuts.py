@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from retconv.attention import BACKENDS, attend, blocks, rows, work
+from retconv.attention import BACKENDS, attend, backends, work
+from retconv.attention.cuts import Cuts
 from retconv.grid import Grid
 from tests.attention.cases import bias_for, gradients, kernel_for, qkv
 from tests.compare import assert_close
@@ -11,36 +12,28 @@ from tests.strategies import HEADS, normal
 
 F64 = torch.float64
 every_recomputed = pytest.mark.parametrize("placement", [p for p, names in BACKENDS.items() if "recompute" in names])
-#: Scores of a block for each thread, keys of a tile, tokens from which on a table is read, and scores from which on a
-#: slab is added to the gradient by itself: whole heads together, some elements, and some rows, dense or by table, all
-#: keys of a row at once or tile by tile.
+_TILES = {"smaller": 1, "long": 4, "tile": 3}
+_RUNS = {"smaller": 1, "table": 1}
+#: Whole heads together, some elements, and some rows, dense or by table, all keys of a row at once or tile by tile.
 CUTS = {
-    "heads": (2**18, 1024, 2000, 1),
-    "elements": (700, 1024, 2000, 1),
-    "rows": (60, 1024, 2000, 1),
-    "rows by tiles": (20, 3, 2000, 1),
-    "runs of heads": (2**18, 1024, 1, 2**14),
-    "runs": (200, 1024, 1, 2**14),
-    "runs by tiles": (50, 3, 1, 2**14),
-    "one slab after another": (200, 1024, 1, 1),
-    "one slab after another by tiles": (50, 3, 1, 1),
-    "parts of slabs": (1, 1024, 1, 1),
-    "parts of slabs by tiles": (1, 3, 1, 1),
+    "heads": Cuts(2**18),
+    "elements": Cuts(700),
+    "rows": Cuts(60, few=1),
+    "rows by tiles": Cuts(20, **_TILES),
+    "runs of heads": Cuts(2**18, **_RUNS),
+    "runs": Cuts(200, **_RUNS),
+    "runs by tiles": Cuts(50, **_RUNS | _TILES),
+    "one slab after another": Cuts(200, slab=1, **_RUNS),
+    "one slab after another by tiles": Cuts(50, slab=1, **_RUNS | _TILES),
+    "parts of slabs": Cuts(1, slab=1, **_RUNS),
+    "parts of slabs by tiles": Cuts(1, slab=1, **_RUNS | _TILES),
 }
 every_cut = pytest.mark.parametrize("cut", CUTS)
 
 
 def set_cut(monkeypatch: pytest.MonkeyPatch, cut: str, threads: int = 2) -> None:
-    block, tile, tokens, small = CUTS[cut]
-    monkeypatch.setattr(blocks, "BLOCK", block)
-    monkeypatch.setattr(blocks, "SMALLER", 1)
-    monkeypatch.setattr(blocks, "LONG", tile + 1)
-    monkeypatch.setattr(blocks, "TILE", tile)
-    monkeypatch.setattr(rows, "TABLE_TOKENS", tokens)
-    monkeypatch.setattr(rows, "SMALL", small)
-    monkeypatch.setattr(rows, "FEW", 1 if cut == "rows" else 4)
-    # Blocks are shared out to more threads than the tests run on.
-    monkeypatch.setattr(blocks, "threads_of", lambda device: threads)
+    """Cut so, and share blocks out to more threads than the tests run on."""
+    monkeypatch.setattr(backends, "CUTS", CUTS[cut]._replace(threads=threads))
 
 
 def set_products(monkeypatch: pytest.MonkeyPatch, *, half: bool) -> None:

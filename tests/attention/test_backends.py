@@ -5,20 +5,20 @@ import torch
 from hypothesis import settings
 from torch import Tensor
 
-from retconv.attention import BACKENDS, attend, blocks, multiply_logits, recompute, rows
-from retconv.attention.backends import Call
-from retconv.attention.inputs import read_mask
+from retconv.attention import BACKENDS, PLACEMENTS, attend, backends, multiply_logits, recompute
+from retconv.attention.cuts import Cuts
+from retconv.attention.inputs import Call
 from retconv.bench.timing import peak_bytes
 from retconv.convert import kernel_to_mask
 from retconv.grid import Grid
-from retconv.masks import GaussianMixtureMask
+from retconv.masks import Forms, GaussianMixtureMask, MaskLike
 from tests.attention.cases import BATCH, SOFTMAX, kernel_for, qkv
 from tests.attention.cuts import (
+    CUTS,
     F64,
     check_against_reference,
     check_hidden_rows,
     every_recomputed,
-    set_cut,
     set_products,
 )
 from tests.compare import assert_close
@@ -129,31 +129,22 @@ def test_rows_without_any_key_are_0(placement: str, backend: str, by: str) -> No
     check_hidden_rows(placement, backend, by)
 
 
-def choice(placement: str, mask: object, grid: Grid, **changes: object) -> str:
+def choice(placement: str, mask: MaskLike, grid: Grid, dropout_p: float = 0.0) -> str:
     q = torch.zeros(1, HEADS, grid.length, 4)
-    arguments = {
-        "q": q,
-        "k": q,
-        "v": q,
-        "mask": read_mask(mask, grid, HEADS),
-        "scale": 1.0,
-        "bias": None,
-        "dropout_p": 0.0,
-    } | changes
-    return Call(name=placement, **arguments).choose()  # type: ignore[arg-type]
+    return backends.choose(Call(PLACEMENTS[placement], q, q, q, Forms.of(mask, grid), 1.0, None, dropout_p))
 
 
 def test_auto_takes_the_fastest_exact_backend(monkeypatch: pytest.MonkeyPatch) -> None:
     grid = Grid((4, 4))
     assert choice("multiply_logits", GaussianMixtureMask(HEADS), grid) == "reference", "less than a block"
-    monkeypatch.setattr(blocks, "BLOCK", 1)
+    monkeypatch.setattr(backends, "CUTS", Cuts(block=1))
     many, one = GaussianMixtureMask(HEADS, start="local"), GaussianMixtureMask(HEADS, 1, start="local")
     one.sigma.data.fill_(3.0)
     assert choice("multiply_logits", many, grid) == "recompute"
     assert choice("multiply_logits", many, grid, dropout_p=0.1) == "reference"
     assert choice("bias_logits", many, grid) == "recompute"
     assert choice("bias_logits", one, grid) == "recompute", "few tokens"
-    monkeypatch.setattr(rows, "TABLE_TOKENS", 16)
+    monkeypatch.setattr(backends, "CUTS", Cuts(block=1, table=16))
     assert choice("bias_logits", one, grid) == "channels"
     with torch.no_grad():
         assert choice("bias_logits", many, grid) == "sdpa"
@@ -164,11 +155,8 @@ def test_auto_takes_the_fastest_exact_backend(monkeypatch: pytest.MonkeyPatch) -
 
 @pytest.mark.parametrize("cut", ["rows", "rows by tiles"])
 @pytest.mark.parametrize(("shape", "bias"), [([], False), ([], True), ([2, 3], False)])
-def test_operation_is_a_good_citizen_of_torch(
-    shape: list[int], bias: bool, cut: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_operation_is_a_good_citizen_of_torch(shape: list[int], bias: bool, cut: str) -> None:
     """Its schema, shapes without values and gradients are registered as ``torch.compile`` expects."""
-    set_cut(monkeypatch, cut)
     grid = Grid((2, 3))
     q, k, v = (x.requires_grad_() for x in qkv(grid, 8))
     kernel = kernel_of(grid.shape, 8)
@@ -176,5 +164,7 @@ def test_operation_is_a_good_citizen_of_torch(
     added = normal(8, 1, 1, 6, 6).requires_grad_() if bias else None
     checks = ("test_schema", "test_autograd_registration", "test_faketensor", "test_aot_dispatch_dynamic")
     torch.library.opcheck(
-        recompute._attend, (q, k, v, mask, added, "multiply_logits", 0.5, shape, 0), test_utils=checks
+        recompute._attend,
+        (q, k, v, mask, added, "multiply_logits", 0.5, shape, 0, list(CUTS[cut])),
+        test_utils=checks,
     )

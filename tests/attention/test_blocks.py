@@ -8,7 +8,8 @@ import torch
 from hypothesis import HealthCheck, settings
 from torch import Tensor
 
-from retconv.attention import attend, blocks, multiply_logits, rows
+from retconv.attention import attend, multiply_logits, rows
+from retconv.attention.cuts import Block, Cuts, Plan
 from retconv.checks import relative_error, tolerance
 from retconv.convert import kernel_to_mask
 from retconv.grid import Grid
@@ -166,12 +167,12 @@ def test_an_empty_batch_has_an_empty_result() -> None:
 def test_runs_hold_every_row_of_the_mask(shape: tuple[int, ...], size: int, threads: int) -> None:
     """Bit for bit, tile by tile; and the table is smaller than the mask by about n_1 / 2."""
     kernel, grid = kernel_of(shape, 5), Grid(shape, prefix=2)
-    tiles = [(0, 4), (4, grid.length)]
-    width = max(right - left for left, right in tiles)
-    table = rows.TableRows(kernel, HEADS, 1, shape, grid.prefix, threads, size, width)
+    cuts = Cuts(size, smaller=1, long=1, tile=5, threads=threads)
+    plan = Plan(torch.empty(1, HEADS, grid.length, 1), cuts, backward=True)
+    table = rows.TableRows(kernel, plan, shape, grid.prefix)
     read = torch.ones(HEADS, grid.length, grid.length, dtype=F64)
     for block in (block for group in table.groups() for block in group if block.first >= grid.prefix):
-        for left, right in tiles:
+        for left, right in plan.tiles:
             keys = slice(max(left, grid.prefix), right)
             part = table.read(block, (left, right)).reshape(block.last - block.first, keys.stop - keys.start)
             read[block.start, block.first : block.last, keys] = part.flip(-1)
@@ -179,7 +180,7 @@ def test_runs_hold_every_row_of_the_mask(shape: tuple[int, ...], size: int, thre
     assert rows.runs(kernel, shape)[0].numel() == (2 * shape[0] - 1) * (grid.size // shape[0]) ** 2
 
 
-def count_rows(given: Iterable[blocks.Block], elements: int, length: int, limit: float) -> Tensor:
+def count_rows(given: Iterable[Block], elements: int, length: int, limit: float) -> Tensor:
     """How often each row of each element is in a block."""
     count = torch.zeros(elements, length)
     for block in given:
@@ -195,19 +196,20 @@ def count_rows(given: Iterable[blocks.Block], elements: int, length: int, limit:
 def test_blocks_cover_every_score_once(heads: int, batch: int, length: int, threads: int) -> None:
     for limit in (1, 100, 700, 6000, 10**6):
         largest = 2 * threads * max(limit, length**2)
-        given = blocks.elements(heads, batch, length, threads, limit)
-        assert_exact(count_rows(given, heads * batch, length, largest), torch.ones(heads * batch, length))
+        plan = Plan(torch.empty(batch, heads, length, 1), Cuts(limit, threads=threads), backward=False)
+        count = count_rows(plan.elements(length), heads * batch, length, largest)
+        assert_exact(count, torch.ones(heads * batch, length))
         for step in (1, 2):
             last = length - length % step
             largest = 2 * threads * max(limit, step * length)
-            count = count_rows(blocks.cut(0, 0, last, length, threads, limit, step), 1, length, largest)
+            count = count_rows(plan.rows(0, 0, last, step), 1, length, largest)
             assert_exact(count[0, :last], torch.ones(last))
             assert not bool(count[0, last:].any())
 
 
 @pytest.mark.parametrize("length", [1, 64, 1024, 2047, 2048, 2049, 4096, 65536])
 def test_tiles_cover_every_key_once(length: int) -> None:
-    covered = blocks.tiles(length)
+    covered = Cuts().tiles(length)
     assert [left for left, _ in covered] == [0, *(right for _, right in covered[:-1])]
     assert covered[-1][1] == length
-    assert length < blocks.LONG or all(0 < right - left <= 2 * blocks.TILE for left, right in covered)
+    assert length < Cuts().long or all(0 < right - left <= 2 * Cuts().tile for left, right in covered)

@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from retconv.attention import BACKENDS, PLACEMENTS, attend, rows
+from retconv.attention import BACKENDS, PLACEMENTS, attend, backends, rows
+from retconv.attention.cuts import Cuts
 from retconv.grid import Grid
 from tests.attention.cases import check_against_loops, kernel_for, loops, qkv
 from tests.compare import assert_close
@@ -52,7 +53,7 @@ def test_flipped_gather_is_noticed(check: Check) -> None:
 
 def test_flipped_runs_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     """The table of runs, in which large masks are read, has a sign of its own."""
-    monkeypatch.setattr(rows, "TABLE_TOKENS", 1)
+    monkeypatch.setattr(backends, "CUTS", Cuts(table=1))
     check, straight = against_loops("multiply_logits", "recompute"), rows.runs
     check()
 

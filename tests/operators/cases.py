@@ -63,10 +63,3 @@ def check_against_loops(shape: Shape, seed: int, method: str, dtype: torch.dtype
             y = operator(case.source, shape, method=method) @ x
             assert y.dtype == dtype
             assert_close(y, expected)
-
-
-def even_kernel(shape: Shape, seed: int, dtype: torch.dtype = torch.float64) -> Tensor:
-    """Even along the last axis and under reversal of all others together, to the bit."""
-    kernel = kernel_of(shape, seed, dtype)
-    kernel = kernel + kernel.flip(-1)
-    return kernel + kernel.flip(tuple(range(1, kernel.ndim - 1)))

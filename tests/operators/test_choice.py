@@ -8,19 +8,19 @@ import torch
 from retconv.checks import relative_error, tolerance
 from retconv.grid import Grid
 from retconv.masks import DecayMask
-from retconv.operators import cost, operator
+from retconv.operators import method_cost, operator
 from retconv.operators.recursive import LONG, STEP
 
 CPU = torch.device("cpu")
 #: A grid on which the FFT and the Toeplitz product are close, and take tens of milliseconds.
-LARGE = cost.Problem(Grid((128, 128)), 1, 192, 0, False, torch.float32, CPU)
-SMALL = cost.Problem(Grid((4, 4)), 1, 192, 0, False, torch.float32, CPU)
+LARGE = method_cost.Problem(Grid((128, 128)), 1, 192, 0, False, torch.float32, CPU)
+SMALL = method_cost.Problem(Grid((4, 4)), 1, 192, 0, False, torch.float32, CPU)
 
 
 @pytest.fixture(autouse=True)
 def no_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     """No trial of another test is remembered."""
-    monkeypatch.setattr(cost, "_tried", {})
+    monkeypatch.setattr(method_cost, "_tried", {})
 
 
 @pytest.mark.parametrize("fast", ["fft", "toeplitz"])
@@ -31,10 +31,10 @@ def test_a_trial_decides_between_close_methods_once(fast: str) -> None:
         calls.append(method)
         time.sleep(0 if method == fast else 0.02)
 
-    assert cost.choose(LARGE, apply) == fast
+    assert method_cost.choose(LARGE, apply) == fast
     assert set(calls) == {"fft", "toeplitz"}
     calls.clear()
-    assert cost.choose(LARGE, apply) == fast
+    assert method_cost.choose(LARGE, apply) == fast
     assert calls == []
 
 
@@ -42,12 +42,12 @@ def test_the_model_alone_decides_where_an_application_is_short() -> None:
     def apply(method: str) -> None:
         raise AssertionError(f"{method} was tried")
 
-    assert cost.choose(SMALL, apply) == "dense"
+    assert method_cost.choose(SMALL, apply) == "dense"
 
 
 def test_a_trial_leaves_only_the_chosen_operand(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cost, "WORTH_A_TRIAL", 0.0)
-    monkeypatch.setattr(cost, "CLOSE", float("inf"))
+    monkeypatch.setattr(method_cost, "WORTH_A_TRIAL", 0.0)
+    monkeypatch.setattr(method_cost, "CLOSE", float("inf"))
     op = operator(DecayMask(2), (3, 5))
     x = torch.randn(2, 15, 4)
     chosen = op.choose(x)

@@ -126,7 +126,7 @@ def test_any_number_of_channels(shape: Shape, channels: int, method: str) -> Non
 @every_method
 def test_blocks_of_any_size(method: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """As if the cache held 4 KiB only: every block boundary falls somewhere else, the result does not change."""
-    monkeypatch.setattr("retconv.operators.blocks.CPU_BLOCK_BYTES", 2**12)
+    monkeypatch.setattr("retconv.operators.columns.CPU_BLOCK_BYTES", 2**12)
     for shape, channels in (((9,), 50), ((6, 5), 37), ((2, 3, 4), 101)):
         x, y = (signal_of(shape, seed, channels=channels) for seed in (1, 2))
         for case in sources(shape, 0).values():

@@ -17,16 +17,17 @@ import pytest
 import torch
 
 from retconv import attention, convert, kernels, masks, operators, retention
-from retconv.attention import PLACEMENTS, attend, bias_logits, blocks
+from retconv.attention import PLACEMENTS, attend, backends, bias_logits
+from retconv.attention.cuts import Cuts
 from retconv.convert import kernel_to_mask
 from retconv.grid import Grid
 from retconv.kernels import Exponentials
 from retconv.operators import METHODS, operator
-from retconv.operators.mirrored import MirroredProduct
+from retconv.retention.mirrored import MirroredProduct
 from tests.compare import assert_close, assert_exact
-from tests.operators.cases import even_kernel
 from tests.public.cases import CASES, HEADS, SHAPE, SIZE, Case, kernel, normal, qkv
 from tests.public.transforms import TRACERS, TRANSFORMS, Row, at_once, plain
+from tests.retention.cases import even_kernel
 
 METHODS_OF_A_KERNEL = operator(kernel(), SHAPE).methods
 EVEN = (4, 6)
@@ -75,13 +76,12 @@ TRACED = (
 @pytest.fixture(autouse=True)
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """As if the small grids of the cases were large: every shortcut that is worth it for long axes is taken."""
-    monkeypatch.setattr("retconv.attention.blocks.BLOCK", 60)
-    monkeypatch.setattr("retconv.attention.rows.TABLE_TOKENS", 1)
-    monkeypatch.setattr("retconv.operators.mirrored.MIRROR_FROM", 2)
+    monkeypatch.setattr("retconv.attention.backends.CUTS", Cuts(block=60, table=1))
+    monkeypatch.setattr("retconv.retention.mirrored.MIRROR_FROM", 2)
     monkeypatch.setattr("retconv.operators.toeplitz.HALVE_FROM", 2)
     monkeypatch.setattr("retconv.operators.recursive.LONG", 2)
     monkeypatch.setattr("retconv.operators.recursive.STEP", 1)
-    monkeypatch.setitem(operators.cost.SECONDS, "toeplitz", (0.0, 0.0))
+    monkeypatch.setitem(operators.method_cost.SECONDS, "toeplitz", (0.0, 0.0))
 
 
 @functools.cache
@@ -236,7 +236,7 @@ def test_exponentials_of_several_gammas() -> None:
 def test_auto_takes_no_blocks_where_they_have_no_derivative(placement: str) -> None:
     """Blocks are chosen otherwise, and named they say why not."""
     q, k, v = qkv()
-    assert q[:, :, :, 0].numel() * SIZE > blocks.BLOCK
+    assert q[:, :, :, 0].numel() * SIZE > backends.CUTS.block
     call = functools.partial(attend, placement=placement)
 
     def slope(backend: str) -> torch.Tensor:

@@ -74,3 +74,10 @@ def check_against_loops(shape: tuple[int, ...], seed: int, method: str, dtype: t
     expected = by_loops(q, k, v, table(Forms.of(mask, grid).kernel.detach(), shape), 0.7)
     assert actual.dtype == dtype
     assert_close(actual.detach(), expected)
+
+
+def even_kernel(shape: tuple[int, ...], seed: int, dtype: torch.dtype = torch.float64) -> Tensor:
+    """Even along the last axis and under reversal of all others together, to the bit."""
+    kernel = kernel_of(shape, seed, dtype)
+    kernel = kernel + kernel.flip(-1)
+    return kernel + kernel.flip(tuple(range(1, kernel.ndim - 1)))

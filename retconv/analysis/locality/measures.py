@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from retconv.analysis.locality.rows import Rows
-from retconv.analysis.source import resolve
+from retconv.analysis.reading import resolve
 from retconv.convert import project
 from retconv.grid import Grid, GridLike
 from retconv.masks import Forms, MaskLike

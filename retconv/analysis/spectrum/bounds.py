@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from retconv.analysis.source import resolve
+from retconv.analysis.reading import resolve
 from retconv.analysis.spectrum.symbols import dense_sizes, sampled_gain
 from retconv.analysis.spectrum.values import operator_norm
 from retconv.grid import GridLike

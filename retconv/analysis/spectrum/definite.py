@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from retconv.analysis.source import is_symmetric, resolve
+from retconv.analysis.reading import is_symmetric, resolve
 from retconv.analysis.spectrum.lanczos import eigenvalue_range
 from retconv.analysis.spectrum.values import beyond_dense, symmetric_eigenvalues
 from retconv.grid import GridLike

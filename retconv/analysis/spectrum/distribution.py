@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from retconv.analysis.source import is_symmetric, resolve
+from retconv.analysis.reading import is_symmetric, resolve
 from retconv.analysis.spectrum.symbols import frequencies, sampled_symbol
 from retconv.analysis.spectrum.values import eigenvalues, singular_values
 from retconv.grid import GridLike

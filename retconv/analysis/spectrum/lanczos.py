@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from retconv.analysis.source import product
+from retconv.analysis.reading import product
 from retconv.masks import Forms
 
 #: Lanczos vectors that are kept between restarts: enough that flat symbols converge in about 2,000 products.

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from retconv.analysis.source import is_symmetric, resolve
+from retconv.analysis.reading import is_symmetric, resolve
 from retconv.analysis.spectrum.lanczos import largest_eigenvalues, largest_singular_values
 from retconv.grid import Grid, GridLike
 from retconv.masks import Forms, MaskLike

@@ -45,7 +45,7 @@ class MirroredProduct:
         blocks = unfold(real, tuple(others)).reshape(n, self.rows, self.rows)[:, :half]
         near, far = blocks[..., :half], blocks[..., half:].flip(-1)
         self.matrices = near + far, near - far  # shape of each: (n, P / 2, P / 2) with P rows
-        self._kept: dict[str, Tensor] = {}
+        self._buffers: dict[str, Tensor] = {}
 
     @staticmethod
     def applies(kernel: Tensor, grid: Grid) -> bool:
@@ -101,6 +101,6 @@ class MirroredProduct:
         """Memory kept from call to call: fresh pages would cost as much time as the products. None for None."""
         if like is None:
             return None
-        if name not in self._kept or self._kept[name].shape != shape or self._kept[name].device != like.device:
-            self._kept[name] = like.new_empty(shape)
-        return self._kept[name]
+        if name not in self._buffers or self._buffers[name].shape != shape or self._buffers[name].device != like.device:
+            self._buffers[name] = like.new_empty(shape)
+        return self._buffers[name]

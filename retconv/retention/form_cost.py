@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from retconv.masks import Forms
-from retconv.operators import cost
+from retconv.operators import method_cost
 from retconv.retention.chunks import chunk_length
 
 #: ``"parallel"`` is chosen only where its scores and mask together stay below this, in bytes.
@@ -20,7 +20,7 @@ PRODUCT, ENTRY = 3.0e-11, 2.0e-10
 CALL, STEP = 1.0e-4, 5.0e-6
 
 
-def seconds(method: str, q: Tensor, v: Tensor, source: Forms) -> float:
+def seconds(method: str, q: Tensor, v: Tensor, mask: Forms) -> float:
     """Estimated seconds of a form; infinite where it would need too much memory."""
     batch, heads, size, d = q.shape
     e = v.shape[-1]
@@ -32,7 +32,7 @@ def seconds(method: str, q: Tensor, v: Tensor, source: Forms) -> float:
             return math.inf
         fixed = CALL if method == "parallel" else CALL * heads
         return fixed + pairs * ((d + e) * PRODUCT + ENTRY) + (entries * ENTRY if method == "parallel" else 0)
-    line = source.exponentials
+    line = mask.exponentials
     if line is not None and method in ("chunkwise", "scan"):
         sides = 1 if line.causal else 2
         chunk = min(chunk_length(d, e), size)
@@ -42,18 +42,18 @@ def seconds(method: str, q: Tensor, v: Tensor, source: Forms) -> float:
         )
     # Law 14: the outer products are written, convolved, and contracted. It never beats a recursion on one axis, so the
     # factors that it would use there are not made.
-    factors = source.factors if line is None else None
+    factors = mask.factors if line is None else None
     rank = factors.rank if factors is not None else 0
-    decay = line is None and source.decay is not None
-    problem = cost.Problem(source.grid, heads, batch * d * e, rank, decay, q.dtype, q.device)
+    decay = line is None and mask.decay is not None
+    problem = method_cost.Problem(mask.grid, heads, batch * d * e, rank, decay, q.dtype, q.device)
     if method == "convolution":
-        of = min(cost.seconds(name, problem) for name in cost.SECONDS)
+        of = min(method_cost.seconds(name, problem) for name in method_cost.SECONDS)
     else:
-        of = cost.seconds("recursive" if method == "scan" else "fft", problem)
+        of = method_cost.seconds("recursive" if method == "scan" else "fft", problem)
     return CALL * heads + of + 2 * rows * size * d * e * ENTRY
 
 
-def choose(q: Tensor, v: Tensor, source: Forms, methods: Sequence[str]) -> str:
+def choose(q: Tensor, v: Tensor, mask: Forms, methods: Sequence[str]) -> str:
     """The form with the least estimated time; token by token is never it."""
     names = [name for name in methods if name != "recurrent"]
-    return min(names, key=lambda name: seconds(name, q, v, source))
+    return min(names, key=lambda name: seconds(name, q, v, mask))

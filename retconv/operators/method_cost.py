@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 
 from retconv.grid import DenseLimitError, Grid
-from retconv.operators.blocks import block_bytes
+from retconv.operators.columns import block_bytes
 from retconv.operators.fft import lengths
 from retconv.operators.recursive import BLOCKS, SINGLE
 

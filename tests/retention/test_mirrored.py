@@ -10,11 +10,11 @@ from retconv.convert import kernel_to_mask
 from retconv.grid import Grid
 from retconv.masks import Forms
 from retconv.operators import operator
-from retconv.operators.mirrored import SIGNS, MirroredProduct
 from retconv.retention import retention
 from retconv.retention.convolution import convolution
+from retconv.retention.mirrored import SIGNS, MirroredProduct
 from tests.compare import assert_close, assert_exact
-from tests.operators.cases import even_kernel
+from tests.retention.cases import even_kernel
 from tests.strategies import DTYPES, HEADS, kernel_of, normal
 
 Shape = tuple[int, ...]
@@ -25,7 +25,7 @@ every_even_grid = pytest.mark.parametrize("shape", [(2, 2), (4, 6), (6, 4), (2, 
 @pytest.fixture(autouse=True)
 def short_axes(monkeypatch: pytest.MonkeyPatch) -> None:
     """As if short axes were worth it."""
-    monkeypatch.setattr("retconv.operators.mirrored.MIRROR_FROM", 2)
+    monkeypatch.setattr("retconv.retention.mirrored.MIRROR_FROM", 2)
 
 
 def inputs(shape: Shape, dtype: torch.dtype, batch: int = 2) -> tuple[Tensor, Tensor, Tensor]:
