@@ -16,9 +16,7 @@ from typing import Any
 
 import torch
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
-
-from device_cases import CASES
+sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from retconv.attention import PLACEMENTS
 from retconv.bench.train import FIVE, pixels
@@ -26,6 +24,7 @@ from retconv.models.named import MASKS
 from retconv.train import Trainer, load, parse, train
 from retconv.train.parsing import override
 from retconv.train.step import STEPS_TO_CAPTURE
+from tests.public.cases import CASES
 
 THIN: dict[str, Any] = {"depth": 1, "embed_dim": 16, "num_heads": 2, "patch_size": 8}
 

@@ -1,9 +1,9 @@
 """Errors of the statistics; ``test_errors`` raises each."""
 
 import pandas as pd
-from error_table import Error
 
 from retconv.stats import compare, holm, interval, sign_flip_p, summarise
+from tests.error_table import Error
 
 RUNS = pd.DataFrame(
     [{"arm": arm, "seed": seed, "accuracy": 90.0 + seed} for arm in ("plain", "gmm") for seed in (0, 1, 2)]

@@ -2,11 +2,8 @@
 
 from collections.abc import Callable
 
-import naive
 import pytest
 import torch
-from compare import assert_close, assert_exact
-from strategies import DTYPES, HEADS, every_grid, kernel_of, mask_of
 from torch import Tensor
 
 from retconv import checks
@@ -16,6 +13,9 @@ from retconv.kernels import Decay
 from retconv.masks import DecayMask, ElementwiseMask
 from retconv.operators import MaskOperator, operator
 from retconv.operators.fft import FFTProduct
+from tests import naive
+from tests.compare import assert_close, assert_exact
+from tests.strategies import DTYPES, HEADS, every_grid, kernel_of, mask_of
 
 SHAPE = (3, 4)
 

@@ -6,14 +6,15 @@ from collections import Counter
 from collections.abc import Callable
 from itertools import pairwise
 
-import naive
 import pytest
 import torch
-from compare import assert_exact
-from strategies import every_grid
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from retconv.grid import DENSE_LIMIT_BYTES, DenseLimitError, Grid, dense_limit, forget_kept, kept
+from tests import naive
+from tests.compare import assert_exact
+from tests.grid_cases import check_offset_index, check_offsets
+from tests.strategies import every_grid
 
 
 @every_grid
@@ -25,17 +26,13 @@ def test_coordinates_are_row_major(shape: tuple[int, ...], seed: int) -> None:
 @every_grid
 def test_offsets_run_from_one_minus_n_to_n_minus_one(shape: tuple[int, ...], seed: int) -> None:
     """The entry at index δ + n − 1 is δ."""
-    grid = Grid(shape)
-    offsets = grid.offsets()
-    assert_exact(offsets.reshape(-1, grid.ndim), naive.offsets(shape))
-    assert offsets[grid.center].tolist() == [0] * grid.ndim
+    check_offsets(shape, seed)
 
 
 @every_grid
 def test_offset_index_is_key_minus_query(shape: tuple[int, ...], seed: int) -> None:
     """Entry [q, k] is the place of offset k − q in a kernel."""
-    expected = naive.mask(lambda q, k: naive.entry(naive.difference(q, k), shape), shape)
-    assert_exact(Grid(shape).offset_index(), expected)
+    check_offset_index(shape, seed)
 
 
 @every_grid

@@ -5,12 +5,12 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from compare import assert_each_close
 from torch import Tensor
 
 from retconv import kernels
 from retconv.grid import Grid
 from retconv.masks import DecayMask, GaussianMixtureMask, RetNetMask
+from tests.compare import assert_each_close
 
 SHAPES = [(1,), (64,), (5, 64), (16, 16), (32, 32), (64, 64), (8, 16, 4)]
 SIGMAS = [0.05, 0.2, 1.0, 3.0, 10.0, 30.0, 100.0]

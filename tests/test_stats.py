@@ -9,12 +9,12 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from naive_stats import holm as naive_holm
-from naive_stats import mean_and_sd
-from naive_stats import sign_flip_p as naive_sign_flip_p
 from scipy import stats as scipy_stats
 
 from retconv.stats import compare, holm, interval, sign_flip_p, summarise
+from tests.naive_stats import holm as naive_holm
+from tests.naive_stats import mean_and_sd
+from tests.naive_stats import sign_flip_p as naive_sign_flip_p
 
 #: Accuracies in per cent have two decimals.
 numbers = st.lists(st.integers(-10_000, 10_000).map(lambda n: n / 100), min_size=3, max_size=9)

@@ -1,0 +1,111 @@
+"""Errors of attention; ``test_errors`` raises each."""
+
+import torch
+
+from retconv.attention import attend, bias_logits, convolution, multiply_logits, retention
+from retconv.grid import Grid
+from retconv.masks import GaussianMixtureMask
+from tests.error_table import Error
+
+GRID = Grid((2, 3), prefix=1)
+X = torch.ones(2, 4, 7, 3)
+KERNEL = torch.ones(4, 3, 5)
+ONES = torch.ones(4, 1)
+
+ATTENTION: dict[str, Error] = {
+    "unbatched": (
+        lambda: multiply_logits(X[0], X[0], X[0], KERNEL, GRID),
+        ValueError,
+        r"\(batch, heads, length, d\).*got q \(4, 7, 3\), k \(4, 7, 3\), v \(4, 7, 3\)",
+    ),
+    "keys of another length": (
+        lambda: retention(X, X[:, :, :6], X, KERNEL, GRID),
+        ValueError,
+        r"equal batch, heads and length, got q \(2, 4, 7, 3\), k \(2, 4, 6, 3\)",
+    ),
+    "grid without the prefix": (
+        lambda: multiply_logits(X, X, X, KERNEL, (2, 3)),
+        ValueError,
+        r"Grid\(\(2, 3\)\) has 6 tokens.* the queries have 7: give the grid of these",
+    ),
+    "mixed dtypes": (
+        lambda: multiply_logits(X, X, X.double(), KERNEL, GRID),
+        ValueError,
+        r"one floating dtype, got torch\.float32, torch\.float32, torch\.float64",
+    ),
+    "heads of the mask": (
+        lambda: multiply_logits(X, X, X, KERNEL[:3], GRID),
+        ValueError,
+        "the mask has 3 heads, the queries 4",
+    ),
+    "kernel of another grid": (
+        lambda: multiply_logits(X, X, X, torch.ones(4, 3, 7), GRID),
+        ValueError,
+        r"kernel must be \(heads, 3, 5\)",
+    ),
+    "integer mask": (
+        lambda: multiply_logits(X, X, X, torch.ones(4, 7, 7).long(), GRID),
+        ValueError,
+        "mask must have a floating dtype",
+    ),
+    "bias of another length": (
+        lambda: multiply_logits(X, X, X, KERNEL, GRID, bias=torch.zeros(6, 6)),
+        ValueError,
+        r"bias must broadcast to \(batch, heads, length, length\) = \(2, 4, 7, 7\), got \(6, 6\)",
+    ),
+    "bias without softmax": (
+        lambda: convolution(X, X, X, KERNEL, GRID, bias=torch.zeros(7, 7)),
+        ValueError,
+        "convolution has no softmax, so a bias on logits has no meaning",
+    ),
+    "dropout of everything": (
+        lambda: multiply_logits(X, X, X, KERNEL, GRID, dropout_p=1.0),
+        ValueError,
+        r"dropout_p must lie in \[0, 1\), got 1\.0",
+    ),
+    "unknown backend": (
+        lambda: retention(X, X, X, KERNEL, GRID, backend="flash"),
+        ValueError,
+        "retention has no backend 'flash': choose 'auto' or one of reference, recompute",
+    ),
+    "negative weight": (
+        lambda: bias_logits(X, X, X, -KERNEL, GRID),
+        ValueError,
+        r"must not be negative: .* no logarithm \(law 10\), use multiply_logits, got -1, -1, -1, -1 and 56 more",
+    ),
+}
+
+ATTENTION |= {
+    "weights of a fused backend": (
+        lambda: multiply_logits(X, X, X, KERNEL, GRID, return_weights=True, backend="recompute"),  # type: ignore[call-overload]
+        ValueError,
+        "backend 'recompute' never holds the weights: use backend='reference'",
+    ),
+    "dropout in blocks": (
+        lambda: multiply_logits(X, X, X, KERNEL, GRID, dropout_p=0.1, backend="recompute"),
+        ValueError,
+        "backend 'recompute' does not apply: it holds no weights to drop, and dropout_p is 0.1; use backend='auto'",
+    ),
+    "placement": (
+        lambda: attend(X, X, X, KERNEL, GRID, placement="multiply"),
+        ValueError,
+        r"unknown placement 'multiply': choose one of \['bias_logits'",
+    ),
+    "channels of no Gaussian": (
+        lambda: bias_logits(X, X, X, KERNEL, GRID, backend="channels"),
+        ValueError,
+        "does not apply: the mask is not a GaussianMixtureMask of one component",
+    ),
+    "operator of a mask": (
+        lambda: convolution(X, X, X, torch.ones(4, 7, 7), GRID, backend="operator"),
+        ValueError,
+        "'operator' does not apply: the mask has no kernel",
+    ),
+    "negative Gaussian": (
+        lambda: bias_logits(X, X, X, GaussianMixtureMask.from_parameters(ONES, -ONES), GRID, backend="channels"),
+        ValueError,
+        r"alpha must be positive to have a logarithm \(law 10\), got -1, -1, -1, -1",
+    ),
+}
+
+TABLES: dict[str, dict[str, Error]] = {"attention": ATTENTION}

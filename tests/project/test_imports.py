@@ -1,0 +1,231 @@
+"""The shape of the package: imports point strictly down, files stay short, and ``import retconv`` is light."""
+
+import ast
+import graphlib
+import importlib
+import json
+import os
+import statistics
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import retconv
+
+PACKAGE = Path(retconv.__file__).parent
+ROOT = PACKAGE.parent
+TESTS = Path(__file__).parents[1]
+MODULES = {
+    ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
+    for path in sorted(PACKAGE.rglob("*.py"))
+}
+#: A part imports only from parts of lower rank, and from itself.
+PARTS = (
+    ("watching",),
+    ("precision", "grid", "files", "names", "provenance", "stored"),
+    ("kernels",),
+    ("convert",),
+    ("masks",),
+    ("operators",),
+    ("checks",),
+    ("retention", "attention"),
+    ("approximate",),
+    ("analysis", "models", "proofs"),
+    ("describe",),
+    ("data",),
+    ("train",),
+    ("measure", "results", "stats"),
+    ("sweep",),
+    ("studies",),
+    ("bench", "planted"),
+    ("figures",),
+    ("explorer",),
+)
+RANK = {name: rank for rank, names in enumerate(PARTS) for name in names}
+#: What may be imported inside a function, as (module, imported package): optional extras, and slow libraries that only
+#: one call of a module needs.
+OPTIONAL: set[tuple[str, str]] = {
+    ("retconv.analysis.description", "matplotlib"),
+    ("retconv.analysis.description", "pandas"),
+    ("retconv.analysis.description", "retconv"),
+    ("retconv.analysis.spectrum.lanczos", "scipy"),
+    ("retconv.approximate.variable_projection", "scipy"),
+    ("retconv.bench.peers", "torchscale"),
+    ("retconv.bench.peers", "yet_another_retnet"),
+}
+#: What a notebook or plot needs is not what a mask needs.
+HEAVY = {"matplotlib", "seaborn", "pandas", "timm", "jupyter", "jupyterlab", "IPython", "ipykernel", "notebook"}
+#: Folders of tests that are of no one part: laws by number, what holds for every public operation, and the project.
+ACROSS = {"laws", "public", "project"}
+SECONDS = 0.3
+MAX_LINES = 300
+
+every_module = pytest.mark.parametrize("name", MODULES)
+
+
+def tree(name: str) -> ast.Module:
+    return ast.parse(MODULES[name].read_text(encoding="utf-8"))
+
+
+def imports(root: ast.AST) -> Iterator[str]:
+    """Full dotted names of everything imported anywhere below a node."""
+    for node in ast.walk(root):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "imports are absolute"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def own(name: str) -> set[str]:
+    """Modules of the package that a module imports."""
+    found = set()
+    for target in imports(tree(name)):
+        if target.split(".")[0] == "retconv":
+            found.add(target if target in MODULES else target.rpartition(".")[0])
+    return found
+
+
+def part(name: str) -> str:
+    """``retconv.convert.mask`` belongs to ``convert``."""
+    return name.split(".")[1]
+
+
+def test_every_part_has_a_rank() -> None:
+    assert {part(name) for name in MODULES if name != "retconv"} <= set(RANK)
+
+
+@pytest.mark.parametrize("name", [name for name in MODULES if name != "retconv"])
+def test_imports_point_strictly_down(name: str) -> None:
+    """In the order of ``PARTS``; nobody imports the top level."""
+    for target in own(name):
+        assert target != "retconv", f"{name} imports from the top level: import from the part that defines the name"
+        down = part(target) == part(name) or RANK[part(target)] < RANK[part(name)]
+        assert down, f"{name} imports {target}, which is not below it"
+
+
+def test_there_are_no_cycles() -> None:
+    """Not within a part either."""
+    graphlib.TopologicalSorter({name: own(name) for name in MODULES}).prepare()
+
+
+@every_module
+def test_no_import_inside_a_function(name: str) -> None:
+    """Except the optional extras named in OPTIONAL."""
+    functions = [n for n in ast.walk(tree(name)) if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)]
+    inner = {(name, target.split(".")[0]) for function in functions for target in imports(function)}
+    assert inner <= OPTIONAL, f"imports inside functions: {sorted(inner - OPTIONAL)}"
+
+
+@pytest.mark.parametrize("path", sorted(TESTS.rglob("*.py")), ids=lambda p: str(p.relative_to(TESTS)))
+def test_no_test_file_is_too_long(path: Path) -> None:
+    """The house rule for the package, which ``test_project`` checks, holds for its tests too."""
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= MAX_LINES
+
+
+def test_tests_mirror_the_package() -> None:
+    """Each folder of tests is of a part, and no module of tests is imported: what they share has one of its own."""
+    folders = {path.parent.relative_to(TESTS) for path in TESTS.rglob("*.py")}
+    assert {f.as_posix() for f in folders if not (PACKAGE / f).is_dir() and f.parts[0] not in ACROSS} == set()
+    imported = {
+        (path.relative_to(TESTS).as_posix(), target)
+        for path in TESTS.rglob("*.py")
+        for target in imports(ast.parse(path.read_text(encoding="utf-8")))
+        if target.startswith("tests.") and ".test_" in target
+    }
+    assert imported == set()
+
+
+#: Run in a new interpreter: what ``import retconv`` and all its public names cost after torch, and what they load.
+PROBE = """
+import json, sys, time, torch
+start = time.perf_counter()
+import retconv
+[getattr(retconv, name) for name in retconv.__all__]
+seconds = time.perf_counter() - start
+print(json.dumps({"seconds": seconds, "loaded": sorted({name.split(".")[0] for name in sys.modules})}))
+"""
+
+
+@every_module
+def test_no_module_is_shadowed_by_what_it_defines(name: str) -> None:
+    """``retconv.operators.linear`` is a module wherever it is asked for, whatever its package exports."""
+    package, _, leaf = name.rpartition(".")
+    if package and not leaf.startswith("__"):
+        module = importlib.import_module(name)
+        assert getattr(importlib.import_module(package), leaf) is module
+
+
+def test_parts_are_there_when_asked_for() -> None:
+    """In a new interpreter, without an import of their own."""
+    parts = ("analysis", "approximate", "attention", "models", "retention")
+    asked = "; ".join(["import retconv", *(f"retconv.{part}.__doc__" for part in parts), "assert set(dir(retconv))"])
+    subprocess.run([sys.executable, "-c", asked], cwd=ROOT, check=True)
+    assert set(parts) <= {*dir(retconv)}
+
+
+def test_import_is_light() -> None:
+    """At most 0.3 s over ``import torch``, median of three new interpreters; no plotting, timm or notebook package."""
+    runs = [
+        json.loads(subprocess.run([sys.executable, "-c", PROBE], cwd=ROOT, capture_output=True, check=True).stdout)
+        for _ in range(3)
+    ]
+    loaded = set(runs[0]["loaded"])
+    assert "retconv" in loaded
+    assert HEAVY.isdisjoint(loaded), f"import retconv loads {sorted(HEAVY & loaded)}"
+    seconds = [run["seconds"] for run in runs]
+    assert statistics.median(seconds) <= SECONDS, f"import retconv takes {seconds} s"
+
+
+#: What the extras bring, and the core dependencies do not, by the name under which it is imported.
+EXTRAS = (
+    *("IPython", "ipykernel", "ipywidgets", "jupyterlab", "jupytext", "nbclient", "nbformat"),
+    *("datasets", "pyarrow", "sklearn", "tensorboard"),
+    *("dask", "distributed", "joblib", "loky", "ray", "submitit"),
+    *("onnx", "onnxruntime", "onnxscript"),
+)
+#: Run in a new interpreter: commands one after the other, each with its exit code and what it wrote.
+COMMANDS = """
+import contextlib, io, json, runpy, sys, traceback
+extras, commands = json.loads(sys.argv[1])
+sys.modules.update(dict.fromkeys(extras))
+import retconv
+[getattr(retconv, name) for name in retconv.__all__]
+found = {}
+for command in commands:
+    sys.argv = command.split()
+    code = 0
+    with contextlib.redirect_stdout(io.StringIO()) as written, contextlib.redirect_stderr(written):
+        try:
+            runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
+        except SystemExit as end:
+            code = end.code
+        except BaseException:
+            code = traceback.format_exc()
+    found[command] = (code, written.getvalue())
+print(json.dumps(found))
+"""
+
+
+def test_without_extras_and_git_commands_run_or_name_what_they_lack(tmp_path: Path) -> None:
+    """The core is whole without the extras; what needs one says which, and how to get it."""
+    working = [f"retconv.{path.parent.name} --help" for path in sorted(PACKAGE.glob("*/__main__.py"))]
+    working += ["retconv.sweep --list", "retconv.results"]
+    refused = {"retconv.train --recipe smoke": "the digits data set needs sklearn, which is not installed: pip install"}
+    run = subprocess.run(
+        [sys.executable, "-c", COMMANDS, json.dumps([EXTRAS, [*working, *refused]])],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "PATH": ""},
+        capture_output=True,
+        check=True,
+    )
+    found = json.loads(run.stdout)
+    failed = {command: found[command] for command in working if found[command][0]}
+    assert not failed, failed
+    for command, reason in refused.items():
+        code, written = found[command]
+        assert code == 2, found[command]
+        assert reason in written

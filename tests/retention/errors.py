@@ -1,0 +1,95 @@
+"""Errors of retention; ``test_errors`` raises each."""
+
+import torch
+
+from retconv.grid import DenseLimitError, Grid, dense_limit
+from retconv.kernels import Exponentials
+from retconv.masks import DecayMask, GaussianMixtureMask, RetNetMask
+from retconv.retention import (
+    MultiScaleRetention,
+    RetentionState,
+    chunkwise,
+    recurrent,
+    retention,
+    rotate,
+    rotation_angles,
+)
+from tests.error_table import Error
+
+
+def zeros(*shape: int) -> torch.Tensor:
+    return torch.zeros(*shape)
+
+
+X = zeros(1, 2, 4, 3)
+MASK = RetNetMask(2)
+
+
+def parallel_above_limit() -> None:
+    with dense_limit(99):
+        retention(X, X, X, MASK, 4, method="parallel")
+
+
+RETENTION: dict[str, Error] = {
+    "prefix": (lambda: retention(X, X, X, MASK, Grid(4, prefix=1)), ValueError, "first 1 token"),
+    "unknown method": (lambda: retention(X, X, X, MASK, 4, method="fast"), ValueError, "'fast': choose 'auto' or one"),
+    "method of another mask": (
+        lambda: retention(X, X, X, DecayMask(2), (2, 2), method="chunkwise"),
+        ValueError,
+        r"'chunkwise' does not apply to this mask on Grid\(\(2, 2\)\): choose one of parallel, tiled, scan, fft",
+    ),
+    "budget of 0": (lambda: retention(X, X, X, MASK, 4, budget=0), ValueError, "positive number of bytes, got 0"),
+    "chunk of 0": (lambda: retention(X, X, X, MASK, 4, chunk=0), ValueError, "positive number of tokens, got 0"),
+    "three axes": (lambda: retention(X[0], X[0], X[0], MASK, 4), ValueError, r"\(batch, heads, N, d\).*\(2, 4, 3\)"),
+    "keys of another size": (lambda: retention(X, X[..., :2], X, MASK, 4), ValueError, r"\(1, 2, 4, 2\)"),
+    "integers": (
+        lambda: retention(X.long(), X.long(), X.long(), MASK, 4),
+        ValueError,
+        "floating dtype, got torch.int64",
+    ),
+    "two dtypes": (
+        lambda: retention(X, X.double(), X, MASK, 4),
+        ValueError,
+        "float32, torch.float64 and torch.float32",
+    ),
+    "other grid": (lambda: retention(X, X, X, MASK, 5), ValueError, r"the 5 tokens of Grid\(\(5,\)\), got 4"),
+    "other heads": (
+        lambda: retention(X, X, X, RetNetMask(3), 4),
+        ValueError,
+        r"3 heads, q has 2 in shape \(1, 2, 4, 3\)",
+    ),
+    "raster": (lambda: retention(X, X, X, MASK, (2, 2)), ValueError, r"causal along one axis.*Grid\(4\)"),
+    "exponentials on a plane": (
+        lambda: retention(X, X, X, Exponentials(zeros(2, 1), zeros(2, 1)), (2, 2)),
+        ValueError,
+        r"kernel on one axis, got Grid\(\(2, 2\)\): use Grid\(4\)",
+    ),
+    "dense": (parallel_above_limit, DenseLimitError, r"\(2, 4, 4\)"),
+    "no exponentials": (
+        lambda: recurrent(X, X, X, GaussianMixtureMask(2)),
+        ValueError,
+        r"GaussianMixtureMask is not known to be a sum of exponentials.*approximate\.exponentials",
+    ),
+    "two-sided state": (lambda: chunkwise(X, X, X, DecayMask(2)), ValueError, "needs a causal mask"),
+    "state of another size": (
+        lambda: recurrent(X, X, X, MASK, RetentionState(zeros(1, 2, 1, 3, 4), 1)),
+        ValueError,
+        r"memory \(1, 2, 1, 3, 3\) in torch.float32 for these inputs, got \(1, 2, 1, 3, 4\)",
+    ),
+    "state of another dtype": (
+        lambda: recurrent(X, X, X, MASK, RetentionState(zeros(1, 2, 1, 3, 3).double(), 1)),
+        ValueError,
+        r"in torch.float32 for these inputs, got .* in torch.float64",
+    ),
+    "odd head size": (lambda: rotation_angles(3), ValueError, "head size must be even, got 3"),
+    "layout": (lambda: rotate(X, zeros(1), layout="whole"), ValueError, "unknown layout 'whole': choose one of"),  # type: ignore[arg-type]
+    "angles": (lambda: rotate(X, zeros(2)), ValueError, r"each of 2 angles, got shape \(1, 2, 4, 3\)"),
+    "heads of the layer": (lambda: MultiScaleRetention(8, 3), ValueError, "got 3 heads, 8 and 8"),
+    "preset": (
+        lambda: MultiScaleRetention(8, 2, conventions="fla"),
+        ValueError,
+        r"'fla': choose one of \['plain', 'tor",
+    ),
+}
+
+TABLES = {"retention": RETENTION}

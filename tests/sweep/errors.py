@@ -1,0 +1,77 @@
+"""Errors of studies; ``test_errors`` raises each."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from unittest import mock
+
+import click
+import yaml
+
+from retconv.sweep import load_study, parse_study
+from retconv.sweep.__main__ import main
+from tests.error_table import Error
+from tests.train.errors import diverging
+
+
+def command(*arguments: str) -> Callable[[], object]:
+    """The command line, its exception not yet turned into an exit code."""
+    return lambda: main.main(list(arguments), standalone_mode=False)
+
+
+def study_that_diverges() -> None:
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / "base.yaml").write_text(yaml.safe_dump(diverging.as_dict()), encoding="utf-8")
+        file = folder / "study.yaml"
+        file.write_text("{recipe: base.yaml, engine: serial, retries: 0}", encoding="utf-8")
+        command(str(file), "--root", str(folder / "runs"))()
+
+
+def sweep_without_joblib() -> None:
+    with tempfile.TemporaryDirectory() as folder, mock.patch.dict(sys.modules, {"joblib": None}):
+        command("digits", "--engine", "loky", "--root", folder)()
+
+
+TABLES: dict[str, dict[str, Error]] = {
+    "sweep": {
+        "no file": (lambda: load_study("no.yaml"), ValueError, "no study file no.yaml"),
+        "faults": (
+            lambda: parse_study({"engin": "loky", "grid": {"seed": 1}, "workers": 0}),
+            ValueError,
+            "(?s)no option engin; did you mean .engine.*workers must be at least 1.*grid.seed must be a list of values",
+        ),
+        "priority": (
+            lambda: parse_study({"recipe": "smoke", "arms": {"plain": {}}, "priority": ["plane"]}),
+            ValueError,
+            "priority: 'plane' is no arm of the study; did you mean 'plain'",
+        ),
+        "priority of a list": (
+            lambda: parse_study({"recipe": "smoke", "arms": {"plain": {}}, "priority": [["plain"]]}),
+            ValueError,
+            r"priority: \['plain'\] is no arm of the study",
+        ),
+        "priority that is no list": (
+            lambda: parse_study({"recipe": "smoke", "priority": "plain"}),
+            ValueError,
+            "priority must be a list of arms, got 'plain'",
+        ),
+        "stack": (
+            lambda: parse_study({"recipe": "smoke", "stack": -1}),
+            ValueError,
+            "stack must be at least 0, got -1",
+        ),
+        "engine that is not installed": (sweep_without_joblib, click.ClickException, "engine loky needs joblib"),
+        "command without study": (command(), click.ClickException, "which study"),
+        "command with a wrong study": (command("no.yaml"), click.ClickException, "no study file no.yaml"),
+        "command with a failing run": (study_that_diverges, click.ClickException, "is not finite at step 2"),
+        "a run of it": (
+            lambda: parse_study({"recipe": "smoke", "grid": {"sede": [1]}}),
+            ValueError,
+            "the study at sede=1 has 1 fault:\n  no option sede; did you mean 'seed'",
+        ),
+    }
+}
