@@ -41,23 +41,28 @@ class Sleeper:
 
 
 def test_each_is_timed_in_turn_and_a_fault_stops_no_other() -> None:
-    made = {
+    contenders = {
         "short": partial(Sleeper, 0.005),
         "long": partial(Sleeper, 0.02),
         "broken": partial(Sleeper, 0.0, fault="no"),
         "dead": partial(Sleeper, 0.0, fault="dies"),
-        "late": partial(Sleeper, 0.0, making=60.0),
     }
-    found = race_ready(made, 2, CPU, limit=20.0)
-    assert [len(found[name].seconds["once"]) for name in ("short", "long")] == [2, 2]
+    outcomes = race_ready(contenders, 2, CPU, limit=300.0)
     for name, least in (("short", 0.005), ("long", 0.02)):
-        assert all(least <= seconds < 3 * least for seconds in found[name].seconds["once"])
-        assert all(2 * least <= seconds < 6 * least for seconds in found[name].seconds["twice"])
-    assert found["short"].facts["process"] != found["long"].facts["process"] != os.getpid()
-    assert found["broken"].fault == "ValueError: no"
-    assert found["dead"].fault == "its process ended"
-    assert found["late"].fault == "not ready after 20 s"
-    assert not any(found[name].seconds for name in ("broken", "dead", "late"))
+        seconds = outcomes[name].seconds
+        assert len(seconds["once"]) == 2
+        assert min(seconds["once"]) >= least
+        assert min(seconds["twice"]) >= 2 * least
+    assert outcomes["short"].facts["process"] != outcomes["long"].facts["process"] != os.getpid()
+    assert outcomes["broken"].fault == "ValueError: no"
+    assert outcomes["dead"].fault == "its process ended"
+    assert not any(outcomes[name].seconds for name in ("broken", "dead"))
+
+
+def test_who_is_not_ready_in_time_is_left_out() -> None:
+    late = race_ready({"late": partial(Sleeper, 0.0, making=300.0)}, 2, CPU, limit=1.0)["late"]
+    assert late.fault == "not ready after 1 s"
+    assert not late.seconds
 
 
 def test_nothing_is_timed_while_another_holds_the_lock(tmp_path: Path) -> None:
