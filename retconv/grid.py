@@ -17,9 +17,8 @@ from typing import Any, ParamSpec
 
 import torch
 from torch import Tensor
-from torch._guards import detect_fake_mode
 
-from retconv.watching import is_traced, unwatched
+from retconv.watching import fake_mode, is_traced, unwatched
 
 #: Largest dense ``(heads, N, N)`` object, in bytes, that the package builds unless told otherwise: 4 GiB.
 DENSE_LIMIT_BYTES = 4 * 2**30
@@ -230,7 +229,7 @@ def kept(make: Callable[P, Tensor]) -> Callable[P, Tensor]:
     @wraps(make)
     def keep(*args: P.args, **kwargs: P.kwargs) -> Tensor:
         # torch.compile looks through a cache, and warns that it does.
-        return make(*args, **kwargs) if is_traced() else cached(detect_fake_mode(), *args, **kwargs)  # type: ignore[arg-type]
+        return make(*args, **kwargs) if is_traced() else cached(fake_mode(), *args, **kwargs)  # type: ignore[arg-type]
 
     return keep
 

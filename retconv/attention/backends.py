@@ -73,10 +73,9 @@ def _sdpa(call: Call) -> Tensor:
 
 def _operator(call: Call) -> Tensor:
     """``M V`` without M; the ones of prefix tokens are sums of values."""
-    kernel, grid, v = call.mask.kernel, call.mask.grid, call.v
-    assert kernel is not None
+    mask, grid, v = call.mask.without_prefix(), call.mask.grid, call.v
     prefix, body = v[..., : grid.prefix, :], v[..., grid.prefix :, :]
-    out = operator(kernel, grid.without_prefix())(body)
+    out = operator(mask, mask.grid)(body)
     if not grid.prefix:
         return out
     total = prefix.sum(dim=-2, keepdim=True)

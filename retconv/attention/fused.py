@@ -11,11 +11,11 @@ from retconv.watching import has_tangent, is_transformed
 
 def fused(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, scale: float, dropout_p: float) -> Tensor:
     """``scaled_dot_product_attention``, also under ``torch.func`` and in forward mode."""
-    given = [q, k, v] if bias is None else [q, k, v, bias]
-    if not (is_transformed(*given) or has_tangent(*given)):
+    tensors = [q, k, v] if bias is None else [q, k, v, bias]
+    if not (is_transformed(*tensors) or has_tangent(*tensors)):
         return F.scaled_dot_product_attention(q, k, v, attn_mask=bias, dropout_p=dropout_p, scale=scale)
     # No kernel has a forward mode. Of several models at once the CPU's has no gradient of a bias, cuDNN's neither, and
     # the efficient one refuses the row sums that it is handed back in backward.
-    plain = q.device.type == "cpu" or has_tangent(*given)
+    plain = q.device.type == "cpu" or has_tangent(*tensors)
     with sdpa_kernel([SDPBackend.MATH] if plain else [SDPBackend.FLASH_ATTENTION, SDPBackend.MATH]):
         return F.scaled_dot_product_attention(q, k, v, attn_mask=bias, dropout_p=dropout_p, scale=scale)

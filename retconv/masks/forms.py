@@ -174,11 +174,15 @@ class Forms:
 
     def without_prefix(self) -> Forms:
         """The mask of the grid's tokens alone."""
-        grid, prefix = self.grid.without_prefix(), self.grid.prefix
-        forms = dict(self.given)
-        if prefix and self.given.get("entries") is not None:
-            forms["entries"] = self.entries[..., prefix:, prefix:]
-        return replace(self, grid=grid, given=forms)
+        prefix = self.grid.prefix
+        if not prefix:
+            return self
+        parts = dict(self.given)
+        if parts.get("entries") is not None:
+            parts["entries"] = self.entries[..., prefix:, prefix:]
+        if self._cache.get("kernel") is not None:
+            parts["kernel"] = self.kernel  # which is made already
+        return replace(self, grid=self.grid.without_prefix(), given=parts)
 
     def part(self, heads: slice) -> Forms:
         """The mask of some heads."""

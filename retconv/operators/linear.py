@@ -47,7 +47,6 @@ class MaskOperator:
         grid: The grid, without prefix tokens.
         method: ``"auto"`` or a name in ``METHODS``.
         kernel: ``(heads, 2 n_1 − 1, …, 2 n_D − 1)``.
-        factors: The kernel as a sum of outer products, or None.
         decay: The decay that the kernel is, or None.
     """
 
@@ -55,11 +54,12 @@ class MaskOperator:
         forms = forms.convolution()
         assert forms.kernel is not None
         # Made now: the parameters of a module may change.
-        self.kernel, self.factors, self.decay = outliving(forms.kernel), forms.factors, forms.decay
-        if self.factors is not None and is_inference(self.factors.factors[0]):
-            self.factors = Separable(tuple(map(outliving, self.factors.factors)))
+        self.kernel, self.decay = outliving(forms.kernel), forms.decay
         if self.decay is not None and is_inference(self.decay.gamma):
             self.decay = Decay(outliving(self.decay.gamma), self.decay.causal)
+        self._factors = forms.factors if self.decay is None else None
+        if self._factors is not None and is_inference(self._factors.factors[0]):
+            self._factors = Separable(tuple(map(outliving, self._factors.factors)))
         self.forms, self.grid, self.method = forms, forms.grid, method
         self._chosen: dict[tuple[int, torch.dtype, torch.device], str] = {}
         self._prepared: dict[tuple[str, torch.dtype], Callable[[Tensor], Tensor]] = {}
@@ -70,13 +70,16 @@ class MaskOperator:
         return (self.kernel.shape[0], self.grid.size, self.grid.size)
 
     @property
+    def factors(self) -> Separable | None:
+        """The kernel as a sum of outer products, or None; of a decay they are made when they are wanted."""
+        return self._factors if self.decay is None else self.decay.factors(self.grid)
+
+    @property
     def methods(self) -> tuple[str, ...]:
         """The names of the methods that apply to this kernel and grid."""
         missing = {"toeplitz"} if self.grid.ndim == 1 else set()
-        if self.factors is None:
-            missing |= {"separable"}
         if self.decay is None:
-            missing |= {"recursive"}
+            missing |= {"recursive"} | ({"separable"} if self._factors is None else set())
         return tuple(m for m in METHODS if m not in missing)
 
     @property
@@ -113,7 +116,8 @@ class MaskOperator:
         method = self._chosen.get(key)
         if method is None:
             heads, size, _ = self.shape
-            rank, columns = self.factors.rank if self.factors is not None else 0, max(1, x.numel() // (heads * size))
+            rank = 1 if self.decay is not None else 0 if self._factors is None else self._factors.rank
+            columns = max(1, x.numel() // (heads * size))
             problem = Problem(self.grid, heads, columns, rank, self.decay is not None, x.dtype, x.device)
             timed = not (is_traced() or is_transformed(self.kernel))
             trial = partial(self._try, problem=problem) if timed else None
@@ -182,8 +186,9 @@ class MaskOperator:
         return self._product(method, dtype)(columns.to(dtype)).to(x.dtype)
 
     def _product(self, method: str, dtype: torch.dtype) -> Callable[[Tensor], Tensor]:
-        source = self.kernel if self.factors is None else self.factors.factors[0]
-        if is_watched(source, self.kernel):
+        sources = [self.kernel] if self.decay is None else [self.kernel, self.decay.gamma]
+        sources += [] if self._factors is None else [self._factors.factors[0]]
+        if is_watched(*sources):
             return self._prepare(method, dtype)
         product = self._prepared.get((method, dtype))
         if product is None:
@@ -192,9 +197,8 @@ class MaskOperator:
         return product
 
     def _prepare(self, method: str, dtype: torch.dtype) -> Callable[[Tensor], Tensor]:
-        if self.factors is not None and method == "separable":
-            factors = Separable(tuple(f.to(dtype) for f in self.factors.factors))
-            return SeparableProduct(factors, self.grid)
+        if method == "separable" and (factors := self.factors) is not None:
+            return SeparableProduct(Separable(tuple(f.to(dtype) for f in factors.factors)), self.grid)
         if self.decay is not None and method == "recursive":
             return RecursiveProduct(self.decay.gamma, self.grid, self.decay.causal, dtype)
         if method == "dense":

@@ -122,10 +122,10 @@ class _Axis:
         if padding:
             x = F.pad(x, (0, 0, 0, padding))
         blocks = x.reshape(heads, before * self.count, self.block, after)
-        given = left(self.give, blocks).reshape(heads, before, self.count, -1, after)
+        sums = left(self.give, blocks).reshape(heads, before, self.count, -1, after)
         taken = []
         for way, carry in enumerate(self.carries):
-            total = carry(given[:, :, :, way])
+            total = carry(sums[:, :, :, way])
             # A block takes what the blocks before it gave, not what it gave itself.
             shifted = (0, 0, 1, -1) if carry.kind == "causal" else (0, 0, -1, 1)
             taken.append(F.pad(total, shifted))
