@@ -20,6 +20,7 @@ COMMANDS = (
     "resume",
     "steps",
     "fused",
+    "peers",
 )
 
 

@@ -31,7 +31,7 @@ def report(table: pd.DataFrame, allocator: str, out: Path | None, append: bool =
     origin = {key: session[key] for key in ("command", "commit", "torch", "python")}
     origin |= {"processor": session["device"], "threads": session["threads"], "allocator": allocator}
     click.echo("\n".join(f"# {key}: {value}" for key, value in origin.items()))
-    for _, part in table.groupby([c for c in ("grid", "kind") if c in table], sort=False):
+    for _, part in table.groupby([c for c in ("grid", "kind", "part") if c in table], sort=False):
         click.echo("\n" + part.to_string(index=False, float_format=lambda v: f"{v:.3g}", na_rep="-"))
     if out is not None:
         out.parent.mkdir(parents=True, exist_ok=True)

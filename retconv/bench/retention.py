@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from retconv.bench.cli import allocator_option, device_option, out_option, report, rounds_option, threads_option
-from retconv.bench.peers import peers
+from retconv.bench.peers.public import peers
 from retconv.bench.timing import keep_pages, peak_bytes, progress, race, synchronised
 from retconv.checks import relative_error
 from retconv.convert import kernel_to_mask

@@ -53,8 +53,8 @@ OPTIONAL: set[tuple[str, str]] = {
     ("retconv.analysis.description", "retconv"),
     ("retconv.analysis.spectrum.lanczos", "scipy"),
     ("retconv.approximate.variable_projection", "scipy"),
-    ("retconv.bench.peers", "torchscale"),
-    ("retconv.bench.peers", "yet_another_retnet"),
+    ("retconv.bench.peers.public", "torchscale"),
+    ("retconv.bench.peers.public", "yet_another_retnet"),
 }
 #: What a notebook or plot needs is not what a mask needs.
 HEAVY = {"matplotlib", "seaborn", "pandas", "timm", "jupyter", "jupyterlab", "IPython", "ipykernel", "notebook"}
