@@ -44,9 +44,10 @@ def choose(call: Call) -> str:
     if not call.placement.scores:
         return "operator" if refusal(call, "operator") is None else "reference"
     batch, heads, length, _ = call.q.shape
-    # Blocks pay on a CPU, and for more scores than a single one holds.
-    large = batch * heads * length**2 >= CUTS.block and call.q.device.type == "cpu"
-    blocks = large and refusal(call, "recompute") is None
+    scores, cpu, half = batch * heads * length**2, call.q.device.type == "cpu", call.q.dtype.itemsize < 4
+    # On a CPU the plain formula is faster on few scores, and in half types on more; but it keeps them for backward.
+    large = scores >= CUTS.plain * (4 if half else 1) or (length >= CUTS.table and scores >= CUTS.block)
+    blocks = cpu and large and refusal(call, "recompute") is None
     if not call.placement.adds:
         return "recompute" if blocks else "reference"
     gaussian = call.mask.gaussian
@@ -60,8 +61,10 @@ def choose(call: Call) -> str:
         and channels.precise(gaussian[0], call.mask.grid, call.q.dtype)
     ):
         return "channels"
-    # On a CPU fused attention takes its slow, dense path as soon as its bias needs a gradient.
-    return "recompute" if blocks and is_differentiated(*call.biases) else "sdpa"
+    # On a CPU fused attention takes a slow, dense path for half types, and as soon as its bias needs a gradient.
+    if cpu and (half or is_differentiated(*call.biases)):
+        return "recompute" if blocks else "reference"
+    return "sdpa"
 
 
 def _sdpa(call: Call) -> Tensor:

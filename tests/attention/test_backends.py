@@ -137,14 +137,14 @@ def choice(placement: str, mask: MaskLike, grid: Grid, dropout_p: float = 0.0) -
 def test_auto_takes_the_fastest_exact_backend(monkeypatch: pytest.MonkeyPatch) -> None:
     grid = Grid((4, 4))
     assert choice("multiply_logits", GaussianMixtureMask(HEADS), grid) == "reference", "less than a block"
-    monkeypatch.setattr(backends, "CUTS", Cuts(block=1))
+    monkeypatch.setattr(backends, "CUTS", Cuts(plain=1))
     many, one = GaussianMixtureMask(HEADS, start="local"), GaussianMixtureMask(HEADS, 1, start="local")
     one.sigma.data.fill_(3.0)
     assert choice("multiply_logits", many, grid) == "recompute"
     assert choice("multiply_logits", many, grid, dropout_p=0.1) == "reference"
     assert choice("bias_logits", many, grid) == "recompute"
     assert choice("bias_logits", one, grid) == "recompute", "few tokens"
-    monkeypatch.setattr(backends, "CUTS", Cuts(block=1, table=16))
+    monkeypatch.setattr(backends, "CUTS", Cuts(plain=1, table=16))
     assert choice("bias_logits", one, grid) == "channels"
     with torch.no_grad():
         assert choice("bias_logits", many, grid) == "sdpa"
