@@ -16,7 +16,7 @@ from retconv.data.augment import POLICIES, Augment, Erasing
 
 REFERENCE = "torchvision v2, tensors one by one"
 _MEAN, _STD = (0.49, 0.48, 0.45), (0.25, 0.24, 0.26)
-_PEERS: dict[str, Callable[[], v2.Transform]] = {
+PEERS: dict[str, Callable[[], v2.Transform]] = {
     "trivialaugment": v2.TrivialAugmentWide,
     "randaugment": v2.RandAugment,
     "autoaugment-cifar10": partial(v2.AutoAugment, v2.AutoAugmentPolicy.CIFAR10),
@@ -42,7 +42,7 @@ def bench(policies: Sequence[str], batch: int, size: int, rounds: int) -> pd.Dat
     pictures = [v2.functional.to_pil_image(image) for image in images]
     tables = []
     for policy in progress(list(policies), "bench augment"):
-        chain = [v2.RandomCrop(size, padding=4), v2.RandomHorizontalFlip(), _PEERS[policy]()]
+        chain = [v2.RandomCrop(size, padding=4), v2.RandomHorizontalFlip(), PEERS[policy]()]
         finish = [v2.ToDtype(torch.float32, scale=True), v2.Normalize(_MEAN, _STD), v2.RandomErasing(0.25)]
         augment = Augment(_MEAN, _STD, flip=True, policy=POLICIES.get(policy), erasing=Erasing(0.25))
         contenders: dict[str, Callable[[], object]] = {

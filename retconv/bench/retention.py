@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from functools import partial
 
+import click
 import pandas as pd
 import torch
 from torch import Tensor
