@@ -16,25 +16,11 @@ from timm.models.swin_transformer import SwinTransformer
 from timm.models.vision_transformer import VisionTransformer
 from torch import nn
 
+from retconv import models
 from retconv.models.cait import ClassTalkingHeads, TalkingHeads
 from retconv.models.named import MaskChoice, Share
-from retconv.models.pit import PiT
+from retconv.models.names import SMALL_MODELS, VITS
 from retconv.models.surgery import add_masks
-from retconv.models.t2t import TokensToTokens, sinusoids
-from retconv.models.temperature import add_temperature
-
-#: Width and depth of the ViT of 12 heads by name: the authors' series of growing depth.
-VITS: dict[str, tuple[int, int]] = {
-    "retconv_vit_tiny": (192, 9),
-    "retconv_vit_d6": (252, 6),
-    "retconv_vit_d9": (192, 9),
-    "retconv_vit_d15": (144, 15),
-    "retconv_vit_d30": (72, 30),
-    "retconv_vit_d30_dim108": (108, 30),
-    "retconv_vit_d30_dim192": (192, 30),
-    "retconv_vit_d60": (72, 60),
-}
-OTHERS = ("retconv_swin_tiny", "retconv_cait_tiny", "retconv_pit_tiny", "retconv_t2t_tiny")
 
 default_cfgs = generate_default_cfgs(
     {
@@ -47,7 +33,7 @@ default_cfgs = generate_default_cfgs(
             "std": (0.5, 0.5, 0.5),
             "classifier": "head.fc" if "swin" in name else "head",
         }
-        for name in (*VITS, *OTHERS)
+        for name in SMALL_MODELS
     }
 )
 
@@ -74,7 +60,7 @@ def _build(
     kwargs = {"patch_size": img_size // patch, "num_classes": 100} | kwargs
     model = build_model_with_cfg(model_class, name, pretrained, img_size=img_size, global_pool=pooling, **kwargs)
     if temperature:
-        add_temperature(model)
+        models.temperature.add_temperature(model)
     if mask is not None:
         add_masks(model, mask, placement=placement, share=share, where="*blocks*", **(mask_options or {}))
     return model
@@ -137,15 +123,15 @@ def retconv_pit_tiny(pretrained: bool = False, pooling: str = "token", **kwargs:
     side = kwargs.get("img_size", 32)
     defaults: dict[str, Any] = {"base_dims": (48, 48, 48), "depth": (2, 6, 4), "heads": (2, 4, 8), "mlp_ratio": 2.0}
     defaults["stride"] = side // 16
-    return _build(PiT, "retconv_pit_tiny", pretrained, pooling=pooling, patch=16, **(defaults | kwargs))
+    return _build(models.pit.PiT, "retconv_pit_tiny", pretrained, pooling=pooling, patch=16, **(defaults | kwargs))
 
 
 @register_model
 def retconv_t2t_tiny(pretrained: bool = False, pooling: str = "avg", **kwargs: Any) -> nn.Module:
     """T2T-ViT of 256 channels, 12 layers, 4 heads, MLP ratio 2, 64 tokens by soft splits of channels 64."""
     defaults: dict[str, Any] = {"embed_dim": 256, "depth": 12, "num_heads": 4, "mlp_ratio": 2.0, "qkv_bias": False}
-    defaults |= {"class_token": pooling == "token", "embed_layer": TokensToTokens, "no_embed_class": True}
+    defaults |= {"class_token": pooling == "token", "embed_layer": models.t2t.TokensToTokens, "no_embed_class": True}
     model = _build(VisionTransformer, "retconv_t2t_tiny", pretrained, pooling=pooling, **(defaults | kwargs))
-    positions = sinusoids(model.pos_embed.shape[1], model.embed_dim).to(model.pos_embed)
+    positions = models.t2t.sinusoids(model.pos_embed.shape[1], model.embed_dim).to(model.pos_embed)
     model.pos_embed = nn.Parameter(positions, requires_grad=False)
     return model

@@ -14,6 +14,8 @@ from pathlib import Path
 import pytest
 
 import retconv
+from retconv.bench.__main__ import main as benchmarks
+from retconv.results.__main__ import main as results
 
 PACKAGE = Path(retconv.__file__).parent
 ROOT = PACKAGE.parent
@@ -24,7 +26,7 @@ MODULES = {
 }
 #: A part imports only from parts of lower rank, and from itself.
 PARTS = (
-    ("watching",),
+    ("lazy", "watching"),
     ("precision", "grid", "files", "names", "provenance", "stored"),
     ("kernels",),
     ("convert",),
@@ -178,6 +180,47 @@ def test_import_is_light() -> None:
     assert HEAVY.isdisjoint(loaded), f"import retconv loads {sorted(HEAVY & loaded)}"
     seconds = [run["seconds"] for run in runs]
     assert statistics.median(seconds) <= SECONDS, f"import retconv takes {seconds} s"
+
+
+#: Libraries that take longer to import than a help text may take, most of them longer than retconv itself.
+SLOW = (
+    *("IPython", "PIL", "datasets", "huggingface_hub", "jinja2", "joblib", "matplotlib", "pandas", "pyarrow"),
+    *("safetensors", "scipy", "seaborn", "sklearn", "sympy", "tensorboard", "timm", "torch._dynamo"),
+    *("torch._inductor", "torchvision"),
+)
+HELP = [f"{name.removesuffix('.__main__')} --help" for name in MODULES if name.endswith(".__main__")]
+HELP += ["retconv.describe --help", *(f"retconv.results {name} --help" for name in results.commands)]
+HELP += [f"retconv.bench {name} --help" for name in benchmarks.commands]
+#: Run in a new interpreter: each command in a fork of it, so that none hides what another loads; a line for each, with
+#: its text and what is loaded.
+FORKS = """
+import contextlib, io, json, os, runpy, sys
+import retconv
+for command in json.loads(sys.argv[1]):
+    if os.fork() == 0:
+        sys.argv = command.split()
+        with contextlib.redirect_stdout(io.StringIO()) as written, contextlib.suppress(SystemExit):
+            runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
+        print(json.dumps([command, written.getvalue(), sorted(sys.modules)]), flush=True)
+        os._exit(0)
+    os.wait()
+"""
+
+
+@pytest.fixture(scope="module")
+def helped() -> dict[str, tuple[str, set[str]]]:
+    """By command, its help and the modules that are loaded then."""
+    run = subprocess.run([sys.executable, "-c", FORKS, json.dumps(HELP)], cwd=ROOT, capture_output=True, check=True)
+    lines = map(json.loads, run.stdout.splitlines())
+    return {command: (text, set(loaded)) for command, text, loaded in lines}
+
+
+@pytest.mark.parametrize("command", HELP)
+def test_help_waits_for_no_slow_library(command: str, helped: dict[str, tuple[str, set[str]]]) -> None:
+    """A command imports what it runs when it runs."""
+    text, loaded = helped[command]
+    assert text.startswith(f"Usage: python -m {command.removesuffix(' --help')} [OPTIONS]")
+    assert loaded.isdisjoint(SLOW), f"{command} loads {sorted(loaded & {*SLOW})}"
 
 
 #: What the extras bring, and the core dependencies do not, by the name under which it is imported.
