@@ -6,9 +6,6 @@ import ast
 import importlib
 import inspect
 import sys
-from collections.abc import Sequence
-from importlib.abc import MetaPathFinder
-from importlib.machinery import ModuleSpec
 from importlib.util import find_spec
 from types import ModuleType
 from typing import Any
@@ -57,38 +54,3 @@ def _imports_for_types(module: ModuleType) -> dict[str, tuple[str, str]]:
         if isinstance(line, ast.ImportFrom)
         for alias in line.names
     }
-
-
-def with_import_of(module: str, other: str) -> None:
-    """Import ``other`` whenever ``module`` is imported: at once if it has been.
-
-    Args:
-        module: A module whose import is slow, and that must not be imported for this alone.
-        other: What adds to it. Nothing that imports ``module`` may be imported by it, but for ``module`` itself.
-    """
-    if module in sys.modules:
-        importlib.import_module(other)
-    else:
-        sys.meta_path.insert(0, _Following(module, other))
-
-
-class _Following(MetaPathFinder):
-    """Finds ``module`` as the other finders do, and has its loader import ``other`` once it has run."""
-
-    def __init__(self, module: str, other: str) -> None:
-        self.module, self.other = module, other
-
-    def find_spec(self, name: str, path: Sequence[str] | None, target: ModuleType | None = None) -> ModuleSpec | None:
-        if name != self.module:
-            return None
-        others = (finder.find_spec(name, path, target) for finder in sys.meta_path if finder is not self)
-        spec = next(filter(None, others), None)
-        if spec is not None and spec.loader is not None:
-            execute = spec.loader.exec_module
-
-            def execute_both(module: ModuleType) -> None:
-                execute(module)
-                importlib.import_module(self.other)
-
-            spec.loader.exec_module = execute_both  # type: ignore[method-assign]
-        return spec

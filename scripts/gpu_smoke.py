@@ -20,8 +20,8 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from retconv.attention import PLACEMENTS
 from retconv.bench.train import pixels
+from retconv.model_names import FIVE
 from retconv.models.named import MASKS
-from retconv.models.names import FIVE
 from retconv.train import Trainer, load, parse, train
 from retconv.train.parsing import override
 from retconv.train.step import STEPS_TO_CAPTURE

@@ -1,4 +1,4 @@
-"""Imports that wait: packages whose names come when they are asked for, and what a foreign import brings along."""
+"""Imports that wait: packages whose names come when they are asked for."""
 
 from __future__ import annotations
 
@@ -6,13 +6,11 @@ import importlib
 import pickle
 import sys
 from collections.abc import Iterator
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
 import retconv
-from retconv.lazy import with_import_of
 
 PACKAGE = Path(retconv.__file__).parent
 LAZY = sorted(
@@ -74,27 +72,3 @@ def test_every_name_of_every_lazy_package_is_there(name: str) -> None:
     assert {*package.__all__} <= {*dir(package)}
     for public in dir(package):
         getattr(package, public)
-
-
-def test_what_follows_an_import_comes_whichever_is_first(toy: Path) -> None:
-    for name in ("slow", "early", "late"):
-        (toy / f"lazy_{name}.py").write_text("")
-    with_import_of("lazy_slow", "lazy_early")
-    assert find_spec("lazy_slow") is not None
-    assert {"lazy_slow", "lazy_early"}.isdisjoint(sys.modules)
-    importlib.import_module("lazy_slow")
-    assert "lazy_early" in sys.modules
-    with_import_of("lazy_slow", "lazy_late")
-    assert "lazy_late" in sys.modules
-
-
-def test_what_follows_an_import_that_fails_is_not_there(toy: Path) -> None:
-    (toy / "lazy_early.py").write_text("")
-    (toy / "lazy_slow.py").write_text("raise RuntimeError('no')")
-    with_import_of("lazy_slow", "lazy_early")
-    with_import_of("lazy_absent", "lazy_early")
-    with pytest.raises(RuntimeError, match="no"):
-        importlib.import_module("lazy_slow")
-    with pytest.raises(ModuleNotFoundError, match="lazy_absent"):
-        importlib.import_module("lazy_absent")
-    assert "lazy_early" not in sys.modules

@@ -2,22 +2,21 @@
 
 from typing import TYPE_CHECKING
 
-from retconv.lazy import lazily, with_import_of
+from retconv.lazy import lazily
+from retconv.models import small as small  # enters the small models into timm's registry
 
 if TYPE_CHECKING:
+    from retconv.model_names import SMALL_MODELS
     from retconv.models import pit as pit
     from retconv.models import t2t as t2t
     from retconv.models import table as table
     from retconv.models import temperature as temperature
     from retconv.models.named import MASKS
-    from retconv.models.names import SMALL_MODELS
     from retconv.models.raster import RasterMask
     from retconv.models.search import UnsupportedModelError
     from retconv.models.surgery import add_masks, grids_of, kernels_of, masks_of, remove_masks
 
 lazily(__name__)
-# It enters the small models into timm's registry.
-with_import_of("timm", "retconv.models.small")
 
 __all__ = [
     "MASKS",

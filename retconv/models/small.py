@@ -17,9 +17,9 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import nn
 
 from retconv import models
+from retconv.model_names import SMALL_MODELS, VITS
 from retconv.models.cait import ClassTalkingHeads, TalkingHeads
 from retconv.models.named import MaskChoice, Share
-from retconv.models.names import SMALL_MODELS, VITS
 from retconv.models.surgery import add_masks
 
 default_cfgs = generate_default_cfgs(

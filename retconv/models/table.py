@@ -9,8 +9,8 @@ import pandas as pd
 import timm
 from torch import nn
 
+from retconv.model_names import FIVE
 from retconv.models.count import count
-from retconv.models.names import FIVE
 from retconv.models.surgery import masks_of
 
 #: Millions of parameters, and millions of multiply-accumulates at 32×32 pixels, as the paper prints them.

@@ -41,7 +41,7 @@ def create(name: str, **arguments: Any) -> nn.Module:
 
 def test_names_are_in_the_registry_without_timm_waiting_to_be_imported_first() -> None:
     """In a new interpreter: by a module that timm's import interrupts, and after nothing but the name was asked for."""
-    first = "import sys, retconv.models.names; assert 'timm' not in sys.modules"
+    first = "import sys, retconv.model_names; assert 'timm' not in sys.modules"
     then = "import retconv.models.pit, timm; assert all(map(timm.is_model, retconv.models.SMALL_MODELS))"
     subprocess.run([sys.executable, "-c", f"{first}; {then}"], check=True)
 

@@ -27,7 +27,7 @@ MODULES = {
 #: A part imports only from parts of lower rank, and from itself.
 PARTS = (
     ("lazy", "watching"),
-    ("precision", "grid", "files", "names", "provenance", "stored"),
+    ("precision", "grid", "files", "model_names", "names", "provenance", "stored"),
     ("kernels",),
     ("convert",),
     ("masks",),
@@ -188,7 +188,9 @@ SLOW = (
     *("safetensors", "scipy", "seaborn", "sklearn", "sympy", "tensorboard", "timm", "torch._dynamo"),
     *("torch._inductor", "torchvision"),
 )
+#: ``retconv.models`` is for timm's models, and enters its own among them.
 HELP = [f"{name.removesuffix('.__main__')} --help" for name in MODULES if name.endswith(".__main__")]
+HELP.remove("retconv.models --help")
 HELP += ["retconv.describe --help", *(f"retconv.results {name} --help" for name in results.commands)]
 HELP += [f"retconv.bench {name} --help" for name in benchmarks.commands]
 #: Run in a new interpreter: each command in a fork of it, so that none hides what another loads; a line for each, with

@@ -11,8 +11,7 @@ import torch
 
 from retconv import bench
 from retconv.bench.cli import out_option, rounds_option, threads_option
-from retconv.models.named import MASKS
-from retconv.models.names import FIVE
+from retconv.model_names import FIVE, MASK_NAMES
 
 #: Those of the benchmark.
 DTYPES = ("fp32", "bf16")
@@ -26,7 +25,7 @@ def _choice(flag: str, *choices: str, default: tuple[str, ...], text: str) -> Ca
 
 @click.command("models")
 @click.option("--model", "names", multiple=True, default=FIVE, help="Model of timm's registry. Repeatable.")
-@_choice("mask", *MASKS, default=("gmm",), text="Mask.")
+@_choice("mask", *MASK_NAMES, default=("gmm",), text="Mask.")
 @_choice("mode", "eager", "compiled", default=("compiled",), text="Whether torch.compile is used.")
 @_choice("dtype", *DTYPES, default=("fp32",), text="bf16 is autocast.")
 @click.option("--pass", "passes", multiple=True, type=click.Choice(["train", "forward"]), default=("train",))

@@ -10,7 +10,7 @@ import torch
 
 from retconv import bench
 from retconv.bench.cli import lock_option, out_option, rounds_option
-from retconv.models.names import OTHERS
+from retconv.model_names import OTHERS
 
 #: Those of the benchmark.
 MASKS = ("none", "gmm", "table", "elm", "manhattan", "manhattan_bias")

@@ -9,7 +9,7 @@ import torch
 
 from retconv import bench
 from retconv.bench.cli import out_option, rounds_option, threads_option
-from retconv.models.names import FIVE, SMALL_MODELS
+from retconv.model_names import FIVE, SMALL_MODELS
 
 
 @click.command("train")

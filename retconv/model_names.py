@@ -1,4 +1,4 @@
-"""Names of the small models, which are in timm's registry once timm is imported."""
+"""Names of the small models, in timm's registry once ``retconv.models`` is imported, and of masks in them."""
 
 from __future__ import annotations
 
@@ -17,3 +17,5 @@ OTHERS = ("retconv_swin_tiny", "retconv_cait_tiny", "retconv_pit_tiny", "retconv
 #: The paper's.
 FIVE = ("retconv_vit_tiny", *OTHERS)
 SMALL_MODELS = (*VITS, *OTHERS)
+#: Masks by name, as ``models.named.MASKS`` makes them.
+MASK_NAMES = ("gmm", "elm", "table", "manhattan", "euclidean", "two_sided", "off_diagonal", "retnet")
