@@ -109,7 +109,7 @@ class _Attention:
         call: Callable[..., Tensor] = partial(attend, placement=self.case.placement)
         if form == "compiled":
             call = torch.compile(call, dynamic=False)
-        return partial(call, q, k, v, self.table, self.grid, backend="auto" if form == "auto" else "reference")
+        return partial(call, q, k, v, self.table, self.grid, backend="reference" if form == "compiled" else form)
 
     @staticmethod
     def _forward(call: Callable[[], Tensor]) -> object:

@@ -5,7 +5,7 @@ import torch
 from hypothesis import settings
 from torch import Tensor
 
-from retconv.attention import BACKENDS, PLACEMENTS, attend, backends, multiply_logits, recompute
+from retconv.attention import PLACEMENTS, attend, backends, multiply_logits, recompute
 from retconv.attention.cuts import Cuts
 from retconv.attention.inputs import Call
 from retconv.bench.timing import peak_bytes
@@ -21,6 +21,7 @@ from tests.attention.cuts import (
     every_recomputed,
     set_products,
 )
+from tests.attention.portable import PORTABLE
 from tests.compare import assert_close
 from tests.strategies import HEADS, every_grid, kernel_of, normal
 
@@ -38,7 +39,7 @@ def test_the_one_entry_of_a_single_token_is_a_kernel() -> None:
 
 
 @pytest.mark.parametrize(
-    ("placement", "backend"), [(p, b) for p, bs in BACKENDS.items() for b in (*bs, "auto") if b != "channels"]
+    ("placement", "backend"), [(p, b) for p, bs in PORTABLE.items() for b in (*bs, "auto") if b != "channels"]
 )
 def test_float32_is_within_its_tolerance(placement: str, backend: str) -> None:
     """Against the reference in float64, gradients included."""
@@ -122,7 +123,7 @@ def test_large_masks_are_never_formed() -> None:
 
 @pytest.mark.parametrize("by", ["bias", "mask"])
 @pytest.mark.parametrize(
-    ("placement", "backend"), [(p, b) for p in SOFTMAX for b in (*BACKENDS[p], "auto") if b != "channels"]
+    ("placement", "backend"), [(p, b) for p in SOFTMAX for b in (*PORTABLE[p], "auto") if b != "channels"]
 )
 def test_rows_without_any_key_are_0(placement: str, backend: str, by: str) -> None:
     """Whatever the backend, so that auto may choose among them."""

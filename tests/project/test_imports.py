@@ -54,6 +54,8 @@ OPTIONAL: set[tuple[str, str]] = {
     ("retconv.analysis.description", "pandas"),
     ("retconv.analysis.description", "retconv"),
     ("retconv.analysis.spectrum.lanczos", "scipy"),
+    ("retconv.attention.triton_backend", "retconv"),
+    ("retconv.attention.triton_backend", "triton"),
     ("retconv.approximate.variable_projection", "scipy"),
     ("retconv.bench.peers.public", "torchscale"),
     ("retconv.bench.peers.public", "yet_another_retnet"),
@@ -231,6 +233,7 @@ EXTRAS = (
     *("datasets", "pyarrow", "sklearn", "tensorboard"),
     *("dask", "distributed", "joblib", "loky", "ray", "submitit"),
     *("onnx", "onnxruntime", "onnxscript"),
+    "triton",
 )
 #: Run in a new interpreter: commands one after the other, each with its exit code and what it wrote.
 COMMANDS = """

@@ -14,7 +14,7 @@ from retconv.grid import Grid
 
 #: Placements of a kernel table, learnt, and how they are computed.
 PLACED = ("multiply_logits", "bias_logits")
-FORMS = ("reference", "compiled", "auto", "flex")
+FORMS = ("reference", "compiled", "auto", "triton", "flex")
 
 
 @click.command("fused")
@@ -46,8 +46,8 @@ def command(
 ) -> None:
     """A learnt kernel table in attention against fused attention (cuDNN, flash) without a mask, on a GPU.
 
-    Forms are the plain formula, the same compiled, what `auto` chooses, and FlexAttention with the table looked up by
-    offset. Each runs as a captured graph.
+    Forms are the plain formula, the same compiled, what `auto` chooses, the kernels of Triton, and FlexAttention with
+    the table looked up by offset. Each runs as a captured graph.
 
     \b
     Examples:
