@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.autograd import Function
 
-from retconv.grid import Grid, kept
+from retconv.grid import kept
 from retconv.watching import is_differentiated, is_traced, is_transformed
 
 #: From so many entries of a mask on it is copied slab by slab: the few operations on all of it copy it twice.
@@ -28,18 +28,14 @@ class Unfold(Function):
         """Read, for query q, the window of the kernel that starts at ``n − 1 − q`` (law 2)."""
         ndim = len(shape)
         lead = kernel.ndim - ndim
-        if _is_plain(kernel):
+        if shape and _is_plain(kernel):
             pairs, rows = math.prod(shape) ** 2, math.prod(kernel.shape[:lead])
             if pairs <= SELECTED:
                 mask = kernel.reshape(rows, -1).index_select(1, _entries(shape))
                 return mask.view(*kernel.shape[:lead], *shape, *shape)
             if ndim > 1 and rows * pairs >= SLABS:
                 return _by_slabs(kernel, shape)
-        view = kernel
-        for axis, n in enumerate(shape):
-            # unfold replaces the axis by the window's start and appends the window: (…, s_1 … s_D, k_1 … k_D).
-            view = view.unfold(lead + axis, n, 1)
-        return view.flip(tuple(range(lead, lead + ndim)))
+        return _windows(kernel, shape)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Tensor, tuple[int, ...]], output: Tensor) -> None:
@@ -66,7 +62,7 @@ class Fold(Function):
         ndim = len(shape)
         lead = mask.ndim - 2 * ndim
         dtype, wide = mask.dtype, torch.promote_types(mask.dtype, torch.float32)
-        if _is_plain(mask) and math.prod(shape) ** 2 <= INDEXED:
+        if shape and _is_plain(mask) and math.prod(shape) ** 2 <= INDEXED:
             sums = mask.new_zeros(math.prod(mask.shape[:lead]), math.prod(2 * n - 1 for n in shape), dtype=wide)
             sums.index_add_(1, _entries(shape), mask.reshape(len(sums), -1).to(wide))
             return sums.to(dtype).view(*mask.shape[:lead], *(2 * n - 1 for n in shape))
@@ -132,6 +128,16 @@ def _is_plain(x: Tensor) -> bool:
     return x.device.type == "cpu" and not is_traced() and not is_transformed(x)
 
 
+def _windows(kernel: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """The gather by a strided view and a copy of it."""
+    lead = kernel.ndim - len(shape)
+    view = kernel
+    for axis, n in enumerate(shape):
+        # unfold replaces the axis by the window's start and appends the window: (…, s_1 … s_D, k_1 … k_D).
+        view = view.unfold(lead + axis, n, 1)
+    return view.flip(tuple(range(lead, kernel.ndim)))
+
+
 def _by_slabs(kernel: Tensor, shape: tuple[int, ...]) -> Tensor:
     """The gather, one copy for each query of the first axis, of windows over the others that are gathered before."""
     n, *others = shape
@@ -147,7 +153,8 @@ def _by_slabs(kernel: Tensor, shape: tuple[int, ...]) -> Tensor:
 @kept
 def _entries(shape: tuple[int, ...]) -> Tensor:
     """The kernel's entry that each pair of tokens reads, in one row."""
-    return Grid(shape).offset_index().flatten()
+    sides = [2 * n - 1 for n in shape]
+    return _windows(torch.arange(math.prod(sides)).view(sides), shape).flatten()
 
 
 def unfold(kernel: Tensor, shape: tuple[int, ...]) -> Tensor:
