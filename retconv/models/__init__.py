@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 from retconv.lazy import lazily
-from retconv.models import small as small  # enters the small models into timm's registry
+from retconv.models.small import retconv_swin_tiny as retconv_swin_tiny  # enters all small models into timm's registry
 
 if TYPE_CHECKING:
     from retconv.model_names import SMALL_MODELS
