@@ -16,11 +16,13 @@ from timm.models.swin_transformer import SwinTransformer
 from timm.models.vision_transformer import VisionTransformer
 from torch import nn
 
-from retconv import models
 from retconv.model_names import SMALL_MODELS, VITS
 from retconv.models.cait import ClassTalkingHeads, TalkingHeads
 from retconv.models.named import MaskChoice, Share
+from retconv.models.pit import PiT
 from retconv.models.surgery import add_masks
+from retconv.models.t2t import TokensToTokens, sinusoids
+from retconv.models.temperature import add_temperature
 
 default_cfgs = generate_default_cfgs(
     {
@@ -60,7 +62,7 @@ def _build(
     kwargs = {"patch_size": img_size // patch, "num_classes": 100} | kwargs
     model = build_model_with_cfg(model_class, name, pretrained, img_size=img_size, global_pool=pooling, **kwargs)
     if temperature:
-        models.temperature.add_temperature(model)
+        add_temperature(model)
     if mask is not None:
         add_masks(model, mask, placement=placement, share=share, where="*blocks*", **(mask_options or {}))
     return model
@@ -123,15 +125,15 @@ def retconv_pit_tiny(pretrained: bool = False, pooling: str = "token", **kwargs:
     side = kwargs.get("img_size", 32)
     defaults: dict[str, Any] = {"base_dims": (48, 48, 48), "depth": (2, 6, 4), "heads": (2, 4, 8), "mlp_ratio": 2.0}
     defaults["stride"] = side // 16
-    return _build(models.pit.PiT, "retconv_pit_tiny", pretrained, pooling=pooling, patch=16, **(defaults | kwargs))
+    return _build(PiT, "retconv_pit_tiny", pretrained, pooling=pooling, patch=16, **(defaults | kwargs))
 
 
 @register_model
 def retconv_t2t_tiny(pretrained: bool = False, pooling: str = "avg", **kwargs: Any) -> nn.Module:
     """T2T-ViT of 256 channels, 12 layers, 4 heads, MLP ratio 2, 64 tokens by soft splits of channels 64."""
     defaults: dict[str, Any] = {"embed_dim": 256, "depth": 12, "num_heads": 4, "mlp_ratio": 2.0, "qkv_bias": False}
-    defaults |= {"class_token": pooling == "token", "embed_layer": models.t2t.TokensToTokens, "no_embed_class": True}
+    defaults |= {"class_token": pooling == "token", "embed_layer": TokensToTokens, "no_embed_class": True}
     model = _build(VisionTransformer, "retconv_t2t_tiny", pretrained, pooling=pooling, **(defaults | kwargs))
-    positions = models.t2t.sinusoids(model.pos_embed.shape[1], model.embed_dim).to(model.pos_embed)
+    positions = sinusoids(model.pos_embed.shape[1], model.embed_dim).to(model.pos_embed)
     model.pos_embed = nn.Parameter(positions, requires_grad=False)
     return model
