@@ -74,7 +74,7 @@ def trials(config: Config, kills: int, seed: int, folder: Path) -> Iterator[Tria
     """
     # A server that has imported what is needed starts a process in milliseconds.
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["retconv.train", "sklearn.datasets"])
+    context.set_forkserver_preload(["retconv.train.run", "sklearn.datasets"])
     threads = torch.get_num_threads()
 
     def start(root: Path) -> multiprocessing.process.BaseProcess:

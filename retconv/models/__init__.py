@@ -7,10 +7,7 @@ from retconv.models.small import retconv_swin_tiny as retconv_swin_tiny  # enter
 
 if TYPE_CHECKING:
     from retconv.model_names import SMALL_MODELS
-    from retconv.models import pit as pit
-    from retconv.models import t2t as t2t
     from retconv.models import table as table
-    from retconv.models import temperature as temperature
     from retconv.models.named import MASKS
     from retconv.models.raster import RasterMask
     from retconv.models.search import UnsupportedModelError
