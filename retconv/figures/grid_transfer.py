@@ -33,11 +33,14 @@ def _message(data: pd.DataFrame) -> str:
         lost = pm(row, sign=False)
         return study.sentence(f"{study.LABELS[row['arm']]} loses {lost} points on {row['size']:.0f} pixels")
     (region,), row = side(changes, study.POINTS), changes.iloc[0]
+    if region == "open" and row["high"] < study.POINTS:
+        region = "not above"
     start, arm = f"On {row['size']:.0f} pixels {study.LABELS[_ARM]}", pm(row)
     return {
         "above": f"{start} loses less than plain attention, by {arm.lstrip('+')} points",
         "below": f"{start} loses more than plain attention: {arm} points",
         "within": f"{start} loses as much as plain attention ({arm} points)",
+        "not above": f"{start} does not lose {study.POINTS:g} points less than plain attention ({arm})",
         "open": f"{start} against plain attention is undecided ({arm} points)",
     }[region]
 

@@ -153,6 +153,9 @@ def test_masks_on_a_larger_grid(planted: Path) -> None:
     changes = [stored["manhattan_bias", 48, seed] - stored["plain", 48, seed] for seed in range(5)]
     assert (row.mean, row.low, row.high) == pytest.approx(by_hand(changes))
     assert FIGURES["grid_transfer"].finding(data).startswith("On 48 pixels learnt decay (bias) loses less")
+    gain = data["part"] == "gain"
+    for low, high, message in ((-2.0, 0.4, "does not lose 0.7 points less"), (-2.0, 0.9, "is undecided")):
+        assert message in FIGURES["grid_transfer"].finding(data.assign(low=low, high=high).where(gain, data))
 
 
 @pytest.mark.parametrize(
