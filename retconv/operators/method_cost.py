@@ -27,6 +27,7 @@ class Problem:
         decay: Whether the kernel is a decay that recursions run.
         dtype: Of the input.
         device: Of the input.
+        compiled: Whether compiled loops run the recursions.
     """
 
     grid: Grid
@@ -36,6 +37,7 @@ class Problem:
     decay: bool
     dtype: torch.dtype
     device: torch.device
+    compiled: bool = False
 
 
 #: Seconds for each unit of work and for each call, by method, on two cores with AVX-512 (a 2.8 GHz Xeon, an EPYC) in
