@@ -114,6 +114,9 @@ def is_plain(*tensors: Tensor) -> bool:
     for x in tensors:
         if type(x) not in (Tensor, Parameter) or not x.is_cpu or x.is_neg():
             return False
+        # Many gradients at once (`is_grads_batched`) are mapped over by a transform that is not torch.func's.
+        if torch._C._functorch.is_legacy_batchedtensor(x):
+            return False
     return not has_tangent(*tensors)
 
 

@@ -23,9 +23,9 @@ from retconv.watching import is_differentiated, is_plain
 
 Kind = Literal["two_sided", "causal", "anticausal"]
 
-#: In float32 the roundings of a recursion add up over the tokens that a slow decay remembers, to n ε/2 at most. An axis
-#: of more tokens is carried in float64.
-LONGEST = 512
+#: In float32 the roundings of a recursion add up over the tokens that a slow decay remembers, to n ε/2 at most. Longer
+#: axes are carried in float64.
+LONGEST = 64
 #: A thread is worth its start from about this many entries on.
 ENTRIES = 2**17
 #: Threads that share a head take multiples of so many columns, that no two write to one line of the cache.
@@ -43,27 +43,22 @@ def loops() -> Any:
         return None
 
 
-def serves(gamma: Tensor, grid: Grid, dtype: torch.dtype, x: Tensor) -> bool:
-    """Whether compiled loops run a decay of γ on a grid in a dtype, for an input that is cast to it."""
+def serves(gamma: Tensor, dtype: torch.dtype, x: Tensor) -> bool:
+    """Whether compiled loops run a decay of γ in a dtype, for an input that is cast to it."""
     return (
         dtype in (torch.float32, torch.float64)
-        and (_is_short(grid, dtype) or grid.size == max(grid.shape))
         and is_plain(gamma, x)
         and not is_differentiated(gamma)
         and loops() is not None
     )
 
 
-def _is_short(grid: Grid, dtype: torch.dtype) -> bool:
-    return dtype == torch.float64 or max(grid.shape) <= LONGEST
-
-
 class DecayScan:
     """``M @ x`` for a decay by two passes along each axis, one back and one forth.
 
     ``γ^|δ|`` is the covariance of a first-order autoregression: with ``b_i = (1 + γ) x_i + γ b_{i+1}``,
-    ``y_0 = b_0 / (1 + γ)`` and ``y_i = γ y_{i−1} + (1 − γ) b_i``. One axis that is long or one-sided is the sum of
-    ``f_i = x_i + γ f_{i−1}`` and ``γ b_{i+1}``, the same backwards, or one of them.
+    ``y_0 = b_0 / (1 + γ)`` and ``y_i = γ y_{i−1} + (1 − γ) b_i``. Axes that are long or one-sided are taken one after
+    the other, as the sum of ``f_i = x_i + γ f_{i−1}`` and ``γ b_{i+1}``, the same backwards, or as one of them.
 
     Args:
         gamma: ``(heads,)``, in (0, 1].
@@ -74,23 +69,30 @@ class DecayScan:
 
     def __init__(self, gamma: Tensor, grid: Grid, kind: Kind, dtype: torch.dtype) -> None:
         wide = gamma.detach().double()
-        axes = [n for n in grid.shape if n > 1]
-        self.loop: Callable[..., None]
-        if kind == "two_sided" and _is_short(grid, dtype):
-            near = wide.to(dtype).double()
-            weights = torch.stack([near, wide - near, 1 - wide, 1 / (1 + wide), (1 + wide) ** max(1, len(axes))], dim=1)
-            self.loop, self.weights = loops().grid, weights.to(dtype).numpy()
-            last, middle, first = *reversed(axes), *(1,) * (3 - len(axes))
-            self.extent: tuple[int, ...] = (last, last * middle, last * middle * first)
+        self.axes = [n for n in grid.shape if n > 1] or [1]
+        self.short = kind == "two_sided" and (dtype == torch.float64 or max(grid.shape) <= LONGEST)
+        if self.short:
+            near, scale = wide.to(dtype).double(), (1 + wide) ** len(self.axes)
+            weights = torch.stack([near, wide - near, 1 - wide, 1 / (1 + wide), scale], dim=1).to(dtype)
+            last, middle, first = *reversed(self.axes), *(1,) * (3 - len(self.axes))
+            self.options: tuple[object, ...] = (weights.numpy(), (last, last * middle, last * middle * first))
         else:
-            self.loop, self.weights = loops().line, wide.numpy()
-            self.extent = (kind != "anticausal", kind != "causal")
+            self.options = (wide.numpy(), (kind != "anticausal", kind != "causal"))
 
     def __call__(self, x: Tensor) -> Tensor:
         """Apply to ``x`` ``(heads, N, columns)``, which autograd does not record."""
+        heads, size, columns = x.shape
+        given, count = array(x), threads(x.numel())
         y = torch.empty(x.shape, dtype=x.dtype)
-        arguments = (array(x), y.numpy(), self.weights, self.extent)
-        in_threads(self.loop, parts(x.shape[0], x.shape[2], threads(x.numel())), arguments)
+        if self.short:
+            in_threads(loops().grid, parts(heads, columns, count), (given, y.numpy(), *self.options))
+            return y
+        before = 1
+        for n in self.axes:
+            y, rows, after = torch.empty(x.shape, dtype=x.dtype), heads * before, columns * size // (before * n)
+            given, out = given.reshape(rows, n, after), y.numpy().reshape(rows, n, after)
+            in_threads(loops().line, parts(rows, after, count), (given, out, *self.options))
+            given, before = out, before * n
         return y
 
 

@@ -116,7 +116,7 @@ class MaskOperator:
         if self.method != "auto":
             return self.method
         dtype = _computing("recursive", x.dtype)
-        compiled = self.decay is not None and serves(self.decay.gamma, self.grid, dtype, x)
+        compiled = self.decay is not None and serves(self.decay.gamma, dtype, x)
         key = (x.numel(), x.dtype, x.device, compiled)
         method = self._chosen.get(key)
         if method is None:

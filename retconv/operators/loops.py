@@ -13,6 +13,8 @@ from numba import njit
 
 #: Several threads run the loops. A product and its sum may be rounded once instead of twice, nothing else may change.
 OPTIONS = {"nogil": True, "fastmath": {"contract"}, "error_model": "numpy"}
+#: Columns that ``line`` takes at a time, so that its way back finds them in the cache.
+BLOCK = 64
 
 
 def _jit(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -98,43 +100,45 @@ def line(start, end, left_column, right_column, signal, out, gammas, ways):  # t
     """Decay along one axis of any length, carried in float64: ``f_i = x_i + γ f_{i−1}``, and ``b_i`` backwards.
 
     Args:
-        start: The first of the heads to do.
+        start: The first of the rows to do.
         end: The one after the last.
         left_column: The first of the columns to do.
         right_column: The one after the last.
-        signal: ``(heads, N, columns)``.
+        signal: ``(rows, n, columns)``.
         out: Takes the result, likewise: ``f_i`` or ``b_i``, with both ways the two-sided ``f_i + γ b_{i+1}``.
-        gammas: ``(heads,)`` in float64.
+        gammas: ``(heads,)`` in float64; the rows are shared out among them.
         ways: Whether keys before the query count, and whether keys after it do.
     """
     x, y = signal.reshape(-1), out.reshape(-1)
-    step, width = signal.shape[2], right_column - left_column
+    step = signal.shape[2]
     box = step * signal.shape[1]
     forth, back = ways
-    carry = np.empty(width, np.float64)
-    for head in range(start, end):
-        gamma = gammas[head]
-        first = head * box + left_column
-        if forth:
-            carry[:] = 0
-            for a in range(first, first + box, step):
-                given, here = x[a : a + width], y[a : a + width]
-                for c in range(width):
-                    carry[c] = given[c] + gamma * carry[c]
-                    here[c] = carry[c]
-        if back:
-            carry[:] = 0
-            for a in range(first + box - step, first - 1, -step):
-                given, here = x[a : a + width], y[a : a + width]
-                if forth:
-                    for c in range(width):
-                        after = gamma * carry[c]
-                        here[c] += after
-                        carry[c] = given[c] + after
-                else:
+    carry = np.empty(min(BLOCK, right_column - left_column), np.float64)
+    for row in range(start, end):
+        gamma = gammas[row * gammas.shape[0] // signal.shape[0]]
+        for left in range(left_column, right_column, BLOCK):
+            width = min(BLOCK, right_column - left)
+            first = row * box + left
+            if forth:
+                carry[:] = 0
+                for a in range(first, first + box, step):
+                    given, here = x[a : a + width], y[a : a + width]
                     for c in range(width):
                         carry[c] = given[c] + gamma * carry[c]
                         here[c] = carry[c]
+            if back:
+                carry[:] = 0
+                for a in range(first + box - step, first - 1, -step):
+                    given, here = x[a : a + width], y[a : a + width]
+                    if forth:
+                        for c in range(width):
+                            after = gamma * carry[c]
+                            here[c] += after
+                            carry[c] = given[c] + after
+                    else:
+                        for c in range(width):
+                            carry[c] = given[c] + gamma * carry[c]
+                            here[c] = carry[c]
 
 
 @_jit

@@ -45,7 +45,7 @@ class RecursiveProduct:
 
     def __call__(self, x: Tensor) -> Tensor:
         """Apply to ``x`` ``(heads, N, columns)``."""
-        if serves(self.gamma, self.grid, self.dtype, x):
+        if serves(self.gamma, self.dtype, x):
             if is_differentiated(x):
                 return _Scanned.apply(x, self)
             return self.scan(x)

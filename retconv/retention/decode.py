@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from retconv.masks import MaskLike
-from retconv.operators.compiled import array, in_threads, loops, ranges, threads
+from retconv.operators import compiled
+from retconv.operators.compiled import array, in_threads, ranges, threads
 from retconv.precision import as_written, autocast_dtype, entering
 from retconv.retention.chunks import wide
 from retconv.retention.inputs import (
@@ -128,7 +129,7 @@ class Decoder:
             factors = (wide(line.past_poles, q), wide(line.past_weights, q))
             self._decay, self._weight = (t.to(kind).expand(q.shape[1], -1).contiguous() for t in factors)
         self._arrays = None
-        if not kind.is_complex and is_plain(self._memory) and loops() is not None:
+        if not kind.is_complex and is_plain(self._memory) and compiled.loops() is not None:
             self._arrays = tuple(map(array, (self._memory, self._decay, self._weight)))
 
     def _in_loops(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
@@ -137,7 +138,9 @@ class Decoder:
         out = torch.empty(v.shape, dtype=v.dtype)
         count = threads(self._memory.numel() * size)
         in_threads(
-            loops().decode, ranges(batch * heads, count), (array(q), array(k), array(v), out.numpy(), *self._arrays)
+            compiled.loops().decode,
+            ranges(batch * heads, count),
+            (array(q), array(k), array(v), out.numpy(), *self._arrays),
         )
         return out
 
