@@ -106,6 +106,7 @@ def is_plain(*tensors: Tensor) -> bool:
     # Whatever the tensors, a transform or mode that is active is there to see the calls.
     if (
         is_traced()
+        or forward_ad._current_level >= 0
         or torch._C._are_functorch_transforms_active()
         or torch._C._len_torch_dispatch_stack()
         or torch._C._get_tracing_state() is not None
@@ -117,7 +118,7 @@ def is_plain(*tensors: Tensor) -> bool:
         # Many gradients at once (`is_grads_batched`) are mapped over by a transform that is not torch.func's.
         if torch._C._functorch.is_legacy_batchedtensor(x):
             return False
-    return not has_tangent(*tensors)
+    return True
 
 
 def is_constant(x: Tensor) -> bool:

@@ -82,23 +82,25 @@ class DecayScan:
     def __call__(self, x: Tensor) -> Tensor:
         """Apply to ``x`` ``(heads, N, columns)``, which autograd does not record."""
         heads, size, columns = x.shape
-        given, count = array(x), threads(x.numel())
-        y = torch.empty(x.shape, dtype=x.dtype)
+        x = values(x)
+        count = threads(x.numel())
         if self.short:
-            in_threads(loops().grid, parts(heads, columns, count), (given, y.numpy(), *self.options))
+            y = torch.empty_like(x)
+            in_threads(loops().grid, parts(heads, columns, count), (x.numpy(), y.numpy(), *self.options))
             return y
         before = 1
         for n in self.axes:
-            y, rows, after = torch.empty(x.shape, dtype=x.dtype), heads * before, columns * size // (before * n)
-            given, out = given.reshape(rows, n, after), y.numpy().reshape(rows, n, after)
+            rows, after = heads * before, columns * size // (before * n)
+            y = torch.empty_like(x)
+            given, out = x.view(rows, n, after).numpy(), y.view(rows, n, after).numpy()
             in_threads(loops().line, parts(rows, after, count), (given, out, *self.options))
-            given, before = out, before * n
-        return y
+            x, before = y, before * n
+        return x
 
 
-def array(x: Tensor) -> Any:
-    """The numbers of a tensor that is plain, contiguous, which autograd does not follow."""
-    return (x.detach() if x.requires_grad else x).contiguous().numpy()
+def values(x: Tensor) -> Tensor:
+    """A tensor that is plain, contiguous, which autograd does not follow."""
+    return (x.detach() if x.requires_grad else x).contiguous()
 
 
 def threads(entries: int) -> int:
@@ -108,6 +110,8 @@ def threads(entries: int) -> int:
 
 def parts(heads: int, columns: int, count: int) -> list[tuple[int, int, int, int]]:
     """Cut heads and columns for about as many threads: from which head to which, and from which column to which."""
+    if count == 1:
+        return [(0, heads, 0, columns)]
     if heads >= count:
         return [(*of, 0, columns) for of in ranges(heads, count)]
     width = LINE * -(-columns * heads // (count * LINE))

@@ -21,7 +21,7 @@ from retconv.operators.recursive import RecursiveProduct
 from retconv.operators.separable import SeparableProduct
 from retconv.operators.simple import DenseProduct, DirectProduct
 from retconv.operators.toeplitz import ToeplitzProduct
-from retconv.precision import as_written, entering
+from retconv.precision import as_written, autocast_dtype, entering
 from retconv.watching import is_inference, is_traced, is_transformed, is_watched, outliving, unwatched
 
 Method = Literal["dense", "direct", "fft", "toeplitz", "separable", "recursive"]
@@ -172,10 +172,11 @@ class MaskOperator:
             x = x.expand(heads, -1, -1)
         if heads not in (1, x.shape[-3]):
             raise ValueError(f"x has {x.shape[-3]} heads in shape {tuple(x.shape)}, the operator has {heads}")
+        if x.ndim == 3 and x.shape[0] == heads and autocast_dtype(x.device) is None:
+            # The shortest way, for the smallest grids.
+            return self._apply(x, x)
         x = entering(x)
         with as_written(x.device):
-            if x.ndim == 3 and x.shape[0] == heads:
-                return self._apply(x, x)
             # An operator of one head takes the heads of x as further elements of the batch.
             batch = math.prod(x.shape[:-2]) // heads
             batched = x.reshape(batch, heads, size, x.shape[-1])

@@ -14,7 +14,7 @@ from numba import njit
 #: Several threads run the loops. A product and its sum may be rounded once instead of twice, nothing else may change.
 OPTIONS = {"nogil": True, "fastmath": {"contract"}, "error_model": "numpy"}
 #: Columns that ``line`` takes at a time, so that its way back finds them in the cache.
-BLOCK = 64
+BLOCK = 256
 
 
 def _jit(function: Callable[..., Any]) -> Callable[..., Any]:

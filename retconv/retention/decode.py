@@ -9,7 +9,7 @@ from torch import Tensor
 
 from retconv.masks import MaskLike
 from retconv.operators import compiled
-from retconv.operators.compiled import array, in_threads, ranges, threads
+from retconv.operators.compiled import in_threads, ranges, threads, values
 from retconv.precision import as_written, autocast_dtype, entering
 from retconv.retention.chunks import wide
 from retconv.retention.inputs import (
@@ -130,18 +130,16 @@ class Decoder:
             self._decay, self._weight = (t.to(kind).expand(q.shape[1], -1).contiguous() for t in factors)
         self._arrays = None
         if not kind.is_complex and is_plain(self._memory) and compiled.loops() is not None:
-            self._arrays = tuple(map(array, (self._memory, self._decay, self._weight)))
+            self._arrays = tuple(t.numpy() for t in (self._memory, self._decay, self._weight))
 
     def _in_loops(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         assert self._arrays is not None
         batch, heads, size, _ = v.shape
-        out = torch.empty(v.shape, dtype=v.dtype)
+        q, k, v = values(q), values(k), values(v)
+        out = torch.empty_like(v)
         count = threads(self._memory.numel() * size)
-        in_threads(
-            compiled.loops().decode,
-            ranges(batch * heads, count),
-            (array(q), array(k), array(v), out.numpy(), *self._arrays),
-        )
+        arrays = (q.numpy(), k.numpy(), v.numpy(), out.numpy(), *self._arrays)
+        in_threads(compiled.loops().decode, ranges(batch * heads, count), arrays)
         return out
 
     def _in_torch(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
