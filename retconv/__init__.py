@@ -4,8 +4,7 @@ Tokens lie on a grid; **offset = key − query**; a mask that depends on the off
 ``M[q, k] = K[k − q]``.
 """
 
-import importlib
-from types import ModuleType
+from typing import TYPE_CHECKING
 
 from retconv import checks, convert, kernels, masks, operators
 from retconv.convert import (
@@ -25,13 +24,20 @@ from retconv.convert import (
 )
 from retconv.grid import DenseLimitError, Grid, GridLike, dense_limit
 from retconv.kernels import gammas
+from retconv.lazy import lazily
 from retconv.masks import DecayMask, ElementwiseMask, GaussianMixtureMask, KernelTableMask, Mask, RetNetMask
 from retconv.operators import MaskOperator, operator
 
-__version__ = "0.1.0"
+if TYPE_CHECKING:
+    from retconv import analysis as analysis
+    from retconv import approximate as approximate
+    from retconv import attention as attention
+    from retconv import models as models
+    from retconv import retention as retention
 
-#: Parts that are imported when they are first asked for: ``import retconv`` stays light.
-_LATER = ("analysis", "approximate", "attention", "models", "retention")
+lazily(__name__)
+
+__version__ = "0.1.0"
 
 __all__ = [
     "DecayMask",
@@ -66,13 +72,3 @@ __all__ = [
     "resize",
     "windows",
 ]
-
-
-def __getattr__(name: str) -> ModuleType:
-    if name in _LATER:
-        return importlib.import_module(f"retconv.{name}")
-    raise AttributeError(f"module 'retconv' has no attribute {name!r}")
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *_LATER})

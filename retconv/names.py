@@ -1,12 +1,18 @@
-"""What to say of a name that nobody knows: the nearest right one, or those that there are."""
+"""Names: those of files of the package, and what to say of one that nobody knows."""
 
 from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from importlib.resources.abc import Traversable
 
 #: More names than these are counted, not listed.
 LISTED = 50
+
+
+def yaml_names(folder: Traversable) -> tuple[str, ...]:
+    """Names of the YAML files of a folder of the package, in order."""
+    return tuple(sorted(f.name.removesuffix(".yaml") for f in folder.iterdir() if f.name.endswith(".yaml")))
 
 
 def like(name: str, known: Iterable[str]) -> str:

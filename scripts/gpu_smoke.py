@@ -19,7 +19,8 @@ import torch
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from retconv.attention import PLACEMENTS
-from retconv.bench.train import FIVE, pixels
+from retconv.bench.train import pixels
+from retconv.model_names import FIVE
 from retconv.models.named import MASKS
 from retconv.train import Trainer, load, parse, train
 from retconv.train.parsing import override

@@ -1,5 +1,7 @@
 """How the suite runs: the same examples every time, one thread per worker, and on a GPU where there is one."""
 
+import os
+
 import pytest
 import torch
 
@@ -22,8 +24,9 @@ def device(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> t
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out what needs a GPU where there is none."""
-    if not torch.cuda.is_available():
-        left_out = [item for item in items if item.get_closest_marker("cuda")]
-        items[:] = [item for item in items if not item.get_closest_marker("cuda")]
-        config.hook.pytest_deselected(items=left_out)
+    """Leave out what needs a GPU where there is none, and Triton's interpreter where it is off."""
+    there = {"cuda": torch.cuda.is_available(), "interpreted": os.environ.get("TRITON_INTERPRET") == "1"}
+    lacking = [name for name, is_there in there.items() if not is_there]
+    left_out = [item for item in items if any(item.get_closest_marker(name) for name in lacking)]
+    items[:] = [item for item in items if item not in left_out]
+    config.hook.pytest_deselected(items=left_out)

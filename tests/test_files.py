@@ -12,7 +12,7 @@ from click.testing import CliRunner
 
 import retconv.describe
 import retconv.models.__main__
-from retconv.bench.cli import report
+from retconv.bench.reports import report
 from retconv.files import replacing
 from retconv.planted import tables as planted
 from retconv.studies import write_tables

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 import timm
 
-from retconv.bench.cli import report
+from retconv.bench.reports import report
 from retconv.planted.tables import origin
 from retconv.provenance import commit, provenance
 

@@ -9,7 +9,7 @@ from typing import Literal, TypedDict, Unpack, overload
 import torch
 from torch import Tensor
 
-from retconv.attention import channels, recompute, reference
+from retconv.attention import channels, recompute, reference, triton_backend
 from retconv.attention.cuts import Cuts
 from retconv.attention.fused import fused
 from retconv.attention.inputs import Call, check_bias, check_dropout, check_qkv, read_mask
@@ -26,27 +26,30 @@ CUTS = Cuts()
 
 def refusal(call: Call, backend: str) -> str | None:
     """Why a backend does not apply, or None if it does."""
-    if call.dropout_p and backend in ("recompute", "operator"):
+    if call.dropout_p and backend in ("recompute", "triton", "operator"):
         return f"it holds no weights to drop, and dropout_p is {call.dropout_p}"
-    if backend == "recompute" and is_derived(call.q, call.k, call.v, *call.biases):
+    if backend in ("recompute", "triton") and is_derived(call.q, call.k, call.v, *call.biases):
         return "it has a backward pass, but no derivative in forward mode or by torch.func"
     if backend == "channels" and call.mask.gaussian is None:
         return "the mask is not a GaussianMixtureMask of one component"
-    if backend == "operator" and call.mask.kernel is None:
+    if backend in ("triton", "operator") and call.mask.kernel is None:
         return "the mask has no kernel"
-    return None
+    return triton_backend.refusal(call) if backend == "triton" else None
 
 
 def choose(call: Call) -> str:
-    """The fastest exact backend, as measured on CPU by ``python -m retconv.bench attention``; else a plain one."""
+    """The fastest exact backend: on a CPU as ``python -m retconv.bench attention`` finds it, on a GPU the fused one."""
     if is_exported():
         return "reference"
     if not call.placement.scores:
         return "operator" if refusal(call, "operator") is None else "reference"
+    if call.q.device.type == "cuda" and refusal(call, "triton") is None:
+        return "triton"
     batch, heads, length, _ = call.q.shape
-    # Blocks pay on a CPU, and for more scores than a single one holds.
-    large = batch * heads * length**2 >= CUTS.block and call.q.device.type == "cpu"
-    blocks = large and refusal(call, "recompute") is None
+    scores, cpu, half = batch * heads * length**2, call.q.device.type == "cpu", call.q.dtype.itemsize < 4
+    # On a CPU the plain formula is faster on few scores, and in half types on more; but it keeps them for backward.
+    large = scores >= CUTS.plain * (4 if half else 1) or (length >= CUTS.table and scores >= CUTS.block)
+    blocks = cpu and large and refusal(call, "recompute") is None
     if not call.placement.adds:
         return "recompute" if blocks else "reference"
     gaussian = call.mask.gaussian
@@ -60,8 +63,10 @@ def choose(call: Call) -> str:
         and channels.precise(gaussian[0], call.mask.grid, call.q.dtype)
     ):
         return "channels"
-    # On a CPU fused attention takes its slow, dense path as soon as its bias needs a gradient.
-    return "recompute" if blocks and is_differentiated(*call.biases) else "sdpa"
+    # On a CPU fused attention takes a slow, dense path for half types, and as soon as its bias needs a gradient.
+    if cpu and (half or is_differentiated(*call.biases)):
+        return "recompute" if blocks else "reference"
+    return "sdpa"
 
 
 def _sdpa(call: Call) -> Tensor:
@@ -85,6 +90,7 @@ def _operator(call: Call) -> Tensor:
 
 _RUN: dict[str, Callable[[Call], Tensor]] = {
     "recompute": lambda call: recompute.attend(call, CUTS),
+    "triton": triton_backend.attend,
     "sdpa": _sdpa,
     "channels": channels.attend,
     "operator": _operator,
@@ -182,7 +188,8 @@ def attend(
             evaluating, as for ``scaled_dot_product_attention``.
         return_weights: Also return the weights that multiply V, before dropout.
         backend: ``"reference"`` (the formula, line by line), ``"auto"`` (the fastest exact one for device and size), or
-            one of the placement's ``backends``.
+            one of the placement's ``backends``. ``"triton"`` runs on GPUs, for masks with a kernel and heads of at most
+            128 channels, without bias and dropout; it sums the gradient of the kernel in no fixed order.
 
     Returns:
         The output ``(batch, heads, length, d_v)``, or the pair of it and of the weights ``(batch, heads, length,

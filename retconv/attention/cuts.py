@@ -29,6 +29,7 @@ class Cuts(NamedTuple):
         smaller: By how much blocks of tiles are smaller: three of them at a time are most of the memory of backward.
         table: From this many tokens on the mask is read from a table of runs, below it is dense.
         slab: From this many scores in a slab on, slabs are added to the gradient one by one.
+        plain: From this many scores of float32 on blocks are as fast as the plain formula, which keeps all of them.
         few: Up to this many elements of a batch are added one by one.
         threads: That share an operation on a CPU; 0 is as many as torch has.
     """
@@ -39,6 +40,7 @@ class Cuts(NamedTuple):
     smaller: int = 4
     table: int = 1024
     slab: int = 2**14
+    plain: int = 2**22
     few: int = 4
     threads: int = 0
 

@@ -21,8 +21,8 @@ class Placement:
         after: Whether the mask multiplies the weights.
         scores: Whether queries and keys are read at all.
         backends: How it can be computed, beside ``"auto"``: the plain formula; blocks that are computed again in
-            backward; fused ``scaled_dot_product_attention`` with a bias, or with extra channels for one Gaussian; the
-            operator M V.
+            backward; fused kernels of a GPU that read the mask by offset; fused ``scaled_dot_product_attention`` with a
+            bias, or with extra channels for one Gaussian; the operator M V.
     """
 
     name: str
@@ -32,7 +32,7 @@ class Placement:
     softmax: bool = True
     after: bool = False
     scores: bool = True
-    backends: tuple[str, ...] = ("reference", "recompute")
+    backends: tuple[str, ...] = ("reference", "recompute", "triton")
 
     @property
     def adds(self) -> bool:
@@ -56,7 +56,7 @@ _PLACEMENTS = (
         "softmax(S + log M + B)",
         "the code of RMT (Fan et al. 2024, arXiv 2309.11523); ALiBi (arXiv 2108.12409); Swin (arXiv 2103.14030, eq. 4)",
         before="add",
-        backends=("reference", "recompute", "sdpa", "channels"),
+        backends=("reference", "recompute", "triton", "sdpa", "channels"),
     ),
     Placement(
         "multiply_weights",

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from retconv.attention.inputs import Call, drop
 from retconv.attention.placements import Placement
+from retconv.watching import is_readable
 
 
 def attend(call: Call) -> tuple[Tensor, Tensor]:
@@ -32,8 +33,13 @@ def weigh(placement: Placement, scores: Tensor, mask: Tensor, bias: Tensor | Non
         return scores
     if bias is not None:
         scores = scores + bias.to(scores.dtype)
-    weights = _softmax(scores, hides=bias is not None or placement.adds)
+    weights = _softmax(scores, hides=_hides(mask if placement.adds else None, bias))
     return weights * mask.to(weights.dtype) if placement.after else weights
+
+
+def _hides(*added: Tensor | None) -> bool:
+    """Whether what is added to logits may hide keys: to look is cheap beside looking at all scores."""
+    return any(not is_readable(x) or bool(x.isneginf().any()) for x in added if x is not None)
 
 
 def _softmax(scores: Tensor, hides: bool) -> Tensor:

@@ -1,1 +1,47 @@
-"""Benchmarks: commands that time contenders side by side in one run and report ratios. Never timed tests."""
+"""Benchmarks: commands that time contenders side by side in one run and report ratios. Never timed tests.
+
+Each benchmark is a module here, and a module of ``commands`` that reads its options.
+"""
+
+from typing import TYPE_CHECKING
+
+from retconv.lazy import lazily
+
+if TYPE_CHECKING:
+    from retconv.bench import (
+        attention,
+        augment,
+        describe,
+        fused,
+        masks,
+        models,
+        operator,
+        peers,
+        resume,
+        retention,
+        spectrum,
+        steps,
+        train,
+    )
+    from retconv.bench.reports import report
+    from retconv.bench.timing import keep_pages
+
+lazily(__name__)
+
+__all__ = [
+    "attention",
+    "augment",
+    "describe",
+    "fused",
+    "keep_pages",
+    "masks",
+    "models",
+    "operator",
+    "peers",
+    "report",
+    "resume",
+    "retention",
+    "spectrum",
+    "steps",
+    "train",
+]

@@ -2,53 +2,41 @@
 
 from __future__ import annotations
 
-import importlib
+from typing import Any
 
 import click
 
-#: Modules of this package, each with a ``command``.
-COMMANDS = (
-    "operator",
-    "masks",
-    "retention",
-    "spectrum",
-    "describe",
-    "augment",
-    "attention",
-    "models",
-    "train",
-    "resume",
-    "steps",
-    "fused",
+from retconv.bench.commands import (
+    attention,
+    augment,
+    describe,
+    fused,
+    masks,
+    models,
+    operator,
+    peers,
+    resume,
+    retention,
+    spectrum,
+    steps,
+    train,
 )
 
 
 class _Benchmarks(click.Group):
-    """Imports a benchmark when it is asked for, so that those that need an extra do not hold up the others."""
+    """Lists benchmarks in the order in which they were added, and names the extra that one needs."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(COMMANDS)
+        return list(self.commands)
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in COMMANDS:
-            return None
+    def invoke(self, ctx: click.Context) -> Any:
         try:
-            command: click.Command = importlib.import_module(f"retconv.bench.{cmd_name}").command
+            return super().invoke(ctx)
         except ModuleNotFoundError as error:
-            if str(error.name).startswith("retconv"):
+            if not error.name or error.name.startswith("retconv"):
                 raise
-            return _unavailable(cmd_name, f"needs {error.name}, which is not installed: pip install 'retconv[train]'")
-        return command
-
-
-def _unavailable(name: str, reason: str) -> click.Command:
-    """A stand-in that help lists and that says what is missing."""
-
-    def refuse() -> None:
-        raise click.ClickException(f"{name} {reason}")
-
-    settings = {"ignore_unknown_options": True, "allow_extra_args": True}
-    return click.Command(name, callback=refuse, help=f"Not available: {reason}.", context_settings=settings)
+            reason = f"needs {error.name}, which is not installed: pip install 'retconv[train]'"
+            raise click.ClickException(f"{ctx.invoked_subcommand} {reason}") from error
 
 
 @click.group(cls=_Benchmarks, context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
@@ -58,6 +46,24 @@ def main() -> None:
     Every table gives the median time, the speed-up over a reference as the median of ratios within rounds with its
     quartiles, and n. Commit, versions, processor, threads and allocator setting are printed above it.
     """
+
+
+for _module in (
+    operator,
+    masks,
+    retention,
+    spectrum,
+    describe,
+    augment,
+    attention,
+    models,
+    train,
+    resume,
+    steps,
+    fused,
+    peers,
+):
+    main.add_command(_module.command)
 
 
 if __name__ == "__main__":

@@ -5,17 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 
-import click
 import pandas as pd
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from retconv.attention import attend
-from retconv.bench.cli import device_option, grids_option, out_option, report, rounds_option, threads_option
-from retconv.bench.timing import keep_pages, peak_bytes, progress, race, synchronised
+from retconv.bench.timing import peak_bytes, progress, race, synchronised
 from retconv.grid import Grid
 from retconv.masks import DecayMask, GaussianMixtureMask, KernelTableMask, Mask
 
@@ -43,7 +40,6 @@ CONTENDERS: tuple[tuple[str, str, str], ...] = (
     ("convolution", "gmm", "auto"),
 )
 PASSES = ("forward", "forward + backward")
-DTYPES = ("float32", "bfloat16")
 #: Scores in all, batch · heads · N², that the batch is chosen for where none is given.
 SCORES = 1.2e7
 
@@ -149,46 +145,3 @@ def _step(
         return torch.autograd.grad(out, leaves, upstream, allow_unused=True) if backward else out
 
     return synchronised(step, upstream.device)
-
-
-@click.command("attention")
-@grids_option("8x8", "14x14", "32x32")
-@click.option("--dim", "dims", multiple=True, default=(16, 64), help="Channels of a head; repeatable.")
-@click.option("--width", default=192, help="Channels of all heads together.")
-@click.option("--batch", default=0, help="Batch; 0 chooses it for 12 million scores in all.")
-@click.option("--dtype", "dtypes", multiple=True, type=click.Choice(DTYPES), default=("float32",), help="Repeatable.")
-@device_option
-@click.option("--compile/--eager", "compiled", default=False, help="Under torch.compile, plain attention too.")
-@rounds_option
-@threads_option
-@out_option
-@click.option("--append", is_flag=True, help="Keep the rows that the file of --out holds already.")
-def command(
-    grids: list[Grid],
-    dims: tuple[int, ...],
-    width: int,
-    batch: int,
-    dtypes: tuple[str, ...],
-    device: str,
-    compiled: bool,
-    rounds: int,
-    threads: int,
-    out: Path | None,
-    append: bool,
-) -> None:
-    """What a mask costs: each placement and mask against plain fused attention (SDPA) without one.
-
-    `ratio` is the time relative to plain attention, and `memory` the most bytes held at once. The masks are a free
-    kernel table, a Gaussian mixture of 5, one Gaussian (its logarithm can be extra channels of query and key), all
-    learnt, and a fixed Manhattan decay. Backends are those that auto chooses, and for two masks another one beside it.
-
-    \b
-    Examples:
-      python -m retconv.bench attention --grid 8x8 --dim 64
-      python -m retconv.bench attention --grid 64x64 --dim 64 --width 128 --rounds 5 --out results.csv --append
-    """
-    torch.set_num_threads(threads)
-    torch.manual_seed(0)
-    allocator = keep_pages()
-    cases = [Case(g, d, width, batch, t, device, compiled) for g in grids for d in dims for t in dtypes]
-    report(bench(cases, rounds), allocator, out, append)

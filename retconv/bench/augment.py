@@ -4,22 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any
 
-import click
 import pandas as pd
 import torch
 from torch import Tensor
 from torchvision.transforms import v2
 
-from retconv.bench.cli import out_option, report, rounds_option
-from retconv.bench.timing import keep_pages, progress, race
+from retconv.bench.timing import progress, race
 from retconv.data.augment import POLICIES, Augment, Erasing
 
 REFERENCE = "torchvision v2, tensors one by one"
 _MEAN, _STD = (0.49, 0.48, 0.45), (0.25, 0.24, 0.26)
-_PEERS: dict[str, Callable[[], v2.Transform]] = {
+PEERS: dict[str, Callable[[], v2.Transform]] = {
     "trivialaugment": v2.TrivialAugmentWide,
     "randaugment": v2.RandAugment,
     "autoaugment-cifar10": partial(v2.AutoAugment, v2.AutoAugmentPolicy.CIFAR10),
@@ -45,7 +42,7 @@ def bench(policies: Sequence[str], batch: int, size: int, rounds: int) -> pd.Dat
     pictures = [v2.functional.to_pil_image(image) for image in images]
     tables = []
     for policy in progress(list(policies), "bench augment"):
-        chain = [v2.RandomCrop(size, padding=4), v2.RandomHorizontalFlip(), _PEERS[policy]()]
+        chain = [v2.RandomCrop(size, padding=4), v2.RandomHorizontalFlip(), PEERS[policy]()]
         finish = [v2.ToDtype(torch.float32, scale=True), v2.Normalize(_MEAN, _STD), v2.RandomErasing(0.25)]
         augment = Augment(_MEAN, _STD, flip=True, policy=POLICIES.get(policy), erasing=Erasing(0.25))
         contenders: dict[str, Callable[[], object]] = {
@@ -64,28 +61,3 @@ def bench(policies: Sequence[str], batch: int, size: int, rounds: int) -> pd.Dat
 
 def _one_by_one(transform: v2.Transform, images: Sequence[Any]) -> Tensor:
     return torch.stack([transform(image) for image in images])
-
-
-@click.command("augment")
-@click.option("--policy", "policies", multiple=True, type=click.Choice(list(_PEERS)), default=list(_PEERS)[:3])
-@click.option("--batch", default=128, help="Images in a batch.")
-@click.option("--size", default=32, help="Height and width of an image, in pixels.")
-@click.option("--threads", default=1, help="CPU threads; one by one, small images use a single one.")
-@rounds_option
-@out_option
-def command(policies: tuple[str, ...], batch: int, size: int, threads: int, rounds: int, out: Path | None) -> None:
-    """Augment a batch as a whole, and by torchvision sample by sample, on the CPU.
-
-    Every contender turns uint8 images into one normalised float32 batch: random crop with a border of 4 pixels, mirror
-    image, policy, normalisation, random erasing of a quarter of the images. On one thread, what is compared is work on
-    one core: loader processes multiply the rate of all contenders alike.
-
-    \b
-    Examples:
-      python -m retconv.bench augment
-      python -m retconv.bench augment --policy trivialaugment --batch 640
-    """
-    torch.set_num_threads(threads)
-    torch.manual_seed(0)
-    allocator = keep_pages()
-    report(bench(policies, batch, size, rounds), allocator, out)

@@ -1,4 +1,4 @@
-"""What every benchmark command shares: reading grids, and printing and storing a table with its provenance."""
+"""The options that benchmark commands share."""
 
 from __future__ import annotations
 
@@ -7,15 +7,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import click
-import pandas as pd
 
-from retconv.files import replacing
 from retconv.grid import Grid
-from retconv.provenance import provenance
 
 F = TypeVar("F", bound=Callable[..., Any])
-
-pd.set_option("display.width", 200)
 
 
 def _parse_grids(context: click.Context, parameter: click.Parameter, value: tuple[str, ...]) -> list[Grid]:
@@ -23,23 +18,6 @@ def _parse_grids(context: click.Context, parameter: click.Parameter, value: tupl
         return [Grid.parse(text) for text in value]
     except ValueError as error:
         raise click.BadParameter(str(error)) from error
-
-
-def report(table: pd.DataFrame, allocator: str, out: Path | None, append: bool = False) -> None:
-    """Print provenance and table, and write both to a CSV file if asked, on request below the rows that it holds."""
-    session = provenance(module="retconv.bench")
-    origin = {key: session[key] for key in ("command", "commit", "torch", "python")}
-    origin |= {"processor": session["device"], "threads": session["threads"], "allocator": allocator}
-    click.echo("\n".join(f"# {key}: {value}" for key, value in origin.items()))
-    for _, part in table.groupby([c for c in ("grid", "kind") if c in table], sort=False):
-        click.echo("\n" + part.to_string(index=False, float_format=lambda v: f"{v:.3g}", na_rep="-"))
-    if out is not None:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        rows = table.assign(**origin)
-        if append and out.exists():
-            rows = pd.concat([pd.read_csv(out), rows])
-        with replacing(out) as file:
-            file.write(rows.to_csv(index=False).encode())
 
 
 def grids_option(*default: str) -> Callable[[F], F]:

@@ -6,12 +6,9 @@ import subprocess
 import sys
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 
-import click
 import pandas as pd
 
-from retconv.bench.cli import out_option, report, rounds_option
 from retconv.bench.timing import race
 
 REFERENCE = "import torch"
@@ -52,16 +49,3 @@ def _start(arguments: list[str]) -> None:
         process.kill()
     if not line:
         raise RuntimeError(f"{' '.join(arguments)} printed nothing")
-
-
-@click.command("describe")
-@rounds_option
-@out_option
-def command(rounds: int, out: Path | None) -> None:
-    """Cold starts of python -m retconv.describe, beside those of import torch, which it cannot avoid.
-
-    \b
-    Example:
-      python -m retconv.bench describe --rounds 5
-    """
-    report(bench(rounds), "default", out)

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import click
 import numpy as np
 import pandas as pd
 import torch
@@ -20,14 +18,10 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.attention.flex_attention import flex_attention
 
 from retconv.attention import attend
-from retconv.bench.cli import grids_option, lock_option, out_option, report, rounds_option
 from retconv.bench.turns import Outcome, race_ready
 from retconv.grid import Grid
 
 PLAIN = {"cudnn": SDPBackend.CUDNN_ATTENTION, "flash": SDPBackend.FLASH_ATTENTION}
-#: Placements of a kernel table, learnt, and how they are computed.
-FORMS = ("reference", "compiled", "auto", "flex")
-PLACED = ("multiply_logits", "bias_logits")
 PASSES = ("forward", "both")
 #: Most entries of a tensor of scores.
 SCORES = 200_000_000
@@ -44,7 +38,7 @@ class Case:
         tokens: In all, over the batch.
         dtype: Of q, k and v.
         placement: Where the mask acts.
-        forms: Of ``FORMS``.
+        forms: Of the command's ``FORMS``.
     """
 
     shape: tuple[int, ...]
@@ -115,7 +109,7 @@ class _Attention:
         call: Callable[..., Tensor] = partial(attend, placement=self.case.placement)
         if form == "compiled":
             call = torch.compile(call, dynamic=False)
-        return partial(call, q, k, v, self.table, self.grid, backend="auto" if form == "auto" else "reference")
+        return partial(call, q, k, v, self.table, self.grid, backend="reference" if form == "compiled" else form)
 
     @staticmethod
     def _forward(call: Callable[[], Tensor]) -> object:
@@ -213,48 +207,3 @@ def _row(case: Case, form: str, passed: str, outcome: Outcome) -> dict[str, Any]
     facts |= {"us": 1e6 * np.median(seconds), "ratio": np.median(ratio), "ratio_min": ratio.min()}
     facts |= {"ratio_max": ratio.max(), "n": len(seconds), "tflops": work / np.median(seconds) / 1e12}
     return facts | {"ready": outcome.ready, "fault": outcome.fault} | outcome.facts.get(form, {})
-
-
-@click.command("fused")
-@grids_option("8x8", "14x14", "32x32", "64x64")
-@click.option("--dim", "dims", multiple=True, default=(16, 64), help="Channels of a head; repeatable.")
-@click.option("--width", default=192, help="Channels of all heads together.")
-@click.option("--tokens", default=2**15, help="Tokens in all, over the batch.")
-@click.option("--dtype", default="bfloat16", type=click.Choice(["float32", "float16", "bfloat16"]))
-@click.option("--placement", "placements", multiple=True, default=PLACED, help="Repeatable.")
-@click.option("--form", "forms", multiple=True, type=click.Choice(FORMS), default=FORMS, help="Repeatable.")
-@click.option("--device", default="cuda", help="Such as cuda.")
-@click.option("--limit", default=300.0, help="Seconds until all have to be ready.")
-@lock_option
-@rounds_option
-@out_option
-def command(
-    grids: list[Grid],
-    dims: tuple[int, ...],
-    width: int,
-    tokens: int,
-    dtype: str,
-    placements: tuple[str, ...],
-    forms: tuple[str, ...],
-    device: str,
-    limit: float,
-    lock: Path | None,
-    rounds: int,
-    out: Path | None,
-) -> None:
-    """A learnt kernel table in attention against fused attention (cuDNN, flash) without a mask, on a GPU.
-
-    Forms are the plain formula, the same compiled, what `auto` chooses, and FlexAttention with the table looked up by
-    offset. Each runs as a captured graph.
-
-    \b
-    Examples:
-      python -m retconv.bench fused
-      python -m retconv.bench fused --grid 64x64 --dim 64 --form flex --form auto
-    """
-    os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "2")
-    cases = [Case(g.shape, d, width, tokens, dtype, p, forms) for g in grids for d in dims for p in placements]
-    place = torch.device(device)
-    table = bench(cases, rounds, place, limit, lock)
-    name = torch.cuda.get_device_name(place) if place.type == "cuda" else "cpu"
-    report(table.assign(device=name), "default", out)

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 
-import click
 import pandas as pd
 import torch
 from torch import Tensor
 
-from retconv.bench.cli import grids_option, out_option, report, rounds_option, threads_option
-from retconv.bench.timing import keep_pages, peak_bytes, progress, race
+from retconv.bench.timing import peak_bytes, progress, race
 from retconv.grid import Grid
 from retconv.kernels import GAUSSIAN_EPSILON
 from retconv.masks import GaussianMixtureMask
@@ -58,22 +55,3 @@ def _exponentials(mask: GaussianMixtureMask, squared: Tensor, upstream: Tensor) 
     variance = mask.sigma[..., None, None].square() + GAUSSIAN_EPSILON
     terms = mask.alpha[..., None, None] * torch.exp(-squared / (2 * variance))
     terms.sum(dim=1).backward(upstream)
-
-
-@click.command("masks")
-@grids_option("14x14", "32x32")
-@click.option("--heads", default=12)
-@click.option("--components", default=5, help="Gaussians per head.")
-@rounds_option
-@threads_option
-@out_option
-def command(grids: list[Grid], heads: int, components: int, rounds: int, threads: int, out: Path | None) -> None:
-    """Forward and backward of a Gaussian mixture mask, from its kernel and by (heads, K, N, N) exponentials.
-
-    \b
-    Example:
-      python -m retconv.bench masks --grid 32x32
-    """
-    torch.set_num_threads(threads)
-    allocator = keep_pages()
-    report(bench(grids, heads, components, rounds), allocator, out)

@@ -4,20 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import Any, Literal
 
-import click
 import pandas as pd
 import timm
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from retconv.bench.cli import out_option, report, rounds_option, threads_option
-from retconv.bench.timing import keep_pages, progress, race
-from retconv.models import MASKS
-from retconv.models.table import PUBLISHED
+from retconv.bench.timing import progress, race
 
 Pass = Literal["train", "forward"]
 PLAIN = "plain"
@@ -107,52 +102,3 @@ def _evaluate(run: Any, images: Tensor, dtype: torch.dtype | None) -> None:
 def _finish(device: torch.device) -> None:
     if device.type == "cuda":
         torch.cuda.synchronize()
-
-
-def _choice(flag: str, *choices: str, default: tuple[str, ...], text: str) -> Callable[[Any], Any]:
-    return click.option(
-        f"--{flag}", f"{flag}s", multiple=True, type=click.Choice(choices), default=default, help=f"{text} Repeatable."
-    )
-
-
-@click.command("models")
-@click.option("--model", "names", multiple=True, default=tuple(PUBLISHED), help="Model of timm's registry. Repeatable.")
-@_choice("mask", *MASKS, default=("gmm",), text="Mask.")
-@_choice("mode", "eager", "compiled", default=("compiled",), text="Whether torch.compile is used.")
-@_choice("dtype", *DTYPES, default=("fp32",), text="bf16 is autocast.")
-@click.option("--pass", "passes", multiple=True, type=click.Choice(["train", "forward"]), default=("train",))
-@click.option("--batch", default=128, help="Images in a batch.")
-@click.option("--placement", default="multiply_logits", help="Where the mask acts.")
-@click.option("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-@rounds_option
-@threads_option
-@out_option
-def command(
-    names: tuple[str, ...],
-    masks: tuple[str, ...],
-    modes: tuple[str, ...],
-    dtypes: tuple[str, ...],
-    passes: tuple[str, ...],
-    batch: int,
-    placement: str,
-    device: str,
-    rounds: int,
-    threads: int,
-    out: Path | None,
-) -> None:
-    """Time a training step of each small vision transformer, masked, against the same model without masks.
-
-    A step is forward, cross-entropy, backward and AdamW on random 32x32 images. `cost` is the time relative to the
-    plain model, the median of ratios within rounds with its quartiles. Compiling a deep model takes minutes.
-
-    \b
-    Examples:
-      python -m retconv.bench models --model retconv_vit_tiny
-      python -m retconv.bench models --mode eager --mode compiled --dtype fp32 --dtype bf16 --pass train --pass forward
-    """
-    torch.set_num_threads(threads)
-    allocator = keep_pages()
-    table = bench(
-        list(names), list(masks), list(modes), list(dtypes), list(passes), batch, rounds, device, placement
-    )  # fmt: skip
-    report(table.assign(batch=batch, placement=placement), allocator, out)

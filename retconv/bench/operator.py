@@ -4,24 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 
-import click
 import pandas as pd
 import torch
 from scipy.signal import fftconvolve, oaconvolve
 from torch import Tensor
 
-from retconv.bench.cli import device_option, grids_option, out_option, report, rounds_option, threads_option
-from retconv.bench.timing import keep_pages, operand_bytes, peak_bytes, progress, race, synchronised
+from retconv.bench.timing import operand_bytes, peak_bytes, progress, race, synchronised
 from retconv.grid import Grid
 from retconv.masks import DecayMask, GaussianMixtureMask, Mask
 from retconv.operators import MaskOperator, operator
 
 #: ``direct`` is left out where it would take more multiplications than this.
 DIRECT_LIMIT = 2e9
-
-KINDS = ("arbitrary", "manhattan", "gmm")
 
 
 def bench(
@@ -36,7 +31,7 @@ def bench(
 
     Args:
         grids: The grids.
-        kinds: Of ``KINDS``.
+        kinds: Of the command's ``KINDS``.
         heads: Kernels; the channels are shared out among them.
         channels: Channels in all.
         rounds: Timed rounds.
@@ -107,39 +102,3 @@ def _convolved(
     function: Callable[..., object], images: object, kernel: object, axes: tuple[int, ...]
 ) -> Callable[[], object]:
     return lambda: function(images, kernel, mode="same", axes=axes)
-
-
-@click.command("operator")
-@grids_option("14x14", "16x16", "32x32", "64x64", "128x128", "1024", "8x8x8")
-@click.option("--kind", "kinds", multiple=True, type=click.Choice(KINDS), default=KINDS)
-@click.option("--channels", default=192, help="Channels in all, float32.")
-@click.option("--heads", default=1, help="Kernels among which the channels are shared out.")
-@device_option
-@rounds_option
-@threads_option
-@out_option
-def command(
-    grids: list[Grid],
-    kinds: tuple[str, ...],
-    channels: int,
-    heads: int,
-    device: str,
-    rounds: int,
-    threads: int,
-    out: Path | None,
-) -> None:
-    """M @ x by every method, by auto, and by scipy's fftconvolve and oaconvolve.
-
-    The reference is the dense product with a mask that is already there. `best` is the time relative to the fastest
-    single contender. In units of the input, `operand` is what the operator holds once prepared, and `memory` what
-    applying it takes beyond input and result.
-
-    \b
-    Examples:
-      python -m retconv.bench operator
-      python -m retconv.bench operator --grid 64x64 --kind arbitrary --rounds 21
-    """
-    torch.set_num_threads(threads)
-    torch.manual_seed(0)
-    allocator = keep_pages()
-    report(bench(grids, kinds, heads, channels, rounds, device).assign(device=device), allocator, out)

@@ -16,7 +16,6 @@ import pandas as pd
 import torch
 from tqdm import tqdm
 
-from retconv.bench.cli import out_option, report
 from retconv.train import Config, RunFolder, load, train
 
 #: Checkpoints are written this often, so that kills fall into their writing too.
@@ -45,6 +44,23 @@ class Trial:
     resumed_from: int | str
     weights: bool
     metrics: bool
+
+
+def bench(kills: int, seed: int) -> pd.DataFrame:
+    """Kill and resume a short smoke run.
+
+    Args:
+        kills: How often.
+        seed: Of the instants.
+
+    Returns:
+        The fields of ``Trial`` in a row for each, with ``kind``.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        runs = trials(demonstration(), kills, seed, Path(folder))
+        table = pd.DataFrame(list(tqdm(runs, "bench resume", kills, leave=False, disable=None)))
+    table.insert(0, "kind", "killed, then resumed")
+    return table
 
 
 def trials(config: Config, kills: int, seed: int, folder: Path) -> Iterator[Trial]:
@@ -111,28 +127,3 @@ def same_numbers(one: RunFolder, other: RunFolder) -> bool:
         for run in (one, other)
     ]
     return tables[0] == tables[1] and one.result() == other.result()
-
-
-@click.command("resume")
-@click.option("--kills", default=20, help="How many runs are killed.")
-@click.option("--seed", default=0, help="Of the instants.")
-@click.option("--threads", default=2, help="CPU threads.")
-@out_option
-def command(kills: int, seed: int, threads: int, out: Path | None) -> None:
-    """Kill training by SIGKILL at random instants, resume it, and compare every bit with an undisturbed run.
-
-    \b
-    Example:
-      python -m retconv.bench resume --kills 20
-    """
-    torch.set_num_threads(threads)
-    with tempfile.TemporaryDirectory() as folder:
-        bar = tqdm(trials(demonstration(), kills, seed, Path(folder)), "bench resume", kills, leave=False, disable=None)
-        rows = list(bar)
-    table = pd.DataFrame(rows)
-    table.insert(0, "kind", "killed, then resumed")
-    report(table, "default", out)
-    same = int((table["weights"] & table["metrics"]).sum())
-    click.echo(f"\n{same} of {kills} killed and resumed runs equal the undisturbed one bit for bit")
-    if same < kills:
-        raise click.ClickException("resuming is not exact")

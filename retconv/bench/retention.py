@@ -7,16 +7,14 @@ import math
 import time
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 
 import click
 import pandas as pd
 import torch
 from torch import Tensor
 
-from retconv.bench.cli import allocator_option, device_option, out_option, report, rounds_option, threads_option
-from retconv.bench.peers import peers
-from retconv.bench.timing import keep_pages, peak_bytes, progress, race, synchronised
+from retconv.bench.peers.public import peers
+from retconv.bench.timing import peak_bytes, progress, race, synchronised
 from retconv.checks import relative_error
 from retconv.convert import kernel_to_mask
 from retconv.grid import DenseLimitError, Grid
@@ -24,7 +22,6 @@ from retconv.masks import DecayMask, Forms, GaussianMixtureMask, Mask, RetNetMas
 from retconv.retention import METHODS, retention
 from retconv.retention.functional import methods
 
-KINDS = ("causal", "manhattan", "gmm")
 #: A contender whose first run takes more seconds than this is not run again, the references aside.
 SLOW = 0.5
 #: The mask is there before the clock starts: what a mask that never changes can gain.
@@ -45,7 +42,7 @@ def bench(
 
     Args:
         lengths: Numbers of tokens N; the grid is a line for ``"causal"``, else the square of √N × √N.
-        kinds: Of ``KINDS``.
+        kinds: Of the command's ``KINDS``.
         heads: Number of heads.
         head_size: Features of q, k and v for each head.
         rounds: Timed rounds.
@@ -150,48 +147,3 @@ def _errors(kind: str, length: int, head_size: int, methods: list[str], device: 
                 actual = retention(q.to(dtype), k.to(dtype), v.to(dtype), mask, grid, method=method)
                 errors[column][method] = relative_error(actual, expected)
     return errors
-
-
-@click.command("retention")
-@click.option(
-    "--length", "lengths", multiple=True, type=int, default=(256, 1024, 4096, 16384), help="Tokens; repeatable."
-)
-@click.option("--kind", "kinds", multiple=True, type=click.Choice(KINDS), default=KINDS, help="Mask; repeatable.")
-@click.option("--heads", default=12)
-@click.option("--head-size", default=16, help="Features of q, k and v for each head.")
-@device_option
-@rounds_option
-@threads_option
-@allocator_option
-@out_option
-def command(
-    lengths: tuple[int, ...],
-    kinds: tuple[str, ...],
-    heads: int,
-    head_size: int,
-    device: str,
-    rounds: int,
-    threads: int,
-    allocator: str,
-    out: Path | None,
-) -> None:
-    """(S ⊙ M) V in every form, by length, and in the public implementations that are installed.
-
-    `causal` is RetNet's decay on a line; `manhattan` (decay) and `gmm` (five Gaussians a head) are on a square grid.
-    The reference is `parallel`, which forms mask and scores from the kernel at each call, as a mask that trains must;
-    `parallel, mask given` has the mask beforehand. Beyond 4 GiB for a dense object neither runs, and the reference is
-    `auto`. A dense form's gigabytes come from the system at each call and are cleared page by page, which costs it
-    more than its products; `--allocator kept` leaves that cost out. `mib` is the peak memory of tensors beyond the
-    input, `error64` and `error32` are relative to `tiled` in float64. A contender that takes more than half a second
-    runs once.
-
-    \b
-    Examples:
-      python -m retconv.bench retention
-      python -m retconv.bench retention --kind causal --length 4096 --rounds 15
-      pip install yet-another-retnet torchscale   # peers, raced once they are installed
-    """
-    torch.set_num_threads(threads)
-    setting = keep_pages() if allocator == "kept" else "default"
-    table = bench(list(lengths), kinds, heads, head_size, rounds, device)
-    report(table.assign(device=device), setting, out)

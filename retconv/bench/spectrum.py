@@ -5,9 +5,7 @@ from __future__ import annotations
 import resource
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 
-import click
 import numpy as np
 import pandas as pd
 import torch
@@ -15,8 +13,7 @@ from scipy.sparse.linalg import svds
 from torch import Tensor
 
 from retconv.analysis.spectrum import singular_values
-from retconv.bench.cli import grids_option, out_option, report, rounds_option, threads_option
-from retconv.bench.timing import keep_pages, progress, race
+from retconv.bench.timing import progress, race
 from retconv.convert import kernel_to_mask
 from retconv.grid import Grid
 from retconv.kernels import gaussian, manhattan_decay
@@ -68,24 +65,3 @@ def bench(grids: list[Grid], kinds: tuple[str, ...], k: int, rounds: int) -> pd.
 def _dense(mask: np.ndarray, k: int) -> Tensor:
     values = svds(mask, k, return_singular_vectors=False, random_state=0)
     return torch.from_numpy(np.sort(values)[::-1].copy())
-
-
-@click.command("spectrum")
-@grids_option("32x32", "64x64", "128x128")
-@click.option("--kind", "kinds", multiple=True, type=click.Choice(list(KINDS)), default=tuple(KINDS))
-@click.option("--values", "k", default=8, help="How many singular values.")
-@rounds_option
-@threads_option
-@out_option
-def command(grids: list[Grid], kinds: tuple[str, ...], k: int, rounds: int, threads: int, out: Path | None) -> None:
-    """Largest singular values by Lanczos iteration on the fast operator, beside scipy's svds of the dense mask.
-
-    The masks are outer products, so their singular values are known: `error` is the largest relative one.
-
-    \b
-    Example:
-      python -m retconv.bench spectrum --grid 128x128 --rounds 3
-    """
-    torch.set_num_threads(threads)
-    allocator = keep_pages()
-    report(bench(grids, kinds, k, rounds), allocator, out)

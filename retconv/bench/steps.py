@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import click
 import numpy as np
 import pandas as pd
 import torch
 
-from retconv.bench.cli import lock_option, out_option, report, rounds_option
 from retconv.bench.train import pixels
 from retconv.bench.turns import Outcome, race_ready
 from retconv.models.count import count
-from retconv.models.small import OTHERS
 from retconv.train import Trainer, load, parse
 from retconv.train.parsing import override
 from retconv.train.step import STEPS_TO_CAPTURE
@@ -153,51 +149,7 @@ def _ratio(one: Outcome, other: Outcome | None) -> float:
     return float(np.median(np.array(one.seconds["step"]) / np.array(other.seconds["step"])))
 
 
-def _cases(models: tuple[str, ...], masks: tuple[str, ...], stacks: tuple[str, ...], batch: int) -> list[Case]:
+def cases(models: tuple[str, ...], masks: tuple[str, ...], stacks: tuple[str, ...], batch: int) -> list[Case]:
+    """Every model with every mask in every stack, such as ``"5"`` or ``"5/eager"``."""
     pairs = [stack.partition("/")[::2] for stack in stacks]
     return [Case(m, k, int(r), mode or "compiled", batch) for m in models for k in masks for r, mode in pairs]
-
-
-@click.command("steps")
-@click.option("--model", "models", multiple=True, default=("retconv_vit_tiny",), help="By name; repeatable.")
-@click.option("--others", is_flag=True, help="The paper's four other models beside those named.")
-@click.option("--mask", "masks", multiple=True, type=click.Choice([*MASKS]), default=("none", "gmm"))
-@click.option("--stack", "stacks", multiple=True, default=("1", "5"), metavar="R[/eager]", help="Replicas; repeatable.")
-@click.option("--batch", default=128, help="Images of each replica in a step.")
-@click.option("--device", help="Such as cpu or cuda.  [default: a GPU if there is one]")
-@click.option("--limit", default=300.0, help="Seconds until all have to be ready.")
-@lock_option
-@rounds_option
-@out_option
-def command(
-    models: tuple[str, ...],
-    others: bool,
-    masks: tuple[str, ...],
-    stacks: tuple[str, ...],
-    batch: int,
-    device: str | None,
-    limit: float,
-    lock: Path | None,
-    rounds: int,
-    out: Path | None,
-) -> None:
-    """Training steps of the standard recipe, each in a process of its own: all get ready at once, then take turns.
-
-    `plain` is the time relative to the same model without a mask, `alone` relative to one replica; `graph_ms` leaves
-    out what makes the batch.
-
-    \b
-    Examples:
-      python -m retconv.bench steps --stack 1 --stack 5 --stack 5/eager --mask none --mask gmm
-      python -m retconv.bench steps --others --stack 1 --device cuda
-    """
-    place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "2")
-    names = (*models, *OTHERS) if others else models
-    cases = _cases(names, masks, stacks, batch)
-    table = bench(cases, rounds, place, limit, lock).rename(columns={"mask": "kind"})
-    name = torch.cuda.get_device_name(place) if place.type == "cuda" else "cpu"
-    if "profile" in table:
-        for case, profile in zip(map(str, cases), table.pop("profile"), strict=True):
-            click.echo(f"\n{case}\n{profile}")
-    report(table.assign(device=name), "default", out)

@@ -6,8 +6,8 @@ import ctypes
 import sys
 import time
 import weakref
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -17,6 +17,8 @@ from torch._library.custom_ops import OPDEFS
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from tqdm import tqdm
+
+T = TypeVar("T")
 
 #: A contender whose first run takes this many times the fastest's is not run again.
 HOPELESS = 50.0
@@ -121,7 +123,7 @@ def peak_bytes(run: Callable[[], object]) -> int:
 
 
 def operand_bytes(operand: object) -> int:
-    """Bytes of the tensors that an object holds in its attributes, each once; scratch (``_kept``) is not counted."""
+    """Bytes of the tensors that an object holds in its attributes, each once; scratch (``_scratch``) is not counted."""
     storages = {s._cdata: s.nbytes() for tensor in _held(operand) for s in [tensor.untyped_storage()]}
     return sum(storages.values())
 
@@ -133,14 +135,15 @@ def _held(operand: object) -> Iterator[Tensor]:
         for part in operand:
             yield from _held(part)
     elif isinstance(operand, dict):
-        yield from _held([value for name, value in operand.items() if name != "_kept"])
+        yield from _held([value for name, value in operand.items() if name != "_scratch"])
     elif type(operand).__module__.startswith("retconv.") and hasattr(operand, "__dict__"):
         yield from _held(vars(operand))
 
 
-def progress(items: list, label: str) -> tqdm:
+def progress(items: Iterable[T], label: str) -> Iterable[T]:
     """A progress bar over ``items``, silent when standard error is not a terminal."""
-    return tqdm(items, desc=label, disable=not sys.stderr.isatty(), leave=False)
+    bar: Iterable[T] = tqdm(items, desc=label, disable=not sys.stderr.isatty(), leave=False)
+    return bar
 
 
 def keep_pages() -> str:

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.autograd import Function
 
+from retconv.grid import kept
 from retconv.watching import is_differentiated, is_traced, is_transformed
+
+#: From so many entries of a mask on it is copied slab by slab: the few operations on all of it copy it twice.
+SLABS = 2**18
+#: Up to so many pairs of tokens an index of them is kept, by which they are selected, or summed.
+SELECTED, INDEXED = 2**13, 2**20
 
 
 class Unfold(Function):
@@ -21,11 +28,14 @@ class Unfold(Function):
         """Read, for query q, the window of the kernel that starts at ``n − 1 − q`` (law 2)."""
         ndim = len(shape)
         lead = kernel.ndim - ndim
-        view = kernel
-        for axis, n in enumerate(shape):
-            # unfold replaces the axis by the window's start and appends the window: (…, s_1 … s_D, k_1 … k_D).
-            view = view.unfold(lead + axis, n, 1)
-        return view.flip(tuple(range(lead, lead + ndim)))
+        if shape and _is_plain(kernel):
+            pairs, rows = math.prod(shape) ** 2, math.prod(kernel.shape[:lead])
+            if pairs <= SELECTED:
+                mask = kernel.reshape(rows, -1).index_select(1, _entries(shape))
+                return mask.view(*kernel.shape[:lead], *shape, *shape)
+            if ndim > 1 and rows * pairs >= SLABS:
+                return _by_slabs(kernel, shape)
+        return _windows(kernel, shape)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Tensor, tuple[int, ...]], output: Tensor) -> None:
@@ -52,6 +62,10 @@ class Fold(Function):
         ndim = len(shape)
         lead = mask.ndim - 2 * ndim
         dtype, wide = mask.dtype, torch.promote_types(mask.dtype, torch.float32)
+        if shape and _is_plain(mask) and math.prod(shape) ** 2 <= INDEXED:
+            sums = mask.new_zeros(math.prod(mask.shape[:lead]), math.prod(2 * n - 1 for n in shape), dtype=wide)
+            sums.index_add_(1, _entries(shape), mask.reshape(len(sums), -1).to(wide))
+            return sums.to(dtype).view(*mask.shape[:lead], *(2 * n - 1 for n in shape))
         for axis in reversed(range(ndim)):
             n = shape[axis]
             # Axes now: lead, q_1 … q_axis, k_1 … k_axis, folded axes.
@@ -107,6 +121,40 @@ class FoldForwards(Fold):
     def vmap(info: Any, dims: tuple[int, Any], mask: Tensor, shape: tuple[int, ...]) -> tuple[Tensor, int]:
         """One more leading axis."""
         return fold(mask.movedim(dims[0], 0), shape), 0
+
+
+def _is_plain(x: Tensor) -> bool:
+    """Whether small operations on it cost little, and may be many: on a CPU, where nothing is traced."""
+    return x.device.type == "cpu" and not is_traced() and not is_transformed(x)
+
+
+def _windows(kernel: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """The gather by a strided view and a copy of it."""
+    lead = kernel.ndim - len(shape)
+    view = kernel
+    for axis, n in enumerate(shape):
+        # unfold replaces the axis by the window's start and appends the window: (…, s_1 … s_D, k_1 … k_D).
+        view = view.unfold(lead + axis, n, 1)
+    return view.flip(tuple(range(lead, kernel.ndim)))
+
+
+def _by_slabs(kernel: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """The gather, one copy for each query of the first axis, of windows over the others that are gathered before."""
+    n, *others = shape
+    lead, last = kernel.ndim - len(shape), kernel.ndim - 1
+    # shape: (…, q_2 … q_D, 2 n_1 − 1, k_2 … k_D)
+    windows = Unfold.forward(kernel, tuple(others)).movedim(lead, last)
+    mask = kernel.new_empty(*kernel.shape[:lead], *shape, *shape)
+    for q, slab in enumerate(mask.unbind(lead)):
+        slab.copy_(windows.narrow(last, n - 1 - q, n))
+    return mask
+
+
+@kept
+def _entries(shape: tuple[int, ...]) -> Tensor:
+    """The kernel's entry that each pair of tokens reads, in one row."""
+    sides = [2 * n - 1 for n in shape]
+    return _windows(torch.arange(math.prod(sides)).view(sides), shape).flatten()
 
 
 def unfold(kernel: Tensor, shape: tuple[int, ...]) -> Tensor:

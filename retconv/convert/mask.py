@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from retconv.convert.folding import fold, unfold
-from retconv.convert.residual import largest, relative_norm, wide
+from retconv.convert.residual import norm_of_rest, wide
 from retconv.convert.shapes import check_kernel, check_mask
 from retconv.grid import Grid, GridLike
 from retconv.kernels.parameters import check_real
@@ -217,24 +217,23 @@ def _read(body: Tensor, grid: Grid) -> Tensor:
 
 
 def _project(body: Tensor, grid: Grid) -> Projection:
-    if not bool(torch.isfinite(body).all()):
-        raise ValueError("mask must be finite to be projected: an additive mask with −inf has a mean only after exp")
     entries = wide(body)
+    size = torch.linalg.vector_norm(entries.detach().flatten(1), dim=1)
+    if not (bool(size.isfinite().all()) or bool(torch.isfinite(body).all())):
+        raise ValueError("mask must be finite to be projected: an additive mask with −inf has a mean only after exp")
     first = _read(entries, grid)
     # Averaging deviations from the first pair, not values, keeps the kernel of a true convolution bit for bit.
     deviation = entries - unfold(first, grid.shape)
-    differs = deviation.flatten(1).any(dim=1)
+    differs = deviation.detach().flatten(1).any(dim=1)
     # Lowered so far that differences, and sums over the pairs of an offset, stay below the largest number.
-    extreme = largest(entries.flatten(1)) > torch.finfo(entries.dtype).max ** 0.9
+    extreme = size > torch.finfo(entries.dtype).max ** 0.9
     unit = torch.where(extreme, 2.0**-64, 1.0).to(entries.dtype).reshape(-1, *(1,) * grid.ndim)
     if bool(extreme.any()):
         entries = entries * unit.reshape(*unit.shape, *(1,) * grid.ndim)
         deviation = entries - unfold(first * unit, grid.shape)
-    correction = fold(deviation, grid.shape) / grid.pair_count(body.device).to(entries.dtype)
+    pairs = grid.pair_count(body.device).to(entries.dtype)
+    correction = fold(deviation, grid.shape) / pairs
     # In two halves: a mean is never beyond its numbers, a difference may be.
     half = correction / (2 * unit)
     kernel = (first + half + half).to(body.dtype)
-    residual = relative_norm(deviation - unfold(correction, grid.shape), entries)
-    # By the entries: a residual too small for its dtype is the smallest that it has, never 0.
-    smallest = torch.finfo(residual.dtype).tiny
-    return Projection(kernel, torch.where(differs, residual.clamp(min=smallest), torch.zeros_like(residual)))
+    return Projection(kernel, norm_of_rest(deviation, correction * pairs.sqrt(), entries, differs))

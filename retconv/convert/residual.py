@@ -28,6 +28,27 @@ def relative_norm(part: Tensor, whole: Tensor) -> Tensor:
     return torch.where(unit == other, quotient, quotient / other * unit)
 
 
+def norm_of_rest(deviation: Tensor, parts: Tensor, whole: Tensor, differs: Tensor) -> Tensor:
+    """``√(‖deviation‖² − ‖parts‖²) / ‖whole‖`` of each head: what is left of a deviation without an orthogonal part.
+
+    Args:
+        deviation: ``(heads, …)`` in a wide dtype, finite; of each class of entries that a part is the mean of, one is
+            0, so that the difference of squares loses no more digits than a class has entries.
+        parts: ``(heads, …)``, the orthogonal part, its entries weighed by the roots of how often they occur.
+        whole: ``(heads, …)``.
+        differs: ``(heads,)``, whether there is any deviation, however small.
+
+    Returns:
+        ``(heads,)``, differentiable: 0 where nothing differs, else at least the smallest number of the dtype.
+    """
+    (first, unit), (second, other) = _norm(deviation.flatten(1)), _norm(whole.flatten(1))
+    square = first.square() - (parts.flatten(1) / unit[:, None]).square().sum(dim=1)
+    rest = torch.where(square > 0, square, 1.0).sqrt() * (square > 0)
+    quotient = rest / torch.where(differs, second, 1.0)
+    residual = torch.where(unit == other, quotient, quotient / other * unit).clamp(min=torch.finfo(first.dtype).tiny)
+    return torch.where(differs, residual, 0.0)
+
+
 def largest(rows: Tensor) -> Tensor:
     """The largest modulus of each row, not differentiable."""
     return torch.linalg.vector_norm(rows.detach(), ord=torch.inf, dim=1)
@@ -36,10 +57,13 @@ def largest(rows: Tensor) -> Tensor:
 def _norm(rows: Tensor) -> tuple[Tensor, Tensor]:
     """The norm of each row in a unit of its own, a power of two, and that unit: 1 for all but extreme numbers."""
     bits = 1024 if rows.dtype == torch.float64 else 128
+    norm = torch.linalg.vector_norm(rows, dim=1)
+    low, high = 2.0 ** (-bits * 2 // 5), 2.0 ** (bits * 2 // 5)
+    # First without: to look for the largest number of each row takes ten times as long as its norm.
+    if bool(((norm > low) & (norm < high)).all()):
+        return norm, torch.ones_like(norm)
     most = largest(rows)
     unit = torch.ones_like(most)
-    unit = torch.where(most > 2.0 ** (bits * 2 // 5), 2.0 ** (bits * 3 // 5), unit)
-    unit = torch.where(most < 2.0 ** (-bits * 2 // 5), 2.0 ** (-bits * 3 // 5), unit)
-    if bool((unit != 1).any()):
-        rows = rows / unit[:, None]
-    return torch.linalg.vector_norm(rows, dim=1), unit
+    unit = torch.where(most > high, 2.0 ** (bits * 3 // 5), unit)
+    unit = torch.where(most < low, 2.0 ** (-bits * 3 // 5), unit)
+    return torch.linalg.vector_norm(rows / unit[:, None], dim=1), unit

@@ -3,14 +3,16 @@
 A module of this package whose function ``registry`` decorates is a figure; ``runner`` saves it with the data it shows.
 """
 
-import importlib
-import pkgutil
+from typing import TYPE_CHECKING
 
-from retconv.figures.registry import FIGURES, FORMATS, FiguresError, FigureSpec, find
-from retconv.figures.runner import Rendered, render
+from retconv.lazy import lazily
+
+if TYPE_CHECKING:
+    from retconv.figures.every import FIGURES, find
+    from retconv.figures.formats import FORMATS, FiguresError
+    from retconv.figures.registry import FigureSpec
+    from retconv.figures.runner import Rendered, render
+
+lazily(__name__)
 
 __all__ = ["FIGURES", "FORMATS", "FigureSpec", "FiguresError", "Rendered", "find", "render"]
-
-for _module in pkgutil.iter_modules(__path__):
-    if _module.name != "__main__":  # which runs the command
-        importlib.import_module(f"{__name__}.{_module.name}")

@@ -8,8 +8,8 @@ from pathlib import Path
 import click
 from tqdm import tqdm
 
-from retconv.figures.registry import FIGURES, FORMATS, FiguresError, find
-from retconv.figures.runner import render
+from retconv import figures
+from retconv.figures.formats import FORMATS, FiguresError
 from retconv.names import unknown
 from retconv.train.cli import Refusal
 
@@ -51,11 +51,11 @@ Examples:
 
 def _list() -> None:
     """Names and titles; of figures that wait, what makes their data."""
-    width = max(map(len, FIGURES))
-    drawn = find()
+    width = max(map(len, figures.FIGURES))
+    drawn = figures.find()
     for spec in drawn:
         click.echo(f"{spec.name:<{width}}  {spec.title}")
-    if waiting := [spec for spec in FIGURES.values() if spec not in drawn]:
+    if waiting := [spec for spec in figures.FIGURES.values() if spec not in drawn]:
         click.echo("\nwait for data, which this makes:")
         for spec in waiting:
             click.echo(f"{spec.name:<{width}}  {spec.command or ', '.join(map(str, spec.data))}")
@@ -96,10 +96,10 @@ def main(listing: bool, names: Sequence[str], formats: Sequence[str], out: Path)
         if form not in FORMATS:
             raise Refusal(unknown("format", form, FORMATS))
     try:
-        specs = find(names)
+        specs = figures.find(names)
         # disable=None: no bar where stderr is not a terminal.
         with tqdm(total=len(specs), unit="figure", leave=False, disable=None) as bar:
-            for rendered in render(specs, dict.fromkeys(formats), out):
+            for rendered in figures.render(specs, dict.fromkeys(formats), out):
                 tqdm.write(str(rendered))
                 bar.update()
     except FiguresError as error:

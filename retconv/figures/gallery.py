@@ -8,7 +8,8 @@ from pathlib import Path
 import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from retconv.figures.registry import FORMATS, FigureSpec
+from retconv.figures.formats import FORMATS
+from retconv.figures.registry import FigureSpec
 
 
 def gallery(folder: Path, specs: Iterable[FigureSpec]) -> str:

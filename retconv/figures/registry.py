@@ -1,4 +1,4 @@
-"""What a figure declares, and every figure in the order of the gallery."""
+"""What a figure declares, and those that were declared in the order of the gallery."""
 
 from __future__ import annotations
 
@@ -6,25 +6,18 @@ import base64
 import html
 import inspect
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 from matplotlib.figure import Figure
 
+from retconv.figures.formats import FiguresError
 from retconv.figures.style import freeze, house_style, save
-from retconv.names import unknown
-
-#: The formats a figure is saved in, in the order a gallery links them.
-FORMATS = ("png", "pdf", "svg")
 
 #: A figure and the tidy table of the data it shows.
 Drawn = tuple[Figure, pd.DataFrame]
-
-
-class FiguresError(Exception):
-    """Something the caller can put right; its message is one line that says how."""
 
 
 @dataclass(frozen=True)
@@ -89,7 +82,7 @@ class FigureSpec:
         return f"<figure>{picture}<figcaption>{html.escape(self.text(table))}</figcaption></figure>"
 
 
-#: The figures by name, in the order of the gallery.
+#: Those of the modules that are imported, by name, in the order of the gallery; ``every`` imports all.
 FIGURES: dict[str, FigureSpec] = {}
 
 
@@ -124,19 +117,3 @@ def register(
         return draw
 
     return registered
-
-
-def find(names: Sequence[str] = ()) -> list[FigureSpec]:
-    """The figures of these names, without repetition, in the order of the gallery.
-
-    If no name is given, all but those that wait for their stored results.
-
-    Raises:
-        FiguresError: If a name is unknown, naming the nearest right one.
-    """
-    for name in names:
-        if name not in FIGURES:
-            raise FiguresError(unknown("figure", name, FIGURES))
-    if names:
-        return [spec for spec in FIGURES.values() if spec.name in names]
-    return [spec for spec in FIGURES.values() if not spec.waits_for()]

@@ -12,8 +12,10 @@ from typing import BinaryIO
 
 import torch
 
+from retconv.figures.every import find
+from retconv.figures.formats import FiguresError
 from retconv.figures.gallery import gallery
-from retconv.figures.registry import FiguresError, FigureSpec, find
+from retconv.figures.registry import FigureSpec
 from retconv.figures.style import freeze, house_style, save
 from retconv.files import replacing
 

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from retconv.figures.panels import open_frame
 from retconv.figures.registry import Drawn, FigureSpec, enter, words
 from retconv.figures.style import BLUE, BROWN, CYAN, GREEN, ORANGE, PINK, PURPLE
-from retconv.models.small import VITS
+from retconv.model_names import VITS
 from retconv.stored import TABLES
 from retconv.sweep import load_study
 

@@ -155,15 +155,21 @@ class Decay:
     def log_kernel(self, grid: Grid) -> Tensor:
         """``‖δ‖₁ log γ``, of the kernel's shape, −∞ where a causal decay is 0."""
         self.require_line(grid)
+        log, dtype = self._log(grid)
+        return log.to(dtype)
+
+    def factors(self, grid: Grid) -> Separable:
+        """One outer product (law 8); γ is not looked at."""
+        self.require_line(grid)
+        logs = [self._log(Grid(n)) for n in grid.shape]
+        return Separable(tuple(log.exp().to(dtype)[:, None] for log, dtype in logs))
+
+    def _log(self, grid: Grid) -> tuple[Tensor, torch.dtype]:
+        """The logarithm in the computing dtype, and the dtype of gamma."""
         offset = grid.offsets(self.gamma.device)
         distance, (gamma,), dtype = prepare(offset.abs().sum(dim=-1, keepdim=True), self.gamma)
         log = distance[..., 0] * per_head(gamma.log(), grid.ndim)
-        return (log.masked_fill(offset[..., 0] > 0, -torch.inf) if self.causal else log).to(dtype)
-
-    def factors(self, grid: Grid) -> Separable:
-        """One outer product (law 8)."""
-        self.require_line(grid)
-        return Separable(tuple(self.kernel(Grid(n))[:, None] for n in grid.shape))
+        return (log.masked_fill(offset[..., 0] > 0, -torch.inf) if self.causal else log), dtype
 
     def exponentials(self) -> Exponentials:
         """On a line: one exponential with a real pole, so that the fields are real."""

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import click
 
+from retconv import models
 from retconv.files import replacing
 from retconv.models.named import MASKS
-from retconv.models.table import table
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
@@ -37,7 +37,7 @@ def main(masks: tuple[str, ...], classes: int, img_size: int, out: Path | None) 
       python -m retconv.models
       python -m retconv.models --mask elm --img-size 64
     """
-    counts = table(masks, classes, img_size)
+    counts = models.table.table(masks, classes, img_size)
     million = counts[["parameters", "layer_macs", "attention_macs"]] / 1e6
     texts = counts[["model"]].assign(
         parameters=million["parameters"].map("{:.3f}M".format),

@@ -16,25 +16,13 @@ from timm.models.swin_transformer import SwinTransformer
 from timm.models.vision_transformer import VisionTransformer
 from torch import nn
 
+from retconv.model_names import SMALL_MODELS, VITS
 from retconv.models.cait import ClassTalkingHeads, TalkingHeads
 from retconv.models.named import MaskChoice, Share
 from retconv.models.pit import PiT
 from retconv.models.surgery import add_masks
 from retconv.models.t2t import TokensToTokens, sinusoids
 from retconv.models.temperature import add_temperature
-
-#: Width and depth of the ViT of 12 heads by name: the authors' series of growing depth.
-VITS: dict[str, tuple[int, int]] = {
-    "retconv_vit_tiny": (192, 9),
-    "retconv_vit_d6": (252, 6),
-    "retconv_vit_d9": (192, 9),
-    "retconv_vit_d15": (144, 15),
-    "retconv_vit_d30": (72, 30),
-    "retconv_vit_d30_dim108": (108, 30),
-    "retconv_vit_d30_dim192": (192, 30),
-    "retconv_vit_d60": (72, 60),
-}
-OTHERS = ("retconv_swin_tiny", "retconv_cait_tiny", "retconv_pit_tiny", "retconv_t2t_tiny")
 
 default_cfgs = generate_default_cfgs(
     {
@@ -47,7 +35,7 @@ default_cfgs = generate_default_cfgs(
             "std": (0.5, 0.5, 0.5),
             "classifier": "head.fc" if "swin" in name else "head",
         }
-        for name in (*VITS, *OTHERS)
+        for name in SMALL_MODELS
     }
 )
 

@@ -14,6 +14,9 @@ from retconv.watching import is_watched
 
 #: Columns that are brought to the front together: a cache line's worth of float32.
 GROUP = 16
+#: The same on a line, and columns of a line that are transformed together whatever memory they take: one by one, long
+#: transforms take up to three times as long.
+LINES, LEAST = 64, 8
 
 
 def fast_length(n: int) -> int:
@@ -65,7 +68,7 @@ class FFTProduct:
         watched = is_watched(x, self.spectrum)
         # Two blocks at least, so that padded temporaries stay below four times the input.
         fits = block_bytes(x.device) // (math.prod(self.lengths) * x.itemsize)
-        per_block = max(1, min(fits, x.shape[0] * x.shape[2] // 2))
+        per_block = max(1, min(fits if self.grid.ndim > 1 else max(fits, LEAST), x.shape[0] * x.shape[2] // 2))
         buffers = None if watched else _Buffers()
 
         def group(x: Tensor, heads: slice) -> Tensor:
@@ -78,7 +81,7 @@ class FFTProduct:
                 part.copy_(self._product(part, spectrum, buffers))
             return images.transpose(1, 2)
 
-        return map_blocks(group, x, max(per_block, GROUP), watched)
+        return map_blocks(group, x, max(per_block, GROUP if self.grid.ndim > 1 else LINES), watched)
 
     def _product(self, images: Tensor, spectrum: Tensor, buffers: _Buffers | None) -> Tensor:
         """Transform, multiply and transform back ``(heads, columns, N)``."""

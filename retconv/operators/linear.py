@@ -179,6 +179,10 @@ class MaskOperator:
         with as_written(x.device):
             # An operator of one head takes the heads of x as further elements of the batch.
             batch = math.prod(x.shape[:-2]) // heads
+            if heads == 1 and x.numel() and self.choose(x) == "dense":
+                # One matrix serves the whole batch as it lies in memory.
+                product = self._product("dense", x.dtype)
+                return product(x.reshape(batch, size, -1)).reshape(x.shape)
             batched = x.reshape(batch, heads, size, x.shape[-1])
             y = self._apply(batched.permute(1, 2, 0, 3).reshape(heads, size, -1), x)
             return y.reshape(heads, size, *batched.shape[::3]).permute(2, 0, 1, 3).reshape(x.shape)

@@ -60,6 +60,8 @@ CLOSE = 2.0
 WORTH_A_TRIAL = 5e-3
 #: Largest size of a prepared operand, relative to the input, that a method may keep to be chosen.
 MEMORY = 2.0
+#: An operand of up to so many bytes may be kept whatever the size of the input.
+SMALL = 2**24
 
 
 def work(method: str, p: Problem) -> float:
@@ -89,7 +91,7 @@ def work(method: str, p: Problem) -> float:
         units = float(p.heads * size * (p.columns + COMPILED_START) * max(1, sum(side > 1 for side in n)))
     elif method == "recursive" and p.decay:
         units = float(entries * sum(side if side <= SINGLE else BLOCKS[0] + 8 for side in n))
-    if prepared > MEMORY * entries and prepared * p.dtype.itemsize > block_bytes(p.device):
+    if prepared > MEMORY * entries and prepared * p.dtype.itemsize > max(SMALL, block_bytes(p.device)):
         return math.inf
     return units
 

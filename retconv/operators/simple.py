@@ -25,8 +25,8 @@ class DenseProduct:
         self.mask = kernel_to_mask(kernel, grid).to(dtype)
 
     def __call__(self, x: Tensor) -> Tensor:
-        """Apply to ``x`` ``(heads, N, columns)``."""
-        return torch.bmm(self.mask, x)
+        """Apply to ``x`` ``(heads, N, columns)``, or with one head to any batch of such."""
+        return torch.bmm(self.mask.expand(len(x), -1, -1), x)
 
 
 class DirectProduct:

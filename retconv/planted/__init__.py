@@ -16,6 +16,18 @@ missed it and got more starts; the scatter of few numbers got its chi-square; "f
 instead of 0.1 of it; and what is free is judged by how much it adds to a distance, not by the distance itself.
 """
 
-from retconv.planted.tables import Bound
+from typing import TYPE_CHECKING
+
+from retconv.lazy import lazily
+
+if TYPE_CHECKING:
+    from retconv.planted import bias as bias
+    from retconv.planted import pairs as pairs
+    from retconv.planted import recovery as recovery
+    from retconv.planted import tables as tables
+    from retconv.planted import varying as varying
+    from retconv.planted.tables import Bound
+
+lazily(__name__)
 
 __all__ = ["Bound"]

@@ -3,39 +3,24 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any
 
 import click
-import pandas as pd
 import torch
 from tqdm import tqdm
 
-from retconv.planted import bias, pairs, recovery, varying
-from retconv.planted.tables import Bound, report, write
+from retconv import planted
 from retconv.stored import TABLES
-from retconv.train import TrainError
 from retconv.train.cli import SETTINGS, Refusal
+from retconv.train.files import TrainError
 
 #: Exit code where a bound does not hold.
 BROKEN = 1
 
 
-class Task(NamedTuple):
-    """How a task is run, and what its table must show."""
-
-    table: Callable[[bool, Callable[[], object]], pd.DataFrame]
-    bounds: Callable[[pd.DataFrame], list[Bound]]
-
-
-#: The tasks by name.
-RUNS = {
-    "recovery": Task(recovery.table, recovery.bounds),
-    "varying": Task(varying.table, varying.bounds),
-    "bias": Task(bias.table, bias.bounds),
-    "pairs": Task(pairs.table, pairs.bounds),
-}
+#: Modules of the package, each with a ``table`` and its ``bounds``.
+TASKS = ("recovery", "varying", "bias", "pairs")
 
 _HELP = """Learn what was planted, and check it against bounds that theory gives.
 
@@ -60,7 +45,7 @@ Examples:
     context_settings=SETTINGS,
     epilog="Exit codes: 0 all bounds hold; 1 one does not; 2 the tables cannot be written.",
 )
-@click.argument("names", metavar="[TASK]...", nargs=-1, type=click.Choice(list(RUNS)))
+@click.argument("names", metavar="[TASK]...", nargs=-1, type=click.Choice(TASKS))
 @click.option("--small", is_flag=True, help="Small grids and three seeds: seconds.")
 @click.option(
     "--out",
@@ -73,16 +58,17 @@ def main(names: tuple[str, ...], small: bool, out: Path | None, threads: int) ->
     torch.set_num_threads(threads)
     folder = out or (Path("planted_small") if small else TABLES)
     broken = 0
-    for name in names or RUNS:
+    for name in names or TASKS:
+        task: Any = getattr(planted, name)
         with tqdm(desc=name, unit="part", leave=False, disable=None) as bar:
-            table = RUNS[name].table(small, bar.update)
+            table = task.table(small, bar.update)
         try:
-            path = write(name, table, folder, small)
+            path = planted.tables.write(name, table, folder, small)
         except TrainError as error:
             raise Refusal(str(error)) from error
-        bounds = RUNS[name].bounds(table)
+        bounds = task.bounds(table)
         broken += sum(not bound.holds for bound in bounds)
-        click.echo(f"{path}: {len(table)} rows\n{report(bounds)}")
+        click.echo(f"{path}: {len(table)} rows\n{planted.tables.report(bounds)}")
     if broken:
         sys.exit(BROKEN)
 

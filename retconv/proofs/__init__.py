@@ -8,7 +8,14 @@ both reduced; and nothing is ever evaluated in floating point. So a proof holds 
 ``python -m retconv.proofs`` runs them all.
 """
 
-from retconv.proofs.proof import Equation, Proof, Sign, Step
-from retconv.proofs.registry import PROOFS, find
+from typing import TYPE_CHECKING
+
+from retconv.lazy import lazily
+
+if TYPE_CHECKING:
+    from retconv.proofs.proof import Equation, Proof, Sign, Step
+    from retconv.proofs.registry import PROOFS, find
+
+lazily(__name__)
 
 __all__ = ["PROOFS", "Equation", "Proof", "Sign", "Step", "find"]

@@ -8,10 +8,7 @@ from collections.abc import Sequence
 
 import click
 
-from retconv.proofs.proof import Proof, Step
-from retconv.proofs.registry import PROOFS, find
-
-_WIDTH = max(map(len, PROOFS))
+from retconv import proofs
 
 _HELP = """Prove the laws by computer algebra, all of them or those of the given NAMES.
 
@@ -27,22 +24,22 @@ Examples:
 """
 
 
-def _failures(proof: Proof) -> list[Step]:
+def _failures(proof: proofs.Proof) -> list[proofs.Step]:
     return [step for step in proof.steps if step.residual != 0]
 
 
-def _table_row(proof: Proof) -> bool:
+def _table_row(proof: proofs.Proof, width: int) -> bool:
     start = time.perf_counter()
     failures = _failures(proof)
     seconds = time.perf_counter() - start
     verdict = click.style("FAIL", fg="red") if failures else click.style("PASS", fg="green")
-    click.echo(f"{verdict} {seconds:5.2f} s  law {proof.law:<2}  {proof.name:<{_WIDTH}}  {proof.title}")
+    click.echo(f"{verdict} {seconds:5.2f} s  law {proof.law:<2}  {proof.name:<{width}}  {proof.title}")
     for step in failures:
         click.echo(f"    {step.reason}\n    left over: {step.residual}")
     return not failures
 
 
-def _latex(proof: Proof) -> bool:
+def _latex(proof: proofs.Proof) -> bool:
     click.echo(proof.to_latex())
     failed = len(_failures(proof))
     click.echo(f"% {proof.name}: {f'FAIL, {failed} steps' if failed else 'PASS'}\n")
@@ -60,19 +57,20 @@ def _latex(proof: Proof) -> bool:
 def main(names: Sequence[str], listing: bool, latex: bool) -> None:
     """Prove the laws by computer algebra."""
     try:
-        proofs = find(names)
+        chosen = proofs.find(names)
     except ValueError as error:
         raise click.BadParameter(str(error), param_hint="NAME") from error
+    width = max(map(len, proofs.PROOFS))
     if listing:
-        for proof in proofs:
-            click.echo(f"law {proof.law:<2}  {proof.name:<{_WIDTH}}  {proof.title}")
+        for proof in chosen:
+            click.echo(f"law {proof.law:<2}  {proof.name:<{width}}  {proof.title}")
         return
     start = time.perf_counter()
-    proved = sum([(_latex if latex else _table_row)(proof) for proof in proofs])
+    proved = sum([_latex(proof) if latex else _table_row(proof, width) for proof in chosen])
     if not latex:
         seconds = time.perf_counter() - start
-        click.echo(f"{proved} of {len(proofs)} proved, every residual exactly 0, in {seconds:.1f} s")
-    if proved < len(proofs):
+        click.echo(f"{proved} of {len(chosen)} proved, every residual exactly 0, in {seconds:.1f} s")
+    if proved < len(chosen):
         sys.exit(1)
 
 

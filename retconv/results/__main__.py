@@ -8,12 +8,9 @@ from pathlib import Path
 
 import click
 
-from retconv.results.merging import merge
-from retconv.results.packing import pack
-from retconv.results.store import Store
-from retconv.train import TrainError
+from retconv import results
 from retconv.train.cli import SETTINGS, STOPPED, Refusal
-from retconv.train.files import write_whole
+from retconv.train.files import TrainError, write_whole
 
 _HELP = """Read stored runs back as one table, and carry them from one machine to another.
 
@@ -84,7 +81,7 @@ def main() -> None:
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Write it whole to this CSV file.")
 def show(root: Path, what: str, out: Path | None) -> None:
     """Read stored runs back as one table."""
-    store = Store(root)
+    store = results.Store(root)
     for folder in store.damaged():
         click.echo(f"left out: {folder} is not the run that its name says", err=True)
     table = getattr(store, what)()
@@ -111,7 +108,7 @@ def pack_command(
     """Pack all runs into few archives."""
     limit = int(limit_mib * 2**20)
     try:
-        packed = pack(root, out, limit, weights=weights, most=archives, replace=replace, add=add)
+        packed = results.pack(root, out, limit, weights=weights, most=archives, replace=replace, add=add)
     except ValueError as error:
         raise Refusal(str(error)) from error
     except TrainError as error:
@@ -130,7 +127,7 @@ def pack_command(
 def merge_command(archives: Sequence[Path], root: Path) -> None:
     """Merge the runs of archives."""
     try:
-        merged = merge(archives, root)
+        merged = results.merge(archives, root)
     except TrainError as error:
         raise Refusal(str(error)) from error
     for fault in merged.faults:

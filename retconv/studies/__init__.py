@@ -3,10 +3,17 @@
 ``python -m retconv.studies --help`` explains the command.
 """
 
-from retconv.studies.decision import Decision, decide
-from retconv.studies.readme import readme_table
-from retconv.studies.rulings import markdown, verdicts
-from retconv.studies.tables import build_tables, load_tables, write_tables
+from typing import TYPE_CHECKING
+
+from retconv.lazy import lazily
+
+if TYPE_CHECKING:
+    from retconv.studies.decision import Decision, decide
+    from retconv.studies.readme import readme_table
+    from retconv.studies.rulings import markdown, readable, verdicts
+    from retconv.studies.tables import build_tables, load_tables, write_tables
+
+lazily(__name__)
 
 __all__ = [
     "Decision",
@@ -14,6 +21,7 @@ __all__ = [
     "decide",
     "load_tables",
     "markdown",
+    "readable",
     "readme_table",
     "verdicts",
     "write_tables",

@@ -8,13 +8,10 @@ import click
 import torch
 from tqdm import tqdm
 
+from retconv import studies, sweep, train
 from retconv.stored import TABLES
-from retconv.studies.readme import readme_table
-from retconv.studies.rulings import markdown, readable, verdicts
-from retconv.studies.tables import build_tables, write_tables
-from retconv.sweep import STUDIES, load_study
-from retconv.train import RecipeError, TrainError
 from retconv.train.cli import SETTINGS, Refusal
+from retconv.train.files import TrainError
 
 _HELP = """Write the tables of a study's finished runs, and apply the rules that were written before it ran.
 
@@ -57,26 +54,28 @@ Examples:
 def main(name: str | None, small: bool, root: Path, out: Path, partial: bool, readme: bool, rules: bool) -> None:
     """Write a study's tables and apply its rules."""
     if readme:
-        click.echo(readme_table(out))
+        click.echo(studies.readme_table(out))
         return
     if rules:
-        table = verdicts(out)
-        click.echo(markdown(table if name is None else table[table["study"] == name]))
+        table = studies.verdicts(out)
+        click.echo(studies.markdown(table if name is None else table[table["study"] == name]))
         return
     try:
         if name is not None:
-            study = load_study(name, small)
+            study = sweep.load_study(name, small)
             device = "cuda" if torch.cuda.is_available() else "cpu"
             with tqdm(total=len(study.configs), unit="run", disable=None) as bar:
-                tables = build_tables(study, root, device=device, partial=partial, report=lambda _: bar.update())
-            write_tables(tables, out)
-        table = verdicts(out)
-        write_tables({"study_verdicts": table}, out)
-    except RecipeError as error:
+                tables = studies.build_tables(
+                    study, root, device=device, partial=partial, report=lambda _: bar.update()
+                )
+            studies.write_tables(tables, out)
+        table = studies.verdicts(out)
+        studies.write_tables({"study_verdicts": table}, out)
+    except train.RecipeError as error:
         raise Refusal(str(error)) from error
     except TrainError as error:
         raise click.ClickException(str(error)) from error
-    click.echo(readable(table[table["study"] == name] if name in STUDIES else table))
+    click.echo(studies.readable(table[table["study"] == name] if name in sweep.STUDIES else table))
 
 
 if __name__ == "__main__":

@@ -10,16 +10,13 @@ from pathlib import Path
 import click
 from tqdm import tqdm
 
-from retconv.results import Store
+from retconv import results, sweep, train
 from retconv.sweep.engines import ENGINES
-from retconv.sweep.rule import Rule
-from retconv.sweep.run import sweep
-from retconv.sweep.study import STUDIES, Study, load_study
-from retconv.train import Budget, RecipeError, RunFolder
-from retconv.train.budget import process_start
+from retconv.train.budget import Budget, process_start
 from retconv.train.checkpoint import saved_steps
 from retconv.train.cli import SETTINGS, STOPPED, Refusal, budget_option, meaning
 from retconv.train.config import differences
+from retconv.train.folder import RunFolder
 
 _HELP = """Train what is missing of a study's runs, over an engine by name.
 
@@ -82,24 +79,24 @@ def main(
 ) -> None:
     """Train what is missing of a study's runs."""
     if explain:
-        for kind, prefix in ((Study, ""), (Rule, "rules: ")):
+        for kind, prefix in ((sweep.Study, ""), (sweep.Rule, "rules: ")):
             for key in dataclasses.fields(kind):
                 if key.metadata:
                     click.echo(f"  {prefix + key.name:<18}{meaning(key)}")
         return
     if name is None and listing:
-        width = max(map(len, STUDIES))
-        for study in map(load_study, STUDIES):
+        width = max(map(len, sweep.STUDIES))
+        for study in map(sweep.load_study, sweep.STUDIES):
             click.echo(f"{study.name:<{width}}{len(study.configs):>5} runs  {study.hypothesis}")
         return
     if name is None:
-        raise Refusal(f"which study? {', '.join(STUDIES)}, or the path of a YAML file; --help shows one")
+        raise Refusal(f"which study? {', '.join(sweep.STUDIES)}, or the path of a YAML file; --help shows one")
     try:
-        study = load_study(name, small)
-    except RecipeError as error:
+        study = sweep.load_study(name, small)
+    except train.RecipeError as error:
         raise Refusal(str(error)) from error
     study = dataclasses.replace(study, engine=engine or study.engine, workers=workers or study.workers)
-    missing = {config.id for config in Store(root).missing(study.configs)}
+    missing = {config.id for config in results.Store(root).missing(study.configs)}
     if listing:
         base = study.configs[0].as_dict()
         for config in study.configs:
@@ -112,7 +109,7 @@ def main(
     budget = dataclasses.replace(budget, stop_file=root / f".stop-{uuid.uuid4().hex}")
     try:
         with budget.heeding_signals(pass_on=True):
-            outcome = sweep(study, root, tqdm.write, budget)
+            outcome = sweep.sweep(study, root, tqdm.write, budget)
     except ModuleNotFoundError as error:
         raise Refusal(str(error)) from error
     for config in study.configs:

@@ -11,12 +11,12 @@ from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
-from retconv.names import nearest
+from retconv.names import nearest, yaml_names
 from retconv.sweep.engines import Plan
 from retconv.sweep.rule import Rule, parse_rules
 from retconv.train import Config, RecipeError, parse
 from retconv.train.config import option
-from retconv.train.parsing import build, mapping, override, read, yaml_names
+from retconv.train.parsing import build, mapping, override, read
 
 _FOLDER = resources.files("retconv.sweep") / "studies"
 #: The studies of the package, by name.

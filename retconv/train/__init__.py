@@ -1,13 +1,20 @@
 """Training of small ViTs: recipes, replicas, exact resume. ``python -m retconv.train --help`` explains the command."""
 
-from retconv.train.budget import Budget
-from retconv.train.config import Config
-from retconv.train.files import TrainError
-from retconv.train.folder import RunFolder
-from retconv.train.parsing import RECIPES, RecipeError, load, parse
-from retconv.train.replicas import Replicas
-from retconv.train.run import train
-from retconv.train.trainer import DivergedError, Trainer
+from typing import TYPE_CHECKING
+
+from retconv.lazy import lazily
+
+if TYPE_CHECKING:
+    from retconv.train.budget import Budget
+    from retconv.train.config import RECIPES, Config
+    from retconv.train.files import TrainError
+    from retconv.train.folder import RunFolder
+    from retconv.train.parsing import RecipeError, load, parse
+    from retconv.train.replicas import Replicas
+    from retconv.train.run import train
+    from retconv.train.trainer import DivergedError, Trainer
+
+lazily(__name__)
 
 __all__ = [
     "RECIPES",

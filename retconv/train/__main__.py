@@ -13,15 +13,13 @@ import torch
 import yaml
 from torch import distributed
 
-from retconv.data import CorruptDataError, DataNotFoundError
+from retconv import data, train
+from retconv.train import checkpoint
 from retconv.train.budget import Budget, process_start
-from retconv.train.checkpoint import saved_steps
 from retconv.train.cli import SETTINGS, STOPPED, Refusal, budget_option, meaning
-from retconv.train.config import Config
+from retconv.train.config import RECIPES, Config
 from retconv.train.files import TrainError
 from retconv.train.folder import RunFolder
-from retconv.train.parsing import RECIPES, RecipeError, load
-from retconv.train.run import CHECKPOINT_SECONDS, train
 
 _HELP = f"""Train a small ViT by a recipe, and store everything about the run in a folder of its own.
 
@@ -71,7 +69,7 @@ def _explain(kind: type, prefix: str = "") -> Iterator[str]:
 @click.option(
     "--checkpoint-seconds",
     type=click.FloatRange(min=0),
-    default=CHECKPOINT_SECONDS,
+    default=checkpoint.SECONDS,
     help="Between checkpoints; the last step is followed by one.",
 )
 @budget_option
@@ -98,8 +96,8 @@ def main(
     if recipe is None:
         raise Refusal(f"which recipe? --recipe {'|'.join(RECIPES)}, or a YAML file; --help explains")
     try:
-        config = load(recipe, settings)
-    except RecipeError as error:
+        config = train.load(recipe, settings)
+    except train.RecipeError as error:
         raise Refusal(str(error)) from error
     configs = [dataclasses.replace(config, seed=seed) for seed in dict.fromkeys(seeds)] or [config]
     if show:
@@ -112,7 +110,7 @@ def main(
         distributed.init_process_group("nccl" if torch.cuda.is_available() and device != "cpu" else "gloo")
     try:
         with budget.heeding_signals():
-            folders = train(
+            folders = train.train(
                 configs,
                 root,
                 device=device,
@@ -122,7 +120,7 @@ def main(
             )
     except TrainError as error:
         raise click.ClickException(str(error)) from error
-    except (ValueError, DataNotFoundError, CorruptDataError, ModuleNotFoundError) as error:
+    except (ValueError, data.DataNotFoundError, data.CorruptDataError, ModuleNotFoundError) as error:
         raise Refusal(str(error)) from error
     finally:
         if shared:
@@ -140,7 +138,7 @@ def main(
 def _ending(run: RunFolder) -> str:
     """A line on how a run ended."""
     if not run.finished:
-        step = max(saved_steps(run.path), default=0)
+        step = max(checkpoint.saved_steps(run.path), default=0)
         where = f"stopped at the checkpoint of step {step}" if step else "not begun"
         return f"seed {run.config.seed}: {where}; {run.path}"
     result = run.result()

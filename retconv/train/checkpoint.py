@@ -18,7 +18,10 @@ import torch
 from retconv.train.config import differences
 from retconv.train.files import TrainError, write_whole
 
+#: How many are kept.
 KEPT = 2
+#: Between two.
+SECONDS = 60.0
 
 
 def path_of(folder: Path, step: int) -> Path:

@@ -7,8 +7,14 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from importlib import resources
 from typing import Any
 
+from retconv.names import yaml_names
+
+RECIPES_FOLDER = resources.files("retconv.train") / "recipes"
+#: The recipes of the package, by name.
+RECIPES = yaml_names(RECIPES_FOLDER)
 #: Optimisers of timm that treat every element alone, so that stacked replicas cannot feel one another.
 OPTIMISERS = ("adamw", "adam", "nadamw", "lion", "sgd", "momentum")
 #: Automatic augmentation by name; AutoAugment has a policy for each of several data sets.

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from importlib import resources
-from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any, get_type_hints
 
@@ -15,17 +13,8 @@ import yaml
 from retconv.data import NAMES
 from retconv.models import SMALL_MODELS
 from retconv.names import nearest
-from retconv.train.config import Config, flatten
+from retconv.train.config import RECIPES, RECIPES_FOLDER, Config, flatten
 
-
-def yaml_names(folder: Traversable) -> tuple[str, ...]:
-    """Names of the YAML files of a folder of the package, in order."""
-    return tuple(sorted(f.name.removesuffix(".yaml") for f in folder.iterdir() if f.name.endswith(".yaml")))
-
-
-_FOLDER = resources.files("retconv.train") / "recipes"
-#: The recipes of the package, by name.
-RECIPES = yaml_names(_FOLDER)
 #: Arguments of a model that the data give.
 FROM_DATA = ("img_size", "in_chans", "num_classes")
 
@@ -76,7 +65,7 @@ def read(recipe: str | Path) -> dict[str, Any]:
         RecipeError: If there is none, or it is no YAML mapping.
     """
     if str(recipe) in RECIPES:
-        text = (_FOLDER / f"{recipe}.yaml").read_text(encoding="utf-8")
+        text = (RECIPES_FOLDER / f"{recipe}.yaml").read_text(encoding="utf-8")
     elif Path(recipe).is_file():
         text = Path(recipe).read_text(encoding="utf-8")
     else:

@@ -19,9 +19,6 @@ from retconv.train.folder import RunFolder
 from retconv.train.session import Session, any_process
 from retconv.train.trainer import Trainer
 
-#: Seconds between checkpoints.
-CHECKPOINT_SECONDS = 60.0
-
 
 def train(
     configs: Config | Sequence[Config],
@@ -30,7 +27,7 @@ def train(
     device: torch.device | str | None = None,
     data: Dataset | None = None,
     budget: Budget | None = None,
-    checkpoint_seconds: float = CHECKPOINT_SECONDS,
+    checkpoint_seconds: float = checkpoint.SECONDS,
     checkpoint_every: int | None = None,
     progress: bool = True,
     tensorboard: bool = False,

@@ -2,7 +2,15 @@
 
 import torch
 
-from retconv.attention import attend, bias_logits, convolution, multiply_logits, retention
+from retconv.attention import (
+    attend,
+    bias_logits,
+    convolution,
+    multiply_logits,
+    multiply_weights,
+    retention,
+    triton_backend,
+)
 from retconv.grid import Grid
 from retconv.masks import GaussianMixtureMask
 from tests.error_table import Error
@@ -66,7 +74,7 @@ ATTENTION: dict[str, Error] = {
     "unknown backend": (
         lambda: retention(X, X, X, KERNEL, GRID, backend="flash"),
         ValueError,
-        "retention has no backend 'flash': choose 'auto' or one of reference, recompute",
+        "retention has no backend 'flash': choose 'auto' or one of reference, recompute, triton",
     ),
     "negative weight": (
         lambda: bias_logits(X, X, X, -KERNEL, GRID),
@@ -108,4 +116,58 @@ ATTENTION |= {
     ),
 }
 
-TABLES: dict[str, dict[str, Error]] = {"attention": ATTENTION}
+WIDE = torch.ones(2, 4, 7, 129)
+
+
+def second_derivative_of_fused_kernels() -> None:
+    """Of tensors without values: no device is needed to refuse."""
+    q = torch.ones(1, 1, 2, 16, device="meta", requires_grad=True)
+    out, _ = triton_backend._attend(q, q, q, torch.ones(1, 3, device="meta"), "retention", 1.0, [2], 0, 1)
+    (gradient,) = torch.autograd.grad(out.sum(), q, create_graph=True)
+    gradient.sum().backward()
+
+
+TRITON: dict[str, Error] = {
+    "bias": (
+        lambda: multiply_logits(X, X, X, KERNEL, GRID, bias=torch.zeros(7, 7), backend="triton"),
+        ValueError,
+        "backend 'triton' does not apply: it reads masks by offset, and a bias has none; use backend='auto'",
+    ),
+    "dropout": (
+        lambda: multiply_logits(X, X, X, KERNEL, GRID, dropout_p=0.1, backend="triton"),
+        ValueError,
+        "'triton' does not apply: it holds no weights to drop, and dropout_p is 0.1",
+    ),
+    "mask without a kernel": (
+        lambda: retention(X, X, X, torch.ones(4, 7, 7), GRID, backend="triton"),
+        ValueError,
+        "'triton' does not apply: the mask has no kernel",
+    ),
+    "wide heads": (
+        lambda: bias_logits(WIDE, WIDE, X, KERNEL, GRID, backend="triton"),
+        ValueError,
+        "'triton' does not apply: a head may have 128 channels, and has 129",
+    ),
+    "float64": (
+        lambda: multiply_weights(X.double(), X.double(), X.double(), KERNEL, GRID, backend="triton"),
+        ValueError,
+        r"'triton' does not apply: it computes in float32, and q, k and v are torch\.float64",
+    ),
+    "tensors elsewhere than on a GPU": (
+        lambda: multiply_logits(X.to("meta"), X.to("meta"), X.to("meta"), KERNEL.to("meta"), GRID, backend="triton"),
+        ValueError,
+        "'triton' does not apply: it runs on a GPU, and q, k and v are on meta; use backend='auto'",
+    ),
+    "forward mode": (
+        lambda: torch.func.jvp(lambda q: multiply_logits(q, X, X, KERNEL, GRID, backend="triton"), (X,), (X,)),
+        ValueError,
+        "'triton' does not apply: it has a backward pass, but no derivative in forward mode or by torch.func",
+    ),
+    "second derivative": (
+        second_derivative_of_fused_kernels,
+        NotImplementedError,
+        "backend 'triton' has no second derivative: use backend='reference'",
+    ),
+}
+
+TABLES: dict[str, dict[str, Error]] = {"attention": ATTENTION, "triton": TRITON}

@@ -5,7 +5,7 @@ import torch
 from hypothesis import settings
 from torch import Tensor
 
-from retconv.attention import BACKENDS, PLACEMENTS, attend, backends, multiply_logits, recompute
+from retconv.attention import PLACEMENTS, attend, backends, multiply_logits, recompute
 from retconv.attention.cuts import Cuts
 from retconv.attention.inputs import Call
 from retconv.bench.timing import peak_bytes
@@ -21,6 +21,7 @@ from tests.attention.cuts import (
     every_recomputed,
     set_products,
 )
+from tests.attention.portable import PORTABLE
 from tests.compare import assert_close
 from tests.strategies import HEADS, every_grid, kernel_of, normal
 
@@ -38,7 +39,7 @@ def test_the_one_entry_of_a_single_token_is_a_kernel() -> None:
 
 
 @pytest.mark.parametrize(
-    ("placement", "backend"), [(p, b) for p, bs in BACKENDS.items() for b in (*bs, "auto") if b != "channels"]
+    ("placement", "backend"), [(p, b) for p, bs in PORTABLE.items() for b in (*bs, "auto") if b != "channels"]
 )
 def test_float32_is_within_its_tolerance(placement: str, backend: str) -> None:
     """Against the reference in float64, gradients included."""
@@ -122,7 +123,7 @@ def test_large_masks_are_never_formed() -> None:
 
 @pytest.mark.parametrize("by", ["bias", "mask"])
 @pytest.mark.parametrize(
-    ("placement", "backend"), [(p, b) for p in SOFTMAX for b in (*BACKENDS[p], "auto") if b != "channels"]
+    ("placement", "backend"), [(p, b) for p in SOFTMAX for b in (*PORTABLE[p], "auto") if b != "channels"]
 )
 def test_rows_without_any_key_are_0(placement: str, backend: str, by: str) -> None:
     """Whatever the backend, so that auto may choose among them."""
@@ -137,14 +138,14 @@ def choice(placement: str, mask: MaskLike, grid: Grid, dropout_p: float = 0.0) -
 def test_auto_takes_the_fastest_exact_backend(monkeypatch: pytest.MonkeyPatch) -> None:
     grid = Grid((4, 4))
     assert choice("multiply_logits", GaussianMixtureMask(HEADS), grid) == "reference", "less than a block"
-    monkeypatch.setattr(backends, "CUTS", Cuts(block=1))
+    monkeypatch.setattr(backends, "CUTS", Cuts(plain=1))
     many, one = GaussianMixtureMask(HEADS, start="local"), GaussianMixtureMask(HEADS, 1, start="local")
     one.sigma.data.fill_(3.0)
     assert choice("multiply_logits", many, grid) == "recompute"
     assert choice("multiply_logits", many, grid, dropout_p=0.1) == "reference"
     assert choice("bias_logits", many, grid) == "recompute"
     assert choice("bias_logits", one, grid) == "recompute", "few tokens"
-    monkeypatch.setattr(backends, "CUTS", Cuts(block=1, table=16))
+    monkeypatch.setattr(backends, "CUTS", Cuts(plain=1, table=16))
     assert choice("bias_logits", one, grid) == "channels"
     with torch.no_grad():
         assert choice("bias_logits", many, grid) == "sdpa"

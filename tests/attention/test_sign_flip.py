@@ -4,10 +4,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from retconv.attention import BACKENDS, PLACEMENTS, attend, backends, rows
+from retconv.attention import PLACEMENTS, attend, backends, rows
 from retconv.attention.cuts import Cuts
 from retconv.grid import Grid
 from tests.attention.cases import check_against_loops, kernel_for, loops, qkv
+from tests.attention.portable import PORTABLE
 from tests.compare import assert_close
 from tests.flips import Check, flipped_gather  # noqa: F401
 
@@ -30,7 +31,7 @@ def against_loops(placement: str, backend: str) -> Check:
 #: The operator has a flip of its own in ``project/test_sign_flip``, and a Gaussian is symmetric.
 CHECKS = {
     f"{placement}, {backend}": against_loops(placement, backend)
-    for placement, names in BACKENDS.items()
+    for placement, names in PORTABLE.items()
     for backend in names
     if backend not in ("operator", "channels")
 } | {

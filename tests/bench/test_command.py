@@ -10,8 +10,10 @@ import pytest
 import torch
 from click.testing import CliRunner
 
+from retconv import bench
 from retconv.attention import PLACEMENTS
-from retconv.bench.__main__ import COMMANDS, main
+from retconv.bench import commands
+from retconv.bench.__main__ import main
 from retconv.bench.timing import operand_bytes, peak_bytes, race
 from retconv.operators import operator
 
@@ -84,9 +86,18 @@ def test_attention_table_has_every_contender_and_keeps_earlier_rows(tmp_path: Pa
     assert set(table["pass"]) == {"forward", "forward + backward"}
 
 
-@pytest.mark.parametrize("name", COMMANDS)
+@pytest.mark.parametrize("name", main.commands)
 def test_help_shows_each_example_on_a_line_of_its_own(name: str) -> None:
     result = CliRunner().invoke(main, [name, "--help"])
     assert result.exit_code == 0
     examples = re.split(r"Examples?:\n", result.output)[1].partition("\n\n")[0].splitlines()
     assert all(line.strip().startswith(("python -m retconv.bench", "pip install")) for line in examples), examples
+
+
+def test_choices_are_those_of_the_benchmarks() -> None:
+    """A command lists them without importing what it runs."""
+    assert [*commands.spectrum.KINDS] == [*bench.spectrum.KINDS]
+    assert [*commands.augment.POLICIES] == [*bench.augment.PEERS]
+    assert [*commands.models.DTYPES] == [*bench.models.DTYPES]
+    assert [*commands.steps.MASKS] == [*bench.steps.MASKS]
+    assert [*commands.peers.PARTS] == [*bench.peers.PARTS, "starting"]

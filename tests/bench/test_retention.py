@@ -8,9 +8,10 @@ import torch
 from click.testing import CliRunner
 from torch import Tensor
 
-from retconv.bench import peers
 from retconv.bench import retention as bench_retention
 from retconv.bench.__main__ import main
+from retconv.bench.commands.retention import KINDS
+from retconv.bench.peers.public import peers
 from retconv.masks import RetNetMask
 from retconv.retention import retention
 from retconv.stored import TABLES
@@ -59,7 +60,7 @@ def test_slow_contenders_run_once(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_peers_that_are_not_installed_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("yet_another_retnet", "yet_another_retnet.retention", "torchscale", "torchscale.architecture.retnet"):
         monkeypatch.setitem(__import__("sys").modules, name, None)
-    assert peers.peers(*torch.randn(3, 1, 2, 8, 8)) == {}
+    assert peers(*torch.randn(3, 1, 2, 8, 8)) == {}
 
 
 @pytest.mark.parametrize("form", ["parallel", "chunkwise", "recurrent"])
@@ -67,13 +68,13 @@ def test_installed_peer_computes_the_same(form: str) -> None:
     """yet-another-retnet's forms on the bench's causal problem, where it is installed."""
     pytest.importorskip("yet_another_retnet", reason="an optional peer of the benchmark")
     q, k, v = torch.randn(3, 1, 4, 128, 8)
-    result = peers.peers(q, k, v)[f"yet-another-retnet {form}"]()
+    result = peers(q, k, v)[f"yet-another-retnet {form}"]()
     actual = result[0] if isinstance(result, tuple) else result
     assert isinstance(actual, Tensor)
     assert torch.allclose(actual, retention(q, k, v, RetNetMask(4, "retnet_linspace"), 128), atol=1e-5)
 
 
-@pytest.mark.parametrize("kind", bench_retention.KINDS)
+@pytest.mark.parametrize("kind", KINDS)
 def test_stored_results_are_of_this_command(kind: str) -> None:
     """What the figure reads was written by the benchmark, with its provenance."""
     stored = pd.read_csv(TABLES / f"retention_{kind}.csv")

@@ -16,7 +16,7 @@ from retconv.figures import FIGURES, find, render
 from retconv.figures.attention_distance import uniform_distance
 from retconv.figures.paired import over_seeds
 from retconv.figures.style import SINGLE
-from retconv.models.small import VITS
+from retconv.model_names import VITS
 from retconv.sweep import load_study
 from tests.figures.drawn_study import NAMES, by_hand, draw, edit, plant, without
 from tests.figures.planted_study import DISTANCES, GAINS, Planted

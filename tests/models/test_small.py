@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +37,13 @@ PAPER = sorted(PUBLISHED)
 def create(name: str, **arguments: Any) -> nn.Module:
     torch.manual_seed(0)
     return timm.create_model(name, **arguments).eval()
+
+
+def test_names_are_in_the_registry_without_timm_waiting_to_be_imported_first() -> None:
+    """In a new interpreter: by a module that timm's import interrupts, and after nothing but the name was asked for."""
+    first = "import sys, retconv.model_names; assert 'timm' not in sys.modules"
+    then = "import retconv.models.pit, timm; assert all(map(timm.is_model, retconv.models.SMALL_MODELS))"
+    subprocess.run([sys.executable, "-c", f"{first}; {then}"], check=True)
 
 
 def test_size_and_cost_equal_the_published_figures_at_their_printed_precision() -> None:

@@ -13,6 +13,7 @@ from torch import nn
 from retconv.convert import kernel_to_mask, mask_to_kernel
 from retconv.grid import Grid
 from retconv.masks import DecayMask, GaussianMixtureMask, RetNetMask
+from retconv.model_names import MASK_NAMES
 from retconv.models import MASKS, RasterMask, UnsupportedModelError, add_masks, grids_of, masks_of, remove_masks
 from tests.compare import assert_close, assert_exact
 from tests.models.cases import VIT, images, plain
@@ -209,3 +210,7 @@ def test_what_vit_accepts_is_named() -> None:
     model = remove_masks(remove_masks(add_masks(plain("ViT"), "gmm")))
     assert not masks_of(model)
     assert VIT["depth"] == len(masks_of(add_masks(model, "gmm")))
+
+
+def test_names_of_masks_are_said_before_any_is_imported() -> None:
+    assert tuple(MASKS) == MASK_NAMES

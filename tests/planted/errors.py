@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
+from unittest.mock import patch
 
 import pandas as pd
 
-from retconv.planted.__main__ import RUNS, Task, main
+from retconv.planted import bias
+from retconv.planted.__main__ import main
 from retconv.planted.tables import write
 from retconv.train import TrainError
 from retconv.train.cli import Refusal
@@ -23,14 +25,9 @@ def replacing_a_full_table() -> None:
 
 
 def replacing_a_full_table_by_command() -> None:
-    before = dict(RUNS)
-    RUNS["bias"] = Task(lambda small, report: TABLE, lambda table: [])
-    try:
-        with tempfile.TemporaryDirectory() as folder:
-            write("bias", TABLE, Path(folder), small=False)
-            main.main(["bias", "--small", "--out", folder], standalone_mode=False)
-    finally:
-        RUNS.update(before)
+    with tempfile.TemporaryDirectory() as folder, patch.object(bias, "table", lambda small, report: TABLE):
+        write("bias", TABLE, Path(folder), small=False)
+        main.main(["bias", "--small", "--out", folder], standalone_mode=False)
 
 
 MESSAGE = "holds the full table, which a small one must not replace: give another folder, --out"

@@ -11,10 +11,11 @@ import pytest
 import torch
 from click.testing import CliRunner
 
+from retconv import planted
 from retconv.convert import kernel_to_mask, project
 from retconv.grid import Grid
 from retconv.masks import ElementwiseMask, KernelTableMask
-from retconv.planted.__main__ import BROKEN, RUNS, Task, main
+from retconv.planted.__main__ import BROKEN, TASKS, main
 from retconv.planted.fit import build, learn
 from retconv.planted.recovery import elm_error, residual
 from retconv.planted.tables import Bound
@@ -31,7 +32,7 @@ def draw(n: int, noise: float, grid: Grid = GRID, seed: int = 0) -> tuple[torch.
     return mask, samples(mask, grid, n, torch.Generator().manual_seed(seed), noise)
 
 
-@pytest.mark.parametrize("name", RUNS)
+@pytest.mark.parametrize("name", TASKS)
 def test_small_task_holds_every_bound_and_says_where_it_comes_from(name: str, tmp_path: Path) -> None:
     result = CliRunner().invoke(main, [name, "--small", "--out", str(tmp_path)])
     assert result.exit_code == 0, result.output
@@ -40,21 +41,22 @@ def test_small_task_holds_every_bound_and_says_where_it_comes_from(name: str, tm
     assert set(table["scale"]) == {"small"}
     assert table["seed"].nunique() >= 3
     assert {"command", "commit", "torch", "device", "threads", "grid"} <= set(table.columns)
-    bounds = RUNS[name].bounds(table)
+    bounds = getattr(planted, name).bounds(table)
     assert f"{len(bounds)} of {len(bounds)} bounds hold" in result.output
 
 
-@pytest.mark.parametrize("name", RUNS)
+@pytest.mark.parametrize("name", TASKS)
 def test_stored_table_holds_every_bound(name: str) -> None:
     table = pd.read_csv(TABLES / f"planted_{name}.csv")
     assert set(table["scale"]) == {"full"}
     assert table["seed"].nunique() >= 5
-    assert [str(bound) for bound in RUNS[name].bounds(table) if not bound.holds] == []
+    assert [str(bound) for bound in getattr(planted, name).bounds(table) if not bound.holds] == []
 
 
 def test_command_fails_where_a_bound_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     table = pd.DataFrame({"seed": [0]})
-    monkeypatch.setitem(RUNS, "bias", Task(lambda small, report: table, lambda _: [Bound("too much", 0, 2, 1)]))
+    monkeypatch.setattr(planted.bias, "table", lambda small, report: table)
+    monkeypatch.setattr(planted.bias, "bounds", lambda _: [Bound("too much", 0, 2, 1)])
     result = CliRunner().invoke(main, ["bias", "--small", "--out", str(tmp_path)])
     assert result.exit_code == BROKEN
     assert "FAILS" in result.output

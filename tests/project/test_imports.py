@@ -14,6 +14,8 @@ from pathlib import Path
 import pytest
 
 import retconv
+from retconv.bench.__main__ import main as benchmarks
+from retconv.results.__main__ import main as results
 
 PACKAGE = Path(retconv.__file__).parent
 ROOT = PACKAGE.parent
@@ -24,8 +26,8 @@ MODULES = {
 }
 #: A part imports only from parts of lower rank, and from itself.
 PARTS = (
-    ("watching",),
-    ("precision", "grid", "files", "names", "provenance", "stored"),
+    ("lazy", "watching"),
+    ("precision", "grid", "files", "model_names", "names", "provenance", "stored"),
     ("kernels",),
     ("convert",),
     ("masks",),
@@ -52,9 +54,11 @@ OPTIONAL: set[tuple[str, str]] = {
     ("retconv.analysis.description", "pandas"),
     ("retconv.analysis.description", "retconv"),
     ("retconv.analysis.spectrum.lanczos", "scipy"),
+    ("retconv.attention.triton_backend", "retconv"),
+    ("retconv.attention.triton_backend", "triton"),
     ("retconv.approximate.variable_projection", "scipy"),
-    ("retconv.bench.peers", "torchscale"),
-    ("retconv.bench.peers", "yet_another_retnet"),
+    ("retconv.bench.peers.public", "torchscale"),
+    ("retconv.bench.peers.public", "yet_another_retnet"),
 }
 #: What a notebook or plot needs is not what a mask needs.
 HEAVY = {
@@ -191,6 +195,49 @@ def test_import_is_light() -> None:
     assert statistics.median(seconds) <= SECONDS, f"import retconv takes {seconds} s"
 
 
+#: Libraries that take longer to import than a help text may take, most of them longer than retconv itself.
+SLOW = (
+    *("IPython", "PIL", "datasets", "huggingface_hub", "jinja2", "joblib", "matplotlib", "pandas", "pyarrow"),
+    *("safetensors", "scipy", "seaborn", "sklearn", "sympy", "tensorboard", "timm", "torch._dynamo"),
+    *("torch._inductor", "torchvision"),
+)
+#: ``retconv.models`` is for timm's models, and enters its own among them.
+HELP = [f"{name.removesuffix('.__main__')} --help" for name in MODULES if name.endswith(".__main__")]
+HELP.remove("retconv.models --help")
+HELP += ["retconv.describe --help", *(f"retconv.results {name} --help" for name in results.commands)]
+HELP += [f"retconv.bench {name} --help" for name in benchmarks.commands]
+#: Run in a new interpreter: each command in a fork of it, so that none hides what another loads; a line for each, with
+#: its text and what is loaded.
+FORKS = """
+import contextlib, io, json, os, runpy, sys
+import retconv
+for command in json.loads(sys.argv[1]):
+    if os.fork() == 0:
+        sys.argv = command.split()
+        with contextlib.redirect_stdout(io.StringIO()) as written, contextlib.suppress(SystemExit):
+            runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
+        print(json.dumps([command, written.getvalue(), sorted(sys.modules)]), flush=True)
+        os._exit(0)
+    os.wait()
+"""
+
+
+@pytest.fixture(scope="module")
+def helped() -> dict[str, tuple[str, set[str]]]:
+    """By command, its help and the modules that are loaded then."""
+    run = subprocess.run([sys.executable, "-c", FORKS, json.dumps(HELP)], cwd=ROOT, capture_output=True, check=True)
+    lines = map(json.loads, run.stdout.splitlines())
+    return {command: (text, set(loaded)) for command, text, loaded in lines}
+
+
+@pytest.mark.parametrize("command", HELP)
+def test_help_waits_for_no_slow_library(command: str, helped: dict[str, tuple[str, set[str]]]) -> None:
+    """A command imports what it runs when it runs."""
+    text, loaded = helped[command]
+    assert text.startswith(f"Usage: python -m {command.removesuffix(' --help')} [OPTIONS]")
+    assert loaded.isdisjoint(SLOW), f"{command} loads {sorted(loaded & {*SLOW})}"
+
+
 #: What the extras bring, and the core dependencies do not, by the name under which it is imported.
 EXTRAS = (
     *("IPython", "ipykernel", "ipywidgets", "jupyterlab", "jupytext", "nbclient", "nbformat"),
@@ -198,6 +245,7 @@ EXTRAS = (
     *("dask", "distributed", "joblib", "loky", "ray", "submitit"),
     *("onnx", "onnxruntime", "onnxscript"),
     *("llvmlite", "numba"),
+    "triton",
 )
 #: Run in a new interpreter: commands one after the other, each with its exit code and what it wrote.
 COMMANDS = """

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from retconv import convert, kernels
-from retconv.attention import BACKENDS, PLACEMENTS, attend
+from retconv.attention import PLACEMENTS, attend
 from retconv.checks import relative_error, tolerance
 from retconv.grid import Grid
 from retconv.kernels import Decay, Exponentials, Separable
@@ -22,6 +22,7 @@ from retconv.models.named import MASKS
 from retconv.operators import operator
 from retconv.retention import Decoder, MultiScaleRetention, chunkwise, recurrent, retention, rotate, rotation_angles
 from retconv.retention.functional import methods
+from tests.attention.portable import PORTABLE
 
 HEADS, SHAPE = 2, (3, 5)
 SIZE = math.prod(SHAPE)
@@ -175,7 +176,7 @@ def _decoded(mask: Mask, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
 def _attention() -> Iterator[tuple[str, Case]]:
     grid = Grid(SHAPE, prefix=1)
     bias = normal(9, 1, HEADS, grid.length, grid.length)
-    for placement, backends in BACKENDS.items():
+    for placement, backends in PORTABLE.items():
         call = partial(attend, placement=placement)
         for backend in (*backends, "auto"):
             mask = gaussians(1 if backend in ("channels", "auto") else 2)

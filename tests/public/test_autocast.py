@@ -9,12 +9,13 @@ import torch
 from torch import Tensor
 
 from retconv import approximate
-from retconv.attention import BACKENDS, PLACEMENTS, attend
+from retconv.attention import PLACEMENTS, attend
 from retconv.checks import relative_error, tolerance
 from retconv.grid import Grid
 from retconv.models import MASKS, add_masks
 from retconv.precision import as_written, autocast_dtype, entering
 from retconv.retention import chunkwise, recurrent, retention
+from tests.attention.portable import PORTABLE
 from tests.compare import assert_close, assert_exact
 from tests.public.cases import CASES, HEADS, PRODUCTS, SHAPE, SIZE, Case, gaussians, kernel, normal, qkv, retnet
 
@@ -101,7 +102,7 @@ def test_a_state_goes_on_under_autocast(half: torch.dtype) -> None:
 
 
 @every_half
-@pytest.mark.parametrize("placement", BACKENDS)
+@pytest.mark.parametrize("placement", PLACEMENTS)
 def test_weights_that_are_returned_follow_autocast(placement: str, half: torch.dtype, device: torch.device) -> None:
     q, k, v = (x.to(device, torch.float32) for x in qkv())
     with torch.autocast(device.type, half):
@@ -154,7 +155,7 @@ def test_every_mask_by_name_in_attention(name: str, half: torch.dtype, device: t
     mask, inputs = MASKS[name](Grid(SHAPE), HEADS).to(device), [x.to(device, torch.float32) for x in qkv()]
     with torch.autocast(device.type, half):
         outs = [
-            attend(*inputs, mask, SHAPE, backend=b, placement="multiply_logits") for b in BACKENDS["multiply_logits"]
+            attend(*inputs, mask, SHAPE, backend=b, placement="multiply_logits") for b in PORTABLE["multiply_logits"]
         ]
     assert [out.dtype for out in outs] == [half] * len(outs)
     for parameter in mask.parameters():

@@ -34,6 +34,14 @@ def test_planted_faults_are_found(found: Any) -> None:
     assert [name for name, waits in planted.items() if not waits] == []
 
 
+def test_auto_takes_kernels_of_triton_where_they_apply(found: Any) -> None:
+    chosen = found["chosen"]
+    assert chosen.pop("convolution") == "operator"
+    fused = {name for name, backend in chosen.items() if backend == "triton"}
+    assert fused == {"multiply_logits", "bias_logits", "multiply_weights", "retention"}
+    assert {chosen[name] for name in {*chosen} - fused} == {"reference"}
+
+
 def test_every_operation_keeps_to_the_device_of_its_inputs(found: Any) -> None:
     """Forward and backward; all but those that decide by values."""
     assert len(found["operations"]) > 100

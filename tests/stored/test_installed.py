@@ -13,7 +13,7 @@ import pytest
 
 import retconv
 from retconv.figures import FIGURES, find
-from retconv.planted.__main__ import RUNS
+from retconv.planted.__main__ import TASKS
 from retconv.stored import ARCHIVES, TABLES
 from retconv.studies import load_tables, readme_table
 
@@ -62,7 +62,7 @@ def test_working_folder_does_not_matter(tmp_path: Path, monkeypatch: pytest.Monk
     assert set(load_tables()) == set(before) > set()
     tables = [path for spec in FIGURES.values() for path in spec.data if path.suffix == ".csv"]
     assert {path.parent for path in tables} == {TABLES}
-    assert all((TABLES / f"planted_{name}.csv").is_file() for name in RUNS)
+    assert all((TABLES / f"planted_{name}.csv").is_file() for name in TASKS)
     assert list(ARCHIVES.glob("*.zip"))
 
 

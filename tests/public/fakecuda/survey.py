@@ -14,8 +14,10 @@ from unittest import mock
 
 import torch
 
-from retconv.attention import PLACEMENTS
+from retconv.attention import PLACEMENTS, backends
+from retconv.attention.inputs import Call
 from retconv.bench.train import pixels
+from retconv.masks import Forms
 from retconv.models.named import MASKS
 from retconv.train import Config, Trainer, load, parse
 from retconv.train.parsing import override
@@ -93,6 +95,25 @@ def attempt(function: Any, *args: Any) -> Any:
         return f"{type(error).__name__}: {error}"
 
 
+def chosen(fake: FakeCuda) -> dict[str, str]:
+    """What auto takes for a kernel in each placement, and where a call is not for a kernel of Triton's."""
+    with fake:
+        q = torch.ones(2, 2, 15, 16).to(CUDA)
+        table, entries = torch.ones(2, 5, 9).to(CUDA), torch.ones(2, 15, 15).to(CUDA)
+
+        def choose(placement: str = "multiply_logits", mask: Any = table, x: Any = q, **options: Any) -> str:
+            call = Call(PLACEMENTS[placement], x, x, x, Forms.of(mask, (3, 5)), 1.0, None, 0.0)
+            return backends.choose(replace(call, **options))
+
+        return {placement: choose(placement) for placement in PLACEMENTS} | {
+            "a bias": choose(bias=torch.ones(15, 15).to(CUDA)),
+            "dropout": choose(dropout_p=0.1),
+            "no kernel": choose(mask=entries),
+            "float64": choose(x=q.double()),
+            "wide heads": choose(x=torch.ones(2, 2, 15, 256).to(CUDA)),
+        }
+
+
 def planted(fake: FakeCuda) -> dict[str, Any]:
     """What is found of faults that are there, and counts that are known."""
     with fake:
@@ -136,6 +157,7 @@ def main(places: bool) -> None:
     fake = FakeCuda()
     found: dict[str, dict[str, Any]] = {
         "planted": planted(fake),
+        "chosen": chosen(fake),
         "steps": {},
         "thin": {},
         "captured": {},

@@ -1,0 +1,43 @@
+"""``python -m retconv.bench peers``: every claim of speed against the best of what a user would write."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+import torch
+
+from retconv import bench
+from retconv.bench.cli import rounds_option, threads_option
+
+#: Those of the benchmark.
+PARTS = ("conversions", "products", "attending", "retaining", "starting")
+
+
+@click.command("peers")
+@click.option(
+    "--part",
+    "parts",
+    multiple=True,
+    type=click.Choice(PARTS),
+    help="Race these; all if none is given. Repeatable.",
+)
+@rounds_option
+@threads_option
+@click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Also write peers_PART.csv here.")
+def command(parts: tuple[str, ...], rounds: int, threads: int, out: Path | None) -> None:
+    """Race what the package does against the best of what a user would write or install.
+
+    `ratio` is our time over the fastest other's, the median of ratios within rounds. A row is ahead or behind where
+    both quartiles are on one side of 1, else equal. `over …` is our time over a bound such as a copy of the result.
+    Results are compared before they are raced. Each part takes a few minutes.
+
+    \b
+    Examples:
+      python -m retconv.bench peers --out tables
+      python -m retconv.bench peers --part attending --rounds 21
+    """
+    torch.set_num_threads(threads)
+    allocator = bench.keep_pages()
+    for part in parts or PARTS:
+        bench.report(bench.peers.bench(part, rounds), allocator, None if out is None else out / f"peers_{part}.csv")

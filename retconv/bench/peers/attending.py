@@ -1,0 +1,110 @@
+"""Masks in attention, against the formula with a mask of the user's own making, and against fused attention."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import partial
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from retconv.attention import attend
+from retconv.bench.peers.conversions import exponentials, powers, squared_distances
+from retconv.bench.peers.rows import Row
+from retconv.grid import Grid
+from retconv.masks import DecayMask, GaussianMixtureMask, KernelTableMask, Mask
+
+#: Side of the grid, batch.
+SIZES = ((8, 64), (14, 16), (32, 1))
+HEADS, DIM = 3, 64
+
+
+def rows() -> Iterator[Row]:
+    """Every row of this part."""
+    for dtype in (torch.float32, torch.bfloat16):
+        for side, batch in SIZES:
+            for name, (mask, dense) in _masks(Grid((side, side))).items():
+                for backward in (False, True):
+                    if dtype == torch.float32 or name == "kernel table":
+                        yield _multiplied(name, mask, dense, Grid((side, side)), batch, dtype, backward)
+            for backward in (False, True):
+                yield _added(Grid((side, side)), batch, dtype, backward)
+
+
+def _masks(grid: Grid) -> dict[str, tuple[Mask, Callable[[], Tensor]]]:
+    """Masks, and how a user makes each."""
+    index, squared = grid.offset_index(), squared_distances(grid)
+    gaussian = GaussianMixtureMask(HEADS, generator=torch.Generator().manual_seed(0))
+    decay, table = DecayMask(HEADS, learnable=True), KernelTableMask(grid, HEADS)
+    weight = next(table.parameters())
+    return {
+        "Gaussian mixture": (gaussian, partial(exponentials, gaussian, squared)),
+        "learnt Manhattan": (decay, partial(powers, decay, grid)),
+        "kernel table": (table, lambda: weight.flatten(1)[:, index]),
+    }
+
+
+def _inputs(grid: Grid, batch: int, dtype: torch.dtype, backward: bool) -> tuple[Tensor, ...]:
+    shape = (4, batch, HEADS, grid.length, DIM)
+    q, k, v, upstream = torch.randn(shape).to(dtype).unbind()
+    return *(x.clone().requires_grad_(backward) for x in (q, k, v)), upstream
+
+
+def _step(run: Callable[[], Tensor], leaves: list[Tensor], upstream: Tensor, backward: bool) -> object:
+    out = run()
+    return (out, *torch.autograd.grad(out, leaves, upstream)) if backward else out
+
+
+def _text(grid: Grid, batch: int, dtype: torch.dtype, backward: bool) -> str:
+    passes = "forward + backward" if backward else "forward"
+    return f"{grid.length} tokens, batch {batch}, {str(dtype).removeprefix('torch.')}, {passes}"
+
+
+def _multiplied(
+    name: str, mask: Mask, dense: Callable[[], Tensor], grid: Grid, batch: int, dtype: torch.dtype, backward: bool
+) -> Row:
+    q, k, v, upstream = _inputs(grid, batch, dtype, backward)
+
+    def formula() -> Tensor:
+        scores = (q * DIM**-0.5) @ k.mT
+        return (scores * dense().to(dtype)).softmax(-1) @ v
+
+    step = partial(_step, leaves=[q, k, v, *mask.parameters()], upstream=upstream, backward=backward)
+    return Row(
+        f"{name} multiplied, {_text(grid, batch, dtype, backward)}",
+        lambda: step(partial(attend, q, k, v, mask, grid, placement="multiply_logits")),
+        {"the formula": lambda: step(formula)},
+        {"fused attention without a mask": lambda: _unmasked(q, k, v, upstream, backward)},
+        gradients=backward,
+    )
+
+
+def _unmasked(q: Tensor, k: Tensor, v: Tensor, upstream: Tensor, backward: bool) -> object:
+    return _step(partial(F.scaled_dot_product_attention, q, k, v), [q, k, v], upstream, backward)
+
+
+def _added(grid: Grid, batch: int, dtype: torch.dtype, backward: bool) -> Row:
+    """The logarithm of a learnt decay as a bias; the user adds distance times a learnt slope."""
+    q, k, v, upstream = _inputs(grid, batch, dtype, backward)
+    mask = DecayMask(HEADS, learnable=True)
+    position = grid.coordinates().float()
+    distance = torch.cdist(position, position, p=1)
+
+    def bias() -> Tensor:
+        return (distance * mask.gamma.log()[:, None, None]).to(dtype)
+
+    def fused() -> Tensor:
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=bias()[None])
+
+    def formula() -> Tensor:
+        return ((q * DIM**-0.5) @ k.mT + bias()).softmax(-1) @ v
+
+    step = partial(_step, leaves=[q, k, v, *mask.parameters()], upstream=upstream, backward=backward)
+    return Row(
+        f"logarithm of a learnt Manhattan added, {_text(grid, batch, dtype, backward)}",
+        lambda: step(partial(attend, q, k, v, mask, grid, placement="bias_logits")),
+        {"fused attention with a bias": lambda: step(fused), "the formula": lambda: step(formula)},
+        {"fused attention without a mask": lambda: _unmasked(q, k, v, upstream, backward)},
+        gradients=backward,
+    )

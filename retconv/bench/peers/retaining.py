@@ -1,0 +1,91 @@
+"""Retention whole and token by token, against the formula, public implementations, and raw steps."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from retconv.bench.peers.conversions import powers
+from retconv.bench.peers.public import peers
+from retconv.bench.peers.rows import Row
+from retconv.grid import Grid
+from retconv.masks import DecayMask, RetNetMask
+from retconv.retention import recurrent, retention
+
+HEADS, DIM = 3, 64
+#: Tokens and batch on a line.
+LINES = ((64, 1), (1024, 1), (4096, 1))
+#: Side and batch on a square.
+SQUARES = ((8, 64), (14, 64), (32, 4))
+
+
+def rows() -> Iterator[Row]:
+    """Every row of this part."""
+    for size, batch in LINES:
+        yield _line(size, batch)
+    for side, batch in SQUARES:
+        yield _square(Grid((side, side)), batch)
+    for batch in (1, 64):
+        yield _decode(batch)
+
+
+def _line(size: int, batch: int) -> Row:
+    q, k, v = torch.randn(3, batch, HEADS, size, DIM)
+    mask, grid = RetNetMask(HEADS), Grid(size)
+    distance = torch.arange(size)[:, None] - torch.arange(size)
+
+    def formula() -> Tensor:
+        dense = (mask.gamma[:, None, None].float() ** distance.clamp(min=0)).tril()
+        return ((q * DIM**-0.5) @ k.mT * dense) @ v
+
+    # The public ones divide or rotate as well, so their results are not compared.
+    public = {name: run for name, run in peers(q, k, v).items() if "chunkwise" in name}
+    return Row(
+        f"causal retention, {size} tokens, batch {batch}",
+        partial(retention, q, k, v, mask, grid),
+        {"the formula": formula},
+        public,
+    )
+
+
+def _square(grid: Grid, batch: int) -> Row:
+    q, k, v = torch.randn(3, batch, HEADS, grid.size, DIM)
+    mask = DecayMask(HEADS)
+
+    def formula() -> Tensor:
+        return ((q * DIM**-0.5) @ k.mT * powers(mask, grid)) @ v
+
+    return Row(
+        f"Manhattan retention, {grid.size} tokens, batch {batch}",
+        partial(retention, q, k, v, mask, grid),
+        {"the formula": formula},
+    )
+
+
+def _decode(batch: int) -> Row:
+    """One token from a state; the user keeps the state and writes into it."""
+    q, k, v = torch.randn(3, batch, HEADS, 1, DIM)
+    mask = RetNetMask(HEADS)
+    with torch.no_grad():
+        _, state = recurrent(q, k, v, mask)
+    gamma = mask.gamma.float()[:, None, None]
+
+    def raw() -> Tensor:
+        memory = state.memory[:, :, 0] * gamma + k.mT @ v
+        return (q * DIM**-0.5) @ memory
+
+    own = state.memory[:, :, 0].clone()
+
+    def in_place() -> Tensor:
+        own.mul_(gamma).add_(k.mT @ v)
+        return (q * DIM**-0.5) @ own
+
+    return Row(
+        f"one token from a state, batch {batch}",
+        lambda: recurrent(q, k, v, mask, state)[0],
+        {"raw torch": raw},
+        {"raw torch in place": in_place},
+    )
