@@ -27,7 +27,7 @@ Kind = Literal["two_sided", "causal", "anticausal"]
 #: axes are carried in float64.
 LONGEST = 64
 #: A thread is worth its start from about this many entries on.
-ENTRIES = 2**17
+ENTRIES = 2**20
 #: Threads that share a head take multiples of so many columns, that no two write to one line of the cache.
 LINE = 16
 
