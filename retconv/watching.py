@@ -1,10 +1,10 @@
 """Who watches a computation beside its caller: autograd in either mode, ``torch.func``, or a tracer.
 
 A shortcut may not cheat whoever watches. Work in place, or into memory that is kept, needs tensors that nobody watches
-(``is_watched``). A decision by values needs values that may be looked at (``is_readable``) and, where the derivative
-would decide otherwise, of which no derivative is taken (``is_constant``). What is recomputed in the backward pass needs
-one that keeps hooks (``is_recorded``). What outlives a call must belong to no watcher (``unwatched``,
-``lasting``, ``outliving``).
+(``is_watched``), and code that torch does not see needs tensors whose calls nobody follows (``is_plain``). A decision
+by values needs values that may be looked at (``is_readable``) and, where the derivative would decide otherwise, of
+which no derivative is taken (``is_constant``). What is recomputed in the backward pass needs one that keeps hooks
+(``is_recorded``). What outlives a call must belong to no watcher (``unwatched``, ``lasting``, ``outliving``).
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 from torch._guards import TracingContext, detect_fake_mode
 from torch.autograd import forward_ad
+from torch.nn import Parameter
 
 
 def is_traced() -> bool:
@@ -95,6 +96,29 @@ def is_readable(x: Tensor) -> bool:
     An accelerator would be waited for, at every call, and no CUDA graph could hold the call.
     """
     return x.device.type == "cpu" and not (is_traced() or is_transformed(x))
+
+
+def is_plain(*tensors: Tensor) -> bool:
+    """Whether code that torch does not see may read their memory: on a CPU, of no subclass, and nobody follows calls.
+
+    Autograd aside, which a caller can serve: see ``is_differentiated``.
+    """
+    # Whatever the tensors, a transform or mode that is active is there to see the calls.
+    if (
+        is_traced()
+        or forward_ad._current_level >= 0
+        or torch._C._are_functorch_transforms_active()
+        or torch._C._len_torch_dispatch_stack()
+        or torch._C._get_tracing_state() is not None
+    ):
+        return False
+    for x in tensors:
+        if type(x) not in (Tensor, Parameter) or not x.is_cpu or x.is_neg():
+            return False
+        # Many gradients at once (`is_grads_batched`) are mapped over by a transform that is not torch.func's.
+        if torch._C._functorch.is_legacy_batchedtensor(x):
+            return False
+    return True
 
 
 def is_constant(x: Tensor) -> bool:

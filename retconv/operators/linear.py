@@ -13,6 +13,7 @@ from torch import Tensor
 from retconv.grid import Grid, GridLike
 from retconv.kernels import Decay, Separable
 from retconv.masks import Forms, MaskLike
+from retconv.operators.compiled import Kind, serves
 from retconv.operators.fft import FFTProduct
 from retconv.operators.method_cost import Problem, choose
 from retconv.operators.one_sided import OneSidedProduct, side_of
@@ -20,7 +21,7 @@ from retconv.operators.recursive import RecursiveProduct
 from retconv.operators.separable import SeparableProduct
 from retconv.operators.simple import DenseProduct, DirectProduct
 from retconv.operators.toeplitz import ToeplitzProduct
-from retconv.precision import as_written, entering
+from retconv.precision import as_written, autocast_dtype, entering
 from retconv.watching import is_inference, is_traced, is_transformed, is_watched, outliving, unwatched
 
 Method = Literal["dense", "direct", "fft", "toeplitz", "separable", "recursive"]
@@ -60,8 +61,10 @@ class MaskOperator:
         self._factors = forms.factors if self.decay is None else None
         if self._factors is not None and is_inference(self._factors.factors[0]):
             self._factors = Separable(tuple(map(outliving, self._factors.factors)))
+        self._sources = [self.kernel] if self.decay is None else [self.kernel, self.decay.gamma]
+        self._sources += [] if self._factors is None else [self._factors.factors[0]]
         self.forms, self.grid, self.method = forms, forms.grid, method
-        self._chosen: dict[tuple[int, torch.dtype, torch.device], str] = {}
+        self._chosen: dict[tuple[int, torch.dtype, torch.device, bool], str] = {}
         self._prepared: dict[tuple[str, torch.dtype], Callable[[Tensor], Tensor]] = {}
 
     @property
@@ -112,13 +115,16 @@ class MaskOperator:
         """
         if self.method != "auto":
             return self.method
-        key = (x.numel(), x.dtype, x.device)
+        dtype = _computing("recursive", x.dtype)
+        compiled = self.decay is not None and serves(self.decay.gamma, dtype, x)
+        key = (x.numel(), x.dtype, x.device, compiled)
         method = self._chosen.get(key)
         if method is None:
             heads, size, _ = self.shape
             rank = 1 if self.decay is not None else 0 if self._factors is None else self._factors.rank
             columns = max(1, x.numel() // (heads * size))
-            problem = Problem(self.grid, heads, columns, rank, self.decay is not None, x.dtype, x.device)
+            decay = self.decay is not None
+            problem = Problem(self.grid, heads, columns, rank, decay, x.dtype, x.device, compiled)
             timed = not (is_traced() or is_transformed(self.kernel))
             trial = partial(self._try, problem=problem) if timed else None
             method = self._chosen[key] = choose(problem, trial)
@@ -166,10 +172,11 @@ class MaskOperator:
             x = x.expand(heads, -1, -1)
         if heads not in (1, x.shape[-3]):
             raise ValueError(f"x has {x.shape[-3]} heads in shape {tuple(x.shape)}, the operator has {heads}")
+        if x.ndim == 3 and x.shape[0] == heads and autocast_dtype(x.device) is None:
+            # The shortest way, for the smallest grids.
+            return self._apply(x, x)
         x = entering(x)
         with as_written(x.device):
-            if x.ndim == 3 and x.shape[0] == heads:
-                return self._apply(x, x)
             # An operator of one head takes the heads of x as further elements of the batch.
             batch = math.prod(x.shape[:-2]) // heads
             if heads == 1 and x.numel() and self.choose(x) == "dense":
@@ -187,12 +194,12 @@ class MaskOperator:
             return (columns * self.kernel.flatten(1).sum(dim=1)[:, None, None]).to(x.dtype)
         method = self.choose(x)
         dtype = _computing(method, x.dtype)
-        return self._product(method, dtype)(columns.to(dtype)).to(x.dtype)
+        product = self._product(method, dtype)
+        # To ask for the dtype that it has takes a microsecond.
+        return product(columns) if x.dtype == dtype else product(columns.to(dtype)).to(x.dtype)
 
     def _product(self, method: str, dtype: torch.dtype) -> Callable[[Tensor], Tensor]:
-        sources = [self.kernel] if self.decay is None else [self.kernel, self.decay.gamma]
-        sources += [] if self._factors is None else [self._factors.factors[0]]
-        if is_watched(*sources):
+        if is_watched(*self._sources):
             return self._prepare(method, dtype)
         product = self._prepared.get((method, dtype))
         if product is None:
@@ -204,7 +211,8 @@ class MaskOperator:
         if method == "separable" and (factors := self.factors) is not None:
             return SeparableProduct(Separable(tuple(f.to(dtype) for f in factors.factors)), self.grid)
         if self.decay is not None and method == "recursive":
-            return RecursiveProduct(self.decay.gamma, self.grid, self.decay.causal, dtype)
+            kind: Kind = "causal" if self.decay.causal else "two_sided"
+            return RecursiveProduct(self.decay.gamma, self.grid, kind, dtype)
         if method == "dense":
             return DenseProduct(self.kernel.to(torch.promote_types(dtype, torch.float32)), self.grid, dtype)
         if method == "fft" and (side := side_of(self.kernel, self.grid)) is not None:

@@ -27,6 +27,7 @@ class Problem:
         decay: Whether the kernel is a decay that recursions run.
         dtype: Of the input.
         device: Of the input.
+        compiled: Whether compiled loops run the recursions.
     """
 
     grid: Grid
@@ -36,6 +37,7 @@ class Problem:
     decay: bool
     dtype: torch.dtype
     device: torch.device
+    compiled: bool = False
 
 
 #: Seconds for each unit of work and for each call, by method, on two cores with AVX-512 (a 2.8 GHz Xeon, an EPYC) in
@@ -49,6 +51,9 @@ SECONDS = {
     "separable": (1.2e-11, 9.0e-5),
     "recursive": (1.2e-11, 8.0e-5),
 }
+#: The same of recursions by compiled loops, for each entry and axis, on one core of that EPYC: `python -m retconv.bench
+#: operator --threads 1`. The start of an inner loop takes as long as so many columns.
+COMPILED, COMPILED_START = (1.7e-10, 3.2e-5), 24
 #: Machines differ by this factor in how fast one method is against another: the model does not decide within it.
 CLOSE = 2.0
 #: Methods that close are tried, once a process, where one application is estimated to take this long, in seconds.
@@ -82,6 +87,8 @@ def work(method: str, p: Problem) -> float:
     elif method == "separable" and p.rank:
         # Terms beyond the first are added to a result that is read and written again each time.
         units = float(entries * sum(n) * (p.rank if p.rank == 1 else 2.5 * p.rank))
+    elif method == "recursive" and p.compiled:
+        units = float(p.heads * size * (p.columns + COMPILED_START) * max(1, sum(side > 1 for side in n)))
     elif method == "recursive" and p.decay:
         units = float(entries * sum(side if side <= SINGLE else BLOCKS[0] + 8 for side in n))
     if prepared > MEMORY * entries and prepared * p.dtype.itemsize > max(SMALL, block_bytes(p.device)):
@@ -91,7 +98,7 @@ def work(method: str, p: Problem) -> float:
 
 def seconds(method: str, p: Problem) -> float:
     """Estimated seconds of one application of a method."""
-    per_unit, per_call = SECONDS[method]
+    per_unit, per_call = COMPILED if method == "recursive" and p.compiled else SECONDS[method]
     calls = p.rank if method == "separable" else 1
     return per_unit * work(method, p) + per_call * calls
 

@@ -1,9 +1,10 @@
-"""Decay as a recursion along each axis: O(N), forwards and backwards, in blocks."""
+"""Decay as a recursion along each axis: O(N), forwards and backwards, compiled or in blocks."""
 
 from __future__ import annotations
 
 import itertools
-from typing import Literal
+from contextlib import nullcontext
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -11,9 +12,8 @@ from torch import Tensor
 
 from retconv.grid import Grid
 from retconv.operators.columns import add_product, left
-from retconv.watching import is_readable, is_watched
-
-Kind = Literal["two_sided", "causal", "anticausal"]
+from retconv.operators.compiled import DecayScan, Kind, serves
+from retconv.watching import is_differentiated, is_readable, is_watched, unwatched
 
 #: An axis of up to this many tokens is one block: one matrix product is then faster than any recursion.
 SINGLE = 64
@@ -27,17 +27,69 @@ BLOCKS = (32, *range(33, 65), *range(31, 15, -1))
 class RecursiveProduct:
     """``M @ x`` for the decay ``γ^|δ_1| ⋯ γ^|δ_D|``, or RetNet's causal decay on one axis (laws 6 to 8).
 
+    Where numba is installed compiled loops run it, and its gradient in x, unless somebody else watches. The gradient in
+    γ is that of products in blocks.
+
     Args:
         gamma: ``(heads,)``, in (0, 1].
         grid: The grid.
-        causal: Whether only keys at or before the query count.
+        kind: Which keys count: all, those at or before the query, or those at or after it. One-sided on one axis only.
         dtype: In which to compute.
     """
 
-    def __init__(self, gamma: Tensor, grid: Grid, causal: bool, dtype: torch.dtype) -> None:
+    def __init__(self, gamma: Tensor, grid: Grid, kind: Kind, dtype: torch.dtype) -> None:
+        self.gamma, self.grid, self.kind, self.dtype = gamma, grid, kind, dtype
+        # Each is made when it is wanted: the one takes no matrices, the other no compiler.
+        self._scan: DecayScan | None = None
+        self._passes: _Passes | None = None
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Apply to ``x`` ``(heads, N, columns)``."""
+        if serves(self.gamma, self.dtype, x):
+            if is_differentiated(x):
+                return _Scanned.apply(x, self)
+            return self.scan(x)
+        if self._passes is None:
+            # What is kept for the next call must belong to no watcher of this one.
+            with nullcontext() if is_watched(self.gamma) else unwatched():
+                self._passes = _Passes(self.gamma, self.grid, self.kind, self.dtype)
+        return self._passes(x)
+
+    def scan(self, x: Tensor) -> Tensor:
+        """Apply by compiled loops, unseen by autograd."""
+        if self._scan is None:
+            with unwatched():
+                self._scan = DecayScan(self.gamma, self.grid, self.kind, self.dtype)
+        return self._scan(x)
+
+    def adjoint(self) -> RecursiveProduct:
+        """The product with ``Mᵀ``."""
+        if self.kind == "two_sided":
+            return self
+        kind: Kind = "anticausal" if self.kind == "causal" else "causal"
+        return RecursiveProduct(self.gamma, self.grid, kind, self.dtype)
+
+
+class _Scanned(torch.autograd.Function):
+    """A compiled scan, of which the gradient is the adjoint's: compiled too, or whatever serves who watches it."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, product: RecursiveProduct) -> Tensor:
+        ctx.product = product
+        return product.scan(x)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        return ctx.product.adjoint()(gradients[0]), None
+
+
+class _Passes:
+    """The same by operations of torch, for every device and watcher: in blocks, or token by token."""
+
+    def __init__(self, gamma: Tensor, grid: Grid, kind: Kind, dtype: torch.dtype) -> None:
         rate = -gamma.to(torch.promote_types(gamma.dtype, dtype)).log()
-        self.axes = [_Axis(rate, n, "causal" if causal else "two_sided", dtype) for n in grid.shape]
-        self.steps = None if causal else _Steps(rate, grid, dtype)
+        self.axes = [_Axis(rate, n, kind, dtype) for n in grid.shape]
+        self.steps = _Steps(rate, grid, dtype) if kind == "two_sided" else None
 
     def __call__(self, x: Tensor) -> Tensor:
         """Apply to ``x`` ``(heads, N, columns)``."""

@@ -1,6 +1,7 @@
 """Retention ``(S ⊙ M) V`` without softmax, for every mask that has a kernel, in forms that agree (laws 14 and 15)."""
 
 from retconv.retention.conventions import PRESETS, Conventions
+from retconv.retention.decode import Decoder
 from retconv.retention.functional import METHODS, chunkwise, recurrent, retention
 from retconv.retention.multiscale import MultiScaleRetention
 from retconv.retention.recurrence import RetentionState
@@ -10,6 +11,7 @@ __all__ = [
     "METHODS",
     "PRESETS",
     "Conventions",
+    "Decoder",
     "MultiScaleRetention",
     "RetentionState",
     "chunkwise",

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from retconv.masks import Forms
 from retconv.operators import method_cost
+from retconv.operators.compiled import serves
 from retconv.retention.chunks import chunk_length
 
 #: ``"parallel"`` is chosen only where its scores and mask together stay below this, in bytes.
@@ -44,8 +45,10 @@ def seconds(method: str, q: Tensor, v: Tensor, mask: Forms) -> float:
     # factors that it would use there are not made.
     factors = mask.factors if line is None else None
     rank = factors.rank if factors is not None else 0
-    decay = line is None and mask.decay is not None
-    problem = method_cost.Problem(mask.grid, heads, batch * d * e, rank, decay, q.dtype, q.device)
+    decay = mask.decay if line is None else None
+    compiled = decay is not None and serves(decay.gamma, q.dtype, q)
+    of_pairs = (mask.grid, heads, batch * d * e, rank, decay is not None, q.dtype, q.device, compiled)
+    problem = method_cost.Problem(*of_pairs)
     if method == "convolution":
         of = min(method_cost.seconds(name, problem) for name in method_cost.SECONDS)
     else:

@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Literal, get_args
 
-import torch
 from torch import Tensor
 
 from retconv.grid import Grid, GridLike
 from retconv.kernels import Exponentials
 from retconv.masks import Forms, MaskLike
-from retconv.precision import as_written, entering
+from retconv.precision import as_written
 from retconv.retention import convolution as law14
 from retconv.retention.chunks import absorb, chunk_length
 from retconv.retention.chunks import chunkwise as in_chunks
 from retconv.retention.dense import parallel, tiled
 from retconv.retention.form_cost import choose
+from retconv.retention.inputs import causal_line, check_heads, check_memory, checked, computed, default_scale
 from retconv.retention.recurrence import RetentionState, steps
 
 Method = Literal["parallel", "tiled", "recurrent", "chunkwise", "scan", "fft", "convolution"]
@@ -100,23 +100,23 @@ def retention(
         raise ValueError(f"unknown method {method!r}: choose 'auto' or one of {', '.join(METHODS)}")
     if budget is not None and budget < 1:
         raise ValueError(f"budget must be a positive number of bytes, got {budget}")
-    q, k, v = _checked(q, k, v, chunk)
+    q, k, v = checked(q, k, v, chunk)
     if q.shape[2] != grid.size:
         raise ValueError(f"q, k and v must hold the {grid.size} tokens of {grid}, got {q.shape[2]}")
     forms = Forms.of(mask, grid)
     if forms.exponentials is None:  # recurrences need no kernel
         forms = forms.convolution()
-    _check_heads(forms.heads, q)
+    check_heads(forms.heads, q)
     if method != "auto" and method not in (names := methods(forms)):
         raise ValueError(f"method {method!r} does not apply to this mask on {grid}: choose one of {', '.join(names)}")
     shape, dtype = (*q.shape[:3], v.shape[-1]), q.dtype
     if forms.heads == 1:
         # One mask for all heads: they are further elements of the batch.
         q, k, v = (t.flatten(0, 1)[:, None] for t in (q, k, v))
-    q, k, v = _computed(q, k, v)
+    q, k, v = computed(q, k, v)
     with as_written(q.device):
         name = method if method != "auto" else choose(q, v, forms, methods(forms))
-        out = _run(name, q, k, v, forms, _scale(q, scale), chunk, budget)
+        out = _run(name, q, k, v, forms, default_scale(q, scale), chunk, budget)
     return out.reshape(shape).to(dtype)
 
 
@@ -148,9 +148,9 @@ def recurrent(
     """
 
     def run(q: Tensor, k: Tensor, v: Tensor, line: Exponentials, memory: Tensor | None) -> tuple[Tensor, Tensor]:
-        return steps(q, k, v, line.times(_scale(q, scale)), memory)
+        return steps(q, k, v, line.times(default_scale(q, scale)), memory)
 
-    return _continued(run, *_checked(q, k, v), mask, state)
+    return _continued(run, *checked(q, k, v), mask, state)
 
 
 def chunkwise(
@@ -186,10 +186,10 @@ def chunkwise(
 
     def run(q: Tensor, k: Tensor, v: Tensor, line: Exponentials, memory: Tensor | None) -> tuple[Tensor, Tensor]:
         tokens = chunk or chunk_length(q.shape[-1], v.shape[-1])
-        out = in_chunks(q, k, v, line.times(_scale(q, scale)), tokens, memory)
+        out = in_chunks(q, k, v, line.times(default_scale(q, scale)), tokens, memory)
         return out, absorb(k, v, line, tokens, memory)
 
-    return _continued(run, *_checked(q, k, v, chunk), mask, state)
+    return _continued(run, *checked(q, k, v, chunk), mask, state)
 
 
 def methods(forms: Forms) -> tuple[str, ...]:
@@ -217,33 +217,6 @@ def _run(
     return law14.convolution(q * scale, k, v, forms, name, budget or law14.budget_bytes(q.device))
 
 
-def _computed(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Inputs in the computing dtype."""
-    return (q.float(), k.float(), v.float()) if q.dtype.itemsize < 4 else (q, k, v)
-
-
-def _scale(q: Tensor, scale: float | None) -> float:
-    return float(q.shape[-1] ** -0.5 if scale is None else scale)
-
-
-def _checked(q: Tensor, k: Tensor, v: Tensor, chunk: int | None = None) -> tuple[Tensor, Tensor, Tensor]:
-    """Inputs as autocast has them, which belong together."""
-    q, k, v = entering(q), entering(k), entering(v)
-    shapes = f"got {tuple(q.shape)}, {tuple(k.shape)} and {tuple(v.shape)}"
-    if q.ndim != 4 or k.shape != q.shape or v.shape[:-1] != q.shape[:-1] or 0 in (*q.shape, *v.shape):
-        raise ValueError(f"q and k must be (batch, heads, N, d) and v (batch, heads, N, e), none empty, {shapes}")
-    if not q.is_floating_point() or not q.dtype == k.dtype == v.dtype:
-        raise ValueError(f"q, k and v must have one floating dtype, got {q.dtype}, {k.dtype} and {v.dtype}")
-    if chunk is not None and chunk < 1:
-        raise ValueError(f"chunk must be a positive number of tokens, got {chunk}")
-    return q, k, v
-
-
-def _check_heads(heads: int, q: Tensor) -> None:
-    if heads not in (1, q.shape[1]):
-        raise ValueError(f"the mask has {heads} heads, q has {q.shape[1]} in shape {tuple(q.shape)}")
-
-
 def _continued(
     run: Callable[[Tensor, Tensor, Tensor, Exponentials, Tensor | None], tuple[Tensor, Tensor]],
     q: Tensor,
@@ -253,25 +226,11 @@ def _continued(
     state: RetentionState | None,
 ) -> tuple[Tensor, RetentionState]:
     """Run from the state of a causal mask's exponentials to the next, and check both."""
-    line = Forms.of(mask, Grid(q.shape[2])).exponentials
-    if line is None:
-        raise ValueError(
-            f"{type(mask).__name__} is not known to be a sum of exponentials, which a recurrence needs: use "
-            "RetNetMask, kernels.Exponentials, or retconv.approximate.exponentials(kernel) with its certificate"
-        )
-    if not line.causal:
-        raise ValueError("a recurrence with a state needs a causal mask, got a two-sided one: use retention(…)")
-    _check_heads(line.past_poles.shape[0], q)
+    line = causal_line(mask, q.shape[2])
+    check_heads(line.past_poles.shape[0], q)
     memory, position = (None, 0) if state is None else (state.memory, state.position)
     if memory is not None:
-        expected = (*q.shape[:2], line.order, q.shape[3], v.shape[3])
-        real = torch.float64 if q.dtype == torch.float64 else torch.float32
-        kind = torch.promote_types(real, torch.complex64) if line.past_poles.is_complex() else real
-        if tuple(memory.shape) != expected or memory.dtype != kind:
-            raise ValueError(
-                f"state must be of memory {expected} in {kind} for these inputs, got {tuple(memory.shape)} in "
-                f"{memory.dtype}"
-            )
+        check_memory(memory, line, q, v)
     with as_written(q.device):
-        out, memory = run(*_computed(q, k, v), line, memory)
+        out, memory = run(*computed(q, k, v), line, memory)
     return out.to(q.dtype), RetentionState(memory, position + q.shape[2])

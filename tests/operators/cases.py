@@ -1,6 +1,9 @@
 """What the tests of operators share: sources of an operator with their kernels in loops, and the loops' answer."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from unittest import mock
 
 import pytest
 import torch
@@ -9,7 +12,7 @@ from torch import Tensor
 import retconv
 from retconv.kernels import Decay, Separable
 from retconv.masks import MaskLike
-from retconv.operators import METHODS, operator
+from retconv.operators import METHODS, compiled, operator
 from tests import naive
 from tests.compare import assert_close
 from tests.strategies import HEADS, kernel_of, normal, signal_of, uniform
@@ -63,3 +66,10 @@ def check_against_loops(shape: Shape, seed: int, method: str, dtype: torch.dtype
             y = operator(case.source, shape, method=method) @ x
             assert y.dtype == dtype
             assert_close(y, expected)
+
+
+@contextmanager
+def without_numba() -> Iterator[None]:
+    """As if it were not installed: operations of torch run what compiled loops would."""
+    with mock.patch.object(compiled, "loops", return_value=None):
+        yield

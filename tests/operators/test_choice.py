@@ -1,5 +1,6 @@
 """How ``auto`` chooses: by the cost model, and by a trial among methods that it cannot tell apart."""
 
+import dataclasses
 import time
 
 import pytest
@@ -10,6 +11,7 @@ from retconv.grid import Grid
 from retconv.masks import DecayMask
 from retconv.operators import method_cost, operator
 from retconv.operators.recursive import LONG, STEP
+from tests.operators.cases import without_numba
 
 CPU = torch.device("cpu")
 #: A grid on which the FFT and the Toeplitz product are close, and take tens of milliseconds.
@@ -64,8 +66,20 @@ def test_long_steps_of_a_decay_agree_with_blocks(heads: int, dtype: torch.dtype,
     mask = DecayMask(heads, gamma=torch.linspace(0.5 * gamma, gamma, heads, dtype=torch.float64)).to(dtype)
     x = torch.randn(heads, grid.size, columns, generator=torch.Generator().manual_seed(0), dtype=dtype)
     op = operator(mask, grid, "recursive")
-    long = op @ x
-    blocks = torch.cat([op @ part for part in x.split(64, dim=2)], dim=2)
-    assert relative_error(long, blocks) <= tolerance(dtype)
-    transposed = x.mT.contiguous().mT
-    assert torch.equal(op @ transposed, long)
+    with without_numba():
+        long = op @ x
+        blocks = torch.cat([op @ part for part in x.split(64, dim=2)], dim=2)
+        assert relative_error(long, blocks) <= tolerance(dtype)
+        transposed = x.mT.contiguous().mT
+        assert torch.equal(op @ transposed, long)
+
+
+def test_the_model_knows_compiled_recursions() -> None:
+    """They win from 8×8 tokens on, where blocks of a recursion do not yet."""
+    problem = method_cost.Problem(Grid((8, 8)), 1, 192, 1, True, torch.float32, CPU)
+    assert method_cost.choose(problem, None) == "dense"
+    assert method_cost.choose(dataclasses.replace(problem, compiled=True), None) == "recursive"
+    op, x = operator(DecayMask(1), (8, 8)), torch.randn(1, 64, 192)
+    assert op.choose(x) == "recursive"
+    with without_numba():
+        assert op.choose(x) == "dense"

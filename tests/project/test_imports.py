@@ -61,7 +61,18 @@ OPTIONAL: set[tuple[str, str]] = {
     ("retconv.bench.peers.public", "yet_another_retnet"),
 }
 #: What a notebook or plot needs is not what a mask needs.
-HEAVY = {"matplotlib", "seaborn", "pandas", "timm", "jupyter", "jupyterlab", "IPython", "ipykernel", "notebook"}
+HEAVY = {
+    "numba",
+    "matplotlib",
+    "seaborn",
+    "pandas",
+    "timm",
+    "jupyter",
+    "jupyterlab",
+    "IPython",
+    "ipykernel",
+    "notebook",
+}
 #: Folders of tests that are of no one part: laws by number, what holds for every public operation, and the project.
 ACROSS = {"laws", "public", "project"}
 SECONDS = 0.3
@@ -233,6 +244,7 @@ EXTRAS = (
     *("datasets", "pyarrow", "sklearn", "tensorboard"),
     *("dask", "distributed", "joblib", "loky", "ray", "submitit"),
     *("onnx", "onnxruntime", "onnxscript"),
+    *("llvmlite", "numba"),
     "triton",
 )
 #: Run in a new interpreter: commands one after the other, each with its exit code and what it wrote.

@@ -20,7 +20,7 @@ from retconv.kernels import Decay, Exponentials, Separable
 from retconv.masks import DecayMask, ElementwiseMask, Forms, GaussianMixtureMask, Mask, RetNetMask
 from retconv.models.named import MASKS
 from retconv.operators import operator
-from retconv.retention import MultiScaleRetention, chunkwise, recurrent, retention, rotate, rotation_angles
+from retconv.retention import Decoder, MultiScaleRetention, chunkwise, recurrent, retention, rotate, rotation_angles
 from retconv.retention.functional import methods
 from tests.attention.portable import PORTABLE
 
@@ -154,6 +154,7 @@ def _retention() -> Iterator[tuple[str, Case]]:
             yield f"retention {method} of {name}", Case(run, (mask, *qkv()), roundings=2)
     for name, form in {"recurrent": recurrent, "chunkwise": chunkwise}.items():
         yield f"{name} from a state", Case(_of(_continued, form), (retnet(), *qkv()), roundings=2)
+    yield "decoder", Case(_decoded, (retnet(), *qkv()), roundings=2)
     layer = MultiScaleRetention(8, HEADS)
     for form in ("parallel", "chunkwise", "recurrent"):
         run = _of(lambda m, x, form: m(x, form=form), form)
@@ -164,6 +165,12 @@ def _retention() -> Iterator[tuple[str, Case]]:
 def _continued(mask: Mask, q: Tensor, k: Tensor, v: Tensor, form: Callable[..., Any]) -> Tensor:
     first, state = form(q[:, :, :7], k[:, :, :7], v[:, :, :7], mask)
     return torch.cat([first, form(q[:, :, 7:], k[:, :, 7:], v[:, :, 7:], mask, state)[0]], dim=2)
+
+
+def _decoded(mask: Mask, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    with torch.no_grad():
+        decoder = Decoder(mask)
+        return torch.cat([decoder.step(*(t[:, :, at] for t in (q, k, v))) for at in (slice(7), slice(7, None))], dim=2)
 
 
 def _attention() -> Iterator[tuple[str, Case]]:
@@ -237,5 +244,6 @@ CASES = {
 PRODUCTS = {
     name
     for name in CASES
-    if name.split()[0] in {"operator", "adjoint", "retention", "recurrent", "chunkwise", "layer", *PLACEMENTS}
+    if name.split()[0]
+    in {"operator", "adjoint", "retention", "recurrent", "chunkwise", "decoder", "layer", *PLACEMENTS}
 }

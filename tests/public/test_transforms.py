@@ -57,6 +57,7 @@ REFUSED: dict[tuple[str, tuple[str, ...]], str] = {
     ("mask_to_kernel", ("vmap", "grad", "compiled", "exported")): HIDDEN,
     ("kernel of elm", ("vmap", "grad", "compiled", "exported")): HIDDEN,
     ("project", ("vmap", "grad", "compiled", "exported")): HIDDEN,
+    ("decoder", ("vmap", "grad", "jvp", "dual", "hessian")): "Decoder.step overwrites its memory",
     ("kernel_to_conv", ("vmap", "grad", "jvp", "dual", "hessian")): "a module with a weight of its own",
     ("kernel_to_conv", ("compiled",)): "torch.nn.Parameter",
 }

@@ -6,6 +6,7 @@ from retconv.grid import DenseLimitError, Grid, dense_limit
 from retconv.kernels import Exponentials
 from retconv.masks import DecayMask, GaussianMixtureMask, RetNetMask
 from retconv.retention import (
+    Decoder,
     MultiScaleRetention,
     RetentionState,
     chunkwise,
@@ -80,6 +81,24 @@ RETENTION: dict[str, Error] = {
         lambda: recurrent(X, X, X, MASK, RetentionState(zeros(1, 2, 1, 3, 3).double(), 1)),
         ValueError,
         r"in torch.float32 for these inputs, got .* in torch.float64",
+    ),
+    "decoding a two-sided mask": (lambda: Decoder(DecayMask(2)), ValueError, "needs a causal mask"),
+    "decoding other heads": (lambda: Decoder(RetNetMask(3)).step(X, X, X), ValueError, "3 heads, q has 2"),
+    "decoding keys of another size": (lambda: Decoder(MASK).step(X, X[..., :2], X), ValueError, r"\(1, 2, 4, 2\)"),
+    "decoding from a state of another size": (
+        lambda: Decoder(MASK, RetentionState(zeros(1, 2, 1, 3, 4), 1)).step(X, X, X),
+        ValueError,
+        r"memory \(1, 2, 1, 3, 3\) in torch.float32 for these inputs, got \(1, 2, 1, 3, 4\)",
+    ),
+    "decoding what autograd follows": (
+        lambda: Decoder(MASK).step(X.clone().requires_grad_(), X, X),
+        ValueError,
+        r"has no gradient: use torch.no_grad\(\), or recurrent\(…\)",
+    ),
+    "decoding in a transform": (
+        lambda: torch.vmap(lambda x: Decoder(MASK).step(x, x, x))(X[None]),
+        ValueError,
+        r"where autograd or torch.func watches",
     ),
     "odd head size": (lambda: rotation_angles(3), ValueError, "head size must be even, got 3"),
     "layout": (lambda: rotate(X, zeros(1), layout="whole"), ValueError, "unknown layout 'whole': choose one of"),  # type: ignore[arg-type]
