@@ -12,7 +12,7 @@ import numpy as np
 from numba import njit
 
 #: Several threads run the loops. A product and its sum may be rounded once instead of twice, nothing else may change.
-OPTIONS = {"nogil": True, "fastmath": {"contract"}, "error_model": "numpy"}
+OPTIONS: dict[str, Any] = {"nogil": True, "fastmath": {"contract"}, "error_model": "numpy"}
 #: Columns that ``line`` takes at a time, so that its way back finds them in the cache.
 BLOCK = 256
 
