@@ -29,11 +29,10 @@ class Unfold(Function):
         ndim = len(shape)
         lead = kernel.ndim - ndim
         if shape and _is_plain(kernel):
-            pairs, rows = math.prod(shape) ** 2, math.prod(kernel.shape[:lead])
+            pairs = math.prod(shape) ** 2
             if pairs <= SELECTED:
-                mask = kernel.reshape(rows, -1).index_select(1, _entries(shape))
-                return mask.view(*kernel.shape[:lead], *shape, *shape)
-            if ndim > 1 and rows * pairs >= SLABS:
+                return _selected(kernel, shape)
+            if ndim > 1 and math.prod(kernel.shape[:lead]) * pairs >= SLABS:
                 return _by_slabs(kernel, shape)
         return _windows(kernel, shape)
 
@@ -142,12 +141,19 @@ def _by_slabs(kernel: Tensor, shape: tuple[int, ...]) -> Tensor:
     """The gather, one copy for each query of the first axis, of windows over the others that are gathered before."""
     n, *others = shape
     lead, last = kernel.ndim - len(shape), kernel.ndim - 1
-    # shape: (…, q_2 … q_D, 2 n_1 − 1, k_2 … k_D)
-    windows = Unfold.forward(kernel, tuple(others)).movedim(lead, last)
+    # shape: (…, q_2 … q_D, 2 n_1 − 1, k_2 … k_D), so that a query's keys are one run of memory
+    windows = Unfold.forward(kernel, tuple(others)).movedim(lead, last).contiguous()
     mask = kernel.new_empty(*kernel.shape[:lead], *shape, *shape)
     for q, slab in enumerate(mask.unbind(lead)):
         slab.copy_(windows.narrow(last, n - 1 - q, n))
     return mask
+
+
+def _selected(kernel: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """The gather as one operation of torch, with torch's own derivatives."""
+    lead = kernel.shape[: kernel.ndim - len(shape)]
+    entries = kernel.reshape(math.prod(lead), -1).index_select(1, _entries(shape))
+    return entries.view(*lead, *shape, *shape)
 
 
 @kept
@@ -159,8 +165,12 @@ def _entries(shape: tuple[int, ...]) -> Tensor:
 
 def unfold(kernel: Tensor, shape: tuple[int, ...]) -> Tensor:
     """Gather a kernel ``(…, 2n − 1)`` into ``(…, n, n)`` (queries, then keys), without any check."""
+    traced = is_traced()
+    # A Function costs more than the gather of few pairs; torch's derivative of that sums half types as they are.
+    if not traced and shape and kernel.is_cpu and kernel.itemsize >= 4 and math.prod(shape) ** 2 <= SELECTED:
+        return _selected(kernel, shape)
     watched = is_differentiated(kernel)
-    if is_traced():
+    if traced:
         return Unfold.apply(kernel, shape) if watched else Unfold.forward(kernel, shape)
     # Where no gradient is wanted the plain operations do, without the bookkeeping of a Function.
     return UnfoldForwards.apply(kernel, shape) if watched or is_transformed(kernel) else Unfold.forward(kernel, shape)

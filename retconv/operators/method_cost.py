@@ -11,6 +11,7 @@ import torch
 
 from retconv.grid import DenseLimitError, Grid
 from retconv.operators.columns import block_bytes
+from retconv.operators.compiled import LONGEST
 from retconv.operators.fft import lengths
 from retconv.operators.recursive import BLOCKS, SINGLE
 
@@ -54,6 +55,8 @@ SECONDS = {
 #: The same of recursions by compiled loops, for each entry and axis, on one core of that EPYC: `python -m retconv.bench
 #: operator --threads 1`. The start of an inner loop takes as long as so many columns.
 COMPILED, COMPILED_START = (1.7e-10, 3.2e-5), 24
+#: How much longer they take with an input of more bytes than a cache holds, and along axes that are carried in float64.
+CACHE, FROM_MEMORY, FAR = 2**24, 3.5, 2.5
 #: Machines differ by this factor in how fast one method is against another: the model does not decide within it.
 CLOSE = 2.0
 #: Methods that close are tried, once a process, where one application is estimated to take this long, in seconds.
@@ -88,7 +91,9 @@ def work(method: str, p: Problem) -> float:
         # Terms beyond the first are added to a result that is read and written again each time.
         units = float(entries * sum(n) * (p.rank if p.rank == 1 else 2.5 * p.rank))
     elif method == "recursive" and p.compiled:
-        units = float(p.heads * size * (p.columns + COMPILED_START) * max(1, sum(side > 1 for side in n)))
+        near = FROM_MEMORY if entries * p.dtype.itemsize > CACHE else 1.0
+        axes = sum(near if side <= LONGEST else max(near, FAR) for side in n if side > 1)
+        units = p.heads * size * (p.columns + COMPILED_START) * max(1.0, axes)
     elif method == "recursive" and p.decay:
         units = float(entries * sum(side if side <= SINGLE else BLOCKS[0] + 8 for side in n))
     if prepared > MEMORY * entries and prepared * p.dtype.itemsize > max(SMALL, block_bytes(p.device)):

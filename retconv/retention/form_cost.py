@@ -17,8 +17,12 @@ PARALLEL_BYTES = 2**26
 #: Seconds for each multiplication of a product and for each entry of a dense object that is written or read, on one
 #: core of a 2.8 GHz Xeon in float32, read off `python -m retconv.bench retention`. Only ratios matter.
 PRODUCT, ENTRY = 3.0e-11, 2.0e-10
+#: The same for each entry of the outer products of keys and values, which no cache holds.
+OUTER = 1.0e-9
 #: Seconds of each call of a form, and of each step of a recursion in Python.
 CALL, STEP = 1.0e-4, 5.0e-6
+#: Up to so many scores ``"parallel"`` is chosen without an estimate.
+FEW = 2**16
 
 
 def seconds(method: str, q: Tensor, v: Tensor, mask: Forms) -> float:
@@ -31,8 +35,9 @@ def seconds(method: str, q: Tensor, v: Tensor, mask: Forms) -> float:
         entries = (batch + 2) * heads * size**2
         if method == "parallel" and entries * q.itemsize > PARALLEL_BYTES:
             return math.inf
-        fixed = CALL if method == "parallel" else CALL * heads
-        return fixed + pairs * ((d + e) * PRODUCT + ENTRY) + (entries * ENTRY if method == "parallel" else 0)
+        if method == "parallel":
+            return CALL + pairs * ((d + e) * PRODUCT + ENTRY) + entries * ENTRY
+        return CALL * heads + pairs * ((d + e) * PRODUCT + 3 * ENTRY)  # of the mask a strided view is read
     line = mask.exponentials
     if line is not None and method in ("chunkwise", "scan"):
         sides = 1 if line.causal else 2
@@ -53,7 +58,12 @@ def seconds(method: str, q: Tensor, v: Tensor, mask: Forms) -> float:
         of = min(method_cost.seconds(name, problem) for name in method_cost.SECONDS)
     else:
         of = method_cost.seconds("recursive" if method == "scan" else "fft", problem)
-    return CALL * heads + of + 2 * rows * size * d * e * ENTRY
+    return CALL * heads + of + 2 * rows * size * d * e * OUTER
+
+
+def is_small(q: Tensor) -> bool:
+    """Whether ``"parallel"`` takes less time than an estimate would."""
+    return q.shape[0] * q.shape[1] * q.shape[2] ** 2 <= FEW
 
 
 def choose(q: Tensor, v: Tensor, mask: Forms, methods: Sequence[str]) -> str:

@@ -15,7 +15,7 @@ from retconv.retention import convolution as law14
 from retconv.retention.chunks import absorb, chunk_length
 from retconv.retention.chunks import chunkwise as in_chunks
 from retconv.retention.dense import parallel, tiled
-from retconv.retention.form_cost import choose
+from retconv.retention.form_cost import choose, is_small
 from retconv.retention.inputs import causal_line, check_heads, check_memory, checked, computed, default_scale
 from retconv.retention.recurrence import RetentionState, steps
 
@@ -23,6 +23,8 @@ Method = Literal["parallel", "tiled", "recurrent", "chunkwise", "scan", "fft", "
 
 #: The forms by name; ``"auto"`` chooses among them.
 METHODS: tuple[str, ...] = get_args(Method)
+#: Those that serve every mask that has a kernel, beside law 14.
+ANY_MASK = ("parallel", "tiled")
 
 
 def retention(
@@ -103,11 +105,13 @@ def retention(
     q, k, v = checked(q, k, v, chunk)
     if q.shape[2] != grid.size:
         raise ValueError(f"q, k and v must hold the {grid.size} tokens of {grid}, got {q.shape[2]}")
-    forms = Forms.of(mask, grid)
-    if forms.exponentials is None:  # recurrences need no kernel
+    if method == "auto" and is_small(q):
+        method = "parallel"
+    forms, any_mask = Forms.of(mask, grid), method in ANY_MASK
+    if any_mask or forms.exponentials is None:  # recurrences need no kernel
         forms = forms.convolution()
     check_heads(forms.heads, q)
-    if method != "auto" and method not in (names := methods(forms)):
+    if not any_mask and method != "auto" and method not in (names := methods(forms)):
         raise ValueError(f"method {method!r} does not apply to this mask on {grid}: choose one of {', '.join(names)}")
     shape, dtype = (*q.shape[:3], v.shape[-1]), q.dtype
     if forms.heads == 1:
@@ -199,18 +203,18 @@ def methods(forms: Forms) -> tuple[str, ...]:
         names = ("recurrent", "chunkwise") if forms.exponentials.causal else ("scan",)
     elif forms.decay is not None:
         names = ("scan",)
-    return ("parallel", "tiled", *names, "fft", "convolution")
+    return (*ANY_MASK, *names, "fft", "convolution")
 
 
 def _run(
     method: str, q: Tensor, k: Tensor, v: Tensor, forms: Forms, scale: float, chunk: int | None, budget: int | None
 ) -> Tensor:
-    if forms.exponentials is not None and method in ("recurrent", "chunkwise", "scan"):
+    if method in ("recurrent", "chunkwise", "scan") and forms.exponentials is not None:
         kernel = forms.exponentials.times(scale)  # (s S) ⊙ M = S ⊙ (s M): q need not be multiplied
         if method == "recurrent":
             return steps(q, k, v, kernel)[0]
         return in_chunks(q, k, v, kernel, chunk or chunk_length(q.shape[-1], v.shape[-1]))
-    if method in ("parallel", "tiled"):
+    if method in ANY_MASK:
         assert forms.kernel is not None
         return (parallel if method == "parallel" else tiled)(q * scale, k, v, forms.kernel.to(q.dtype), forms.grid)
     name = {"fft": "fft", "scan": "recursive", "convolution": "auto"}[method]
