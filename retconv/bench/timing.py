@@ -6,7 +6,7 @@ import ctypes
 import sys
 import time
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import Any, TypeVar
 
 import numpy as np
@@ -26,7 +26,9 @@ HOPELESS = 50.0
 TURN = 0.03
 
 
-def race(contenders: Mapping[str, Callable[[], object]], rounds: int, reference: str) -> pd.DataFrame:
+def race(
+    contenders: Mapping[str, Callable[[], object]], rounds: int, reference: str, floors: Collection[str] = ()
+) -> pd.DataFrame:
     """Time contenders in turn, so that a slow moment of the machine falls on all of them.
 
     In its turn a contender runs once to warm up and then for ``TURN`` seconds or once, of which the mean counts: the
@@ -36,13 +38,15 @@ def race(contenders: Mapping[str, Callable[[], object]], rounds: int, reference:
         contenders: Functions by name.
         rounds: How many timed rounds.
         reference: The contender that ratios refer to.
+        floors: Those that do less: they make no other hopeless.
 
     Returns:
         One row for each contender: ``ms`` (median), ``ms_min``, ``ms_max``, ``speedup`` over the reference (median of
         the ratios within each round) with its quartiles ``speedup_q1`` and ``speedup_q3``, and ``n`` rounds.
     """
     first = {name: min(_seconds(run), _seconds(run)) for name, run in contenders.items()}
-    hopeless = {name for name, s in first.items() if s > HOPELESS * min(first.values()) and name != reference}
+    fastest = min(s for name, s in first.items() if name not in floors)
+    hopeless = {name for name, s in first.items() if s > HOPELESS * fastest and name != reference}
     times: dict[str, list[float]] = {name: [first[name]] if name in hopeless else [] for name in contenders}
     names = [name for name in contenders if name not in hopeless]
     for turn in range(rounds):

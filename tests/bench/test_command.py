@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from pathlib import Path
 
 import pandas as pd
@@ -52,6 +53,16 @@ def test_race_gives_the_reference_a_speedup_of_one() -> None:
     table = race({"a": lambda: None, "b": lambda: sum(range(1000))}, rounds=3, reference="b").set_index("contender")
     assert table.loc["b", "speedup"] == 1.0
     assert table.loc["a", "n"] == 3
+
+
+def test_a_floor_makes_no_contender_hopeless() -> None:
+    def slow() -> None:
+        time.sleep(2e-3)
+
+    contenders = {"ours": slow, "other": slow, "floor": lambda: None}
+    assert set(race(contenders, 3, "ours", floors=["floor"])["n"]) == {3}
+    table = race(contenders, 3, "ours").set_index("contender")
+    assert table.loc["other", "n"] == 1
 
 
 def test_peak_counts_what_is_held_at_once() -> None:

@@ -57,7 +57,7 @@ def raced(row: Row, rounds: int) -> dict[str, object]:
     """
     with torch.set_grad_enabled(row.gradients):
         check(row)
-        table = race({OURS: row.ours, **row.others, **row.floors}, rounds, OURS).set_index("contender")
+        table = race({OURS: row.ours, **row.others, **row.floors}, rounds, OURS, row.floors).set_index("contender")
     best = str(table.loc[list(row.others), "ms"].idxmin())
     low, middle, high = (float(table.loc[best, column]) for column in ("speedup_q1", "speedup", "speedup_q3"))
     verdict = "ahead" if high < 1 else "behind" if low > 1 else "equal"
