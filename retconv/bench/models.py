@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+import retconv.models  # noqa: F401  # enters the small models into timm's registry
 from retconv.bench.timing import progress, race
 
 Pass = Literal["train", "forward"]

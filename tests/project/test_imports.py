@@ -238,6 +238,29 @@ def test_help_waits_for_no_slow_library(command: str, helped: dict[str, tuple[st
     assert loaded.isdisjoint(SLOW), f"{command} loads {sorted(loaded & {*SLOW})}"
 
 
+#: Run in a new interpreter: each module in a fork of it; exits with the names of those that know no small model.
+KNOWS = """
+import importlib, os, sys
+import timm
+ignorant = []
+for module in sys.argv[1:]:
+    if os.fork() == 0:
+        importlib.import_module(module)
+        os._exit(not timm.is_model("retconv_vit_tiny"))
+    if os.wait()[1]:
+        ignorant.append(module)
+sys.exit(", ".join(ignorant) or 0)
+"""
+
+
+def test_what_makes_models_by_name_knows_the_small_ones() -> None:
+    """Packages give their names when asked for, so a module that needs the registry filled imports what fills it."""
+    makers = [name for name, path in MODULES.items() if "timm.create_model(" in path.read_text()]
+    assert "retconv.bench.models" in makers
+    run = subprocess.run([sys.executable, "-c", KNOWS, *makers], cwd=ROOT, capture_output=True, text=True)
+    assert not run.returncode, run.stderr
+
+
 #: What the extras bring, and the core dependencies do not, by the name under which it is imported.
 EXTRAS = (
     *("IPython", "ipykernel", "ipywidgets", "jupyterlab", "jupytext", "nbclient", "nbformat"),
