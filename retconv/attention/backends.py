@@ -9,7 +9,7 @@ from typing import Literal, TypedDict, Unpack, overload
 import torch
 from torch import Tensor
 
-from retconv.attention import channels, recompute, reference, triton_backend
+from retconv.attention import channels, flex_backend, recompute, reference, triton_backend
 from retconv.attention.cuts import Cuts
 from retconv.attention.fused import fused
 from retconv.attention.inputs import Call, check_bias, check_dropout, check_qkv, read_mask
@@ -26,15 +26,16 @@ CUTS = Cuts()
 
 def refusal(call: Call, backend: str) -> str | None:
     """Why a backend does not apply, or None if it does."""
-    if call.dropout_p and backend in ("recompute", "triton", "operator"):
+    if call.dropout_p and backend in ("recompute", "triton", "flex", "operator"):
         return f"it holds no weights to drop, and dropout_p is {call.dropout_p}"
-    if backend in ("recompute", "triton") and is_derived(call.q, call.k, call.v, *call.biases):
+    if backend in ("recompute", "triton", "flex") and is_derived(call.q, call.k, call.v, *call.biases):
         return "it has a backward pass, but no derivative in forward mode or by torch.func"
     if backend == "channels" and call.mask.gaussian is None:
         return "the mask is not a GaussianMixtureMask of one component"
-    if backend in ("triton", "operator") and call.mask.kernel is None:
+    if backend in ("triton", "flex", "operator") and call.mask.kernel is None:
         return "the mask has no kernel"
-    return triton_backend.refusal(call) if backend == "triton" else None
+    own = {"triton": triton_backend.refusal, "flex": flex_backend.refusal}
+    return own[backend](call) if backend in own else None
 
 
 def choose(call: Call) -> str:
@@ -91,6 +92,7 @@ def _operator(call: Call) -> Tensor:
 _RUN: dict[str, Callable[[Call], Tensor]] = {
     "recompute": lambda call: recompute.attend(call, CUTS),
     "triton": triton_backend.attend,
+    "flex": flex_backend.attend,
     "sdpa": _sdpa,
     "channels": channels.attend,
     "operator": _operator,
@@ -189,7 +191,9 @@ def attend(
         return_weights: Also return the weights that multiply V, before dropout.
         backend: ``"reference"`` (the formula, line by line), ``"auto"`` (the fastest exact one for device and size), or
             one of the placement's ``backends``. ``"triton"`` runs on GPUs, for masks with a kernel and heads of at most
-            128 channels, without bias and dropout; it sums the gradient of the kernel in no fixed order.
+            128 channels, without bias and dropout; it sums the gradient of the kernel in no fixed order. ``"flex"`` is
+            torch's FlexAttention, for masks with a kernel and heads of at least 16 channels, without bias and dropout;
+            ``"auto"`` never takes it. On a CPU it is torch's formula for it, without gradients.
 
     Returns:
         The output ``(batch, heads, length, d_v)``, or the pair of it and of the weights ``(batch, heads, length,
@@ -199,6 +203,7 @@ def attend(
         ValueError: If shapes or dtypes do not fit, the placement is unknown, a bias is given without a softmax, the
             dropout is no probability, a backend does not apply, or a weight that is to be logged is negative.
         DenseLimitError: If a backend would form too large a mask.
+        RuntimeError: If ``"flex"``, which compiles a program for each size, keeps as many as it may.
     """
     if placement not in PLACEMENTS:
         raise ValueError(f"unknown placement {placement!r}: choose one of {sorted(PLACEMENTS)}")

@@ -15,7 +15,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.nn.attention.flex_attention import flex_attention
 
 from retconv.attention import attend
 from retconv.bench.turns import Outcome, race_ready
@@ -104,8 +103,6 @@ class _Attention:
                     return F.scaled_dot_product_attention(q, k, v)
 
             return plain
-        if form == "flex":
-            return partial(_flexible, q, k, v, self.table, self.grid, self.case.placement)
         call: Callable[..., Tensor] = partial(attend, placement=self.case.placement)
         if form == "compiled":
             call = torch.compile(call, dynamic=False)
@@ -151,29 +148,6 @@ class _Attention:
         table = self.table.double()
         exact = attend(q, k, v, table, self.case.shape, backend="reference", placement=self.case.placement)
         return float((call()[:1] - exact).norm() / exact.norm())
-
-
-_COMPILED = torch.compile(flex_attention, dynamic=False)
-
-
-def _flexible(q: Tensor, k: Tensor, v: Tensor, table: Tensor, grid: Grid, placement: str) -> Tensor:
-    """FlexAttention that looks the kernel up by offset."""
-    rows, columns = grid.shape
-    flat = (table.log() if placement == "bias_logits" else table).flatten(1).contiguous()
-    across = 2 * columns - 1
-
-    def entry(head: Tensor, at: Tensor, to: Tensor) -> Tensor:
-        down = to // columns - at // columns + rows - 1
-        return flat[head, down * across + to % columns - at % columns + columns - 1]
-
-    def multiply(score: Tensor, batch: Tensor, head: Tensor, at: Tensor, to: Tensor) -> Tensor:
-        return score * entry(head, at, to)
-
-    def add(score: Tensor, batch: Tensor, head: Tensor, at: Tensor, to: Tensor) -> Tensor:
-        return score + entry(head, at, to)
-
-    out: Tensor = _COMPILED(q, k, v, score_mod=add if placement == "bias_logits" else multiply)
-    return out
 
 
 def bench(cases: list[Case], rounds: int, device: torch.device, limit: float, lock: Path | None = None) -> pd.DataFrame:

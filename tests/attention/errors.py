@@ -6,6 +6,7 @@ from retconv.attention import (
     attend,
     bias_logits,
     convolution,
+    flex_backend,
     multiply_logits,
     multiply_weights,
     retention,
@@ -170,4 +171,72 @@ TRITON: dict[str, Error] = {
     ),
 }
 
-TABLES: dict[str, dict[str, Error]] = {"attention": ATTENTION, "triton": TRITON}
+
+def another_program() -> None:
+    """Than the none that are kept."""
+    kept, flex_backend.PROGRAMS = flex_backend.PROGRAMS, 0
+    try:
+        multiply_logits(X, X, X, KERNEL, GRID, backend="flex")
+    finally:
+        flex_backend.PROGRAMS = kept
+
+
+FLEX: dict[str, Error] = {
+    "placement without a softmax": (
+        lambda: retention(X, X, X, KERNEL, GRID, backend="flex"),
+        ValueError,
+        "retention has no backend 'flex': choose 'auto' or one of reference, recompute, triton",
+    ),
+    "placement behind the softmax": (
+        lambda: multiply_weights(X, X, X, KERNEL, GRID, backend="flex"),
+        ValueError,
+        "multiply_weights has no backend 'flex': choose 'auto' or one of reference, recompute, triton",
+    ),
+    "bias": (
+        lambda: multiply_logits(X, X, X, KERNEL, GRID, bias=torch.zeros(7, 7), backend="flex"),
+        ValueError,
+        "backend 'flex' does not apply: it reads masks by offset, and a bias has none; use backend='auto'",
+    ),
+    "dropout": (
+        lambda: multiply_logits(X, X, X, KERNEL, GRID, dropout_p=0.1, backend="flex"),
+        ValueError,
+        "'flex' does not apply: it holds no weights to drop, and dropout_p is 0.1",
+    ),
+    "weights": (
+        lambda: multiply_logits(X, X, X, KERNEL, GRID, return_weights=True, backend="flex"),  # type: ignore[call-overload]
+        ValueError,
+        "backend 'flex' never holds the weights: use backend='reference'",
+    ),
+    "mask without a kernel": (
+        lambda: bias_logits(X, X, X, torch.ones(4, 7, 7), GRID, backend="flex"),
+        ValueError,
+        "'flex' does not apply: the mask has no kernel",
+    ),
+    "gradients on a CPU": (
+        lambda: bias_logits(X, X, X, KERNEL.clone().requires_grad_(), GRID, backend="flex"),
+        ValueError,
+        "'flex' does not apply: FlexAttention has no backward pass on a CPU; use backend='auto'",
+    ),
+    "tensors elsewhere": (
+        lambda: multiply_logits(X.to("meta"), X.to("meta"), X.to("meta"), KERNEL.to("meta"), GRID, backend="flex"),
+        ValueError,
+        "'flex' does not apply: it runs on a GPU or a CPU, and q, k and v are on meta; use backend='auto'",
+    ),
+    "forward mode": (
+        lambda: torch.func.jvp(lambda q: multiply_logits(q, X, X, KERNEL, GRID, backend="flex"), (X,), (X,)),
+        ValueError,
+        "'flex' does not apply: it has a backward pass, but no derivative in forward mode or by torch.func",
+    ),
+    "several models at once": (
+        lambda: torch.vmap(lambda q: multiply_logits(q, X, X, KERNEL, GRID, backend="flex"))(X[None]),
+        ValueError,
+        "'flex' does not apply: FlexAttention has no rule for torch.vmap; use backend='auto'",
+    ),
+    "too many programs": (
+        another_program,
+        RuntimeError,
+        r"keeps 0 compiled programs, and q \(2, 4, 7, 3\) of torch\.float32 on Grid.* another: call torch\.compiler",
+    ),
+}
+
+TABLES: dict[str, dict[str, Error]] = {"attention": ATTENTION, "triton": TRITON, "flex": FLEX}

@@ -1,5 +1,7 @@
-"""The backends of attention that run on every device: Triton's has tests of its own, in ``test_triton``."""
+"""The backends of attention that run on every device: those that do not, Triton's and FlexAttention, have own tests."""
 
 from retconv.attention import BACKENDS
 
-PORTABLE = {placement: tuple(name for name in names if name != "triton") for placement, names in BACKENDS.items()}
+PORTABLE = {
+    placement: tuple(name for name in names if name not in ("triton", "flex")) for placement, names in BACKENDS.items()
+}

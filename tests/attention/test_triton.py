@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from functools import partial
 from typing import Any
 
@@ -11,12 +10,12 @@ import torch
 from torch import Tensor
 
 from retconv.attention import PLACEMENTS, attend, triton_backend
-from retconv.checks import relative_error, tolerance
 from retconv.grid import Grid
 from retconv.masks import Forms
+from tests.attention import fused
 from tests.attention.cases import kernel_for
+from tests.attention.fused import check_parameters, every_learnt_mask, inputs, results
 from tests.compare import assert_close
-from tests.masks.cases import MASKS, build
 from tests.strategies import HEADS, normal
 
 F32 = torch.float32
@@ -40,34 +39,7 @@ CASES: dict[str, tuple[Any, ...]] = {
 TILES = {4: ((5, 14), 1, 16, 16, 1), 2: ((10, 13), 3, 8, 16, HEADS)}
 
 
-def inputs(
-    placement: str, case: tuple[Any, ...], dtype: torch.dtype, device: str = "cpu", batch: int = 2
-) -> dict[str, Tensor]:
-    """Queries, keys and values of a dtype, and a kernel in float32, which autograd watches."""
-    shape, prefix, d, d_v, heads = case
-    size = (batch, HEADS, Grid(shape, prefix).length)
-    leaves = {name: normal(i, *size, n).to(dtype) for i, (name, n) in enumerate(zip("qkv", (d, d, d_v), strict=True))}
-    leaves["mask"] = kernel_for(placement, shape, 3).float()[:heads]
-    return {name: x.to(device).requires_grad_() for name, x in leaves.items()}
-
-
-def results(placement: str, leaves: dict[str, Tensor], grid: Grid, upstream: Tensor, backend: str) -> list[Tensor]:
-    """Output and gradients."""
-    out = attend(*leaves.values(), grid, scale=0.3, placement=placement, backend=backend)
-    return [out.detach(), *torch.autograd.grad(out, list(leaves.values()), upstream.to(out))]
-
-
-def check(placement: str, leaves: dict[str, Tensor], grid: Grid) -> None:
-    """Output and gradients are those of the formula in float64; of half types weights are rounded, and the result."""
-    dtype = leaves["v"].dtype
-    upstream = normal(9, *leaves["v"].shape).to(dtype)
-    found = results(placement, leaves, grid, upstream, "triton")
-    exact = {name: x.detach().double().requires_grad_() for name, x in leaves.items()}
-    expected = results(placement, exact, grid, upstream, "reference")
-    for name, actual, one in zip(("out", *leaves), found, expected, strict=True):
-        error, budget = relative_error(actual, one), tolerance(dtype) * (1 if dtype == F32 else 2)
-        assert actual.dtype == (leaves[name].dtype if name != "out" else dtype)
-        assert error <= budget, f"{name}: {error:.2e} above {budget:.2e}"
+check = partial(fused.check, backend="triton")
 
 
 @everywhere
@@ -92,32 +64,9 @@ def test_large_ones_are_the_reference(
 
 
 @in_float32
-@pytest.mark.parametrize(
-    "name", ["retnet, learnable", "manhattan, learnable", "euclidean", "gmm", "gmm, positive", "table"]
-)
+@every_learnt_mask
 def test_parameters_of_every_mask_learn(name: str, device: str, dtype: torch.dtype) -> None:
-    """Through its kernel; and through its logarithm, if there is one."""
-    case = MASKS[name]
-    grid = Grid(case.shapes[-1], prefix=1)
-    mask = build(case, grid.without_prefix(), dtype).to(device)
-    for placement in (
-        ("multiply_logits", "bias_logits") if bool((mask.kernel(grid) >= 0).all()) else ("multiply_logits",)
-    ):
-        qkv = list(inputs(placement, (grid.shape, 1, 16, 16, 1), dtype, device).values())[:3]
-        upstream = normal(9, *qkv[2].shape).to(device)
-        found, expected = (
-            torch.autograd.grad(
-                attend(*(x.to(wide) for x in qkv), m, grid, placement=placement, backend=backend),
-                [*m.parameters()],
-                upstream.to(wide),
-            )
-            for m, wide, backend in (
-                (mask, dtype, "triton"),
-                (copy.deepcopy(mask).double(), torch.float64, "reference"),
-            )
-        )
-        for actual, one in zip(found, expected, strict=True):
-            assert_close(actual, one)
+    check_parameters(name, "triton", device, dtype)
 
 
 @in_float32

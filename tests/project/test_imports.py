@@ -54,6 +54,7 @@ OPTIONAL: set[tuple[str, str]] = {
     ("retconv.analysis.description", "pandas"),
     ("retconv.analysis.description", "retconv"),
     ("retconv.analysis.spectrum.lanczos", "scipy"),
+    ("retconv.attention.flex_backend", "torch"),
     ("retconv.attention.triton_backend", "retconv"),
     ("retconv.attention.triton_backend", "triton"),
     ("retconv.approximate.variable_projection", "scipy"),
