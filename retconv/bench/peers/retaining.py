@@ -13,7 +13,7 @@ from retconv.bench.peers.public import peers
 from retconv.bench.peers.rows import Row
 from retconv.grid import Grid
 from retconv.masks import DecayMask, RetNetMask
-from retconv.retention import recurrent, retention
+from retconv.retention import Decoder, recurrent, retention
 
 HEADS, DIM = 3, 64
 #: Tokens and batch on a line.
@@ -29,7 +29,7 @@ def rows() -> Iterator[Row]:
     for side, batch in SQUARES:
         yield _square(Grid((side, side)), batch)
     for batch in (1, 64):
-        yield _decode(batch)
+        yield from _decode(batch)
 
 
 def _line(size: int, batch: int) -> Row:
@@ -65,27 +65,28 @@ def _square(grid: Grid, batch: int) -> Row:
     )
 
 
-def _decode(batch: int) -> Row:
-    """One token from a state; the user keeps the state and writes into it."""
+def _decode(batch: int) -> Iterator[Row]:
+    """One token from a state: in place, where ours and the user's write into the state they keep, and as a function."""
     q, k, v = torch.randn(3, batch, HEADS, 1, DIM)
     mask = RetNetMask(HEADS)
     with torch.no_grad():
         _, state = recurrent(q, k, v, mask)
     gamma = mask.gamma.float()[:, None, None]
 
-    def raw() -> Tensor:
-        memory = state.memory[:, :, 0] * gamma + k.mT @ v
-        return (q * DIM**-0.5) @ memory
-
-    own = state.memory[:, :, 0].clone()
+    own, decoder = state.memory[:, :, 0].clone(), Decoder(mask, state)
 
     def in_place() -> Tensor:
         own.mul_(gamma).add_(k.mT @ v)
         return (q * DIM**-0.5) @ own
 
-    return Row(
+    yield Row(f"one token in place, batch {batch}", partial(decoder.step, q, k, v), {"raw torch in place": in_place})
+    memory = state.memory[:, :, 0]
+
+    def raw() -> Tensor:
+        return (q * DIM**-0.5) @ (memory * gamma + k.mT @ v)
+
+    yield Row(
         f"one token from a state, batch {batch}",
         lambda: recurrent(q, k, v, mask, state)[0],
         {"raw torch": raw},
-        {"raw torch in place": in_place},
     )
