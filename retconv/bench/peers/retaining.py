@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from retconv.bench.peers.conversions import powers
-from retconv.bench.peers.public import peers
+from retconv.bench.peers.public import DIVIDES, next_token, peers
 from retconv.bench.peers.rows import Row
 from retconv.grid import Grid
 from retconv.masks import DecayMask, RetNetMask
@@ -34,20 +34,20 @@ def rows() -> Iterator[Row]:
 
 def _line(size: int, batch: int) -> Row:
     q, k, v = torch.randn(3, batch, HEADS, size, DIM)
-    mask, grid = RetNetMask(HEADS), Grid(size)
+    mask, grid = RetNetMask(HEADS, "retnet_linspace"), Grid(size)
     distance = torch.arange(size)[:, None] - torch.arange(size)
 
     def formula() -> Tensor:
         dense = (mask.gamma[:, None, None].float() ** distance.clamp(min=0)).tril()
         return ((q * DIM**-0.5) @ k.mT * dense) @ v
 
-    # The public ones divide or rotate as well, so their results are not compared.
-    public = {name: run for name, run in peers(q, k, v).items() if "chunkwise" in name}
+    public = peers(q, k, v, mask.gamma)
+    floors = {name: public.pop(name) for name in [*public] if name.startswith(DIVIDES)}
     return Row(
         f"causal retention, {size} tokens, batch {batch}",
         partial(retention, q, k, v, mask, grid),
-        {"the formula": formula},
-        public,
+        {"the formula": formula, **public},
+        floors,
     )
 
 
@@ -68,7 +68,7 @@ def _square(grid: Grid, batch: int) -> Row:
 def _decode(batch: int) -> Iterator[Row]:
     """One token from a state: in place, where ours and the user's write into the state they keep, and as a function."""
     q, k, v = torch.randn(3, batch, HEADS, 1, DIM)
-    mask = RetNetMask(HEADS)
+    mask = RetNetMask(HEADS, "retnet_linspace")
     with torch.no_grad():
         _, state = recurrent(q, k, v, mask)
     gamma = mask.gamma.float()[:, None, None]
@@ -88,5 +88,5 @@ def _decode(batch: int) -> Iterator[Row]:
     yield Row(
         f"one token from a state, batch {batch}",
         lambda: recurrent(q, k, v, mask, state)[0],
-        {"raw torch": raw},
+        {"raw torch": raw, **next_token(q, k, v, memory)},
     )
