@@ -105,7 +105,7 @@ class _Attention:
 
             return plain
         if form == "flex":
-            return partial(_flexible, q, k, v, self.table, self.grid, self.case.placement)
+            return partial(flexible, q, k, v, self.table, self.grid, self.case.placement)
         call: Callable[..., Tensor] = partial(attend, placement=self.case.placement)
         if form == "compiled":
             call = torch.compile(call, dynamic=False)
@@ -156,7 +156,7 @@ class _Attention:
 _COMPILED = torch.compile(flex_attention, dynamic=False)
 
 
-def _flexible(q: Tensor, k: Tensor, v: Tensor, table: Tensor, grid: Grid, placement: str) -> Tensor:
+def flexible(q: Tensor, k: Tensor, v: Tensor, table: Tensor, grid: Grid, placement: str) -> Tensor:
     """FlexAttention that looks the kernel up by offset."""
     rows, columns = grid.shape
     flat = (table.log() if placement == "bias_logits" else table).flatten(1).contiguous()

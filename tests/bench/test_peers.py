@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from collections.abc import Callable, Iterator
 
@@ -11,12 +12,12 @@ from click.testing import CliRunner
 
 from retconv import bench
 from retconv.bench.__main__ import main
-from retconv.bench.peers import convolutions, public, retaining
+from retconv.bench.peers import attending, convolutions, public, retaining
 from retconv.bench.peers.installed import MODULES
 from retconv.bench.peers.rows import DisagreementError, Row, check
 from retconv.grid import Grid
 from retconv.kernels import Separable
-from retconv.masks import DecayMask, GaussianMixtureMask, RetNetMask
+from retconv.masks import DecayMask, GaussianMixtureMask, KernelTableMask, RetNetMask
 from retconv.operators import operator
 from retconv.retention import recurrent, retention
 
@@ -106,6 +107,29 @@ def test_one_token_is_raced_in_place_and_as_a_function(batch: int) -> None:
     check(in_place)
     check(functional)
     assert in_place.ours() is not None
+
+
+@pytest.mark.skipif(not any(map(shutil.which, ("c++", "g++", "clang++"))), reason="torch compiles with a C++ compiler")
+def test_flex_attention_agrees() -> None:
+    """With a kernel table as a factor; compiling the row of a bias too takes as long again."""
+    grid = Grid((3, 4))
+    table = KernelTableMask(grid, attending.HEADS)
+    table.weight.data.uniform_(0.5, 1.5)
+    row = attending._multiplied("kernel table", table, lambda: table(grid), grid, 1, torch.float32, backward=False)
+    assert "FlexAttention" in row.others
+    check(row)
+
+
+def test_flex_attention_that_does_not_compile_is_named(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(*_: object) -> None:
+        raise RuntimeError("no compiler\nof C++")
+
+    monkeypatch.setattr(attending, "flexible", refuse)
+    row = attending._added(Grid((3, 3)), 1, torch.float32, backward=False)
+    assert "FlexAttention" not in row.others
+    assert capsys.readouterr().err == "FlexAttention does not compile, so it is not raced: no compiler\n"
 
 
 def test_packages_that_are_not_installed_are_left_out_and_named(monkeypatch: pytest.MonkeyPatch) -> None:
