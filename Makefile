@@ -47,7 +47,7 @@ bench: $(STAMP) ## time the operators
 	$(BIN)/python -m retconv.bench
 
 lock: $(BIN)/uv ## pin what pyproject.toml declares, keeping the pins that still fit
-	$(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 --all-extras --group dev \
+	$(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 --all-extras --group dev --group peers \
 		--no-header --no-annotate --quiet -o $(LOCK) $(ARGS)
 
 clean: ## remove caches and build output; environments stay

@@ -102,7 +102,7 @@ def _contenders(q: Tensor, k: Tensor, v: Tensor, mask: Mask, grid: Grid) -> dict
         del contenders["parallel"]
     else:
         contenders[GIVEN] = partial(_given, q, k, v, kernel_to_mask(mask.kernel(grid), grid))
-    return contenders | (peers(q, k, v) if grid.ndim == 1 else {})
+    return contenders | (peers(q, k, v, mask.gamma) if isinstance(mask, RetNetMask) else {})
 
 
 def _given(q: Tensor, k: Tensor, v: Tensor, dense: Tensor) -> Tensor:

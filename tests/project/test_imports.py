@@ -58,6 +58,11 @@ OPTIONAL: set[tuple[str, str]] = {
     ("retconv.attention.triton_backend", "retconv"),
     ("retconv.attention.triton_backend", "triton"),
     ("retconv.approximate.variable_projection", "scipy"),
+    ("retconv.bench.peers.convolutions", "linear_operator"),
+    ("retconv.bench.peers.convolutions", "nvsubquadratic"),
+    ("retconv.bench.peers.convolutions", "pylops"),
+    ("retconv.bench.peers.public", "fla"),
+    ("retconv.bench.peers.public", "flash_pop"),
     ("retconv.bench.peers.public", "torchscale"),
     ("retconv.bench.peers.public", "yet_another_retnet"),
 }

@@ -30,14 +30,20 @@ def command(parts: tuple[str, ...], rounds: int, threads: int, out: Path | None)
 
     `ratio` is our time over the fastest other's, the median of ratios within rounds. A row is ahead or behind where
     both quartiles are on one side of 1, else equal. `over …` is our time over a bound such as a copy of the result.
-    Results are compared before they are raced. Each part takes a few minutes.
+    Results are compared before they are raced. Each part takes a few minutes. Other packages are raced where they are
+    installed; those that are not are named on standard error. The second line of packages pins versions that ours
+    exclude, hence --no-deps.
 
     \b
     Examples:
       python -m retconv.bench peers --out tables
       python -m retconv.bench peers --part attending --rounds 21
+      pip install flash-linear-attention flash-pop linear-operator pylops yet-another-retnet
+      pip install --no-deps torchscale fairscale nvsubquadratic
     """
     torch.set_num_threads(threads)
     allocator = bench.keep_pages()
+    if missing := bench.peers.missing(parts or PARTS):
+        click.echo(f"not installed, so not raced: {', '.join(missing)}", err=True)
     for part in parts or PARTS:
         bench.report(bench.peers.bench(part, rounds), allocator, None if out is None else out / f"peers_{part}.csv")

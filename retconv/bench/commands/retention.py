@@ -50,7 +50,7 @@ def command(
     Examples:
       python -m retconv.bench retention
       python -m retconv.bench retention --kind causal --length 4096 --rounds 15
-      pip install yet-another-retnet torchscale   # peers, raced once they are installed
+      pip install flash-linear-attention flash-pop yet-another-retnet   # peers, raced once they are installed
     """
     torch.set_num_threads(threads)
     setting = bench.keep_pages() if allocator == "kept" else "default"

@@ -1,5 +1,5 @@
 """The race against the best of what a user would write or install."""
 
-from retconv.bench.peers.race import PARTS, bench
+from retconv.bench.peers.race import PARTS, bench, missing
 
-__all__ = ["PARTS", "bench"]
+__all__ = ["PARTS", "bench", "missing"]

@@ -1,17 +1,19 @@
-"""Masks in attention, against the formula with a mask of the user's own making, and against fused attention."""
+"""Masks in attention, against the formula with a mask of the user's own making, and torch's fused attention."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from functools import partial
 
+import click
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.nn.attention.flex_attention import flex_attention
 
 from retconv.attention import attend
 from retconv.bench.peers.conversions import exponentials, powers, squared_distances
-from retconv.bench.peers.rows import Row
+from retconv.bench.peers.rows import Row, Run
 from retconv.grid import Grid
 from retconv.masks import DecayMask, GaussianMixtureMask, KernelTableMask, Mask
 
@@ -70,14 +72,32 @@ def _multiplied(
         scores = (q * DIM**-0.5) @ k.mT
         return (scores * dense().to(dtype)).softmax(-1) @ v
 
+    others: dict[str, Run] = {}
+    if isinstance(mask, KernelTableMask) and not backward:
+        others = _flex(partial(flexible, q, k, v, mask.weight.detach(), grid, "multiply_logits"))
     step = partial(_step, leaves=[q, k, v, *mask.parameters()], upstream=upstream, backward=backward)
     return Row(
         f"{name} multiplied, {_text(grid, batch, dtype, backward)}",
         lambda: step(partial(attend, q, k, v, mask, grid, placement="multiply_logits")),
-        {"the formula": lambda: step(formula)},
+        {"the formula": lambda: step(formula), **others},
         {"fused attention without a mask": lambda: _unmasked(q, k, v, upstream, backward)},
         gradients=backward,
     )
+
+
+def _flex(run: Callable[[], Tensor]) -> dict[str, Run]:
+    """FlexAttention, which looks a kernel up by offset, compiled; on a CPU it has no backward pass.
+
+    Torch limits how often a function is compiled, so each row forgets what was compiled for those before it.
+    """
+    torch.compiler.reset()
+    try:
+        with torch.no_grad():
+            run()
+    except RuntimeError as error:
+        click.echo(f"FlexAttention does not compile, so it is not raced: {error}".partition("\n")[0], err=True)
+        return {}
+    return {"FlexAttention": run}
 
 
 def _unmasked(q: Tensor, k: Tensor, v: Tensor, upstream: Tensor, backward: bool) -> object:
@@ -100,11 +120,35 @@ def _added(grid: Grid, batch: int, dtype: torch.dtype, backward: bool) -> Row:
     def formula() -> Tensor:
         return ((q * DIM**-0.5) @ k.mT + bias()).softmax(-1) @ v
 
+    flex = {} if backward else _flex(lambda: flexible(q, k, v, mask.kernel(grid), grid, "bias_logits"))
     step = partial(_step, leaves=[q, k, v, *mask.parameters()], upstream=upstream, backward=backward)
     return Row(
         f"logarithm of a learnt Manhattan added, {_text(grid, batch, dtype, backward)}",
         lambda: step(partial(attend, q, k, v, mask, grid, placement="bias_logits")),
-        {"fused attention with a bias": lambda: step(fused), "the formula": lambda: step(formula)},
+        {"fused attention with a bias": lambda: step(fused), "the formula": lambda: step(formula), **flex},
         {"fused attention without a mask": lambda: _unmasked(q, k, v, upstream, backward)},
         gradients=backward,
     )
+
+
+_COMPILED = torch.compile(flex_attention, dynamic=False)
+
+
+def flexible(q: Tensor, k: Tensor, v: Tensor, table: Tensor, grid: Grid, placement: str) -> Tensor:
+    """FlexAttention as a user writes it, which looks the kernel up by offset."""
+    rows, columns = grid.shape
+    flat = (table.log() if placement == "bias_logits" else table).flatten(1).contiguous()
+    across = 2 * columns - 1
+
+    def entry(head: Tensor, at: Tensor, to: Tensor) -> Tensor:
+        down = to // columns - at // columns + rows - 1
+        return flat[head, down * across + to % columns - at % columns + columns - 1]
+
+    def multiply(score: Tensor, batch: Tensor, head: Tensor, at: Tensor, to: Tensor) -> Tensor:
+        return score * entry(head, at, to)
+
+    def add(score: Tensor, batch: Tensor, head: Tensor, at: Tensor, to: Tensor) -> Tensor:
+        return score + entry(head, at, to)
+
+    out: Tensor = _COMPILED(q, k, v, score_mod=add if placement == "bias_logits" else multiply)
+    return out

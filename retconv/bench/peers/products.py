@@ -1,4 +1,4 @@
-"""Masks as operators, against a product with a ready mask, a user's transforms, and scipy's."""
+"""Masks as operators, against a product with a ready mask, a user's transforms, and public convolutions."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterator
 from functools import partial
 
 import torch
-from scipy.signal import oaconvolve
 from torch import Tensor
 
+from retconv.bench.peers.convolutions import peers
 from retconv.bench.peers.rows import Row
 from retconv.grid import Grid
 from retconv.masks import DecayMask, Forms, GaussianMixtureMask, MaskLike
@@ -34,13 +34,14 @@ SIZES: tuple[tuple[tuple[int, ...], int, tuple[int, ...], int], ...] = (
 
 
 def rows() -> Iterator[Row]:
-    """Every row of this part: arbitrary, mixed and decaying kernels of each size."""
+    """Every row of this part: arbitrary, mixed, Gaussian and decaying kernels of each size."""
     for shape, heads, front, channels in SIZES:
         grid = Grid(shape)
         x = torch.randn(*front, grid.size, channels)
         masks: dict[str, MaskLike] = {
             "arbitrary": torch.randn(heads, *grid.kernel_shape),
             "Gaussian mixture": GaussianMixtureMask(heads, generator=torch.Generator().manual_seed(0)),
+            "Gaussian": GaussianMixtureMask(heads, components=1, generator=torch.Generator().manual_seed(0)),
             "decay": DecayMask(heads),
         }
         for kind, mask in masks.items():
@@ -53,7 +54,7 @@ def _row(kind: str, mask: MaskLike, grid: Grid, x: Tensor) -> Row:
         kernel = op.kernel.detach()
         others: dict[str, Callable[[], object]] = {
             "torch.fft": transforms(kernel, grid, x),
-            "scipy oaconvolve": _scipy(kernel, grid, x),
+            **peers(kernel, grid, x),
         }
         if len(kernel) * grid.size**2 * x.itemsize <= DENSE_BYTES:
             dense = Forms.of(kernel, grid).entries
@@ -75,21 +76,5 @@ def transforms(kernel: Tensor, grid: Grid, x: Tensor) -> Callable[[], Tensor]:
         for axis, n in zip(axes, grid.shape, strict=True):
             y = y.narrow(axis, n - 1, n)
         return y.reshape(x.shape)
-
-    return apply
-
-
-def _scipy(kernel: Tensor, grid: Grid, x: Tensor) -> Callable[[], Tensor]:
-    """On channels-first arrays that are ready, at no charge."""
-    axes = tuple(range(-grid.ndim, 0))
-    images = x.mT.unflatten(-1, grid.shape).contiguous().numpy()
-    flipped = kernel.flip(tuple(range(1, kernel.ndim)))[:, None].numpy()
-    flipped = flipped.reshape((1,) * (images.ndim - flipped.ndim) + flipped.shape)
-
-    def apply() -> Tensor:
-        y = torch.from_numpy(oaconvolve(images, flipped, mode="full", axes=axes))
-        for axis, n in zip(axes, grid.shape, strict=True):
-            y = y.narrow(axis, n - 1, n)
-        return y.flatten(-grid.ndim).mT
 
     return apply

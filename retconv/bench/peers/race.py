@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import pandas as pd
 
-from retconv.bench.peers import attending, conversions, products, retaining
+from retconv.bench.peers import attending, conversions, convolutions, installed, products, public, retaining
 from retconv.bench.peers.rows import Row, table_of
 from retconv.bench.peers.starting import starts
 from retconv.bench.timing import progress
@@ -17,6 +17,14 @@ PARTS: dict[str, Callable[[], Iterator[Row]]] = {
     "attending": attending.rows,
     "retaining": retaining.rows,
 }
+
+#: Packages that a part races where they are installed.
+PACKAGES = {"products": convolutions.ADAPTERS, "retaining": public.ADAPTERS}
+
+
+def missing(parts: Iterable[str]) -> list[str]:
+    """Packages that these parts would race, and that are not installed."""
+    return installed.missing(package for part in parts for package in PACKAGES.get(part, ()))
 
 
 def bench(part: str, rounds: int) -> pd.DataFrame:

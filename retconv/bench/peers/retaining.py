@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 
 from retconv.bench.peers.conversions import powers
-from retconv.bench.peers.public import peers
+from retconv.bench.peers.public import DIVIDES, next_token, peers
 from retconv.bench.peers.rows import Row
 from retconv.grid import Grid
 from retconv.masks import DecayMask, RetNetMask
-from retconv.retention import recurrent, retention
+from retconv.retention import Decoder, recurrent, retention
 
 HEADS, DIM = 3, 64
 #: Tokens and batch on a line.
@@ -29,25 +29,25 @@ def rows() -> Iterator[Row]:
     for side, batch in SQUARES:
         yield _square(Grid((side, side)), batch)
     for batch in (1, 64):
-        yield _decode(batch)
+        yield from _decode(batch)
 
 
 def _line(size: int, batch: int) -> Row:
     q, k, v = torch.randn(3, batch, HEADS, size, DIM)
-    mask, grid = RetNetMask(HEADS), Grid(size)
+    mask, grid = RetNetMask(HEADS, "retnet_linspace"), Grid(size)
     distance = torch.arange(size)[:, None] - torch.arange(size)
 
     def formula() -> Tensor:
         dense = (mask.gamma[:, None, None].float() ** distance.clamp(min=0)).tril()
         return ((q * DIM**-0.5) @ k.mT * dense) @ v
 
-    # The public ones divide or rotate as well, so their results are not compared.
-    public = {name: run for name, run in peers(q, k, v).items() if "chunkwise" in name}
+    public = peers(q, k, v, mask.gamma)
+    floors = {name: public.pop(name) for name in [*public] if name.startswith(DIVIDES)}
     return Row(
         f"causal retention, {size} tokens, batch {batch}",
         partial(retention, q, k, v, mask, grid),
-        {"the formula": formula},
-        public,
+        {"the formula": formula, **public},
+        floors,
     )
 
 
@@ -65,27 +65,28 @@ def _square(grid: Grid, batch: int) -> Row:
     )
 
 
-def _decode(batch: int) -> Row:
-    """One token from a state; the user keeps the state and writes into it."""
+def _decode(batch: int) -> Iterator[Row]:
+    """One token from a state: in place, where ours and the user's write into the state they keep, and as a function."""
     q, k, v = torch.randn(3, batch, HEADS, 1, DIM)
-    mask = RetNetMask(HEADS)
+    mask = RetNetMask(HEADS, "retnet_linspace")
     with torch.no_grad():
         _, state = recurrent(q, k, v, mask)
     gamma = mask.gamma.float()[:, None, None]
 
-    def raw() -> Tensor:
-        memory = state.memory[:, :, 0] * gamma + k.mT @ v
-        return (q * DIM**-0.5) @ memory
-
-    own = state.memory[:, :, 0].clone()
+    own, decoder = state.memory[:, :, 0].clone(), Decoder(mask, state)
 
     def in_place() -> Tensor:
         own.mul_(gamma).add_(k.mT @ v)
         return (q * DIM**-0.5) @ own
 
-    return Row(
+    yield Row(f"one token in place, batch {batch}", partial(decoder.step, q, k, v), {"raw torch in place": in_place})
+    memory = state.memory[:, :, 0]
+
+    def raw() -> Tensor:
+        return (q * DIM**-0.5) @ (memory * gamma + k.mT @ v)
+
+    yield Row(
         f"one token from a state, batch {batch}",
         lambda: recurrent(q, k, v, mask, state)[0],
-        {"raw torch": raw},
-        {"raw torch in place": in_place},
+        {"raw torch": raw, **next_token(q, k, v, memory)},
     )
