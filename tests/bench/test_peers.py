@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import shutil
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import pytest
 import torch
@@ -44,19 +46,16 @@ def installed(package: str) -> None:
         pytest.importorskip(MODULES[package], reason="an optional peer of the benchmark")
 
 
-@pytest.mark.parametrize("kind", KERNELS)
-@pytest.mark.parametrize(("shape", "heads", "front"), SIZES)
 @pytest.mark.parametrize("package", convolutions.ADAPTERS)
-def test_installed_convolution_agrees(
-    package: str, shape: tuple[int, ...], heads: int, front: tuple[int, ...], kind: str
-) -> None:
+def test_installed_convolution_agrees(package: str) -> None:
     installed(package)
-    grid = Grid(shape)
-    kernel, x = KERNELS[kind](heads, grid), torch.randn(*front, grid.size, 4)
-    runs = dict(convolutions.ADAPTERS[package](kernel, grid, x))
-    assert bool(runs) == (package != "linear-operator" or kind != "arbitrary")
-    check(Row(kind, lambda: operator(kernel, grid) @ x, runs))
-    assert all(run().shape == x.shape for run in runs.values())
+    for (shape, heads, front), (kind, make) in itertools.product(SIZES, KERNELS.items()):
+        grid = Grid(shape)
+        kernel, x = make(heads, grid), torch.randn(*front, grid.size, 4)
+        runs = dict(convolutions.ADAPTERS[package](kernel, grid, x))
+        assert bool(runs) == (package != "linear-operator" or kind != "arbitrary")
+        check(Row(f"{kind} on {grid}", partial(operator(kernel, grid), x), runs))
+        assert all(run().shape == x.shape for run in runs.values())
 
 
 def test_scipy_has_a_toeplitz_product_for_one_kernel_on_one_axis() -> None:
@@ -74,19 +73,19 @@ def test_only_symmetric_outer_products_are_kronecker_products() -> None:
     assert convolutions._lines(mixed, grid) is None
 
 
-@pytest.mark.parametrize("tokens", [64, 100])
 @pytest.mark.parametrize("package", public.ADAPTERS)
-def test_installed_retention_agrees(package: str, tokens: int) -> None:
+def test_installed_retention_agrees(package: str) -> None:
     """Except torchscale's, which is another by definition, so it runs only."""
     installed(package)
     mask = RetNetMask(3, "retnet_linspace")
-    q, k, v = torch.randn(3, 2, 3, tokens, 8)
-    runs = dict(public.ADAPTERS[package](q, k, v, mask.gamma.float()))
-    assert runs
-    if package == public.DIVIDES:
-        assert all(isinstance(run(), torch.Tensor) for run in runs.values())
-    else:
-        check(Row(package, lambda: retention(q, k, v, mask, tokens), runs))
+    for tokens in (64, 100):
+        q, k, v = torch.randn(3, 2, 3, tokens, 8)
+        runs = dict(public.ADAPTERS[package](q, k, v, mask.gamma.float()))
+        assert runs
+        if package == public.DIVIDES:
+            assert all(isinstance(run(), torch.Tensor) for run in runs.values())
+        else:
+            check(Row(package, partial(retention, q, k, v, mask, tokens), runs))
 
 
 def test_installed_step_agrees() -> None:

@@ -1,6 +1,8 @@
-"""Public convolutions and Toeplitz products, raced where they are installed, in the layout that each likes best.
+"""Public convolutions and Toeplitz products, raced where they are installed.
 
-What can be made beforehand, arrays in a peer's order among it, is ready before the clock starts.
+Of the kernel all that can be made beforehand is ready before the clock starts. The features are tokens by channels, as
+attention has them: what reads channels first brings them into that order in its time, as ours does; its result may stay
+a view.
 """
 
 from __future__ import annotations
@@ -40,12 +42,11 @@ def _images(grid: Grid, x: Tensor) -> Tensor:
 def _scipy(kernel: Tensor, grid: Grid, x: Tensor) -> Named:
     """Overlap-add; on one axis also its Toeplitz product, which takes one matrix."""
     axes = tuple(range(-grid.ndim, 0))
-    images = _images(grid, x).numpy()
     flipped = _flipped(kernel)[:, None].numpy()
-    flipped = flipped.reshape((1,) * (images.ndim - flipped.ndim) + flipped.shape)
+    flipped = flipped.reshape((1,) * (x.ndim - 3) + flipped.shape)
 
     def overlap_add() -> Tensor:
-        y = torch.from_numpy(oaconvolve(images, flipped, mode="full", axes=axes))
+        y = torch.from_numpy(oaconvolve(_images(grid, x).numpy(), flipped, mode="full", axes=axes))
         for axis, n in zip(axes, grid.shape, strict=True):
             y = y.narrow(axis, n - 1, n)
         return y.flatten(-grid.ndim).mT
@@ -53,11 +54,11 @@ def _scipy(kernel: Tensor, grid: Grid, x: Tensor) -> Named:
     yield "scipy oaconvolve", overlap_add
     if grid.ndim == len(kernel) == 1:
         past, future = _flipped(kernel)[0, grid.size - 1 :].numpy(), kernel[0, grid.size - 1 :].numpy()
-        columns = x.movedim(-2, 0)
-        ready = columns.flatten(1).contiguous().numpy()
 
         def toeplitz() -> Tensor:
-            return torch.from_numpy(matmul_toeplitz((past, future), ready)).view(columns.shape).movedim(0, -2)
+            columns = x.movedim(-2, 0)
+            y = matmul_toeplitz((past, future), columns.flatten(1).numpy())
+            return torch.from_numpy(y).view(columns.shape).movedim(0, -2)
 
         yield "scipy matmul_toeplitz", toeplitz
 
@@ -97,14 +98,15 @@ def _pylops(kernel: Tensor, grid: Grid, x: Tensor) -> Named:
     from pylops.signalprocessing import ConvolveND
 
     axes = tuple(range(-grid.ndim, 0))
-    heads = [images.contiguous().numpy() for images in _images(grid, x).unbind(-2 - grid.ndim)]
+    shape = (*x.shape[:-3], x.shape[-1], *grid.shape)  # of one head
     operators = [
-        ConvolveND(images.shape, filters.numpy(), offset=grid.center, axes=axes, dtype=images.dtype)
-        for images, filters in zip(heads, _flipped(kernel), strict=True)
+        ConvolveND(shape, filters.numpy(), offset=grid.center, axes=axes, dtype="float32")
+        for filters in _flipped(kernel)
     ]
 
     def apply() -> Tensor:
-        parts = [torch.from_numpy(op @ images) for op, images in zip(operators, heads, strict=True)]
+        images = _images(grid, x).unbind(-2 - grid.ndim)
+        parts = [torch.from_numpy(op @ head.numpy()) for op, head in zip(operators, images, strict=True)]
         return torch.stack(parts, dim=-2 - grid.ndim).flatten(-grid.ndim).mT
 
     yield "pylops ConvolveND", apply
@@ -115,10 +117,14 @@ def _nvsubquadratic(kernel: Tensor, grid: Grid, x: Tensor) -> Named:
     from nvsubquadratic.ops import fftconv
 
     convolve = getattr(fftconv, f"fftconv{grid.ndim}d_fp32_bhl")
-    moved = x.movedim(-1, -3)  # shape: (…, channels, heads, N)
-    images = moved.reshape(-1, len(kernel), *grid.shape).contiguous()
     flipped = _flipped(kernel)[None]
-    yield "nvSubquadratic fftconv", lambda: convolve(images, flipped).reshape(moved.shape).movedim(-3, -1)
+
+    def apply() -> Tensor:
+        moved = x.movedim(-1, -3)  # shape: (…, channels, heads, N)
+        images = moved.reshape(-1, len(kernel), *grid.shape).contiguous()
+        return convolve(images, flipped).reshape(moved.shape).movedim(-3, -1)
+
+    yield "nvSubquadratic fftconv", apply
 
 
 ADAPTERS: dict[str, Adapter] = {
