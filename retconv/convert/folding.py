@@ -62,9 +62,7 @@ class Fold(Function):
         lead = mask.ndim - 2 * ndim
         dtype, wide = mask.dtype, torch.promote_types(mask.dtype, torch.float32)
         if shape and _is_plain(mask) and math.prod(shape) ** 2 <= INDEXED:
-            sums = mask.new_zeros(math.prod(mask.shape[:lead]), math.prod(2 * n - 1 for n in shape), dtype=wide)
-            sums.index_add_(1, _entries(shape), mask.reshape(len(sums), -1).to(wide))
-            return sums.to(dtype).view(*mask.shape[:lead], *(2 * n - 1 for n in shape))
+            return _summed(mask.to(wide), shape).to(dtype)
         for axis in reversed(range(ndim)):
             n = shape[axis]
             # Axes now: lead, q_1 … q_axis, k_1 … k_axis, folded axes.
@@ -156,6 +154,13 @@ def _selected(kernel: Tensor, shape: tuple[int, ...]) -> Tensor:
     return entries.view(*lead, *shape, *shape)
 
 
+def _summed(mask: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """The sums as one operation of torch, with torch's own derivatives."""
+    lead, sides = mask.shape[: mask.ndim - 2 * len(shape)], [2 * n - 1 for n in shape]
+    zeros = mask.new_zeros(math.prod(lead), math.prod(sides))
+    return zeros.index_add(1, _entries(shape), mask.reshape(len(zeros), -1)).view(*lead, *sides)
+
+
 @kept
 def _entries(shape: tuple[int, ...]) -> Tensor:
     """The kernel's entry that each pair of tokens reads, in one row."""
@@ -163,11 +168,15 @@ def _entries(shape: tuple[int, ...]) -> Tensor:
     return _windows(torch.arange(math.prod(sides)).view(sides), shape).flatten()
 
 
+def _is_few(x: Tensor, shape: tuple[int, ...], pairs: int) -> bool:
+    """Whether one operation with a kept index does: a Function costs more, but torch's sums of half types stay half."""
+    return bool(shape) and x.is_cpu and x.itemsize >= 4 and math.prod(shape) ** 2 <= pairs
+
+
 def unfold(kernel: Tensor, shape: tuple[int, ...]) -> Tensor:
     """Gather a kernel ``(…, 2n − 1)`` into ``(…, n, n)`` (queries, then keys), without any check."""
     traced = is_traced()
-    # A Function costs more than the gather of few pairs; torch's derivative of that sums half types as they are.
-    if not traced and shape and kernel.is_cpu and kernel.itemsize >= 4 and math.prod(shape) ** 2 <= SELECTED:
+    if not traced and _is_few(kernel, shape, SELECTED):
         return _selected(kernel, shape)
     watched = is_differentiated(kernel)
     if traced:
@@ -178,4 +187,8 @@ def unfold(kernel: Tensor, shape: tuple[int, ...]) -> Tensor:
 
 def fold(mask: Tensor, shape: tuple[int, ...]) -> Tensor:
     """Sum a mask ``(…, n, n)`` over pairs of equal offset into ``(…, 2n − 1)``, without any check."""
-    return (Fold if is_traced() else FoldForwards).apply(mask, shape)
+    if is_traced():
+        return Fold.apply(mask, shape)
+    if _is_few(mask, shape, INDEXED):
+        return _summed(mask, shape)
+    return FoldForwards.apply(mask, shape)

@@ -10,9 +10,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from retconv.convert.folding import fold, unfold
-from retconv.convert.residual import norm_of_rest, wide
+from retconv.convert.residual import differing, norm_of_rest, wide
 from retconv.convert.shapes import check_kernel, check_mask
-from retconv.grid import Grid, GridLike
+from retconv.grid import Grid, GridLike, kept
 from retconv.kernels.parameters import check_real
 from retconv.watching import is_mapped, is_traced
 
@@ -210,10 +210,16 @@ def _body(mask: Tensor, grid: Grid) -> Tensor:
 
 def _read(body: Tensor, grid: Grid) -> Tensor:
     """Read each kernel entry off the first pair that has its offset: query 0 for δ ≥ 0, key 0 for δ < 0."""
-    offsets = grid.offsets(body.device)
-    queries, keys = (-offsets).clamp(min=0).unbind(-1), offsets.clamp(min=0).unbind(-1)
-    heads = torch.arange(body.shape[0], device=body.device).reshape(-1, *(1,) * grid.ndim)
-    return body[(heads, *queries, *keys)]
+    return body.flatten(1)[:, _first_pairs(grid.without_prefix(), body.device)]
+
+
+@kept
+def _first_pairs(grid: Grid, device: torch.device) -> Tensor:
+    """The first pair of tokens of each offset, as an index of a flat mask, of the kernel's shape."""
+    offsets = grid.offsets(device)
+    steps = torch.tensor([math.prod(grid.shape[axis + 1 :]) for axis in range(grid.ndim)], device=device)
+    queries, keys = (((sign * offsets).clamp(min=0) * steps).sum(dim=-1) for sign in (-1, 1))
+    return queries * grid.size + keys
 
 
 def _project(body: Tensor, grid: Grid) -> Projection:
@@ -224,7 +230,7 @@ def _project(body: Tensor, grid: Grid) -> Projection:
     first = _read(entries, grid)
     # Averaging deviations from the first pair, not values, keeps the kernel of a true convolution bit for bit.
     deviation = entries - unfold(first, grid.shape)
-    differs = deviation.detach().flatten(1).any(dim=1)
+    differs = differing(deviation)
     # Lowered so far that differences, and sums over the pairs of an offset, stay below the largest number.
     extreme = size > torch.finfo(entries.dtype).max ** 0.9
     unit = torch.where(extreme, 2.0**-64, 1.0).to(entries.dtype).reshape(-1, *(1,) * grid.ndim)

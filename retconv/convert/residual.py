@@ -49,6 +49,14 @@ def norm_of_rest(deviation: Tensor, parts: Tensor, whole: Tensor, differs: Tenso
     return torch.where(differs, residual, 0.0)
 
 
+def differing(deviation: Tensor) -> Tensor:
+    """Whether each head ``(heads, …)`` has an entry other than 0, however small; not differentiable."""
+    rows = deviation.detach().flatten(1)
+    differs = torch.linalg.vector_norm(rows, dim=1) > 0
+    # The norm of tiny entries is 0; to look at each takes twice as long as a norm.
+    return differs if bool(differs.all()) else rows.any(dim=1)
+
+
 def largest(rows: Tensor) -> Tensor:
     """The largest modulus of each row, not differentiable."""
     return torch.linalg.vector_norm(rows.detach(), ord=torch.inf, dim=1)

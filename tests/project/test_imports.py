@@ -4,7 +4,6 @@ import ast
 import graphlib
 import importlib
 import json
-import os
 import statistics
 import subprocess
 import sys
@@ -14,16 +13,9 @@ from pathlib import Path
 import pytest
 
 import retconv
-from retconv.bench.__main__ import main as benchmarks
-from retconv.results.__main__ import main as results
+from tests.project.modules import MODULES, PACKAGE, ROOT
 
-PACKAGE = Path(retconv.__file__).parent
-ROOT = PACKAGE.parent
 TESTS = Path(__file__).parents[1]
-MODULES = {
-    ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
-    for path in sorted(PACKAGE.rglob("*.py"))
-}
 #: A part imports only from parts of lower rank, and from itself.
 PARTS = (
     ("lazy", "watching"),
@@ -199,122 +191,3 @@ def test_import_is_light() -> None:
     assert HEAVY.isdisjoint(loaded), f"import retconv loads {sorted(HEAVY & loaded)}"
     seconds = [run["seconds"] for run in runs]
     assert statistics.median(seconds) <= SECONDS, f"import retconv takes {seconds} s"
-
-
-#: Libraries that take longer to import than a help text may take, most of them longer than retconv itself.
-SLOW = (
-    *("IPython", "PIL", "datasets", "huggingface_hub", "jinja2", "joblib", "matplotlib", "pandas", "pyarrow"),
-    *("safetensors", "scipy", "seaborn", "sklearn", "sympy", "tensorboard", "timm", "torch._dynamo"),
-    *("torch._inductor", "torchvision"),
-)
-#: ``retconv.models`` is for timm's models, and enters its own among them.
-HELP = [f"{name.removesuffix('.__main__')} --help" for name in MODULES if name.endswith(".__main__")]
-HELP.remove("retconv.models --help")
-HELP += ["retconv.describe --help", *(f"retconv.results {name} --help" for name in results.commands)]
-HELP += [f"retconv.bench {name} --help" for name in benchmarks.commands]
-#: Run in a new interpreter: each command in a fork of it, so that none hides what another loads; a line for each, with
-#: its text and what is loaded.
-FORKS = """
-import contextlib, io, json, os, runpy, sys
-import retconv
-for command in json.loads(sys.argv[1]):
-    if os.fork() == 0:
-        sys.argv = command.split()
-        with contextlib.redirect_stdout(io.StringIO()) as written, contextlib.suppress(SystemExit):
-            runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
-        print(json.dumps([command, written.getvalue(), sorted(sys.modules)]), flush=True)
-        os._exit(0)
-    os.wait()
-"""
-
-
-@pytest.fixture(scope="module")
-def helped() -> dict[str, tuple[str, set[str]]]:
-    """By command, its help and the modules that are loaded then."""
-    run = subprocess.run([sys.executable, "-c", FORKS, json.dumps(HELP)], cwd=ROOT, capture_output=True, check=True)
-    lines = map(json.loads, run.stdout.splitlines())
-    return {command: (text, set(loaded)) for command, text, loaded in lines}
-
-
-@pytest.mark.parametrize("command", HELP)
-def test_help_waits_for_no_slow_library(command: str, helped: dict[str, tuple[str, set[str]]]) -> None:
-    """A command imports what it runs when it runs."""
-    text, loaded = helped[command]
-    assert text.startswith(f"Usage: python -m {command.removesuffix(' --help')} [OPTIONS]")
-    assert loaded.isdisjoint(SLOW), f"{command} loads {sorted(loaded & {*SLOW})}"
-
-
-#: Run in a new interpreter: each module in a fork of it; exits with the names of those that know no small model.
-KNOWS = """
-import importlib, os, sys
-import timm
-ignorant = []
-for module in sys.argv[1:]:
-    if os.fork() == 0:
-        importlib.import_module(module)
-        os._exit(not timm.is_model("retconv_vit_tiny"))
-    if os.wait()[1]:
-        ignorant.append(module)
-sys.exit(", ".join(ignorant) or 0)
-"""
-
-
-def test_what_makes_models_by_name_knows_the_small_ones() -> None:
-    """Packages give their names when asked for, so a module that needs the registry filled imports what fills it."""
-    makers = [name for name, path in MODULES.items() if "timm.create_model(" in path.read_text()]
-    assert "retconv.bench.models" in makers
-    run = subprocess.run([sys.executable, "-c", KNOWS, *makers], cwd=ROOT, capture_output=True, text=True)
-    assert not run.returncode, run.stderr
-
-
-#: What the extras bring, and the core dependencies do not, by the name under which it is imported.
-EXTRAS = (
-    *("IPython", "ipykernel", "ipywidgets", "jupyterlab", "jupytext", "nbclient", "nbformat"),
-    *("datasets", "pyarrow", "sklearn", "tensorboard"),
-    *("dask", "distributed", "joblib", "loky", "ray", "submitit"),
-    *("onnx", "onnxruntime", "onnxscript"),
-    *("llvmlite", "numba"),
-    "triton",
-)
-#: Run in a new interpreter: commands one after the other, each with its exit code and what it wrote.
-COMMANDS = """
-import contextlib, io, json, runpy, sys, traceback
-extras, commands = json.loads(sys.argv[1])
-sys.modules.update(dict.fromkeys(extras))
-import retconv
-[getattr(retconv, name) for name in retconv.__all__]
-found = {}
-for command in commands:
-    sys.argv = command.split()
-    code = 0
-    with contextlib.redirect_stdout(io.StringIO()) as written, contextlib.redirect_stderr(written):
-        try:
-            runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
-        except SystemExit as end:
-            code = end.code
-        except BaseException:
-            code = traceback.format_exc()
-    found[command] = (code, written.getvalue())
-print(json.dumps(found))
-"""
-
-
-def test_without_extras_and_git_commands_run_or_name_what_they_lack(tmp_path: Path) -> None:
-    """The core is whole without the extras; what needs one says which, and how to get it."""
-    working = [f"retconv.{path.parent.name} --help" for path in sorted(PACKAGE.glob("*/__main__.py"))]
-    working += ["retconv.sweep --list", "retconv.results"]
-    refused = {"retconv.train --recipe smoke": "the digits data set needs sklearn, which is not installed: pip install"}
-    run = subprocess.run(
-        [sys.executable, "-c", COMMANDS, json.dumps([EXTRAS, [*working, *refused]])],
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(ROOT), "PATH": ""},
-        capture_output=True,
-        check=True,
-    )
-    found = json.loads(run.stdout)
-    failed = {command: found[command] for command in working if found[command][0]}
-    assert not failed, failed
-    for command, reason in refused.items():
-        code, written = found[command]
-        assert code == 2, found[command]
-        assert reason in written
