@@ -139,11 +139,13 @@ def test_the_table_is_indexed_once(placement: str, prefix: int) -> None:
     added: list[int] = []
 
     def see(graph: torch.fx.GraphModule, given: list[Tensor]) -> Any:
-        for name, part in graph.named_children():
-            if "joint" in name:
-                validate_joint_graph(part.graph)
-                added.append(sum("zeros_and_scatter" in str(node.target) for node in part.graph.nodes))
-        return make_boxed_func(graph.forward)
+        joint = [part for name, part in graph.named_children() if "joint" in name]
+        for part in joint:
+            validate_joint_graph(part.graph)
+            added.append(sum("zeros_and_scatter" in str(node.target) for node in part.graph.nodes))
+        # The backward pass is looked at, not run: torch 2.11 cannot run it like this.
+        (results,) = graph.graph.output_node().args
+        return make_boxed_func((lambda *_: [None] * len(results)) if joint else graph.forward)
 
     grid = Grid((2, 3), prefix)
     leaves = inputs(placement, ((2, 3), prefix, 16, 16, HEADS), torch.float32)
