@@ -7,7 +7,9 @@ import shutil
 import sys
 from collections.abc import Callable, Iterator
 from functools import partial
+from pathlib import Path
 
+import pandas as pd
 import pytest
 import torch
 from click.testing import CliRunner
@@ -149,7 +151,7 @@ def test_command_names_what_it_does_not_race(monkeypatch: pytest.MonkeyPatch) ->
         monkeypatch.setitem(sys.modules, module, None)
     for part in bench.peers.PARTS:
         monkeypatch.setitem(bench.peers.PARTS, part, lambda: iter(()))
-    monkeypatch.setattr(bench, "report", lambda *_: None)
+    monkeypatch.setattr(bench, "report", lambda *_, **__: None)
     result = CliRunner().invoke(main, ["peers", "--part", "products", "--rounds", "1"])
     assert result.exit_code == 0, result.output
     assert "not installed, so not raced: linear-operator, nvsubquadratic, pylops\n" in result.stderr
@@ -158,3 +160,27 @@ def test_command_names_what_it_does_not_race(monkeypatch: pytest.MonkeyPatch) ->
 def test_another_result_is_refused() -> None:
     with pytest.raises(DisagreementError, match="half differs from retconv"):
         check(Row("x", lambda: torch.ones(2), {"half": lambda: torch.ones(2) / 2}))
+
+
+def test_runs_are_added_and_summed_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ranges over runs at different times; a row is ahead where every run has it so."""
+    ratios = iter([0.5, 1.2, 0.4, 0.9])
+
+    def once(part: str, rounds: int) -> pd.DataFrame:
+        rows = [{"part": part, "row": name, "ms": 2.0, "best": "theirs", "ratio": next(ratios)} for name in "ab"]
+        rows = [
+            row | {"verdict": "ahead" if row["ratio"] < 1 else "behind", "n": rounds, "over copy": 3.0} for row in rows
+        ]
+        return pd.DataFrame(rows)
+
+    monkeypatch.setattr(bench.peers, "bench", once)
+    for _ in range(2):
+        call = ["peers", "--part", "products", "--rounds", "5", "--threads", "1", "--out", str(tmp_path)]
+        assert CliRunner().invoke(main, call).exit_code == 0
+    stored = pd.read_csv(tmp_path / "peers_products.csv")
+    assert len(stored) == 4
+    text = CliRunner().invoke(main, ["peers", "--summary", "--out", str(tmp_path)]).stdout
+    assert "### Masks as operators" in text
+    assert "| a | 2 | theirs | 0.4–0.5 | ahead | 3 |" in text
+    assert "| b | 2 | theirs | 0.9–1.2 | equal | 3 |" in text
+    assert "threads: 1, rounds: 5." in text

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
 
 import click
@@ -24,8 +25,13 @@ PARTS = ("conversions", "products", "attending", "retaining", "starting")
 )
 @rounds_option
 @threads_option
-@click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Also write peers_PART.csv here.")
-def command(parts: tuple[str, ...], rounds: int, threads: int, out: Path | None) -> None:
+@click.option(
+    "--out", type=click.Path(file_okay=False, path_type=Path), help="Also add the rows to peers_PART.csv here."
+)
+@click.option(
+    "--summary", is_flag=True, help="Race nothing: print the stored races as Markdown, ranges over their runs."
+)
+def command(parts: tuple[str, ...], rounds: int, threads: int, out: Path | None, summary: bool) -> None:
     """Race what the package does against the best of what a user would write or install.
 
     `ratio` is our time over the fastest other's, the median of ratios within rounds. A row is ahead or behind where
@@ -41,9 +47,14 @@ def command(parts: tuple[str, ...], rounds: int, threads: int, out: Path | None)
       pip install flash-linear-attention flash-pop linear-operator pylops yet-another-retnet
       pip install --no-deps torchscale fairscale nvsubquadratic
     """
+    if summary:
+        click.echo(bench.peers.summary() if out is None else bench.peers.summary(out))
+        return
     torch.set_num_threads(threads)
     allocator = bench.keep_pages()
     if missing := bench.peers.missing(parts or PARTS):
         click.echo(f"not installed, so not raced: {', '.join(missing)}", err=True)
     for part in parts or PARTS:
-        bench.report(bench.peers.bench(part, rounds), allocator, None if out is None else out / f"peers_{part}.csv")
+        started = datetime.now(UTC).strftime("%Y-%m-%d %H:%M")
+        table = bench.peers.bench(part, rounds).assign(started=started)
+        bench.report(table, allocator, None if out is None else out / f"peers_{part}.csv", append=True)
