@@ -1,6 +1,6 @@
 """The race against the best of what a user would write or install."""
 
+from retconv.bench.peers.markdown import summary
 from retconv.bench.peers.race import PARTS, bench, missing
-from retconv.bench.peers.summary import summary
 
 __all__ = ["PARTS", "bench", "missing", "summary"]
