@@ -1,7 +1,8 @@
 """The one way to compiled loops: whether they are there, on which tensors they run, and in how many threads.
 
-They are those of ``retconv.operators.loops``, compiled by numba, an optional extra (``pip install
-'retconv[compiled]'``). It is imported by the first call that has use for it; what it compiles is kept on disk.
+They are those of ``retconv.operators.loops`` and ``retconv.attention.short_loops``, compiled by numba, an optional
+extra (``pip install 'retconv[compiled]'``). It is imported by the first call that has use for it; what it compiles is
+kept on disk.
 """
 
 from __future__ import annotations
@@ -33,12 +34,12 @@ LINE = 16
 
 
 @cache
-def loops() -> Any:
-    """The module ``retconv.operators.loops``, or None where numba is not installed or refuses to run."""
+def loops(module: str = "retconv.operators.loops") -> Any:
+    """A module of loops, or None where numba is not installed or refuses to run."""
     if find_spec("numba") is None:
         return None
     try:
-        return importlib.import_module("retconv.operators.loops")
+        return importlib.import_module(module)
     except ImportError:  # numba names the versions of numpy that it runs with
         return None
 

@@ -17,14 +17,15 @@ OPTIONS: dict[str, Any] = {"nogil": True, "fastmath": {"contract"}, "error_model
 BLOCK = 256
 
 
-def _jit(function: Callable[..., Any]) -> Callable[..., Any]:
+def jit(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Compile a function at its first call, and keep what is compiled where there is a folder for it."""
     try:
         return njit(cache=True, **OPTIONS)(function)
     except RuntimeError:  # there is no folder that could keep what is compiled
         return njit(**OPTIONS)(function)
 
 
-@_jit
+@jit
 def _accumulate(y, row, stride, step, width, weights):  # type: ignore[no-untyped-def]
     """One step of the pass back, ``b_i = x_i + γ b_{i+1}``, in place."""
     gamma, rest = weights[0], weights[1]
@@ -36,7 +37,7 @@ def _accumulate(y, row, stride, step, width, weights):  # type: ignore[no-untype
             here[c] += gamma * after[c] + rest * after[c]
 
 
-@_jit
+@jit
 def _interpolate(y, first, stride, extent, step, width, weights):  # type: ignore[no-untyped-def]
     """The pass forth, ``y_0 = b_0 / (1 + γ)`` and ``y_i = γ y_{i−1} + (1 − γ) b_i``, in place."""
     gamma, rest, share, start = weights[0], weights[1], weights[2], weights[3]
@@ -53,7 +54,7 @@ def _interpolate(y, first, stride, extent, step, width, weights):  # type: ignor
                 here[c] = share * here[c] + (gamma * before[c] + rest * before[c])
 
 
-@_jit
+@jit
 def grid(start, end, left_column, right_column, signal, out, weights, tokens):  # type: ignore[no-untyped-def]
     """Two-sided decay along up to three axes, each row of the last while it is in the cache.
 
@@ -95,7 +96,7 @@ def grid(start, end, left_column, right_column, signal, out, weights, tokens):  
             _interpolate(y, first, plane, box, step, width, of)
 
 
-@_jit
+@jit
 def line(start, end, left_column, right_column, signal, out, gammas, ways):  # type: ignore[no-untyped-def]
     """Decay along one axis of any length, carried in float64: ``f_i = x_i + γ f_{i−1}``, and ``b_i`` backwards.
 
@@ -141,7 +142,7 @@ def line(start, end, left_column, right_column, signal, out, gammas, ways):  # t
                             here[c] = carry[c]
 
 
-@_jit
+@jit
 def decode(start, end, q, k, v, out, memory, decay, weight):  # type: ignore[no-untyped-def]
     """``S ← λ S + k vᵀ`` in place and ``o = Σ_r w_r qᵀ S``, token by token.
 

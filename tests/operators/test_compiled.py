@@ -185,7 +185,7 @@ def test_loops_compile_where_no_folder_can_keep_them() -> None:
     """A function of no file has none."""
     scope: dict[str, object] = {}
     exec("def twice(x):\n    return 2 * x", scope)
-    assert loops._jit(scope["twice"])(3) == 6  # type: ignore[arg-type]
+    assert loops.jit(scope["twice"])(3) == 6  # type: ignore[arg-type]
 
 
 #: Run in a new interpreter, in which numba is not there.
@@ -197,11 +197,14 @@ from retconv import DecayMask, RetNetMask, operator
 from retconv.checks import relative_error
 from retconv.operators import compiled
 from retconv.retention import Decoder, recurrent
+from retconv.attention import multiply_logits
 assert compiled.loops() is None
 op, x = operator(DecayMask(2), (14, 14)), torch.randn(2, 196, 16)
 assert relative_error(op @ x, op.to_dense() @ x) < 1e-5
 q, k, v = torch.randn(3, 1, 2, 1, 4)
 assert relative_error(Decoder(RetNetMask(2)).step(q, k, v), recurrent(q, k, v, RetNetMask(2))[0]) < 1e-5
+q, k, v = torch.randn(3, 1, 2, 64, 4)
+multiply_logits(q, k, v, DecayMask(2), (8, 8))
 assert not any(name.startswith(("numba", "llvmlite")) and sys.modules[name] for name in sys.modules)
 """
 
