@@ -9,7 +9,7 @@ from typing import Literal, TypedDict, Unpack, overload
 import torch
 from torch import Tensor
 
-from retconv.attention import channels, flex_backend, recompute, reference, triton_backend
+from retconv.attention import channels, compiled_backend, flex_backend, recompute, reference, triton_backend
 from retconv.attention.cuts import Cuts
 from retconv.attention.fused import fused
 from retconv.attention.inputs import Call, check_bias, check_dropout, check_qkv, read_mask
@@ -26,7 +26,7 @@ CUTS = Cuts()
 
 def refusal(call: Call, backend: str) -> str | None:
     """Why a backend does not apply, or None if it does."""
-    if call.dropout_p and backend in ("recompute", "triton", "flex", "operator"):
+    if call.dropout_p and backend in ("recompute", "compiled", "triton", "flex", "operator"):
         return f"it holds no weights to drop, and dropout_p is {call.dropout_p}"
     if backend in ("recompute", "triton", "flex") and is_derived(call.q, call.k, call.v, *call.biases):
         return "it has a backward pass, but no derivative in forward mode or by torch.func"
@@ -34,7 +34,7 @@ def refusal(call: Call, backend: str) -> str | None:
         return "the mask is not a GaussianMixtureMask of one component"
     if backend in ("triton", "flex", "operator") and call.mask.kernel is None:
         return "the mask has no kernel"
-    own = {"triton": triton_backend.refusal, "flex": flex_backend.refusal}
+    own = {"compiled": compiled_backend.refusal, "triton": triton_backend.refusal, "flex": flex_backend.refusal}
     return own[backend](call) if backend in own else None
 
 
@@ -46,6 +46,8 @@ def choose(call: Call) -> str:
         return "operator" if refusal(call, "operator") is None else "reference"
     if call.q.device.type == "cuda" and refusal(call, "triton") is None:
         return "triton"
+    if _favours_loops(call):
+        return "compiled"
     batch, heads, length, _ = call.q.shape
     scores, cpu, half = batch * heads * length**2, call.q.device.type == "cpu", call.q.dtype.itemsize < 4
     # On a CPU the plain formula is faster on few scores, and in half types on more; but it keeps them for backward.
@@ -70,6 +72,19 @@ def choose(call: Call) -> str:
     return "sdpa"
 
 
+def _favours_loops(call: Call) -> bool:
+    """Whether compiled loops are the fastest, as measured on a CPU: of few tokens and narrow heads (decision 23)."""
+    length, channels = call.q.shape[2], max(call.q.shape[-1], call.v.shape[-1])
+    # What adds its mask has fused attention beside it, which is as fast for heads half as wide.
+    narrow = CUTS.narrow // 2 if call.placement.adds else CUTS.narrow
+    return (
+        call.placement.softmax
+        and CUTS.short <= length <= compiled_backend.LENGTH
+        and channels <= narrow
+        and refusal(call, "compiled") is None
+    )
+
+
 def _sdpa(call: Call) -> Tensor:
     """The logarithm of the mask as the bias of fused attention."""
     bias = call.mask.log.entries.to(call.q.dtype)[None]
@@ -91,6 +106,7 @@ def _operator(call: Call) -> Tensor:
 
 _RUN: dict[str, Callable[[Call], Tensor]] = {
     "recompute": lambda call: recompute.attend(call, CUTS),
+    "compiled": compiled_backend.attend,
     "triton": triton_backend.attend,
     "flex": flex_backend.attend,
     "sdpa": _sdpa,
@@ -190,10 +206,13 @@ def attend(
             evaluating, as for ``scaled_dot_product_attention``.
         return_weights: Also return the weights that multiply V, before dropout.
         backend: ``"reference"`` (the formula, line by line), ``"auto"`` (the fastest exact one for device and size), or
-            one of the placement's ``backends``. ``"triton"`` runs on GPUs, for masks with a kernel and heads of at most
-            128 channels, without bias and dropout; it sums the gradient of the kernel in no fixed order. ``"flex"`` is
-            torch's FlexAttention, for masks with a kernel and heads of at least 16 channels, without bias and dropout;
-            ``"auto"`` never takes it. On a CPU it is torch's formula for it, without gradients.
+            one of the placement's ``backends``. ``"compiled"`` runs on a CPU where numba is installed (``pip install
+            'retconv[compiled]'``), in float32, for at most 256 tokens and 128 channels of a head, without bias, dropout
+            and gradients; its first call ever compiles for some seconds. ``"triton"`` runs on GPUs, for masks with a
+            kernel and heads of at most 128 channels, without bias and dropout; it sums the gradient of the kernel in no
+            fixed order. ``"flex"`` is torch's FlexAttention, for masks with a kernel and heads of at least 16 channels,
+            without bias and dropout; ``"auto"`` never takes it. On a CPU it is torch's formula for it, without
+            gradients.
 
     Returns:
         The output ``(batch, heads, length, d_v)``, or the pair of it and of the weights ``(batch, heads, length,

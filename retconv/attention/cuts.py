@@ -31,6 +31,8 @@ class Cuts(NamedTuple):
         slab: From this many scores in a slab on, slabs are added to the gradient one by one.
         plain: From this many scores of float32 on blocks are as fast as the plain formula, which keeps all of them.
         few: Up to this many elements of a batch are added one by one.
+        short: From this many tokens on compiled loops are faster than operations of torch.
+        narrow: Up to this many channels of a head they are, and up to half as many where the mask is added.
         threads: That share an operation on a CPU; 0 is as many as torch has.
     """
 
@@ -42,6 +44,8 @@ class Cuts(NamedTuple):
     slab: int = 2**14
     plain: int = 2**22
     few: int = 4
+    short: int = 48
+    narrow: int = 32
     threads: int = 0
 
     def tiles(self, length: int) -> list[tuple[int, int]]:
@@ -99,6 +103,8 @@ class Plan:
         batch: Of the scores.
         tiles: Ranges of keys, one in forward.
         width: Keys of the widest.
+        short: From this many tokens on compiled loops are faster than operations of torch.
+        narrow: Up to this many channels of a head they are, and up to half as many where the mask is added.
         threads: That share an operation; elsewhere than on a CPU there is nothing to share out.
         size: Scores for each thread in a block.
     """

@@ -21,9 +21,9 @@ class Placement:
         after: Whether the mask multiplies the weights.
         scores: Whether queries and keys are read at all.
         backends: How it can be computed, beside ``"auto"``: the plain formula; blocks that are computed again in
-            backward; fused kernels of a GPU that read the mask by offset, our own or FlexAttention's, which changes
-            logits only; fused ``scaled_dot_product_attention`` with a bias, or with extra channels for one Gaussian;
-            the operator M V.
+            backward; compiled loops of a CPU, for inference; fused kernels of a GPU that read the mask by offset, our
+            own or FlexAttention's, which changes logits only; fused ``scaled_dot_product_attention`` with a bias, or
+            with extra channels for one Gaussian; the operator M V.
     """
 
     name: str
@@ -33,7 +33,7 @@ class Placement:
     softmax: bool = True
     after: bool = False
     scores: bool = True
-    backends: tuple[str, ...] = ("reference", "recompute", "triton")
+    backends: tuple[str, ...] = ("reference", "recompute", "compiled", "triton")
 
     @property
     def adds(self) -> bool:
@@ -51,14 +51,14 @@ _PLACEMENTS = (
         "softmax(M ⊙ S + B)",
         "the code of Li and Zhang 2023 (arXiv 2309.05375), ELM and GMM",
         before="multiply",
-        backends=("reference", "recompute", "triton", "flex"),
+        backends=("reference", "recompute", "compiled", "triton", "flex"),
     ),
     Placement(
         "bias_logits",
         "softmax(S + log M + B)",
         "the code of RMT (Fan et al. 2024, arXiv 2309.11523); ALiBi (arXiv 2108.12409); Swin (arXiv 2103.14030, eq. 4)",
         before="add",
-        backends=("reference", "recompute", "triton", "flex", "sdpa", "channels"),
+        backends=("reference", "recompute", "compiled", "triton", "flex", "sdpa", "channels"),
     ),
     Placement(
         "multiply_weights",

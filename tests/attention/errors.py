@@ -75,7 +75,7 @@ ATTENTION: dict[str, Error] = {
     "unknown backend": (
         lambda: retention(X, X, X, KERNEL, GRID, backend="flash"),
         ValueError,
-        "retention has no backend 'flash': choose 'auto' or one of reference, recompute, triton",
+        "retention has no backend 'flash': choose 'auto' or one of reference, recompute, compiled, triton",
     ),
     "negative weight": (
         lambda: bias_logits(X, X, X, -KERNEL, GRID),
@@ -185,12 +185,12 @@ FLEX: dict[str, Error] = {
     "placement without a softmax": (
         lambda: retention(X, X, X, KERNEL, GRID, backend="flex"),
         ValueError,
-        "retention has no backend 'flex': choose 'auto' or one of reference, recompute, triton",
+        "retention has no backend 'flex': choose 'auto' or one of reference, recompute, compiled, triton",
     ),
     "placement behind the softmax": (
         lambda: multiply_weights(X, X, X, KERNEL, GRID, backend="flex"),
         ValueError,
-        "multiply_weights has no backend 'flex': choose 'auto' or one of reference, recompute, triton",
+        "multiply_weights has no backend 'flex': choose 'auto' or one of reference, recompute, compiled, triton",
     ),
     "bias": (
         lambda: multiply_logits(X, X, X, KERNEL, GRID, bias=torch.zeros(7, 7), backend="flex"),
