@@ -51,7 +51,7 @@ def attend(call: Call) -> Tensor:
     mask, rules = call.acting, call.placement
     q, k, v = (_side_by_side(x) for x in (call.q, call.k, call.v))
     batch, heads, length, d = q.shape
-    out = torch.empty(batch, heads, length, v.shape[-1])
+    out = q.new_empty(batch, heads, length, v.shape[-1])
     table = mask.values.detach().to(torch.float32).reshape(mask.heads, -1)
     options = (
         tuple(_memory(x) for x in (q, k, v)),

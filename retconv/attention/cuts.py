@@ -103,8 +103,6 @@ class Plan:
         batch: Of the scores.
         tiles: Ranges of keys, one in forward.
         width: Keys of the widest.
-        short: From this many tokens on compiled loops are faster than operations of torch.
-        narrow: Up to this many channels of a head they are, and up to half as many where the mask is added.
         threads: That share an operation; elsewhere than on a CPU there is nothing to share out.
         size: Scores for each thread in a block.
     """

@@ -35,7 +35,7 @@ from tests.flips import flipped_offsets  # noqa: F401
 from tests.operators.cases import without_numba
 from tests.strategies import HEADS, every_grid, normal
 
-F32 = torch.float32
+F32, F64 = torch.float32, torch.float64
 PLACED = [name for name, names in BACKENDS.items() if "compiled" in names]
 every_placement = pytest.mark.parametrize("placement", PLACED)
 #: Shape and prefix of a grid, channels of a key and of a value, and heads of the mask. Tokens and channels fill fours
@@ -267,3 +267,14 @@ def test_whoever_watches_sees_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
             with FakeTensorMode(allow_non_fake_inputs=True) as mode:
                 assert run(mode.from_tensor(q)).shape == plain.shape
         assert not ran
+
+
+def test_its_dtype_is_that_of_queries_whatever_the_default() -> None:
+    given, grid = inputs("multiply_logits", "oblong")
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(F64)
+    try:
+        out = attend(*given[:3], given[3], grid, placement="multiply_logits", backend="compiled")
+    finally:
+        torch.set_default_dtype(before)
+    assert out.dtype == F32
