@@ -180,7 +180,7 @@ def test_runs_are_added_and_summed_up(tmp_path: Path, monkeypatch: pytest.Monkey
     stored = pd.read_csv(tmp_path / "peers_products.csv")
     assert len(stored) == 4
     text = CliRunner().invoke(main, ["peers", "--summary", "--out", str(tmp_path)]).stdout
-    assert "### Masks as operators" in text
+    assert "## Masks as operators" in text
     assert "| a | 2 | theirs | 0.4–0.5 | ahead | 3 |" in text
     assert "| b | 2 | theirs | 0.9–1.2 | equal | 3 |" in text
     assert "threads: 1, rounds: 5." in text

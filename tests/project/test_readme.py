@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from retconv.bench import peers
 from retconv.studies import readme_table
 
 ROOT = Path(__file__).parents[2]
@@ -35,3 +36,9 @@ def test_files_and_pictures_it_links_exist() -> None:
 def test_its_table_of_results_is_that_of_the_stored_runs() -> None:
     """As ``python -m retconv.studies --readme`` prints it."""
     assert readme_table() in README
+
+
+def test_its_speeds_and_those_of_the_documents_are_the_stored_ones() -> None:
+    """As ``python -m retconv.bench peers --summary`` prints them."""
+    assert peers.highlights() in README
+    assert peers.summary() in (ROOT / "docs" / "speed.md").read_text(encoding="utf-8")

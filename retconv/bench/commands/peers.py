@@ -48,7 +48,8 @@ def command(parts: tuple[str, ...], rounds: int, threads: int, out: Path | None,
       pip install --no-deps torchscale fairscale nvsubquadratic
     """
     if summary:
-        click.echo(bench.peers.summary() if out is None else bench.peers.summary(out))
+        folder = () if out is None else (out,)
+        click.echo(f"{bench.peers.highlights(*folder)}\n\n{bench.peers.summary(*folder)}")
         return
     torch.set_num_threads(threads)
     allocator = bench.keep_pages()

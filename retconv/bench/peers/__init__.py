@@ -1,6 +1,6 @@
 """The race against the best of what a user would write or install."""
 
-from retconv.bench.peers.markdown import summary
+from retconv.bench.peers.markdown import highlights, summary
 from retconv.bench.peers.race import PARTS, bench, missing
 
-__all__ = ["PARTS", "bench", "missing", "summary"]
+__all__ = ["PARTS", "bench", "highlights", "missing", "summary"]

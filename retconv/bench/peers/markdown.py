@@ -17,7 +17,33 @@ TITLES = {
     "retaining": "Retention",
     "starting": "Commands: `--help` against `import torch`",
 }
+#: What the README says: the work, and the rows that are meant by their part and a pattern of their names.
+HIGHLIGHTS = {
+    "decay as an operator, 14×14 to 256×256 and lines": ("products", r"^decay, (?!8×8)"),
+    "arbitrary kernel as an operator, 32×32 to 256×256": ("products", r"^arbitrary, \d\d+×\d\d+, x (?!.*196)"),
+    "arbitrary kernel on lines of 4,096 and 65,536": ("products", r"^arbitrary, \d+, "),
+    "one Gaussian as an operator, 14×14 to 256×256": ("products", r"^Gaussian, (?!8×8)\d+×"),
+    "kernel to mask, 32×32 and 64×64": ("conversions", r"^kernel to mask, (?:32|64)"),
+    "Gaussian mixture mask, forward and backward, 14×14 and 32×32": ("conversions", r"^Gaussian mixture.*, (?:14|32)×"),
+    "attention with a mask, 64 and 196 tokens": ("attending", r", (?:64|196) tokens.*float32"),
+    "attention with a mask, 1,024 tokens": ("attending", r", 1024 tokens.*float32"),
+    "causal retention, 1,024 and 4,096 tokens": ("retaining", r"^causal.*, (?:1024|4096) tokens"),
+    "one token of retention in place, batch 1 and 64": ("retaining", r"^one token in place"),
+}
 _BOUND = "over "
+
+
+def highlights(folder: Path = TABLES) -> str:
+    """The table of the README: the range of our time over that of the fastest other, over rows and runs."""
+    lines = [_line(["", "fastest other", "ours / its"]), _line(["---"] * 3)]
+    for text, (part, pattern) in HIGHLIGHTS.items():
+        path = folder / f"peers_{part}.csv"
+        if not path.exists():
+            continue
+        table = pd.read_csv(path)
+        rows = table[table["row"].str.contains(pattern)]
+        lines.append(_line([text, _names(rows["best"]), _range(rows["ratio"])]))
+    return "\n".join(lines)
 
 
 def summary(folder: Path = TABLES) -> str:
@@ -32,7 +58,7 @@ def summary(folder: Path = TABLES) -> str:
 def _part(title: str, table: pd.DataFrame) -> Iterator[str]:
     bounds = [column for column in table if str(column).startswith(_BOUND)]
     races = "ratio" in table
-    yield f"### {title}"
+    yield f"## {title}"
     yield ""
     head = [
         "",
@@ -45,8 +71,7 @@ def _part(title: str, table: pd.DataFrame) -> Iterator[str]:
     for name, runs in table.groupby("row", sort=False):
         cells = [str(name), _range(runs["ms"])]
         if races:
-            others = runs["best"].value_counts().index
-            cells += [" or ".join(map(str, others)), _range(runs["ratio"]), _verdict(runs["verdict"])]
+            cells += [_names(runs["best"]), _range(runs["ratio"]), _verdict(runs["verdict"])]
         yield _line([*cells, *(_range(runs[bound]) for bound in bounds)])
     yield ""
     yield _origin(table)
@@ -54,6 +79,11 @@ def _part(title: str, table: pd.DataFrame) -> Iterator[str]:
 
 def _line(cells: list[str]) -> str:
     return f"| {' | '.join(cells)} |"
+
+
+def _names(best: pd.Series) -> str:
+    """The fastest others, the most frequent first."""
+    return " or ".join(map(str, best.value_counts().index))
 
 
 def _range(values: pd.Series) -> str:
@@ -74,7 +104,8 @@ def _origin(table: pd.DataFrame) -> str:
     """Where the numbers are from."""
     columns = ("started", "commit", "torch", "processor", "threads", "n")
     several = {column: ", ".join(sorted(table[column].astype(str).unique())) for column in columns}
+    runs = table["started"].nunique()
     return (
-        f"{table['started'].nunique()} runs, started {several['started']} (UTC), commit {several['commit']}, torch "
+        f"{runs} run{'s' * (runs != 1)}, started {several['started']} (UTC), commit {several['commit']}, torch "
         f"{several['torch']}, {several['processor']}, threads: {several['threads']}, rounds: {several['n']}."
     )
