@@ -149,8 +149,8 @@ def _by_slabs(kernel: Tensor, shape: tuple[int, ...]) -> Tensor:
 
 def _selected(kernel: Tensor, shape: tuple[int, ...]) -> Tensor:
     """The gather as one operation of torch, with torch's own derivatives."""
-    lead = kernel.shape[: kernel.ndim - len(shape)]
-    entries = kernel.reshape(math.prod(lead), -1).index_select(1, _entries(shape))
+    lead, sides = kernel.shape[: kernel.ndim - len(shape)], [2 * n - 1 for n in shape]
+    entries = kernel.reshape(math.prod(lead), math.prod(sides)).index_select(1, _entries(shape))
     return entries.view(*lead, *shape, *shape)
 
 
@@ -158,7 +158,8 @@ def _summed(mask: Tensor, shape: tuple[int, ...]) -> Tensor:
     """The sums as one operation of torch, with torch's own derivatives."""
     lead, sides = mask.shape[: mask.ndim - 2 * len(shape)], [2 * n - 1 for n in shape]
     zeros = mask.new_zeros(math.prod(lead), math.prod(sides))
-    return zeros.index_add(1, _entries(shape), mask.reshape(len(zeros), -1)).view(*lead, *sides)
+    pairs = mask.reshape(len(zeros), math.prod(shape) ** 2)
+    return zeros.index_add(1, _entries(shape), pairs).view(*lead, *sides)
 
 
 @kept

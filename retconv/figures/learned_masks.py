@@ -56,13 +56,14 @@ def plot(data: pd.DataFrame) -> Figure:
     for arm, column in zip(arms, axes.T, strict=True):
         own = kernels[kernels["arm"] == arm]
         top = float((own["value"] - 1).abs().max())
+        low, high = (f"{round(end, 2) + 0.0:g}".replace("-", "−") for end in (1 - top, 1 + top))
         for layer, ax in zip(layers, column, strict=True):
             kernel = own[own["layer"] == layer].pivot(index="offset_1", columns="offset_2", values="value")
             ax.imshow(kernel.to_numpy(float), cmap=DIVERGING, norm=Normalize(1 - top, 1 + top))
             left = runs[(runs["arm"] == arm) & (runs["layer"] == layer) & (runs["head"] == 0)]["left"].iloc[0]
             ax.set(xticks=[], yticks=[])
             ax.set_xlabel(f"{left:.0f} % left", labelpad=1.5, fontsize=6)
-        column[0].set_title(f"{study.LABELS[arm].replace(' ', chr(10), 1)}\n1 ± {top:.2g}", fontsize=6.5)
+        column[0].set_title(f"{study.LABELS[arm].replace(' ', chr(10), 1)}\n{low} to {high}", fontsize=6.5)
     for layer, ax in zip(layers, axes[:, 0], strict=True):
         ax.set_ylabel(f"layer {layer + 1:.0f}")
     return figure

@@ -55,7 +55,7 @@ SECONDS = {
 #: The same of recursions by compiled loops, for each entry and axis, on one core of that EPYC: `python -m retconv.bench
 #: operator --threads 1`. The start of an inner loop takes as long as so many columns.
 COMPILED, COMPILED_START = (1.7e-10, 3.2e-5), 24
-#: How much longer they take with an input of more bytes than a cache holds, and along axes that are carried in float64.
+#: How much longer they take there with an input of more bytes than a cache holds, and along axes carried in float64.
 CACHE, FROM_MEMORY, FAR = 2**24, 3.5, 2.5
 #: Machines differ by this factor in how fast one method is against another: the model does not decide within it.
 CLOSE = 2.0

@@ -208,3 +208,16 @@ def test_bank_is_refused_above_the_limit() -> None:
     mask = mask_of((4, 4), 0)
     with dense_limit(4 * mask.nbytes - 1), pytest.raises(DenseLimitError, match=r"\(8, 16, 16\)"):
         mask_to_bank(mask, (4, 4))
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
+@pytest.mark.parametrize("shape", [(2, 3), (12, 12), (40, 30)])
+def test_no_heads_are_no_mask_at_any_size(shape: tuple[int, ...], dtype: torch.dtype) -> None:
+    """By a kept index, slab by slab and as a view, and of their sums."""
+    grid = Grid(shape)
+    kernel = torch.empty(0, *grid.kernel_shape, dtype=dtype, requires_grad=True)
+    mask = kernel_to_mask(kernel, grid)
+    assert mask.shape == (0, grid.size, grid.size)
+    (gradient,) = torch.autograd.grad(mask.sum(), kernel)
+    assert gradient.shape == kernel.shape
+    assert fold(mask.detach().reshape(0, *shape, *shape), shape).shape == kernel.shape
