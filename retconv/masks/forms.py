@@ -15,6 +15,7 @@ from retconv.convert.shapes import check_kernel, check_mask
 from retconv.grid import Grid, GridLike
 from retconv.kernels import Decay, Exponentials, Separable
 from retconv.kernels.parameters import check, check_real
+from retconv.masks.parts import KERNELS, part
 from retconv.watching import is_readable, lasting
 
 _NO_LOGARITHM = "must not be negative: a negative weight has no logarithm (law 10), use multiply_logits"
@@ -82,11 +83,26 @@ class Forms:
         """
         return _read(mask, Grid.of(grid))
 
+    @classmethod
+    def of_log(cls, log: Tensor, grid: GridLike) -> Forms:
+        """The mask of a bias on logits: what multiplies is its exponential, and its logarithm is the bias itself.
+
+        Args:
+            log: A kernel ``(heads, 2 n_1 − 1, …)`` or entries ``(heads, length, length)``, −∞ where a key is hidden.
+            grid: The grid.
+
+        Raises:
+            ValueError: If it does not belong on the grid.
+        """
+        read = cls.of(log, grid)
+        name = "kernel" if read.kernel is not None else "entries"
+        return replace(read, given={name: log.exp(), "log": log})
+
     @_once
     def kernel(self) -> Tensor | None:
         """``(heads, 2 n_1 − 1, …, 2 n_D − 1)``; None if the mask is known by its entries alone."""
         kernel = self._made("kernel")
-        for name, of in _KERNELS.items() if kernel is None else ():
+        for name, of in KERNELS.items() if kernel is None else ():
             form = self._made(name)
             if form is not None:
                 kernel = of(form, self.grid.without_prefix())
@@ -191,7 +207,7 @@ class Forms:
 
     def _part(self, name: str, heads: slice) -> Any:
         form = self._made(name) if name == "log" else getattr(self, name)
-        return None if form is None else _part(form, heads)
+        return None if form is None else part(form, heads)
 
     def transposed(self) -> Forms:
         """``Mᵀ``, of which the kernel is flipped (law 5); RetNet's decay runs the other way then, and is none."""
@@ -214,29 +230,6 @@ class Forms:
 #: A mask module, or its ``Forms``; a kernel ``(heads, 2 n_1 − 1, …)`` or a mask ``(heads, length, length)``; a decay, a
 #: sum of outer products, or on one axis of exponentials.
 MaskLike = Tensor | HasForms | Forms | Decay | Separable | Exponentials
-
-
-@singledispatch
-def _part(form: Any, heads: slice) -> Any:
-    return form.part(heads)
-
-
-@_part.register
-def _(form: Tensor, heads: slice) -> Tensor:
-    return form[heads]
-
-
-@_part.register
-def _(form: tuple, heads: slice) -> tuple[Tensor, ...]:
-    return tuple(part[heads] for part in form)
-
-
-#: Kernels of other forms, the cheapest first.
-_KERNELS: dict[str, Callable[[Any, Grid], Tensor]] = {
-    "decay": lambda decay, grid: decay.kernel(grid),
-    "exponentials": lambda exponentials, grid: exponentials.kernel(grid.size),
-    "factors": lambda factors, grid: factors.kernel(),
-}
 
 
 @singledispatch

@@ -181,3 +181,16 @@ def test_gradients_of_logarithms_are_those_of_the_logarithm(components: int) -> 
     theirs = torch.autograd.grad((mask((3, 4)).log() * upstream).sum(), list(mask.parameters()))
     for one, other in zip(ours, theirs, strict=True):
         assert_close(one, other)
+
+
+@every_grid
+def test_the_mask_of_a_bias_has_it_as_its_logarithm(shape: tuple[int, ...], seed: int) -> None:
+    """As a kernel or as entries: what multiplies is exp(bias), what is added the bias, bit for bit, −∞ included."""
+    grid, bias = Grid(shape), normal(seed, HEADS, *Grid(shape).kernel_shape)
+    bias.view(HEADS, -1)[:, 0] = -torch.inf
+    forms = Forms.of_log(bias, grid)
+    assert_exact(forms.kernel, bias.exp())
+    assert_exact(forms.log.kernel, bias)
+    entries = convert.kernel_to_mask(bias, grid, neutral=0.0)
+    assert_exact(forms.entries, entries.exp())
+    assert_exact(Forms.of_log(entries, grid).log.entries, entries)

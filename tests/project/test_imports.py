@@ -28,7 +28,7 @@ PARTS = (
     ("retention", "attention"),
     ("approximate",),
     ("analysis", "models", "proofs"),
-    ("describe",),
+    ("describe", "atlas"),
     ("data",),
     ("train",),
     ("measure", "results", "stats"),

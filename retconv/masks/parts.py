@@ -1,0 +1,35 @@
+"""The forms of a mask one by one: their heads, and the kernels that they are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import singledispatch
+from typing import Any
+
+from torch import Tensor
+
+from retconv.grid import Grid
+
+
+@singledispatch
+def part(form: Any, heads: slice) -> Any:
+    """A form of some heads of the mask."""
+    return form.part(heads)
+
+
+@part.register
+def _(form: Tensor, heads: slice) -> Tensor:
+    return form[heads]
+
+
+@part.register
+def _(form: tuple, heads: slice) -> tuple[Tensor, ...]:
+    return tuple(tensor[heads] for tensor in form)
+
+
+#: Kernels of other forms, the cheapest first.
+KERNELS: dict[str, Callable[[Any, Grid], Tensor]] = {
+    "decay": lambda decay, grid: decay.kernel(grid),
+    "exponentials": lambda exponentials, grid: exponentials.kernel(grid.size),
+    "factors": lambda factors, grid: factors.kernel(),
+}
