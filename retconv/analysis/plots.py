@@ -7,11 +7,11 @@ import math
 import numpy as np
 import torch
 from matplotlib.axes import Axes
-from matplotlib.colors import CenteredNorm
 from matplotlib.figure import Figure
 from torch import Tensor
 
 from retconv.analysis.spectrum import frequencies, sampled_symbol
+from retconv.colours import scale
 from retconv.grid import Grid
 
 _TICKS = ([-math.pi, 0, math.pi], ["−π", "0", "π"])
@@ -44,14 +44,12 @@ def plot_kernel(kernel: Tensor, grid: Grid, title: str) -> Figure:
         gain.set_xticks(*_TICKS)
     else:
         down, right = (side // 2 + 0.5 for side in section.shape)
-        image = weights.imshow(
-            section.cpu().numpy(), cmap="RdBu_r", norm=CenteredNorm(), extent=(-right, right, down, -down)
-        )
+        values = section.cpu().numpy()
+        image = weights.imshow(values, **scale(values, bool(values.min() < 0)), extent=(-right, right, down, -down))
         figure.colorbar(image, ax=weights, label="weight")
         weights.set(xlabel="offset right (tokens)", ylabel="offset down (tokens)")
-        image = gain.imshow(
-            response.cpu().numpy(), cmap="viridis", vmin=0, extent=(-math.pi, math.pi, math.pi, -math.pi)
-        )
+        values = response.cpu().numpy()
+        image = gain.imshow(values, **scale(values, False), extent=(-math.pi, math.pi, math.pi, -math.pi))
         figure.colorbar(image, ax=gain, label="|symbol|")
         gain.set(xlabel="θ right (rad/token)", ylabel="θ down (rad/token)")
         gain.set_xticks(*_TICKS)

@@ -10,9 +10,10 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 
+from retconv.colours import scale
 from retconv.explorer.choice import FREQUENCIES, Choice, View, view
 from retconv.figures.photograph import photograph
-from retconv.figures.style import BLUE, ORANGE, house_style, scale
+from retconv.figures.style import BLUE, ORANGE, house_style
 
 #: Pixels of the photograph along each side.
 PIXELS = 96

@@ -10,11 +10,12 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from retconv.colours import scale
 from retconv.convert import kernel_to_mask
 from retconv.figures.panels import array, colour_bar, mixture, open_frame, pairs
 from retconv.figures.photograph import PHOTOGRAPH, photograph
 from retconv.figures.registry import Drawn, register
-from retconv.figures.style import BLUE, DOUBLE, ORANGE, new_figure, scale
+from retconv.figures.style import BLUE, DOUBLE, ORANGE, new_figure
 from retconv.grid import Grid
 from retconv.operators import operator
 

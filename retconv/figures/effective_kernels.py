@@ -5,9 +5,10 @@ from __future__ import annotations
 import pandas as pd
 from matplotlib.figure import Figure
 
+from retconv.colours import scale
 from retconv.figures import study
 from retconv.figures.paired import over_seeds, pm
-from retconv.figures.style import SINGLE, new_figure, scale
+from retconv.figures.style import SINGLE, new_figure
 
 _TABLES = ("study_cifar_small_effective_kernels", "study_cifar_small_effective")
 _ARMS = ("plain", "manhattan_bias")

@@ -7,9 +7,10 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from retconv.colours import SEQUENTIAL
 from retconv.figures import study
 from retconv.figures.paired import beside, over_seeds, pm
-from retconv.figures.style import SEQUENTIAL, SINGLE, new_figure
+from retconv.figures.style import SINGLE, new_figure
 
 _KEPT = ["arm", "seed", "run", "layer", "epoch", "learnt", "chance", "data", "commit"]
 

@@ -7,8 +7,9 @@ import pandas as pd
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
+from retconv.colours import DIVERGING
 from retconv.figures import study
-from retconv.figures.style import DIVERGING, SINGLE, new_figure
+from retconv.figures.style import SINGLE, new_figure
 
 _TABLES = ("study_cifar_small_mask_kernels", "study_cifar_small_masks")
 #: Arms whose kernels may take any shape, then those of a given form.

@@ -10,9 +10,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from retconv.analysis.spectrum import szego
+from retconv.colours import scale
 from retconv.figures.panels import array, colour_bar, draw_kernel, letters, mixture, pairs
 from retconv.figures.registry import Drawn, register
-from retconv.figures.style import BLUE, DOUBLE, ORANGE, new_figure, scale
+from retconv.figures.style import BLUE, DOUBLE, ORANGE, new_figure
 from retconv.grid import Grid
 from retconv.kernels import GAUSSIAN_EPSILON
 

@@ -13,10 +13,11 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from retconv.analysis.spectrum import frequencies, sampled_symbol
+from retconv.colours import SEQUENTIAL, scale
 from retconv.convert import kernel_to_mask
 from retconv.figures.panels import array, draw_line_kernel, f64, pairs
 from retconv.figures.registry import Drawn, register
-from retconv.figures.style import DOUBLE, SEQUENTIAL, new_figure, scale
+from retconv.figures.style import DOUBLE, new_figure
 from retconv.grid import Grid
 from retconv.kernels import causal_decay, euclidean_decay, gaussian, gaussian_mixture, gpsa, manhattan_decay, window
 

@@ -9,10 +9,11 @@ from matplotlib.axes import Axes
 from torch import Tensor
 
 from retconv.analysis.effective import effective_kernel
+from retconv.colours import scale
 from retconv.convert import kernel_to_mask, project
 from retconv.figures.panels import array, colour_bar, f64, letters, pairs
 from retconv.figures.registry import Drawn, register
-from retconv.figures.style import BLUE, DOUBLE, GREEN, GREY, ORANGE, PINK, new_figure, scale
+from retconv.figures.style import BLUE, DOUBLE, GREEN, GREY, ORANGE, PINK, new_figure
 from retconv.grid import Grid
 from retconv.kernels import gaussian
 from retconv.masks import RetNetMask

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure, SubFigure
 from matplotlib.image import AxesImage
 from torch import Tensor
 
-from retconv.figures.style import SEQUENTIAL, scale
+from retconv.colours import SEQUENTIAL, scale
 from retconv.grid import Grid
 from retconv.kernels import gaussian_mixture
 

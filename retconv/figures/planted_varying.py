@@ -6,10 +6,11 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from retconv.colours import SEQUENTIAL
 from retconv.figures.paired import SEED
 from retconv.figures.panels import letters
 from retconv.figures.planted import register
-from retconv.figures.style import DOUBLE, SEQUENTIAL, new_figure
+from retconv.figures.style import DOUBLE, new_figure
 
 _COLUMNS = ["amount", "planted_residual", "family", "n", "seed", "grid", "residual", "distance", "expected_residual"]
 _MESSAGE = "A free mask becomes a convolution where one was planted, and only there"

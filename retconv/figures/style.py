@@ -7,21 +7,14 @@ from contextlib import contextmanager
 from typing import Any, BinaryIO
 
 import matplotlib
-import numpy as np
 import seaborn as sns
-from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
-from numpy.typing import ArrayLike
 
 #: Width of one column and of both, in inches.
 SINGLE, DOUBLE = 3.35, 6.9
 
 #: Colour-blind safe colours for lines and frames.
 BLUE, ORANGE, GREEN, RED, PURPLE, BROWN, PINK, GREY, YELLOW, CYAN = sns.color_palette("colorblind").as_hex()
-
-#: Colour map of weights that are nowhere negative, and of signed ones; 0 is white in both.
-SEQUENTIAL = sns.cubehelix_palette(start=2.9, rot=0.25, light=1.0, dark=0.12, as_cmap=True)
-DIVERGING = sns.color_palette("vlag", as_cmap=True)
 
 _FONT = 7.0
 
@@ -85,12 +78,6 @@ def house_style() -> Iterator[None]:
 def new_figure(width: float, height: float) -> Figure:
     """An empty figure of a size in inches, with constrained layout and without pyplot's global state."""
     return Figure(figsize=(width, height), layout="constrained")
-
-
-def scale(values: ArrayLike, signed: bool) -> dict[str, Any]:
-    """Colour map and range for ``imshow``: ``0 … max`` of weights, or ``−max|v| … max|v|`` so that 0 is white."""
-    top = float(np.abs(np.asarray(values)).max())
-    return {"cmap": DIVERGING if signed else SEQUENTIAL, "norm": Normalize(-top if signed else 0.0, top)}
 
 
 def freeze(figure: Figure) -> None:

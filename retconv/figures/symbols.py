@@ -20,9 +20,10 @@ from retconv.analysis.spectrum import (
     manhattan_decay_symbol,
     sampled_symbol,
 )
+from retconv.colours import scale
 from retconv.figures.panels import array, colour_bar, f64, letters, pairs
 from retconv.figures.registry import Drawn, register
-from retconv.figures.style import BLUE, DOUBLE, GREEN, ORANGE, new_figure, scale
+from retconv.figures.style import BLUE, DOUBLE, GREEN, ORANGE, new_figure
 from retconv.grid import Grid
 from retconv.kernels import causal_decay, euclidean_decay, gaussian, gaussian_mixture, gpsa, manhattan_decay
 

@@ -9,11 +9,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import SubFigure
 from matplotlib.patches import Rectangle
 
+from retconv.colours import scale
 from retconv.convert import kernel_to_mask
 from retconv.convert import windows as windows_of
 from retconv.figures.panels import array, colour_bar, draw_kernel, draw_mask
 from retconv.figures.registry import Drawn, register
-from retconv.figures.style import DOUBLE, GREEN, ORANGE, RED, new_figure, scale
+from retconv.figures.style import DOUBLE, GREEN, ORANGE, RED, new_figure
 from retconv.grid import Grid
 from retconv.kernels import causal_decay, gaussian
 

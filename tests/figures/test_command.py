@@ -19,11 +19,12 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 import retconv.figures
+from retconv.colours import scale
 from retconv.figures import FIGURES, FiguresError, FigureSpec, find, render
 from retconv.figures.__main__ import main
 from retconv.figures.gallery import gallery
 from retconv.figures.registry import Drawn, register
-from retconv.figures.style import house_style, scale
+from retconv.figures.style import house_style
 
 
 def run(*args: object) -> Result:

@@ -19,7 +19,7 @@ TESTS = Path(__file__).parents[1]
 #: A part imports only from parts of lower rank, and from itself.
 PARTS = (
     ("lazy", "watching"),
-    ("precision", "grid", "files", "model_names", "names", "provenance", "stored"),
+    ("colours", "precision", "grid", "files", "model_names", "names", "provenance", "stored"),
     ("kernels",),
     ("convert",),
     ("masks",),
@@ -42,6 +42,7 @@ RANK = {name: rank for rank, names in enumerate(PARTS) for name in names}
 #: What may be imported inside a function, as (module, imported package): optional extras, and slow libraries that only
 #: one call of a module needs.
 OPTIONAL: set[tuple[str, str]] = {
+    ("retconv.atlas.judgement", "pandas"),
     ("retconv.analysis.description", "matplotlib"),
     ("retconv.analysis.description", "pandas"),
     ("retconv.analysis.description", "retconv"),

@@ -16,7 +16,7 @@ ENTRIES = [
         "Sun et al. 2023 (arXiv 2307.08621), eq. (5)",
         "retention",
         LINE,
-        lambda grid: RetNetMask(2).forms(grid),
+        lambda grid: RetNetMask(2).double().forms(grid),
     ),
     Entry(
         "manhattan",
@@ -25,6 +25,6 @@ ENTRIES = [
         "Fan et al. 2024 (arXiv 2309.11523), eq. (4)",
         "multiply_weights",
         PLANE,
-        lambda grid: DecayMask(2, gamma=0.9).forms(grid),
+        lambda grid: DecayMask(2, gamma=0.9).double().forms(grid),
     ),
 ]

@@ -1,0 +1,60 @@
+"""The command ``python -m retconv.atlas``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+from tqdm import tqdm
+
+from retconv import atlas
+from retconv.files import replacing
+from retconv.names import unknown
+
+_HELP = """What convolution is your mask? Judge the masks of the field by computation, from their authors' formulas.
+
+Without a name all of them, a line each, as they are stored with the package; with names these, computed now, each with
+its formula and source.
+
+\b
+Examples:
+  python -m retconv.atlas
+  python -m retconv.atlas alibi swin fox
+  python -m retconv.atlas --compute --out atlas.csv   all of them computed anew
+  python -m retconv.atlas --page atlas.html           a page with pictures, to be filtered and sorted
+"""
+
+
+@click.command(help=_HELP, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.argument("names", metavar="[NAME]...", nargs=-1)
+@click.option("--compute", is_flag=True, help="Compute all of them, instead of reading the stored table.")
+@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Write the table to this CSV file.")
+@click.option("--page", type=click.Path(dir_okay=False, path_type=Path), help="Write the page to this HTML file.")
+def main(names: tuple[str, ...], compute: bool, out: Path | None, page: Path | None) -> None:
+    """Judge masks."""
+    entries = atlas.ENTRIES
+    for name in names:
+        if name not in entries:
+            raise click.UsageError(unknown("mask", name, entries))
+    if names or compute:
+        chosen = [entries[name] for name in names or entries]
+        table = atlas.table(tqdm(chosen, unit="mask", disable=None if len(chosen) > 1 else True))
+    else:
+        table = atlas.stored()
+    if out is not None:
+        _write(out, table.to_csv(index=False))
+    if page is not None:
+        _write(page, atlas.page(table))
+    click.echo(atlas.told(table) if names else atlas.listed(table))
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        with replacing(path) as file:
+            file.write(text.encode())
+    except OSError as error:
+        raise click.UsageError(f"cannot write {path}: {error.strerror}") from error
+
+
+if __name__ == "__main__":
+    main(prog_name="python -m retconv.atlas")

@@ -1,0 +1,85 @@
+"""Verdicts: of masks whose answer is known, and the stored table against what is computed now."""
+
+import math
+
+import pandas as pd
+import pytest
+import torch
+
+from retconv.atlas import ENTRIES, row, stored, verdict
+from retconv.grid import Grid
+from retconv.kernels import Decay, Exponentials, gaussian_mixture
+from retconv.masks import DecayMask, ElementwiseMask, Forms, Mask
+from tests import naive
+
+STORED = stored()
+
+
+def test_a_causal_decay_is_one_pole_and_one_state() -> None:
+    judged = verdict(Decay(torch.tensor([0.9]).double(), causal=True), 48)
+    assert judged.has_kernel
+    assert (judged.poles, judged.states, judged.separable_rank, judged.definite) == (1, (1, 0), 1, "not symmetric")
+    assert judged.dc == pytest.approx(math.fsum(0.9**d for d in range(48)), rel=1e-12)
+    assert judged.nyquist == pytest.approx(math.fsum((-0.9) ** d for d in range(48)), rel=1e-12)
+
+
+def test_a_manhattan_decay_is_one_outer_product_and_a_euclidean_none() -> None:
+    manhattan, euclidean = (
+        verdict(DecayMask(1, metric, 0.8).double(), (5, 7)) for metric in ("manhattan", "euclidean")
+    )
+    assert (manhattan.separable_rank, manhattan.definite) == (1, "positive definite")
+    assert euclidean.separable_rank == 5  # as many as the shorter axis has distances
+
+
+def test_a_mixture_has_as_many_outer_products_as_gaussians() -> None:
+    sigma, alpha = torch.tensor([[0.7, 1.5, 4.0]]).double(), torch.tensor([[1.0, -0.5, 0.7]]).double()
+    grid = Grid((6, 7))
+    assert verdict(gaussian_mixture(grid.offsets(), sigma, alpha), grid).separable_rank == 3
+
+
+def test_two_decays_are_two_poles() -> None:
+    line = Exponentials(torch.tensor([[0.5, 1.0]]).double(), torch.tensor([[0.6, 0.95]]).double())
+    judged = verdict(line, 64)
+    assert (judged.poles, judged.states) == (2, (2, 0))
+
+
+def test_a_free_mask_is_none_and_says_how_far() -> None:
+    """The residual is that of the double loop; the head is the worst one."""
+    mask = ElementwiseMask((3, 4), 2, per_head=True).double()
+    entries = torch.randn(2, 12, 12, generator=torch.Generator().manual_seed(0)).double()
+    entries[0] = torch.ones(12, 12).double()
+    mask.load_state_dict({"weight": entries})
+    judged = verdict(mask, Grid((3, 4), prefix=1))
+    assert judged.residual == pytest.approx(naive.projection(entries[1].tolist(), (3, 4))[1], rel=1e-12)
+    assert (judged.has_kernel, judged.poles) == (False, None)
+
+
+def test_a_bias_is_judged_by_its_exponential() -> None:
+    kernel = -0.3 * Grid((4, 4)).offsets().abs().sum(dim=-1).double()[None]
+    assert verdict(Forms.of_log(kernel, (4, 4)), (4, 4)) == verdict(kernel.exp(), (4, 4))
+
+
+def test_of_several_samples_the_first_is_judged() -> None:
+    entries = torch.rand(2, 1, 9, 9, generator=torch.Generator().manual_seed(0)).double()
+
+    class Reader(Mask):
+        def forms(self, grid: object) -> Forms:
+            return Forms(Grid(9), 1, {"entries": entries})
+
+    assert verdict(Reader(1), 9) == verdict(entries[0], 9)
+
+
+@pytest.mark.parametrize("name", ENTRIES)
+def test_the_stored_verdict_is_what_is_computed(name: str) -> None:
+    """Words and counts as they are, numbers to 1e-6: the last digits are the machine's."""
+    entry = ENTRIES[name]
+    (old,) = STORED[STORED["name"] == name].to_dict("records")
+    for column, value in row(entry, verdict(entry.build(entry.grid), entry.grid)).items():
+        if isinstance(value, float):
+            assert old[column] == pytest.approx(value, rel=1e-6, abs=1e-9), column
+        else:
+            assert (old[column] == value) or (value is None and pd.isna(old[column])), column
+
+
+def test_the_stored_table_has_every_mask_in_its_order() -> None:
+    assert list(STORED["name"]) == list(ENTRIES)
