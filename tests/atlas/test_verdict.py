@@ -16,7 +16,7 @@ STORED = stored()
 
 
 def test_a_causal_decay_is_one_pole_and_one_state() -> None:
-    judged = verdict(Decay(torch.tensor([0.9]).double(), causal=True), 48)
+    judged = verdict(Decay(torch.tensor([0.9], dtype=torch.float64), causal=True), 48)
     assert judged.has_kernel
     assert (judged.poles, judged.states, judged.separable_rank, judged.definite) == (1, (1, 0), 1, "not symmetric")
     assert judged.dc == pytest.approx(math.fsum(0.9**d for d in range(48)), rel=1e-12)
