@@ -147,22 +147,3 @@ def swin_table(table: Tensor, window: GridLike) -> Tensor:
     check_real(table, "table")
     kernel = table.T.reshape(table.shape[1], *grid.kernel_shape)
     return kernel.flip(tuple(range(1, kernel.ndim)))
-
-
-def window(offset: Tensor, radius: int | Tensor) -> Tensor:
-    """A hard window, ``K[δ] = 1`` where ``max_d |δ_d| ≤ radius``, else 0: local attention of side ``2·radius + 1``.
-
-    Args:
-        offset: ``(*S, D)``, key − query in tokens.
-        radius: Number or ``(heads,)``, in tokens, at least 0.
-
-    Returns:
-        ``(heads, *S)`` of ones and zeros in the default dtype; its logarithm (0 and −∞) is the bias form.
-
-    Raises:
-        ValueError: If radius is not finite or negative.
-    """
-    radius = as_parameter(radius, "radius", device=offset.device)
-    check(radius, "radius", radius >= 0, "must be at least 0")
-    distance = offset.abs().amax(dim=-1)
-    return (distance <= per_head(radius, offset.ndim - 1)).to(torch.get_default_dtype())

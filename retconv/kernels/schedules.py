@@ -1,4 +1,4 @@
-"""Published gamma schedules: how fast each head forgets, by name."""
+"""Published schedules by name: how fast each head forgets, as gammas of decays or as slopes of linear biases."""
 
 from __future__ import annotations
 
@@ -53,3 +53,46 @@ def gammas(schedule: str, heads: int, **options: float) -> Tensor:
             f"{gamma.min():.6g} … {gamma.max():.6g}"
         )
     return gamma
+
+
+def alibi_slopes(heads: int) -> Tensor:
+    """``2^(−8h/H)``, h = 1 … H, where H is a power of two; else those of the power below, then every other of the next.
+
+    Press et al. 2022 (arXiv 2108.12409), section 3, and ``get_slopes`` of its code, which says how slopes interleave.
+    """
+    below = 2 ** (heads.bit_length() - 1)
+    return torch.cat([geometric_slopes(below), geometric_slopes(2 * below)[::2][: heads - below]])
+
+
+def geometric_slopes(heads: int) -> Tensor:
+    """``2^(−8h/H)``, h = 1 … H, for any H: ALiBi's section 3; its code follows it at powers of two."""
+    return torch.exp2(-8.0 * torch.arange(1, heads + 1, dtype=torch.float64) / heads)
+
+
+#: The schedules of slopes by name.
+SLOPES: dict[str, Callable[[int], Tensor]] = {"alibi": alibi_slopes, "alibi_formula": geometric_slopes}
+
+
+def slopes(schedule: str, heads: int) -> Tensor:
+    """Evaluate a published schedule of slopes, such as ``alibi(offset, slope)`` takes.
+
+    Args:
+        schedule: ``"alibi"``, as in ALiBi's code: interleaved where heads is no power of two; or ``"alibi_formula"``,
+            the formula ``2^(−8h/H)`` for every H.
+        heads: Number of heads H.
+
+    Returns:
+        float64 ``(heads,)``, logits per token, each in (0, 1).
+
+    Raises:
+        ValueError: If the name is unknown or heads is not positive.
+
+    Example:
+        >>> slopes("alibi", 3).tolist()
+        [0.0625, 0.00390625, 0.25]
+    """
+    if schedule not in SLOPES:
+        raise ValueError(f"unknown slope schedule {schedule!r}: choose one of {sorted(SLOPES)}")
+    if heads < 1:
+        raise ValueError(f"heads must be at least 1, got {heads}")
+    return SLOPES[schedule](heads)
