@@ -209,7 +209,8 @@ def fire(
 
     Returns:
         ``(heads, N, N)`` logits. For keys after the query the distance is ``|q − k|``, as in the code; the paper's
-        causal mask is not included. The code adds 1e-6 to the denominator, against 0/0 where c L = 0; we ask for a positive L.
+        causal mask is not included. The code adds 1e-6 to the denominator, against 0/0 where c L = 0;
+        we ask for a positive L.
 
     Raises:
         ValueError: If scale or threshold is not positive, the weights are not real or do not belong together, or the

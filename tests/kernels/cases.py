@@ -10,6 +10,7 @@ from retconv import kernels
 from retconv.grid import Grid
 from tests import naive
 from tests.compare import assert_close, assert_each_close
+from tests.kernels import naive_relatives
 from tests.strategies import HEADS, normal, uniform
 
 
@@ -43,6 +44,10 @@ def centered(seed: int, axes: int) -> tuple[Tensor, ...]:
     return uniform(seed, 0.05, 1.9, HEADS), normal(seed + 1, HEADS, axes)
 
 
+def turned(seed: int, _: int) -> tuple[Tensor, ...]:
+    return uniform(seed, 0.02, 1.0, HEADS), normal(seed + 1, HEADS)
+
+
 def one_gaussian(offset: naive.Position, sigma: float) -> float:
     return naive.gaussian_mixture(offset, [sigma], [1.0])
 
@@ -59,9 +64,13 @@ CASES = {
     "alibi": Case(kernels.alibi, naive.alibi, positive),
     "kerple_log": Case(kernels.kerple_log, naive.kerple_log, two_positive),
     "kerple_power": Case(kernels.kerple_power, naive.kerple_power, two_positive),
+    "euclidean_alibi": Case(kernels.euclidean_alibi, naive_relatives.euclidean_alibi, positive),
+    "xpos": Case(kernels.xpos, naive_relatives.xpos, turned, (1,)),
+    "sandwich": Case(kernels.sandwich, naive_relatives.sandwich, positive, (1,)),
+    "cosformer": Case(kernels.cosformer, naive_relatives.cosformer, positive, (1,)),
 }
 #: A sum of signed terms has no relative accuracy entry by entry, only relative to its largest entry.
-SIGNED = {"gaussian_mixture", "gpsa"}
+SIGNED = {"gaussian_mixture", "gpsa", "xpos", "sandwich", "cosformer"}
 
 
 def by_loops(case: Case, parameters: tuple[Tensor, ...], shape: tuple[int, ...]) -> Tensor:
