@@ -233,9 +233,11 @@ def fire(
         )
     given: list[Tensor] = []
     for name, value in (("scale", scale), ("threshold", threshold)):
-        number = torch.as_tensor(value, device=hidden.device)
+        # A Python number goes to float64 at once: float32 would round it on the way.
+        number = torch.as_tensor(value, dtype=None if isinstance(value, Tensor) else torch.float64)
+        number = number.to(hidden.device, compute_dtype(hidden.device))
         check(number, name, number > 0, "must be positive")
-        given.append(number.to(compute_dtype(hidden.device)))
+        given.append(number)
     dtype = hidden.dtype
     for name, weight in (("hidden", hidden), ("shift", shift), ("out", out), ("bias", bias)):
         check_real(weight, name)

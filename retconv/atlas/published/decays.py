@@ -28,7 +28,7 @@ def _euclidean(grid: Grid) -> Forms:
 
 
 def _rwkv(grid: Grid) -> Forms:
-    decay, bonus = torch.tensor([[0.05], [0.5]]).double(), torch.tensor([[0.3], [-0.2]]).double()
+    decay, bonus = torch.tensor([[[0.05], [0.5]], [[0.3], [-0.2]]], dtype=torch.float64)
     delta = offsets(grid)[..., 0]
     return Forms.of_log(
         torch.where(delta == 0, bonus, (delta + 1) * decay).masked_fill(delta > 0, -torch.inf),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import torch
+from torch import Tensor
 
 from retconv import kernels
 from retconv.atlas.entry import Entry
@@ -13,14 +14,20 @@ from retconv.grid import Grid
 from retconv.masks import Forms, GaussianMixtureMask, MaskLike
 
 
-def _gaussians(components: int, grid: Grid) -> Forms:
-    sigma, alpha = 10 + 10 * normal(21, 2, components), 2 * normal(22, 2, components)
-    return GaussianMixtureMask.from_parameters(sigma, alpha).requires_grad_(False).forms(grid)
+def _gaussians(grid: Grid) -> Forms:
+    return _mixture(10 + 10 * normal(21, 2, 5), 2 * normal(22, 2, 5), grid)
 
 
 def _one_gaussian(grid: Grid) -> Forms:
     sigma, alpha = torch.tensor([[2.0], [5.0]]).double(), torch.ones(2, 1, dtype=torch.float64)
-    return GaussianMixtureMask.from_parameters(sigma, alpha).requires_grad_(False).forms(grid)
+    return _mixture(sigma, alpha, grid)
+
+
+def _mixture(sigma: Tensor, alpha: Tensor, grid: Grid) -> Forms:
+    # The module draws a start of its own first, which must not move the generator of whoever asks.
+    with torch.random.fork_rng(devices=[]):
+        mask = GaussianMixtureMask.from_parameters(sigma, alpha)
+    return mask.requires_grad_(False).forms(grid)
 
 
 def _elm(grid: Grid) -> MaskLike:
@@ -64,7 +71,7 @@ ENTRIES = [
         "Li and Zhang 2023 (arXiv 2309.05375), and its code, at its start: σ ~ 10 + 10 N(0, 1), α ~ 2 N(0, 1)",
         "multiply_logits",
         PLANE,
-        lambda grid: _gaussians(5, grid),
+        _gaussians,
     ),
     Entry(
         "gaussian",
