@@ -13,7 +13,7 @@ from retconv.kernels.positions import block_causal, dilated_segments, fire, neig
 from retconv.kernels.relative import alibi, kerple_log, kerple_power, relative_table, swin_table
 from retconv.kernels.schedules import SCHEDULES, SLOPES, gammas, slopes
 from retconv.kernels.separable import Separable
-from retconv.kernels.vision import beit_table, euclidean_alibi, field_of_view, swin_v2
+from retconv.kernels.vision import beit_table, euclidean_alibi, field_of_view, gaussian_bias, swin_v2
 from retconv.kernels.waves import cosformer, rotary, sandwich, xpos
 from retconv.kernels.windows import causal_window, strided_window, window
 
@@ -37,6 +37,7 @@ __all__ = [
     "fire",
     "gammas",
     "gaussian",
+    "gaussian_bias",
     "gaussian_mixture",
     "gpsa",
     "kerple_log",

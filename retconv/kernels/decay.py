@@ -117,6 +117,9 @@ def euclidean_decay(offset: Tensor, gamma: Tensor | float) -> Tensor:
 
     Raises:
         ValueError: If gamma is not finite or outside (0, 1].
+
+    Source:
+        Fan et al. 2026, EVT (arXiv 2604.18549), RMT's decay with this distance.
     """
     squared = offset.to(torch.float64 if offset.device.type != "mps" else torch.float32).square().sum(dim=-1)
     return _power(offset, squared.sqrt(), gamma)

@@ -46,7 +46,7 @@ def neighbourhood(grid: GridLike, side: int, dilation: int = 1, device: torch.de
         ValueError: If side is even or not positive, dilation is not positive, or the grid is too small.
 
     Source:
-        Hassani et al. 2023, NAT (arXiv 2204.07143), eq. (2); Hassani and Shi 2022, DiNAT (arXiv 2209.15001), eq. (1);
+        Hassani et al. 2023, NAT (arXiv 2204.07143); Hassani and Shi 2022, DiNAT (arXiv 2209.15001), and
         ``get_window_start`` of NATTEN's code.
 
     Example:
@@ -165,7 +165,7 @@ def dilated_segments(
         ValueError: If a number is not positive, or the grid is not 1-D.
 
     Source:
-        Ding et al. 2023, LongNet (arXiv 2307.02486), eqs. (3) to (6), and section 2.2.3 for the starts.
+        Ding et al. 2023, LongNet (arXiv 2307.02486), section 2.2.
 
     Example:
         >>> dilated_segments(4, 2, 4, 2)[1].tolist()
@@ -217,7 +217,7 @@ def fire(
             grid is not 1-D.
 
     Source:
-        Li et al. 2024, FIRE (arXiv 2310.04418), eqs. (2) to (4), and the code of its appendix.
+        Li et al. 2024, FIRE (arXiv 2310.04418), and the code of its appendix.
 
     Example:
         >>> one = torch.ones(1)

@@ -125,6 +125,38 @@ def euclidean_alibi(offset: Tensor, slope: Tensor | float) -> Tensor:
     return (-per_head(slope, offset.ndim - 1) * offset.square().sum(dim=-1).sqrt()).to(dtype)
 
 
+def gaussian_bias(offset: Tensor, amplitude: Tensor | float, sigma: Tensor | float) -> Tensor:
+    """Gaussian attention bias, ``K[δ] = A² exp(−‖δ‖² / 2σ²)`` added to logits: far away it is 0, not −∞.
+
+    What multiplies, ``exp(K)``, tends to 1; a Gaussian that multiplies has the bias ``−‖δ‖² / 2σ²``, that of GPSA.
+
+    Args:
+        offset: ``(*S, D)``, key − query in tokens.
+        amplitude: Number or ``(heads,)``, A, any sign, in √logits.
+        sigma: Number or ``(heads,)``, σ in tokens, not 0; the sign is irrelevant.
+
+    Returns:
+        ``(heads, *S)`` logits in [0, A²].
+
+    Raises:
+        ValueError: If a parameter is not finite, or sigma is 0.
+
+    Source:
+        Kim et al. 2023 (arXiv 2305.04722), eqs. (2) and (3); one A and one σ for each layer there.
+
+    Example:
+        >>> gaussian_bias(torch.zeros(1, 2), 2.0, 1.0).tolist()
+        [[4.0]]
+    """
+    amplitude = as_parameter(amplitude, "amplitude", device=offset.device)
+    sigma = as_parameter(sigma, "sigma", device=offset.device)
+    check(sigma, "sigma", sigma != 0, "must not be 0")
+    offset, (amplitude, sigma), dtype = prepare(offset, amplitude, sigma)
+    sites = offset.ndim - 1
+    bump = torch.exp(per_head(-0.5 / sigma.square(), sites) * offset.square().sum(dim=-1))
+    return (per_head(amplitude.square(), sites) * bump).to(dtype)
+
+
 def field_of_view(offset: Tensor, slope: Tensor | float, planes: Tensor) -> Tensor:
     """LookHere's bias: ``K[δ] = −m ‖δ‖₂`` where ``n · δ ≥ 0`` for each of the head's half-planes n, else −∞.
 

@@ -131,7 +131,7 @@ def cosformer(offset: Tensor, length: Tensor | float) -> Tensor:
         ValueError: If length is not finite or not positive, or the offsets are not 1-D.
 
     Source:
-        Qin et al. 2022, cosFormer (arXiv 2202.08791), eq. (10). It multiplies unnormalised scores of non-negative
+        Qin et al. 2022, cosFormer (arXiv 2202.08791), and its code. It multiplies unnormalised scores of non-negative
         features, ``relu(Q) relu(K)ᵀ``, and each row is then divided by its sum.
 
     Example:

@@ -81,6 +81,7 @@ def numbers(name: str, shape: tuple[int, ...]) -> dict[str, Any]:
             "out": times(32**-0.5, drawn(13, 2, 32)),
             "bias": drawn(14, 2),
         },
+        "gaussian_bias": lambda: {"amplitude": [1.0, -1.0], "sigma": [4.4, 6.8]},
         "gpsa": lambda: {"alpha": [1.0] * 9, "center": [[a, b] for a in (-1, 0, 1) for b in (-1, 0, 1)]},
         "quadratic": lambda: {"alpha": [1.0, 0.25], "center": times(2, drawn(15, 2, axes))},
         "tnn": lambda: {"table": drawn(31, 2, offsets), "decay": [0.99, 0.9]},

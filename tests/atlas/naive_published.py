@@ -209,6 +209,7 @@ FORMULAS: dict[str, Formula] = {
     "kerple_power": past(of_offset(naive.kerple_power, "r1", "r2")),
     "sandwich": past(of_offset(relatives.sandwich, "scale")),
     "fire": past(fire),
+    "gaussian_bias": of_offset(relatives.gaussian_bias, "amplitude", "sigma"),
     "gpsa": of_offset(naive.gpsa, "alpha", "center"),
     "quadratic": of_offset(naive.gpsa, "alpha", "center"),
     "window": hidden(lambda q, k, h, s, p: relatives.window(offset(q, k), 2, 1)),

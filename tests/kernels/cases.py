@@ -65,6 +65,7 @@ CASES = {
     "kerple_log": Case(kernels.kerple_log, naive.kerple_log, two_positive),
     "kerple_power": Case(kernels.kerple_power, naive.kerple_power, two_positive),
     "euclidean_alibi": Case(kernels.euclidean_alibi, naive_relatives.euclidean_alibi, positive),
+    "gaussian_bias": Case(kernels.gaussian_bias, naive_relatives.gaussian_bias, two_positive),
     "xpos": Case(kernels.xpos, naive_relatives.xpos, turned, (1,)),
     "sandwich": Case(kernels.sandwich, naive_relatives.sandwich, positive, (1,)),
     "cosformer": Case(kernels.cosformer, naive_relatives.cosformer, positive, (1,)),

@@ -45,6 +45,7 @@ VISION: dict[str, Error] = {
         ValueError,
         r"\(units, 2\), \(units,\) and \(heads, units\), .* got \[\(5, 2\), \(4,\), \(2, 5\)\] and window \(3, 4\)",
     ),
+    "sigma": (lambda: kernels.gaussian_bias(PLANE, 1.0, 0.0), ValueError, "sigma must not be 0, got 0"),
     "planes": (
         lambda: kernels.field_of_view(PLANE, 0.5, ones(2, 2)),
         ValueError,

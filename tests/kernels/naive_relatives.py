@@ -13,6 +13,11 @@ def euclidean_alibi(offset: Position, slope: float) -> float:
     return -slope * math.dist(offset, [0] * len(offset))
 
 
+def gaussian_bias(offset: Position, amplitude: float, sigma: float) -> float:
+    """Kim et al.: a Gaussian table with the square of an amplitude."""
+    return amplitude * amplitude * math.prod(math.exp(-(d**2) / (2 * sigma**2)) for d in offset)
+
+
 def xpos(offset: Position, zeta: float, angle: float) -> float:
     """Real part of (ζ e^{iθ})^(n − m), n ≥ m."""
     return (complex(zeta * math.cos(angle), zeta * math.sin(angle)) ** -offset[0]).real if offset[0] <= 0 else 0.0

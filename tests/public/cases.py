@@ -213,6 +213,7 @@ def _relatives() -> Iterator[tuple[str, Case]]:
     yield "cosformer", Case(on(f=kernels.cosformer, grid=line), (40 * rate,))
     yield "rotary", Case(on(f=kernels.rotary, grid=plane), (normal(27, HEADS, 3, 2) / 8,), roundings=2)
     yield "euclidean_alibi", Case(on(f=kernels.euclidean_alibi, grid=plane), (rate,))
+    yield "gaussian_bias", Case(on(f=kernels.gaussian_bias, grid=plane), (rate, positive(35, HEADS)))
     yield "field_of_view", Case(_field_of_view, (rate, planes))
     yield "t5", Case(on(f=partial(kernels.t5, reach=12), grid=line), (table,))
     yield "swin_v2", Case(on(f=partial(kernels.swin_v2, window=SHAPE), grid=plane), (hidden, normal(28, 5), out))

@@ -73,6 +73,10 @@ def _quadratic(grid: Grid) -> Forms:
     return Forms.of_log(kernels.gpsa(offsets(grid), _numbers(1.0, 0.25), center), grid)
 
 
+def _gaussian_bias(grid: Grid) -> Forms:
+    return Forms.of_log(kernels.gaussian_bias(offsets(grid), _numbers(1.0, -1.0), _numbers(4.4, 6.8)), grid)
+
+
 LOOK_HERE = "Fuller et al. 2024 (arXiv 2405.13985), and lookhere.py of its code; slope 1/2, the first of its slopes"
 ENTRIES = [
     Entry(
@@ -155,6 +159,15 @@ ENTRIES = [
         "bias_logits",
         LINE,
         _fire,
+    ),
+    Entry(
+        "gaussian_bias",
+        "Gaussian attention bias",
+        "exp(A² exp(−‖δ‖² / 2σ²))",
+        "Kim et al. 2023 (arXiv 2305.04722), eqs. (2) and (3); |A| = 1, σ = 4.4 and 6.8, in the range of its table 1",
+        "bias_logits",
+        PLANE,
+        _gaussian_bias,
     ),
     Entry(
         "gpsa",
