@@ -67,7 +67,7 @@ ENTRIES = [
         "vir",
         "ViR",
         "γ^(q − k) for k ≤ q in raster order, else 0: K[δ] = γ^(−δ_1 n_2 − δ_2)",
-        "Hatamizadeh et al. 2023 (arXiv 2310.19731), and DecayMask of its code, its γ; without class token",
+        "Hatamizadeh et al. 2023 (arXiv 2310.19731), and its code, with its γ, which has a softmax too; no class token",
         "retention",
         PLANE,
         _raster,
