@@ -1,116 +1,27 @@
-"""Every public operation as a case that runs on any device and in any precision, forward and backward."""
+"""Every public operation as a case."""
 
 from __future__ import annotations
 
-import copy
-import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from retconv import convert, kernels
 from retconv.attention import PLACEMENTS, attend
-from retconv.checks import relative_error, tolerance
 from retconv.grid import Grid
 from retconv.kernels import Decay, Exponentials, Separable
-from retconv.masks import DecayMask, ElementwiseMask, Forms, GaussianMixtureMask, Mask, RetNetMask
+from retconv.masks import ElementwiseMask, Forms, Mask
 from retconv.models.named import MASKS
 from retconv.operators import operator
 from retconv.retention import Decoder, MultiScaleRetention, chunkwise, recurrent, retention, rotate, rotation_angles
 from retconv.retention.functional import methods
 from tests.attention.portable import PORTABLE
-
-HEADS, SHAPE = 2, (3, 5)
-SIZE = math.prod(SHAPE)
-
-
-@dataclass(frozen=True)
-class Case:
-    """An operation and what it is given, in float64 on the CPU.
-
-    Attributes:
-        run: Of ``given``, moved; a tensor.
-        given: Tensors and modules.
-        roundings: Of intermediate results in a half type, whose sum the budget allows.
-        by_value: Whether what it does depends on values, which fake tensors lack.
-    """
-
-    run: Callable[..., Tensor]
-    given: tuple[Tensor | nn.Module, ...]
-    roundings: int = 1
-    by_value: bool = False
-
-    def results(
-        self,
-        device: torch.device,
-        dtype: torch.dtype,
-        rounded: torch.dtype | None = None,
-        autocast: torch.dtype | None = None,
-    ) -> list[Tensor]:
-        """Output, then the gradients in every tensor and parameter given; first rounded to another dtype if asked."""
-        given: list[Any] = [copy.deepcopy(x).to(rounded or dtype).to(device, dtype) for x in self.given]
-        leaves: list[Tensor] = []
-        for x in given:
-            leaves += list(x.parameters()) if isinstance(x, nn.Module) else [x.requires_grad_()]
-        with torch.autocast(device.type, autocast, enabled=autocast is not None):
-            out = self.run(*given)
-        if not out.requires_grad:
-            return [out]
-        upstream = normal(99, *out.shape).to(rounded or dtype).to(device, out.dtype)
-        gradients = torch.autograd.grad(out, leaves, upstream, allow_unused=True)
-        return [out, *(g for g in gradients if g is not None)]
-
-    def check(self, device: torch.device, dtype: torch.dtype) -> None:
-        """On a device and in a precision it is what it is on the CPU in float64 from the same, rounded inputs."""
-        self.compare(self.results(device, dtype), device, dtype)
-
-    def compare(self, found: list[Tensor], device: torch.device, dtype: torch.dtype) -> None:
-        """Results of inputs that were rounded to a dtype are exact within its budget."""
-        exact = self.results(torch.device("cpu"), torch.float64, rounded=dtype)
-        budget = tolerance(dtype) * (1 if dtype.itemsize > 2 else self.roundings)
-        for i, (actual, expected) in enumerate(zip(found, exact, strict=True)):
-            assert actual.device.type == device.type
-            error = relative_error(actual.cpu(), expected)
-            assert error <= budget, f"{f'gradient {i}' if i else 'output'}: error {error:.2e} above {budget:.2e}"
-
-
-def normal(seed: int, *size: int) -> Tensor:
-    """Standard normal numbers of a seed."""
-    return torch.randn(*size, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-
-
-def positive(seed: int, *size: int) -> Tensor:
-    """Numbers in [1, 2)."""
-    return 1 + torch.rand(*size, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-
-
-def qkv(size: int = SIZE, heads: int = HEADS) -> tuple[Tensor, Tensor, Tensor]:
-    """Queries, keys and values of two samples."""
-    return normal(1, 2, heads, size, 4), normal(2, 2, heads, size, 4), normal(3, 2, heads, size, 4)
-
-
-def kernel(shape: tuple[int, ...] = SHAPE) -> Tensor:
-    """A positive kernel without any symmetry."""
-    return positive(4, HEADS, *(2 * n - 1 for n in shape)) / math.prod(shape)
-
-
-def gaussians(components: int = 2) -> Mask:
-    """A mixture of narrow, positive Gaussians."""
-    return GaussianMixtureMask.from_parameters(positive(5, HEADS, components), positive(6, HEADS, components))
-
-
-def decay(kind: str = "manhattan") -> Mask:
-    """A learnable decay."""
-    return DecayMask(HEADS, kind, torch.tensor([0.6, 0.9], dtype=torch.float64), learnable=True)
-
-
-def retnet() -> Mask:
-    """A learnable causal decay."""
-    return RetNetMask(HEADS, torch.tensor([0.6, 0.9], dtype=torch.float64), learnable=True)
+from tests.public import relatives
+from tests.public.case import HEADS, SHAPE, SIZE, Case, decay, gaussians, kernel, normal, of, positive, qkv, retnet
+from tests.public.relatives import on_offsets
 
 
 def _masks() -> Iterator[tuple[str, Case]]:
@@ -135,7 +46,7 @@ def _operators() -> Iterator[tuple[str, Case]]:
     }
     for name, (source, shape) in sources.items():
         for method in (*operator(source, shape).methods, "auto"):
-            run = _of(lambda s, t, shape, method: operator(s, shape, method)(t), shape, method)
+            run = of(lambda s, t, shape, method: operator(s, shape, method)(t), shape, method)
             yield f"operator {method} of {name}", Case(run, (source, x), roundings=4)
     yield "adjoint", Case(lambda k, t: operator(k, SHAPE).T(t), (kernel(), x), roundings=2)
 
@@ -150,14 +61,14 @@ def _retention() -> Iterator[tuple[str, Case]]:
     }
     for name, (mask, shape) in sources.items():
         for method in (*methods(Forms.of(mask, Grid(shape))), "auto"):
-            run = _of(lambda m, q, k, v, shape, method: retention(q, k, v, m, shape, method=method), shape, method)
+            run = of(lambda m, q, k, v, shape, method: retention(q, k, v, m, shape, method=method), shape, method)
             yield f"retention {method} of {name}", Case(run, (mask, *qkv()), roundings=2)
     for name, form in {"recurrent": recurrent, "chunkwise": chunkwise}.items():
-        yield f"{name} from a state", Case(_of(_continued, form), (retnet(), *qkv()), roundings=2)
+        yield f"{name} from a state", Case(of(_continued, form), (retnet(), *qkv()), roundings=2)
     yield "decoder", Case(_decoded, (retnet(), *qkv()), roundings=2)
     layer = MultiScaleRetention(8, HEADS)
     for form in ("parallel", "chunkwise", "recurrent"):
-        run = _of(lambda m, x, form: m(x, form=form), form)
+        run = of(lambda m, x, form: m(x, form=form), form)
         yield f"layer {form}", Case(run, (layer.double(), normal(8, 2, 6, 8)), roundings=16)
     yield "rotation", Case(lambda q: rotate(q, rotation_angles(4)), (qkv()[0],), roundings=2)
 
@@ -180,10 +91,10 @@ def _attention() -> Iterator[tuple[str, Case]]:
         call = partial(attend, placement=placement)
         for backend in (*backends, "auto"):
             mask = gaussians(1 if backend in ("channels", "auto") else 2)
-            run = _of(lambda m, q, k, v, f, b: f(q, k, v, m, grid, backend=b), call, backend)
+            run = of(lambda m, q, k, v, f, b: f(q, k, v, m, grid, backend=b), call, backend)
             yield f"{placement} by {backend}", Case(run, (mask, *qkv(grid.length)), roundings=16)
         if PLACEMENTS[placement].softmax:
-            run = _of(lambda m, q, k, v, b, f: f(q, k, v, m, grid, bias=b), call)
+            run = of(lambda m, q, k, v, b, f: f(q, k, v, m, grid, bias=b), call)
             yield f"{placement} with a bias", Case(run, (kernel(), *qkv(grid.length), bias), roundings=16)
 
 
@@ -195,47 +106,13 @@ def _kernels() -> Iterator[tuple[str, Case]]:
     plane |= {"gaussian_mixture": (scale[:, None], rate[:, None]), "relative_table": (kernel(),)}
     for grid, table in ((Grid(SIZE), line), (Grid(SHAPE), plane)):
         for name, parameters in table.items():
-            yield name, Case(_of(_on_offsets, f=getattr(kernels, name), grid=grid), parameters)
+            yield name, Case(of(on_offsets, f=getattr(kernels, name), grid=grid), parameters)
     yield "window", Case(lambda t: kernels.window(Grid(SHAPE).offsets(t.device), 1).to(t.dtype), (scale,))
     yield "swin_table", Case(lambda t: kernels.swin_table(t, SHAPE), (normal(12, 45, HEADS),))
     factors = normal(13, HEADS, 2, 5), normal(14, HEADS, 2, 9)
     yield "Separable", Case(lambda a, b: Separable((a, b)).kernel(), factors, roundings=3)
     yield "Decay", Case(lambda g: Decay(g).kernel(Grid(SHAPE)), (rate,))
     yield "Exponentials", Case(_exponentials, (scale[:, None], rate[:, None]), roundings=2)
-
-
-def _relatives() -> Iterator[tuple[str, Case]]:
-    rate, row = positive(20, HEADS) / 3, positive(21, HEADS) / 30
-    line, plane, on = Grid(SIZE), Grid(SHAPE), partial(_of, _on_offsets)
-    table, planes, hidden, out = normal(22, 8, HEADS), normal(23, HEADS, 1, 2), normal(24, 5, 2), normal(25, HEADS, 5)
-    yield "xpos", Case(on(f=kernels.xpos, grid=line), (rate, row))
-    yield "sandwich", Case(on(f=kernels.sandwich, grid=line), (positive(26, HEADS),), roundings=2)
-    yield "cosformer", Case(on(f=kernels.cosformer, grid=line), (40 * rate,))
-    yield "rotary", Case(on(f=kernels.rotary, grid=plane), (normal(27, HEADS, 3, 2) / 8,), roundings=2)
-    yield "euclidean_alibi", Case(on(f=kernels.euclidean_alibi, grid=plane), (rate,))
-    yield "gaussian_bias", Case(on(f=kernels.gaussian_bias, grid=plane), (rate, positive(35, HEADS)))
-    yield "field_of_view", Case(_field_of_view, (rate, planes))
-    yield "t5", Case(on(f=partial(kernels.t5, reach=12), grid=line), (table,))
-    yield "swin_v2", Case(on(f=partial(kernels.swin_v2, window=SHAPE), grid=plane), (hidden, normal(28, 5), out))
-    yield (
-        "beit_table",
-        Case(lambda t: torch.cat([x.flatten() for x in kernels.beit_table(t, SHAPE)]), (normal(29, 48, 2),)),
-    )
-    yield "fire", Case(lambda *p: kernels.fire(SIZE, *p), (*rate[:1] / 4, *40 * rate[1:], *_perceptron()), roundings=2)
-    yield "on_torus", Case(lambda k: kernels.on_torus(k, SHAPE), (normal(30, HEADS, *SHAPE),))
-
-
-def _perceptron() -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    return normal(31, 5), normal(32, 5), normal(33, HEADS, 5), normal(34, HEADS)
-
-
-def _field_of_view(slope: Tensor, planes: Tensor) -> Tensor:
-    """What multiplies: of a bias of −∞ there is no difference to take."""
-    return kernels.field_of_view(Grid(SHAPE).offsets(slope.device), slope, planes).exp()
-
-
-def _on_offsets(*parameters: Tensor, f: Callable[..., Tensor], grid: Grid) -> Tensor:
-    return f(grid.offsets(parameters[0].device), *parameters)
 
 
 def _exponentials(weights: Tensor, poles: Tensor) -> Tensor:
@@ -262,16 +139,8 @@ def _convert() -> Iterator[tuple[str, Case]]:
     yield "kernel_to_conv", Case(lambda k: convert.conv_to_kernel(convert.kernel_to_conv(k, SHAPE), SHAPE), (table,))
 
 
-def _of(function: Callable[..., Tensor], *last: Any, **named: Any) -> Callable[..., Tensor]:
-    """The function with its last arguments fixed."""
-    return lambda *given: function(*given, *last, **named)
-
-
-CASES = {
-    name: case
-    for part in (_masks, _operators, _retention, _attention, _kernels, _relatives, _convert)
-    for name, case in part()
-}
+PARTS = (_masks, _operators, _retention, _attention, _kernels, _convert, relatives.cases)
+CASES = {name: case for part in PARTS for name, case in part()}
 #: The cases that multiply matrices of tokens, and so follow autocast.
 PRODUCTS = {
     name

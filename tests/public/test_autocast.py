@@ -17,7 +17,8 @@ from retconv.precision import as_written, autocast_dtype, entering
 from retconv.retention import chunkwise, recurrent, retention
 from tests.attention.portable import PORTABLE
 from tests.compare import assert_close, assert_exact
-from tests.public.cases import CASES, HEADS, PRODUCTS, SHAPE, SIZE, Case, gaussians, kernel, normal, qkv, retnet
+from tests.public.case import HEADS, SHAPE, SIZE, Case, gaussians, kernel, normal, qkv, retnet
+from tests.public.cases import CASES, PRODUCTS
 
 HALVES = (torch.bfloat16, torch.float16)
 

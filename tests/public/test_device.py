@@ -27,7 +27,8 @@ from retconv.retention.functional import methods
 from retconv.train import Config, DivergedError, Trainer, parse, step, train
 from retconv.train.step import STEPS_TO_CAPTURE
 from tests.compare import assert_close, assert_exact
-from tests.public.cases import CASES, HEADS, SHAPE, SIZE, decay, gaussians, kernel, normal, qkv, retnet
+from tests.public.case import HEADS, SHAPE, SIZE, decay, gaussians, kernel, normal, qkv, retnet
+from tests.public.cases import CASES
 
 FAMILIES = ("mask", "operator", "retention", "layer", *("multiply_logits", "bias_logits", "multiply_weights"))
 F32 = torch.float32

@@ -25,7 +25,8 @@ from retconv.kernels import Exponentials
 from retconv.operators import METHODS, operator
 from retconv.retention.mirrored import MirroredProduct
 from tests.compare import assert_close, assert_exact
-from tests.public.cases import CASES, HEADS, SHAPE, SIZE, Case, kernel, normal, qkv
+from tests.public.case import HEADS, SHAPE, SIZE, Case, kernel, normal, qkv
+from tests.public.cases import CASES
 from tests.public.transforms import TRACERS, TRANSFORMS, Row, at_once, plain
 from tests.retention.cases import even_kernel
 

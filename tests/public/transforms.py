@@ -19,7 +19,7 @@ from torch.autograd import forward_ad
 
 from retconv.checks import tolerance
 from tests.compare import assert_close, assert_exact
-from tests.public.cases import Case, normal
+from tests.public.case import Case, normal
 
 F64 = torch.float64
 #: Step of the central difference: its cube is far above rounding and its square far below float32's tolerance.

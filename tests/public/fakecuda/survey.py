@@ -22,7 +22,8 @@ from retconv.models.named import MASKS
 from retconv.train import Config, Trainer, load, parse
 from retconv.train.parsing import override
 from retconv.train.step import STEPS_TO_CAPTURE
-from tests.public.cases import CASES, PRODUCTS, Case
+from tests.public.case import Case
+from tests.public.cases import CASES, PRODUCTS
 from tests.public.fakecuda import FakeCuda
 
 CUDA = torch.device("cuda")
