@@ -11,6 +11,7 @@ from retconv.approximate.decay import DecayFit, fit_decay
 from retconv.approximate.exponential_sums import ExponentialApproximation, OrderError, exponentials
 from retconv.approximate.gaussians import GaussianMixtureFit, fit_gaussian_mixture
 from retconv.approximate.outer_products import Separation, separate
+from retconv.approximate.realisation import Realisation
 from retconv.approximate.semiseparable import SemiseparableRank, semiseparable_rank
 from retconv.approximate.size import (
     Truncation,
@@ -19,6 +20,7 @@ from retconv.approximate.size import (
     gaussian_effective_size,
     truncate,
 )
+from retconv.approximate.states import balanced_truncation, decay_sum, real_poles, roots_of_unity
 
 __all__ = [
     "Approximation",
@@ -26,15 +28,20 @@ __all__ = [
     "ExponentialApproximation",
     "GaussianMixtureFit",
     "OrderError",
+    "Realisation",
     "SemiseparableRank",
     "Separation",
     "Truncation",
+    "balanced_truncation",
+    "decay_sum",
     "decay_effective_size",
     "effective_size",
     "exponentials",
     "fit_decay",
     "fit_gaussian_mixture",
     "gaussian_effective_size",
+    "real_poles",
+    "roots_of_unity",
     "semiseparable_rank",
     "separate",
     "truncate",

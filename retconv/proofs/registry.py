@@ -15,6 +15,7 @@ from retconv.proofs import (
     retention,
     separable,
     softmax,
+    states,
     tails,
     two_sided,
 )
@@ -55,6 +56,7 @@ PROOFS: dict[str, Callable[[], Proof]] = {
         depth.gaussian_depth,
         depth.variance_adds,
         softmax.quadratic_encoding,
+        states.roots_of_unity,
     )
 }
 
