@@ -41,7 +41,9 @@ class Realisation(Approximation):
     def growth(self) -> Tensor:
         """``Σ_r |w_r| / max |K'|``, float64 ``(heads,)``: by so much are roundings of the states magnified."""
         largest = double(self.kernel).abs().amax(dim=1)
-        return self.exponentials.past_weights.abs().sum(dim=1).cpu() / largest.clamp(min=torch.finfo(largest.dtype).tiny)
+        return self.exponentials.past_weights.abs().sum(dim=1).cpu() / largest.clamp(
+            min=torch.finfo(largest.dtype).tiny
+        )
 
     def response(self, tokens: int) -> Tensor:
         """K' at the distances 0 … tokens − 1, on the grid and beyond: float64 ``(heads, tokens)``.
@@ -68,8 +70,8 @@ class Realisation(Approximation):
         size, heads = self.kernel.shape[1] // 2 + 1, self.kernel.shape[0]
         if truth.ndim != 2 or truth.shape[0] != heads or truth.shape[1] <= size:
             raise ValueError(
-                f"beyond: truth must be (heads, tokens) with {heads} heads and more than the {size} tokens of the grid, "
-                f"got shape {tuple(truth.shape)}"
+                f"beyond: truth must be (heads, tokens) with {heads} heads and more than the {size} tokens of the "
+                f"grid, got shape {tuple(truth.shape)}"
             )
         error = (double(self.response(truth.shape[1])) - double(truth)).abs()[:, size:].sum(dim=1)
         return error / double(truth)[:, :size].abs().sum(dim=1)

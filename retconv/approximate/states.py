@@ -72,9 +72,7 @@ def _unit_circle(head: Array) -> Sum:
     return one_of_each_pair(poles, weights[k])
 
 
-def balanced_truncation(
-    kernel: Tensor, *, states: int | None = None, tolerance: float | None = None
-) -> Realisation:
+def balanced_truncation(kernel: Tensor, *, states: int | None = None, tolerance: float | None = None) -> Realisation:
     """Laughing Hyena's model reduction: the states in which the Hankel operator of the taps is largest.
 
     The taps followed by zeros have the Hankel matrix ``H[i, j] = K[−(i + j)]``, n × n and symmetric, with eigenvalues
