@@ -69,8 +69,18 @@ class OneSidedProduct:
         half = self.leaf
         for spectrum in self.spectra:
             first = x.unflatten(1, (-1, 2, half))[:, :, 0]
-            reach = torch.fft.irfft(torch.fft.rfft(first, n=2 * half, dim=2) * spectrum, n=2 * half, dim=2)
             before, after = y.unflatten(1, (-1, 2, half)).unbind(2)
-            y = torch.stack([before, after + reach[:, :, half:]], dim=2).flatten(1, 3)
+            y = torch.stack([before, after + reach(first, spectrum)], dim=2).flatten(1, 3)
             half *= 2
         return y[:, : self.size]
+
+
+def reach(x: Tensor, spectrum: Tensor) -> Tensor:
+    """What tokens ``(heads, blocks, size, columns)`` mean for as many that follow each block.
+
+    Args:
+        x: The tokens.
+        spectrum: Of the weights at the distances 0 … 2 size − 1, ``(heads, 1, size + 1, 1)``.
+    """
+    size = x.shape[2]
+    return torch.fft.irfft(torch.fft.rfft(x, n=2 * size, dim=2) * spectrum, n=2 * size, dim=2)[:, :, size:]

@@ -2,6 +2,7 @@
 
 from retconv.retention.conventions import PRESETS, Conventions
 from retconv.retention.decode import Decoder
+from retconv.retention.flash import FlashDecoder
 from retconv.retention.functional import METHODS, chunkwise, recurrent, retention
 from retconv.retention.multiscale import MultiScaleRetention
 from retconv.retention.recurrence import RetentionState
@@ -12,6 +13,7 @@ __all__ = [
     "PRESETS",
     "Conventions",
     "Decoder",
+    "FlashDecoder",
     "MultiScaleRetention",
     "RetentionState",
     "chunkwise",

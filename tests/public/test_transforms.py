@@ -59,6 +59,7 @@ REFUSED: dict[tuple[str, tuple[str, ...]], str] = {
     ("kernel of elm", ("vmap", "grad", "compiled", "exported")): HIDDEN,
     ("project", ("vmap", "grad", "compiled", "exported")): HIDDEN,
     ("decoder", ("vmap", "grad", "jvp", "dual", "hessian")): "Decoder.step overwrites its memory",
+    ("operator online", ("vmap", "grad", "jvp", "dual", "hessian")): "OnlineConvolution.step overwrites its memory",
     ("kernel_to_conv", ("vmap", "grad", "jvp", "dual", "hessian")): "a module with a weight of its own",
     ("kernel_to_conv", ("compiled",)): "torch.nn.Parameter",
 }
@@ -81,6 +82,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("retconv.attention.backends.CUTS", Cuts(block=60, table=1))
     monkeypatch.setattr("retconv.retention.mirrored.MIRROR_FROM", 2)
     monkeypatch.setattr("retconv.operators.toeplitz.HALVE_FROM", 2)
+    monkeypatch.setattr("retconv.operators.one_sided.LEAF", 4)
     monkeypatch.setattr("retconv.operators.recursive.LONG", 2)
     monkeypatch.setattr("retconv.operators.recursive.STEP", 1)
     monkeypatch.setitem(operators.method_cost.SECONDS, "toeplitz", (0.0, 0.0))
