@@ -55,7 +55,7 @@ def roots_of_unity(kernel: Tensor) -> Realisation:
     Example:
         >>> line = torch.arange(-3, 4)[:, None]
         >>> fit = roots_of_unity(causal_decay(line, torch.tensor(0.5).double()))
-        >>> fit.response(6)[0, 3:].tolist()  # γ³, then −Σ γ^m, then from the start
+        >>> fit.response(6)[0, 3:].round(decimals=9).tolist()  # γ³, then −Σ γ^m, then from the start
         [0.125, -1.875, 1.0]
     """
     return realised(kernel, [_unit_circle(head) for head in taps(kernel, "roots_of_unity")])

@@ -30,7 +30,7 @@ class Tiles:
     Blocks of ``leaf`` tokens are for the caller to do directly. When a block is full at a position p, which is the leaf
     times an odd number times 2^j, the last ``leaf · 2^j`` tokens reach as many that follow, by one transform: what
     earlier ones mean for those was done before, by larger tiles (van der Hoeven's relaxed multiplication). What is
-    done in advance is kept until its tokens arrive: at most as many sums as there are tokens.
+    done in advance is kept until its tokens arrive: for at most n / 2 of them.
 
     Args:
         kernel: ``(heads, 2n − 1)``, in the computing dtype.
@@ -136,8 +136,7 @@ class OnlineConvolution:
     Exact, as ``operator(mask, length) @ x`` up to rounding. A token costs O(log² N) for each column on average, by
     transforms of 2, 4, … times 64 tokens; the dearest, after a power of two, O(N log N). Summing over all tokens anew
     is O(N): on one CPU core, for 256 channels with a kernel each, 2.8 ms a token at N = 16,384, where this takes
-    0.13 ms; at 1,024 tokens 0.23 and 0.15 ms. It remembers x and, for tokens to come, up to as many sums, half as many
-    where N is a power of two.
+    0.13 ms; at 1,024 tokens 0.23 and 0.15 ms. It remembers x and, for tokens to come, at most N / 2 sums a column.
 
     It is for inference: nothing is kept for a backward pass. It is a snapshot of the mask.
 

@@ -27,8 +27,8 @@ class FlashDecoder:
     The dearest token, after a power of two, takes O(d e N log N). Scores with all tokens anew are O(N (d + e)) a token,
     without a transform: on one CPU core, with 32 heads in all of d = e = 8, they take 0.1 ms a token at N = 1,024 and
     1.6 ms at 16,384, this 0.23 and 0.35 ms. Large heads move the crossing up: one head of d = e = 64 has none below
-    4,096. Memory for each head and element of the batch: N (d + e) numbers of keys and values and up to N d e sums for
-    tokens to come, N d e / 2 where N is a power of two.
+    4,096. Memory for each head and element of the batch: N (d + e) numbers of keys and values, and at most N d e / 2
+    sums for tokens to come.
 
     It is for inference: nothing is kept for a backward pass. It is a snapshot of the mask.
 
