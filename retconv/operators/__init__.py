@@ -1,5 +1,7 @@
-"""Masks as linear operators: ``M @ x`` by six methods that agree."""
+"""Masks as linear operators: ``M @ x`` by six methods that agree, ``M⁻¹ y`` and ``log det M``."""
 
 from retconv.operators.linear import METHODS, MaskOperator, operator
+from retconv.operators.residuals import SolveError
+from retconv.operators.solve import SOLVE_METHODS, Solution
 
-__all__ = ["METHODS", "MaskOperator", "operator"]
+__all__ = ["METHODS", "SOLVE_METHODS", "MaskOperator", "Solution", "SolveError", "operator"]
