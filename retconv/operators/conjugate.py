@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor
@@ -18,6 +20,18 @@ from retconv.watching import is_differentiated
 CONDITION_LIMIT = 1e6
 #: Steps at most, and how often the recursion starts anew from the residual that there really is.
 STEPS, STARTS = 2000, 4
+#: Entries of y from which on several threads share the work.
+SHARED = 2**18
+
+
+@contextmanager
+def _threads(count: int) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 class Circulant:
@@ -82,8 +96,8 @@ class ConjugateGradients:
             if not bool(even.all()):
                 raise ValueError(
                     f"solve: method 'cg' is for even kernels, K[−δ] = K[δ], which that of head "
-                    f"{int(even.int().argmin())} is not: use method='dense' on {grid} with N = {grid.size}, or an outer product, "
-                    "retconv.approximate.separate(kernel, rank=1)"
+                    f"{int(even.int().argmin())} is not: use method='dense' on {grid} with N = {grid.size}, or its "
+                    "nearest outer product, retconv.approximate.separate(kernel, rank=1)"
                 )
             self._product, self._circulant = FFTProduct(values, grid), Circulant(values, grid)
             self._bound()
@@ -98,8 +112,8 @@ class ConjugateGradients:
         return self
 
     def condition(self) -> Tensor:
-        """The condition number's bound from above, ``(heads,)``, where there is none the estimate by Ritz values."""
-        return self.above
+        """The condition number's bound from above, ``(heads,)``, where there is none the best one from below."""
+        return torch.where(self.above.isinf(), self.below, self.above)
 
     def values(self, y: Tensor) -> Tensor:
         """The solution, unseen by autograd.
@@ -107,30 +121,32 @@ class ConjugateGradients:
         Raises:
             SolveError: If a mask turns out not to be positive definite, or the tolerance is not reached.
         """
-        with torch.no_grad():
+        # Few columns are too little work to share out: threads would spend their time waiting for each other.
+        with torch.no_grad(), _threads(1 if y.numel() < SHARED else torch.get_num_threads()):
             y = y.detach()
             x, error = torch.zeros_like(y), float("inf")
             for _ in range(STARTS):
                 rest, errors = relative(self._product, x, y)
                 error = float(errors.max()) if errors.numel() else 0.0
                 if error <= self.tolerance:
+                    self._note(x, y)
                     return x
                 x = x + self._start(rest, torch.linalg.vector_norm(y, dim=1, keepdim=True))
+        about = float(self.condition().max())
         raise SolveError(
             f"solve: conjugate gradients reached a relative residual of {error:.3g} in {self.iterations} steps, above "
-            f"the tolerance of {self.tolerance:.3g}, with a condition number of about {float(self.above.max()):.2g}: "
+            f"the tolerance of {self.tolerance:.3g}, with a condition number of about {about:.2g}: "
             "raise the tolerance, or add to the kernel's entry at offset 0",
-            condition=float(self.above.max()),
+            condition=about,
             residual=error,
         )
 
     def _start(self, rest: Tensor, scale: Tensor) -> Tensor:
-        """Conjugate gradients from 0 for the right side ``rest``; steps and Ritz values are noted."""
+        """Conjugate gradients from 0 for the right side ``rest``; its steps are counted."""
         x, z = torch.zeros_like(rest), self._circulant.solve(rest)
         direction, power = z, (rest * z).sum(dim=1, keepdim=True)
         # A little below, since the recursion's residual drifts from the real one.
         target = 0.5 * self.tolerance * scale
-        steps, ratios = [], []
         for _ in range(STEPS):
             active = torch.linalg.vector_norm(rest, dim=1, keepdim=True) > target
             if not bool(active.any()):
@@ -144,11 +160,7 @@ class ConjugateGradients:
             following = (rest * z).sum(dim=1, keepdim=True)
             ratio = torch.where(active, following / power, 0.0)
             direction, power = z + ratio * direction, following
-            steps.append(step[:, 0, 0])
-            ratios.append(ratio[:, 0, 0])
             self.iterations += 1
-        if steps:
-            self._note(torch.stack(steps, dim=1), torch.stack(ratios, dim=1))
         return x
 
     def _bound(self) -> None:
@@ -176,7 +188,7 @@ class ConjugateGradients:
             )
 
     def _faded(self, place: int) -> Tensor:
-        """The wave of an entry of the torus' spectrum, faded out towards both ends of each axis, of norm 1: ``(N, 1)``."""
+        """The wave at an entry of the torus' spectrum, faded out towards the ends of each axis, ``(N, 1)``."""
         # The spectrum holds its last axis first, the half of its frequencies that a real kernel has.
         *others, last = self._product.lengths
         sides, index = (last // 2 + 1, *others), list[int]()
@@ -203,16 +215,8 @@ class ConjugateGradients:
                 f"method='dense' on {self.grid} with N = {self.grid.size}, or add to the kernel's entry at offset 0"
             )
 
-    def _note(self, steps: Tensor, ratios: Tensor) -> None:
-        """Where the torus gives no bound, estimate by Ritz values of each head's first column, and the circulant's."""
-        waves = self._circulant.eigenvalues.flatten(1)
-        for head in (self.above == torch.inf).nonzero().flatten().tolist():
-            a, b = steps[head][steps[head] > 0], ratios[head][steps[head] > 0]
-            if not len(a):
-                continue
-            own = 1 / a
-            own[1:] += b[:-1] / a[:-1]
-            beside = b[:-1].sqrt() / a[:-1]
-            ritz = torch.linalg.eigvalsh(torch.diag(own) + torch.diag(beside, 1) + torch.diag(beside, -1))
-            spread = float(waves[head].max() / waves[head].min())
-            self.above[head] = max(float(self.below[head]), spread * float(ritz[-1] / ritz[0]))
+    def _note(self, x: Tensor, y: Tensor) -> None:
+        """A solution is a step of inverse iteration: its Rayleigh quotient is near the smallest eigenvalue."""
+        quotient = (x * y).sum(dim=1) / (x * x).sum(dim=1)
+        smallest = quotient.nan_to_num(nan=torch.inf).amin(dim=1)
+        self.below = torch.maximum(self.below, self._circulant.eigenvalues.flatten(1).amax(dim=1) / smallest)

@@ -44,7 +44,7 @@ class Solution:
         iterations: Steps of conjugate gradients; 0 of the other methods.
         condition: The condition number, float64 ``(heads,)``. ``"dense"`` and ``"separable"``: exactly, in the 1-norm.
             ``"recursive"`` and ``"cg"``: in the 2-norm a bound from above, or for ``"cg"`` where the symbol gives none
-            an estimate by Ritz values. NaN where it is not known: of Levinson's recursion.
+            one from below, by Rayleigh quotients. NaN where it is not known: of Levinson's recursion.
     """
 
     x: Tensor
@@ -123,9 +123,10 @@ class Solvable(ABC):
         """
         x, columns, right, method, solver = self._solved(y, method, tolerance, widely=True)
         with torch.no_grad():
-            product = FFTProduct(self.kernel.detach().to(right.dtype), self.grid)
-            _, residual = relative(product, columns.detach(), right.detach())
-            worst = residual.amax(dim=1) if residual.shape[1] else residual.new_zeros(len(residual))
+            worst = right.new_zeros(len(right))
+            if right.numel():
+                product = FFTProduct(self._wide_kernel(right.dtype).detach(), self.grid)
+                worst = relative(product, columns.detach(), right.detach())[1].amax(dim=1)
             condition = self._condition(solver, right)
         return Solution(x, worst, method, getattr(solver, "iterations", 0), condition)
 
@@ -154,7 +155,7 @@ class Solvable(ABC):
                 return decay_logdet(Decay(decay.gamma.to(wide), decay.causal), self.grid).to(dtype)
             if self._is_outer and max(self.grid.shape) <= DENSE:
                 return separable_logdet(self._wide_factors(wide), self.grid).to(dtype)
-            return dense_logdet(self.kernel.to(wide), self.grid).to(dtype)
+            return dense_logdet(self._wide_kernel(wide), self.grid).to(dtype)
 
     def _solved(
         self, y: Tensor, method: str, tolerance: float, widely: bool = False
@@ -173,8 +174,11 @@ class Solvable(ABC):
             if method != "recursive" or widely:
                 right = right.to(wide)
             solver = self._solver(method, wide, tolerance)
-            if method in ("dense", "separable") and is_visible(right, *self._sources):
-                product = FFTProduct(self.kernel.detach().to(wide), self.grid)
+            if not right.numel():
+                # Nothing to solve for, which depends on the kernel all the same.
+                columns = right * self.kernel.to(right.dtype).flatten(1).sum(dim=1)[:, None, None]
+            elif method in ("dense", "separable") and is_visible(right, *self._sources):
+                product = FFTProduct(self._wide_kernel(wide).detach(), self.grid)
                 columns = refined(solver, product, right, tolerance, method)
             else:
                 columns = solver(right)
@@ -190,6 +194,16 @@ class Solvable(ABC):
         factors = self.factors
         assert factors is not None
         return Separable(tuple(factor.to(dtype) for factor in factors.factors))
+
+    def _wide_kernel(self, dtype: torch.dtype) -> Tensor:
+        """The kernel in the computing dtype: of a decay and of outer products made anew there, not rounded before."""
+        decay = self.decay or self.mirrored
+        if self.kernel.dtype == dtype or (decay is None and self.factors is None):
+            return self.kernel.to(dtype)
+        if decay is None:
+            return self._wide_factors(dtype).kernel()
+        kernel = Decay(decay.gamma.to(dtype), decay.causal).kernel(self.grid)
+        return kernel if self.mirrored is None else kernel.flip(1)
 
     def _method(self, method: str) -> str:
         applies = {
@@ -225,7 +239,7 @@ class Solvable(ABC):
             return DecayInverse(decay.gamma, self.grid, kind)
         if method == "separable":
             return SeparableSolve(self._wide_factors(dtype), self.grid, tolerance)
-        kernel = self.kernel.to(dtype)
+        kernel = self._wide_kernel(dtype)
         if method == "dense":
             return DenseSolve(kernel, self.grid)
         return (Levinson if method == "levinson" else ConjugateGradients)(kernel, self.grid, tolerance)
