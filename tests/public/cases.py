@@ -232,14 +232,38 @@ def _convert() -> Iterator[tuple[str, Case]]:
     yield "kernel_to_conv", Case(lambda k: convert.conv_to_kernel(convert.kernel_to_conv(k, SHAPE), SHAPE), (table,))
 
 
+def _solving() -> Iterator[tuple[str, Case]]:
+    # Cubed, since a mask and a right side that are scaled alike have the same solution.
+    y, line = normal(17, HEADS, SIZE, 3), kernel((SIZE,))
+    line[:, SIZE - 1] += 3
+    heavy = kernel()
+    heavy[:, SHAPE[0] - 1, SHAPE[1] - 1] += 3
+    narrow = GaussianMixtureMask.from_parameters(positive(5, HEADS, 1) / 2, positive(6, HEADS, 1))
+    sources: dict[str, tuple[Tensor | Mask, tuple[int, ...]]] = {
+        "dense": (heavy, SHAPE),
+        "separable": (narrow, SHAPE),
+        "recursive": (decay(), SHAPE),
+        "levinson": (line, (SIZE,)),
+        "cg": (decay("euclidean"), SHAPE),
+    }
+    for method, (source, shape) in sources.items():
+        run = _of(lambda s, y, shape, method: operator(s, shape).solve(y**3, method, 1e-12), shape, method)
+        yield f"solve {method}", Case(run, (source, y), roundings=8, by_value=True)
+    run = _of(lambda s, y: operator(s, SIZE).T.solve(y**3))
+    yield "solve of the adjoint", Case(run, (retnet(), y), roundings=8, by_value=True)
+    yield "solution", Case(lambda s, y: operator(s, SHAPE).solution(y**3).x, (heavy, y), roundings=8, by_value=True)
+    for name in ("dense", "separable", "recursive"):
+        source, _ = sources[name]
+        yield f"logdet {name}", Case(lambda s: operator(s, SHAPE).logdet(), (source,), roundings=8, by_value=True)
+
+
 def _of(function: Callable[..., Tensor], *last: Any, **named: Any) -> Callable[..., Tensor]:
     """The function with its last arguments fixed."""
     return lambda *given: function(*given, *last, **named)
 
 
-CASES = {
-    name: case for part in (_masks, _operators, _retention, _attention, _kernels, _convert) for name, case in part()
-}
+_PARTS = (_masks, _operators, _retention, _attention, _kernels, _convert, _solving)
+CASES = {name: case for part in _PARTS for name, case in part()}
 #: The cases that multiply matrices of tokens, and so follow autocast.
 PRODUCTS = {
     name
