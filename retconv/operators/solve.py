@@ -206,17 +206,17 @@ class Solvable(ABC):
         return kernel if self.mirrored is None else kernel.flip(1)
 
     def _method(self, method: str) -> str:
-        applies = {
-            "recursive": self.decay is not None or self.mirrored is not None,
-            "separable": self._is_outer,
-            "dense": method == "dense" or self.grid.size <= DENSE,
-            "levinson": self.grid.ndim == 1,
-            "cg": True,
+        applies: dict[str, Callable[[], bool]] = {
+            "recursive": lambda: self.decay is not None or self.mirrored is not None,
+            "separable": lambda: self._is_outer,
+            "dense": lambda: method == "dense" or self.grid.size <= DENSE,
+            "levinson": lambda: self.grid.ndim == 1,
+            "cg": lambda: True,
         }
         if method == "auto":
-            return next(name for name, does in applies.items() if does)
-        if not applies[method]:
-            choices = ", ".join(name for name, does in applies.items() if does)
+            return next(name for name, does in applies.items() if does())
+        if not applies[method]():
+            choices = ", ".join(name for name, does in applies.items() if does())
             raise ValueError(f"solve: method {method!r} does not apply to this kernel on {self.grid}: one of {choices}")
         return method
 

@@ -36,6 +36,9 @@ class DecayInverse:
 
     def __init__(self, gamma: Tensor, grid: Grid, kind: Kind) -> None:
         self.gamma, self.grid, self.kind = gamma, grid, kind
+        sides = [n for n in grid.shape if n > 1]
+        self._sides = (*(1,) * (3 - len(sides)), *sides)
+        self._weights: Any = None
 
     def __call__(self, y: Tensor) -> Tensor:
         """Apply to ``y`` ``(heads, N, columns)``."""
@@ -67,22 +70,27 @@ class DecayInverse:
         """Apply by a compiled loop, unseen by autograd."""
         y = values(y)
         heads, _, columns = y.shape
+        if self._weights is None:
+            with unwatched():
+                self._weights = self._of_loops()
         with unwatched():
-            gamma, one = self.gamma.detach().double(), torch.ones(len(self.gamma), dtype=torch.float64)
-            zero = torch.zeros_like(one)
-            if self.kind == "two_sided":
-                edge = 1 / ((1 - gamma) * (1 + gamma))
-                rows = [(1 + gamma**2) * edge, edge, -gamma * edge, -gamma * edge]
-            else:
-                rows = [one, one, *((-gamma, zero) if self.kind == "causal" else (zero, -gamma))]
-            weights = torch.stack(rows, dim=1).numpy()
             x = torch.empty_like(y)
-        sides = [n for n in self.grid.shape if n > 1]
-        first, middle, last = (1,) * (3 - len(sides)) + tuple(sides)
+        first, middle, last = self._sides
         span = max(LEAST, ENTRIES // max(1, columns))
         units = ranges(heads * first * middle * -(-last // span), threads(y.numel()))
-        in_threads(loops(LOOPS).stencil, units, (y.numpy(), x.numpy(), weights, (first, middle, last), span))
+        in_threads(loops(LOOPS).stencil, units, (y.numpy(), x.numpy(), self._weights, self._sides, span))
         return x
+
+    def _of_loops(self) -> Any:
+        """What a loop weighs with: a token itself within an axis and at its ends, the one before and the one after."""
+        gamma = self.gamma.detach().double()
+        one, zero = torch.ones_like(gamma), torch.zeros_like(gamma)
+        if self.kind == "two_sided":
+            edge = 1 / ((1 - gamma) * (1 + gamma))
+            rows = [(1 + gamma**2) * edge, edge, -gamma * edge, -gamma * edge]
+        else:
+            rows = [one, one, *((-gamma, zero) if self.kind == "causal" else (zero, -gamma))]
+        return torch.stack(rows, dim=1).numpy()
 
     def adjoint(self) -> DecayInverse:
         """The inverse of ``Mᵀ``."""
