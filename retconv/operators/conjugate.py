@@ -145,8 +145,9 @@ class ConjugateGradients:
         """Conjugate gradients from 0 for the right side ``rest``; its steps are counted."""
         x, z = torch.zeros_like(rest), self._circulant.solve(rest)
         direction, power = z, (rest * z).sum(dim=1, keepdim=True)
-        # A little below, since the recursion's residual drifts from the real one.
-        target = 0.5 * self.tolerance * scale
+        # A little below, since the recursion's residual drifts from the real one; beyond float64 it means nothing.
+        least = torch.finfo(rest.dtype).eps * torch.linalg.vector_norm(rest, dim=1, keepdim=True)
+        target = torch.maximum(0.5 * self.tolerance * scale, least)
         for _ in range(STEPS):
             active = torch.linalg.vector_norm(rest, dim=1, keepdim=True) > target
             if not bool(active.any()):
@@ -168,11 +169,11 @@ class ConjugateGradients:
         torus = self._product.spectrum.real[:, 0] * math.prod(self._product.lengths)
         waves = self._circulant.eigenvalues.flatten(1)
         least, most = torus.flatten(1).amin(dim=1), torus.flatten(1).amax(dim=1)
-        self.above = torch.where(least > 0, most / least, torch.inf)
+        # What rounding leaves of an eigenvalue says nothing, neither of its size nor of its sign.
+        rounding = 64 * torch.finfo(most.dtype).eps * most.abs()
+        self.above = torch.where(least > rounding, most / least, torch.inf)
         faded = torch.stack([self._faded(head) for head in torus.flatten(1).argmin(dim=1).tolist()])
         lowest = torch.minimum(waves.amin(dim=1), (faded * self._product(faded)).sum(dim=(1, 2)))
-        # What rounding leaves of a quotient says nothing, neither of its size nor of its sign.
-        rounding = 64 * torch.finfo(lowest.dtype).eps * most.abs()
         lowest = torch.where(lowest.abs() < rounding, rounding, lowest)
         self._require_positive(lowest, torch.ones_like(lowest, dtype=torch.bool))
         self.below = waves.amax(dim=1) / lowest
