@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from functools import partial
 from typing import Literal, get_args
@@ -20,7 +19,9 @@ from retconv.operators.one_sided import OneSidedProduct, side_of
 from retconv.operators.recursive import RecursiveProduct
 from retconv.operators.separable import SeparableProduct
 from retconv.operators.simple import DenseProduct, DirectProduct
+from retconv.operators.solve import Solvable
 from retconv.operators.toeplitz import ToeplitzProduct
+from retconv.operators.tokens import apart, require_tokens, side_by_side
 from retconv.precision import as_written, autocast_dtype, entering
 from retconv.watching import is_inference, is_traced, is_transformed, is_watched, outliving, unwatched
 
@@ -36,12 +37,12 @@ _PRODUCTS: dict[str, Callable[[Tensor, Grid], Callable[[Tensor], Tensor]]] = {
 }
 
 
-class MaskOperator:
+class MaskOperator(Solvable):
     """The linear operator ``x ↦ M x`` of a mask that has a kernel: ``op @ x`` equals ``kernel_to_mask(kernel) @ x``.
 
     Only ``method="dense"`` forms the ``(heads, N, N)`` mask. All methods are differentiable in x and in the source
     (kernel, factors, or the mask module's parameters). The operator is a snapshot: make a new one after an optimiser
-    step. Use ``retconv.operator`` to make one.
+    step. Use ``retconv.operator`` to make one. ``op.solve(y)`` and ``op.logdet()`` are of ``retconv.operators.solve``.
 
     Attributes:
         forms: The mask, which has a kernel.
@@ -66,6 +67,7 @@ class MaskOperator:
         self.forms, self.grid, self.method = forms, forms.grid, method
         self._chosen: dict[tuple[int, torch.dtype, torch.device, bool], str] = {}
         self._prepared: dict[tuple[str, torch.dtype], Callable[[Tensor], Tensor]] = {}
+        self._solvers, self.mirrored = {}, None
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -96,7 +98,9 @@ class MaskOperator:
     def adjoint(self) -> MaskOperator:
         """The operator of ``Mᵀ``, which is the mask of the flipped kernel."""
         forms = self.forms.transposed()
-        return MaskOperator(forms, "auto" if self.method == "recursive" and forms.decay is None else self.method)
+        op = MaskOperator(forms, "auto" if self.method == "recursive" and forms.decay is None else self.method)
+        op.mirrored = self.decay if forms.decay is None else None
+        return op
 
     def to_dense(self) -> Tensor:
         """The mask ``(heads, N, N)`` itself.
@@ -156,36 +160,18 @@ class MaskOperator:
         Raises:
             ValueError: If the heads or the number of tokens disagree, or x is not floating.
         """
-        heads, size, _ = self.shape
-        if not x.is_floating_point():
-            raise ValueError(f"x must have a floating dtype, got {x.dtype}: call x.float()")
-        if x.ndim < 2 or x.shape[-2] != size:
-            raise ValueError(
-                f"x must be (…, {heads}, {size}, d) on {self.grid}, got shape {tuple(x.shape)}"
-                + (
-                    ": leave out prefix tokens, which take part in no convolution"
-                    if x.ndim > 1 and x.shape[-2] > size
-                    else ""
-                )
-            )
-        if x.ndim == 2:
-            x = x.expand(heads, -1, -1)
-        if heads not in (1, x.shape[-3]):
-            raise ValueError(f"x has {x.shape[-3]} heads in shape {tuple(x.shape)}, the operator has {heads}")
+        heads = len(self.kernel)
+        x = require_tokens(x, "x", heads, self.grid)
         if x.ndim == 3 and x.shape[0] == heads and autocast_dtype(x.device) is None:
             # The shortest way, for the smallest grids.
             return self._apply(x, x)
         x = entering(x)
         with as_written(x.device):
-            # An operator of one head takes the heads of x as further elements of the batch.
-            batch = math.prod(x.shape[:-2]) // heads
             if heads == 1 and x.numel() and self.choose(x) == "dense":
                 # One matrix serves the whole batch as it lies in memory.
                 product = self._product("dense", x.dtype)
-                return product(x.reshape(batch, size, -1)).reshape(x.shape)
-            batched = x.reshape(batch, heads, size, x.shape[-1])
-            y = self._apply(batched.permute(1, 2, 0, 3).reshape(heads, size, -1), x)
-            return y.reshape(heads, size, *batched.shape[::3]).permute(2, 0, 1, 3).reshape(x.shape)
+                return product(x.reshape(-1, *x.shape[-2:])).reshape(x.shape)
+            return apart(self._apply(side_by_side(x, heads), x), x)
 
     def _apply(self, columns: Tensor, x: Tensor) -> Tensor:
         """Apply to ``(heads, N, columns)``, the features of all elements of the batch of ``x`` side by side."""

@@ -62,6 +62,8 @@ REFUSED: dict[tuple[str, tuple[str, ...]], str] = {
     ("operator online", ("vmap", "grad", "jvp", "dual", "hessian")): "OnlineConvolution.step overwrites its memory",
     ("kernel_to_conv", ("vmap", "grad", "jvp", "dual", "hessian")): "a module with a weight of its own",
     ("kernel_to_conv", ("compiled",)): "torch.nn.Parameter",
+    ("solve levinson", ("vmap", "grad", "jvp", "dual", "hessian")): "method 'levinson' decides by values",
+    ("solve cg", ("vmap", "grad", "jvp", "dual", "hessian", "compiled", "exported")): "method 'cg' decides by values",
 }
 #: One row of each kind, which tracers see.
 TRACED = (
@@ -73,6 +75,7 @@ TRACED = (
     *("multiply_logits by auto", "bias_logits by sdpa", "bias_logits by channels", "multiply_weights by recompute"),
     *("retention by auto", "convolution by operator", "kerple_power", "gaussian_mixture", "Exponentials"),
     *("mask_to_kernel", "project", "mask_to_bank", "kernel_to_conv"),
+    *("solve dense", "solve recursive", "solve cg", "logdet separable"),
 )
 
 
@@ -125,7 +128,7 @@ def test_an_operation_of_each_kind_is_traced(name: str, transform: Callable[[Row
 
 
 #: Public names that compute nothing of tensors: schedules by name, and records of settings.
-NOT_OPERATIONS = {"gammas", "Conventions", "Placement", "NotAConvolutionError", "MaskLike"}
+NOT_OPERATIONS = {"gammas", "Conventions", "Placement", "NotAConvolutionError", "SolveError", "MaskLike"}
 
 
 def public() -> Iterator[tuple[str, Any]]:
