@@ -20,7 +20,9 @@ from retconv.convert import (
     mask_to_kernel,
     project,
     resize,
+    unroll,
     windows,
+    wrap,
 )
 from retconv.grid import DenseLimitError, Grid, GridLike, dense_limit
 from retconv.kernels import gammas
@@ -70,5 +72,7 @@ __all__ = [
     "operators",
     "project",
     "resize",
+    "unroll",
     "windows",
+    "wrap",
 ]

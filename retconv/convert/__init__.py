@@ -1,5 +1,6 @@
 """Conversions between masks, kernels, banks of kernels and ``torch.nn`` convolutions."""
 
+from retconv.convert.boundary import unroll, wrap
 from retconv.convert.conv import conv_to_kernel, kernel_to_conv
 from retconv.convert.folding import fold, unfold
 from retconv.convert.mask import (
@@ -29,5 +30,7 @@ __all__ = [
     "project",
     "resize",
     "unfold",
+    "unroll",
     "windows",
+    "wrap",
 ]
