@@ -146,7 +146,7 @@ class Grid:
 
     @property
     def center(self) -> tuple[int, ...]:
-        """Index of offset 0 in a kernel: ``n_d − 1`` along each open axis, ``⌊(n_d − 1)/2⌋`` along each periodic one."""
+        """Index of offset 0 in a kernel: ``n_d − 1`` along each open axis, ``⌊(n_d − 1)/2⌋`` along a periodic one."""
         return tuple((n - 1) // 2 if ring else n - 1 for n, ring in zip(self.shape, self.periodic, strict=True))
 
     @property

@@ -15,7 +15,7 @@ from retconv.kernels.parameters import check_real
 def unroll(kernel: Tensor, grid: GridLike) -> Tensor:
     """The kernel, on the open grid, of the very same mask: ``K'[δ] = K[δ mod n]`` for ``|δ| < n`` (law 23).
 
-    A circulant mask is a Toeplitz one, so what works on open grids serves periodic ones by this. The adjoint is ``wrap``.
+    A circulant mask is a Toeplitz one: by this, what works on open grids serves periodic ones. The adjoint is ``wrap``.
 
     Args:
         kernel: ``(heads, *grid.kernel_shape)``, any real floating dtype.

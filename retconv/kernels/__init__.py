@@ -11,6 +11,7 @@ from retconv.kernels.gaussians import GAUSSIAN_EPSILON, gaussian, gaussian_mixtu
 from retconv.kernels.relative import alibi, kerple_log, kerple_power, relative_table, swin_table, window
 from retconv.kernels.schedules import SCHEDULES, gammas
 from retconv.kernels.separable import Separable
+from retconv.kernels.wrapped import wrapped_decay, wrapped_gaussian
 
 __all__ = [
     "GAUSSIAN_EPSILON",
@@ -32,4 +33,6 @@ __all__ = [
     "swin_table",
     "two_sided_decay",
     "window",
+    "wrapped_decay",
+    "wrapped_gaussian",
 ]

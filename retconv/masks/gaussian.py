@@ -101,8 +101,11 @@ class GaussianMixtureMask(Mask):
         return mixture(squared, sigma, weights).to(self._dtype)
 
     def separable(self, grid: GridLike) -> Separable | None:
-        """One outer product for each Gaussian (law 9); α is carried by the first axis."""
-        first, *others = Grid.of(grid).shape
+        """One outer product for each Gaussian (law 9); α is carried by the first axis. None on a periodic grid."""
+        grid = Grid.of(grid)
+        if not grid.is_open:
+            return None
+        first, *others = grid.shape
         along: dict[int, Tensor] = {}
         for n in {first, *others}:
             sigma, weights, squared = self._computing(Grid(n))
