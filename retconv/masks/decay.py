@@ -205,7 +205,7 @@ class DecayMask(_Decay):
         return self._cast(self._power(self._allowed(grid), "euclidean" if self.metric == "euclidean" else "manhattan"))
 
     def separable(self, grid: GridLike) -> Separable | None:
-        """One outer product of two-sided decays (law 8); None on rings, and beyond one axis for the Euclidean metric."""
+        """One outer product of two-sided decays (law 8); None on rings, and if Euclidean beyond one axis."""
         grid = Grid.of(grid)
         if (self.metric == "euclidean" and grid.ndim > 1) or not grid.is_open:
             return None
