@@ -52,7 +52,7 @@ def wrapped_decay(grid: GridLike, gamma: Tensor | float) -> Tensor:
     return kernel.to(dtype)
 
 
-def wrapped_gaussian(grid: GridLike, sigma: Tensor | float, alpha: Tensor | float = 1.0) -> Tensor:
+def wrapped_gaussian(grid: GridLike, sigma: Tensor | float, alpha: Tensor | float | None = None) -> Tensor:
     """Gaussian mixture that goes round every periodic axis: ``Σ_k α_k ∏_d Σ_j exp(−(δ_d + j n_d)² / 2s_k²)``.
 
     With ``s² = σ² + ε``, ε = 1e-5. Along each ring it is a theta function. Nine images are summed where
@@ -63,7 +63,7 @@ def wrapped_gaussian(grid: GridLike, sigma: Tensor | float, alpha: Tensor | floa
     Args:
         grid: The grid; prefix tokens are left out. Along open axes each Gaussian is as it is.
         sigma: Number or ``(heads, components)``, in tokens; its sign is irrelevant.
-        alpha: Number or ``(heads, components)``, any real weight.
+        alpha: Number or ``(heads, components)``, any real weight; 1 if not given.
 
     Returns:
         ``(heads, *grid.kernel_shape)`` in the parameters' dtype, computed in float64. With α > 0 it is positive
@@ -80,7 +80,8 @@ def wrapped_gaussian(grid: GridLike, sigma: Tensor | float, alpha: Tensor | floa
         tensor([[1.3535e-01, 1.0000e+00, 1.3535e-01, 6.7114e-04]])
     """
     grid = Grid.of(grid)
-    sigma, alpha = as_parameter(sigma, "sigma", axes=2), as_parameter(alpha, "alpha", axes=2)
+    sigma = as_parameter(sigma, "sigma", axes=2)
+    alpha = torch.ones_like(sigma) if alpha is None else as_parameter(alpha, "alpha", axes=2, device=sigma.device)
     if sigma.shape[1] != alpha.shape[1] and 1 not in (sigma.shape[1], alpha.shape[1]):
         raise ValueError(f"sigma and alpha have {sigma.shape[1]} and {alpha.shape[1]} components: give as many, or 1")
     _, (width, weight), dtype = prepare(grid.offsets(sigma.device), sigma, alpha)

@@ -73,9 +73,7 @@ def project(rows: Rows, shape: Sequence[int], rings: Sequence[bool]) -> tuple[li
     return [mean[offset] for offset in offsets(shape, rings)], math.sqrt(rest / whole)
 
 
-def images(
-    value: Callable[[Position], float], shape: Sequence[int], rings: Sequence[bool], reach: int
-) -> list[float]:
+def images(value: Callable[[Position], float], shape: Sequence[int], rings: Sequence[bool], reach: int) -> list[float]:
     """``Σ_j K[δ + j n]`` over so many images to each side of every ring."""
     turns = list(itertools.product(*(range(-reach, reach + 1) if ring else (0,) for ring in rings)))
     sums = []
