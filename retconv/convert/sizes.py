@@ -75,7 +75,7 @@ def resize(kernel: Tensor, grid: GridLike) -> Tensor:
 
 
 def _margins(kernel: Tensor, grid: Grid) -> list[int]:
-    grid.require_open("crop, extend and resize", "use retconv.wrap, which adds what lies beyond a ring")
+    grid.require_open("bringing a kernel to another size", "use retconv.wrap, which adds what lies beyond a ring")
     if kernel.ndim != grid.ndim + 1 or any(side % 2 == 0 for side in kernel.shape[1:]):
         raise ValueError(f"kernel must be (heads, odd, …) with {grid.ndim} odd sides, got shape {tuple(kernel.shape)}")
     check_real(kernel, "kernel")
