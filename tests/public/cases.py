@@ -232,13 +232,34 @@ def _convert() -> Iterator[tuple[str, Case]]:
     yield "kernel_to_conv", Case(lambda k: convert.conv_to_kernel(convert.kernel_to_conv(k, SHAPE), SHAPE), (table,))
 
 
+def _rings() -> Iterator[tuple[str, Case]]:
+    ring = Grid(SHAPE, periodic=(True, False))
+    table, scale, rate = normal(17, HEADS, *ring.kernel_shape), positive(10, HEADS), positive(11, HEADS) / 3
+    yield "unroll on a ring", Case(lambda k: convert.unroll(k, ring), (table,))
+    yield "wrap on a ring", Case(lambda k: convert.wrap(k, ring), (kernel(),), roundings=2)
+    yield "kernel_to_mask on a ring", Case(lambda k: convert.kernel_to_mask(k, ring), (table,))
+    free = normal(15, HEADS, SIZE, SIZE)
+    yield "project on a ring", Case(lambda m: convert.project(m, ring).kernel, (free,))
+    yield "wrapped_decay", Case(lambda g: kernels.wrapped_decay(ring, g), (rate,))
+    yield "wrapped_gaussian", Case(lambda s: kernels.wrapped_gaussian(ring, s), (scale[:, None],))
+    for method in ("dense", "fft"):
+        run = _of(lambda k, x, method: operator(k, ring, method) @ x, method)
+        yield f"operator {method} on a ring", Case(run, (table, normal(7, 3, HEADS, SIZE, 2)), roundings=2)
+    run = _of(lambda m, q, k, v: retention(q, k, v, m, ring, method="fft"))
+    yield "retention fft on a ring", Case(run, (table, *qkv()), roundings=2)
+    run = _of(lambda m, q, k, v: attend(q, k, v, m, ring, placement="multiply_logits"))
+    yield "multiply_logits by auto on a ring", Case(run, (gaussians(1), *qkv()), roundings=16)
+
+
 def _of(function: Callable[..., Tensor], *last: Any, **named: Any) -> Callable[..., Tensor]:
     """The function with its last arguments fixed."""
     return lambda *given: function(*given, *last, **named)
 
 
 CASES = {
-    name: case for part in (_masks, _operators, _retention, _attention, _kernels, _convert) for name, case in part()
+    name: case
+    for part in (_masks, _operators, _retention, _attention, _kernels, _convert, _rings)
+    for name, case in part()
 }
 #: The cases that multiply matrices of tokens, and so follow autocast.
 PRODUCTS = {
