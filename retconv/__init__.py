@@ -19,11 +19,14 @@ from retconv.convert import (
     mask_to_bank,
     mask_to_kernel,
     project,
+    project_rectangular,
+    rectangular,
     resize,
     unroll,
     windows,
     wrap,
 )
+from retconv.cross import Cross
 from retconv.grid import DenseLimitError, Grid, GridLike, dense_limit
 from retconv.kernels import gammas
 from retconv.lazy import lazily
@@ -42,6 +45,7 @@ lazily(__name__)
 __version__ = "0.1.0"
 
 __all__ = [
+    "Cross",
     "DecayMask",
     "DenseLimitError",
     "ElementwiseMask",
@@ -71,6 +75,8 @@ __all__ = [
     "operator",
     "operators",
     "project",
+    "project_rectangular",
+    "rectangular",
     "resize",
     "unroll",
     "windows",

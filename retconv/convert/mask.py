@@ -106,7 +106,7 @@ def mask_to_kernel(mask: Tensor, grid: GridLike, tolerance: float = 0.0, neutral
         ValueError: If the mask's shape is not the grid's, it is not real, or ``torch.vmap`` or a tracer hides it.
     """
     grid = Grid.of(grid)
-    _require_values(mask, "mask_to_kernel")
+    require_values(mask, "mask_to_kernel")
     body = _body(mask, grid)
     if grid.prefix:
         edge = torch.cat([mask[:, : grid.prefix].flatten(1), mask[:, grid.prefix :, : grid.prefix].flatten(1)], dim=1)
@@ -149,7 +149,7 @@ def project(mask: Tensor, grid: GridLike) -> Projection:
             a tracer hides it.
     """
     grid = Grid.of(grid)
-    _require_values(mask, "project")
+    require_values(mask, "project")
     return _project(_body(mask, grid), grid)
 
 
@@ -200,7 +200,8 @@ def bank_to_mask(bank: Tensor, grid: GridLike) -> Tensor:
     return bank.flatten(2).gather(2, index)
 
 
-def _require_values(mask: Tensor, name: str) -> None:
+def require_values(mask: Tensor, name: str) -> None:
+    """Raise a ``ValueError`` if values of a mask are not to be looked at, which an operation of this name does."""
     if is_traced() or is_mapped(mask):
         raise ValueError(
             f"{name} decides by the entries of a mask, which torch.vmap, torch.compile and torch.export hide: call it "

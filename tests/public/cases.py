@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from retconv import convert, kernels
 from retconv.attention import PLACEMENTS, attend
 from retconv.checks import relative_error, tolerance
+from retconv.cross import Cross
 from retconv.grid import Grid
 from retconv.kernels import Decay, Exponentials, Separable
 from retconv.masks import DecayMask, ElementwiseMask, Forms, GaussianMixtureMask, Mask, RetNetMask
@@ -245,6 +246,10 @@ def _rings() -> Iterator[tuple[str, Case]]:
     for method in ("dense", "fft"):
         run = _of(lambda k, x, method: operator(k, ring, method) @ x, method)
         yield f"operator {method} on a ring", Case(run, (table, normal(7, 3, HEADS, SIZE, 2)), roundings=2)
+    cross = Cross((4, 6), (2, 2))
+    wide = normal(18, HEADS, *cross.table_shape), normal(19, HEADS, *cross.shape)
+    yield "rectangular", Case(lambda k: convert.rectangular(k, cross), wide[:1])
+    yield "project_rectangular", Case(lambda m: convert.project_rectangular(m, cross).kernel, wide[1:], by_value=True)
     run = _of(lambda m, q, k, v: retention(q, k, v, m, ring, method="fft"))
     yield "retention fft on a ring", Case(run, (table, *qkv()), roundings=2)
     run = _of(lambda m, q, k, v: attend(q, k, v, m, ring, placement="multiply_logits"))
