@@ -21,7 +21,8 @@ def rectangular(kernel: Tensor | Callable[[Tensor], Tensor], cross: Cross, neutr
 
     Args:
         kernel: A closed form of offsets ``(*S, D)``, which returns ``(heads, *S)``, such as
-            ``lambda offset: kernels.gaussian(offset, sigma)``; or a table ``(heads, *cross.table_shape)``. Offsets are
+            ``lambda offset: kernels.gaussian(offset, sigma)``, or ``at`` of a ``DecayMask`` or ``GaussianMixtureMask``;
+            or a table ``(heads, *cross.table_shape)``. Offsets are
             in steps of the finer grid along each axis, and so are the widths of a closed form.
         cross: Queries and keys. Rows and columns of their prefix tokens are ``neutral``.
         neutral: 1 for masks that multiply, 0 for masks that add.

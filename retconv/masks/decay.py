@@ -204,6 +204,12 @@ class DecayMask(_Decay):
         """
         return self._cast(self._power(self._allowed(grid), "euclidean" if self.metric == "euclidean" else "manhattan"))
 
+    def at(self, offset: Tensor) -> Tensor:
+        """``γ^‖δ‖`` at any offsets ``(*S, D)``, in tokens and between them: ``(heads, *S)``, for ``rectangular``."""
+        offset = offset.to(self.log_rate.device, compute_dtype(self.log_rate.device))
+        distance = offset.norm(dim=-1) if self.metric == "euclidean" else offset.abs().sum(dim=-1)
+        return self._cast(power(distance, self._rate))
+
     def separable(self, grid: GridLike) -> Separable | None:
         """One outer product of two-sided decays (law 8); None on rings, and if Euclidean beyond one axis."""
         grid = Grid.of(grid)

@@ -18,6 +18,7 @@ import retconv
 from retconv import analysis, attention, checks, convert, kernels, masks, models
 from retconv.analysis import effective, locality, spectrum
 from retconv.attention import BACKENDS, attend
+from retconv.cross import Cross
 from retconv.grid import Grid
 from retconv.masks import (
     DecayMask,
@@ -175,6 +176,17 @@ def test_effective_kernel_is_the_mean_over_equal_offsets(grid: Grid) -> None:
     weights = ring_mask(grid).abs().expand(3, -1, -1, -1)
     kernel = effective.effective_kernel(weights, grid).kernel
     assert_close(kernel, convert.project(weights[0], grid).kernel)
+
+
+@pytest.mark.parametrize("name", ["manhattan", "euclidean", "one Gaussian", "two Gaussians"])
+def test_mask_modules_between_two_grids(name: str) -> None:
+    """At the offsets of one grid they are its kernel; to pooled keys their closed form."""
+    mask = modules()[name]
+    assert_close(mask.at(Grid((4, 3)).offsets()), mask.kernel(Grid((4, 3))))  # type: ignore[operator]
+    pooled = convert.rectangular(mask.at, Cross((4, 6), (2, 2)))  # type: ignore[arg-type]
+    # The first query to the first key: half a step where cells are even, a whole one where they are odd.
+    corner = torch.tensor([[0.5, 1.0]], dtype=torch.float64)
+    assert_close(pooled[:, 0, 0], mask.at(corner)[:, 0])  # type: ignore[operator]
 
 
 def test_free_masks_and_fields_belong_to_their_tokens() -> None:
