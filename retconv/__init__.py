@@ -19,9 +19,14 @@ from retconv.convert import (
     mask_to_bank,
     mask_to_kernel,
     project,
+    project_rectangular,
+    rectangular,
     resize,
+    unroll,
     windows,
+    wrap,
 )
+from retconv.cross import Cross
 from retconv.grid import DenseLimitError, Grid, GridLike, dense_limit
 from retconv.kernels import gammas
 from retconv.lazy import lazily
@@ -40,6 +45,7 @@ lazily(__name__)
 __version__ = "0.1.0"
 
 __all__ = [
+    "Cross",
     "DecayMask",
     "DenseLimitError",
     "ElementwiseMask",
@@ -69,6 +75,10 @@ __all__ = [
     "operator",
     "operators",
     "project",
+    "project_rectangular",
+    "rectangular",
     "resize",
+    "unroll",
     "windows",
+    "wrap",
 ]

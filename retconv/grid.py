@@ -2,7 +2,8 @@
 
 Tokens lie on a grid of shape ``n = (n_1, …, n_D)`` in row-major order, ``N = ∏ n_d``. The convention of the whole
 package is fixed here: **offset = key − query**. A kernel has shape ``(heads, 2 n_1 − 1, …, 2 n_D − 1)`` and its entry
-for offset δ stands at index ``δ + n − 1``.
+for offset δ stands at index ``δ + n − 1``. Along a periodic axis, where offsets count modulo n, it has n entries, and
+that for δ stands at index ``δ + ⌊(n − 1)/2⌋`` (law 23).
 """
 
 from __future__ import annotations
@@ -61,22 +62,27 @@ class Grid:
     Args:
         shape: Tokens along each axis, ``(n_1, …, n_D)`` with D in {1, 2, 3}; an int is a 1-D grid.
         prefix: Number of prefix tokens.
+        periodic: Which axes close into a ring; one bool serves all axes. Along such an axis offsets count modulo n:
+            ``M[q, k] = K[(k − q) mod n]``, and a kernel has n entries, of ``δ = −⌊(n − 1)/2⌋ … ⌊n/2⌋`` (law 23).
 
     Raises:
-        ValueError: If the shape has no axis or more than three, an axis is not a positive integer, or the prefix is
-            negative.
+        ValueError: If the shape has no axis or more than three, an axis is not a positive integer, the prefix is
+            negative, or periodic is not one bool, or one for each axis.
 
     Example:
         >>> Grid((2, 3), prefix=1)
         Grid((2, 3), prefix=1)
         >>> Grid((2, 3)).kernel_shape
         (3, 5)
+        >>> Grid((4, 7), periodic=(True, False)).kernel_shape
+        (4, 13)
     """
 
     shape: tuple[int, ...]
     prefix: int = 0
+    periodic: tuple[bool, ...] = ()
 
-    def __init__(self, shape: int | Sequence[int], prefix: int = 0) -> None:
+    def __init__(self, shape: int | Sequence[int], prefix: int = 0, periodic: bool | Sequence[bool] = False) -> None:
         axes = (shape,) if isinstance(shape, int) else tuple(shape)
         if not 1 <= len(axes) <= 3:
             raise ValueError(f"Grid: a grid has 1, 2 or 3 axes, got {len(axes)} in shape {axes}")
@@ -84,11 +90,16 @@ class Grid:
             raise ValueError(f"Grid: every axis must be a positive int, got shape {axes}")
         if not isinstance(prefix, int) or isinstance(prefix, bool) or prefix < 0:
             raise ValueError(f"Grid: prefix must be an int of at least 0, got {prefix!r}")
+        rings = tuple(periodic) if isinstance(periodic, Sequence) else (periodic,) * len(axes)
+        if len(rings) != len(axes) or not all(isinstance(ring, bool) for ring in rings):
+            raise ValueError(f"Grid: periodic must be a bool, or one for each axis of {axes}, got {periodic!r}")
         object.__setattr__(self, "shape", axes)
         object.__setattr__(self, "prefix", prefix)
+        object.__setattr__(self, "periodic", rings)
 
     def __repr__(self) -> str:
         suffix = f", prefix={self.prefix}" if self.prefix else ""
+        suffix += "" if self.is_open else f", periodic={self.periodic}"
         return f"Grid({self.shape}{suffix})"
 
     @classmethod
@@ -100,12 +111,16 @@ class Grid:
     def parse(cls, text: str) -> Grid:
         """Read a grid as a person writes it: ``"14x14"``, ``"7"``, ``"2x3x4"``, or ``"14x14+1"`` with one prefix token.
 
+        A ring is written behind an axis that is periodic: ``"14ox14"``, ``"7o"``.
+
         Raises:
             ValueError: If the text is not of that form.
         """
         shape, _, prefix = text.lower().replace("×", "x").partition("+")
+        axes = shape.split("x")
         try:
-            return cls([int(n) for n in shape.split("x")], prefix=int(prefix or 0))
+            sides = [int(n.removesuffix("o")) for n in axes]
+            return cls(sides, prefix=int(prefix or 0), periodic=[n.endswith("o") for n in axes])
         except ValueError as error:
             raise ValueError(f"Grid.parse: expected a form like '14x14' or '14x14+1', got {text!r}") from error
 
@@ -126,17 +141,39 @@ class Grid:
 
     @property
     def kernel_shape(self) -> tuple[int, ...]:
-        """Shape of one head's kernel: ``2 n_d − 1`` along each axis."""
-        return tuple(2 * n - 1 for n in self.shape)
+        """Shape of one head's kernel: ``2 n_d − 1`` along each open axis, ``n_d`` along each periodic one."""
+        return tuple(n if ring else 2 * n - 1 for n, ring in zip(self.shape, self.periodic, strict=True))
 
     @property
     def center(self) -> tuple[int, ...]:
-        """Index of offset 0 in a kernel: ``n_d − 1`` along each axis."""
-        return tuple(n - 1 for n in self.shape)
+        """Index of offset 0 in a kernel: ``n_d − 1`` along each open axis, ``⌊(n_d − 1)/2⌋`` along a periodic one."""
+        return tuple((n - 1) // 2 if ring else n - 1 for n, ring in zip(self.shape, self.periodic, strict=True))
+
+    @property
+    def is_open(self) -> bool:
+        """Whether no axis is periodic."""
+        return not any(self.periodic)
 
     def without_prefix(self) -> Grid:
         """The same grid with no prefix tokens."""
-        return Grid(self.shape)
+        return Grid(self.shape, periodic=self.periodic)
+
+    def opened(self) -> Grid:
+        """The same tokens with every axis open: a mask on a periodic grid is one on that grid too (law 23)."""
+        return Grid(self.shape, self.prefix)
+
+    def require_open(self, name: str, remedy: str) -> None:
+        """Refuse a periodic grid.
+
+        Args:
+            name: What works on open grids only.
+            remedy: What to do instead.
+
+        Raises:
+            ValueError: If an axis is periodic.
+        """
+        if not self.is_open:
+            raise ValueError(f"{name} is for open grids, got {self}: {remedy}")
 
     def coordinates(self, device: torch.device | str | None = None) -> Tensor:
         """Coordinates of the grid tokens in row-major order.
@@ -151,9 +188,11 @@ class Grid:
         """Every offset key − query that two tokens of the grid can have, laid out as a kernel.
 
         Returns:
-            int64 tensor ``(2 n_1 − 1, …, 2 n_D − 1, D)``: the entry at index ``δ + n − 1`` is δ.
+            int64 tensor ``(2 n_1 − 1, …, 2 n_D − 1, D)``: the entry at index ``δ + n − 1`` is δ. Along a periodic axis
+            it is the nearest one of those that are equal modulo n, n/2 where there are two: that of the torus.
         """
-        axes = [torch.arange(1 - n, n, device=device) for n in self.shape]
+        sides = zip(self.kernel_shape, self.center, strict=True)
+        axes = [torch.arange(-center, side - center, device=device) for side, center in sides]
         return torch.stack(torch.meshgrid(*axes, indexing="ij"), dim=-1)
 
     def offset_index(self, device: torch.device | str | None = None) -> Tensor:
@@ -168,19 +207,20 @@ class Grid:
         self.require_dense(1, torch.int64)
         position = self.coordinates(device)
         index = torch.zeros(self.size, self.size, dtype=torch.int64, device=device)
-        for d, n in enumerate(self.shape):
-            index *= 2 * n - 1
-            index += position[None, :, d] - position[:, None, d] + (n - 1)
+        for d, (side, center) in enumerate(zip(self.kernel_shape, self.center, strict=True)):
+            step = position[None, :, d] - position[:, None, d] + center
+            index *= side
+            index += step % side if self.periodic[d] else step
         return index
 
     def pair_count(self, device: torch.device | str | None = None) -> Tensor:
-        """Number of token pairs that share each offset, ∏_d (n_d − |δ_d|).
+        """Number of token pairs that share each offset, ∏_d (n_d − |δ_d|); along a periodic axis n_d share each.
 
         Returns:
             int64 tensor of shape ``kernel_shape``; its sum is N².
         """
-        shape = torch.tensor(self.shape, device=device)
-        return (shape - self.offsets(device).abs()).prod(dim=-1)
+        shape, ends = torch.tensor(self.shape, device=device), torch.tensor(self.periodic, device=device).logical_not()
+        return (shape - self.offsets(device).abs() * ends).prod(dim=-1)
 
     def require_dense(self, heads: int = 1, dtype: torch.dtype = torch.float32) -> None:
         """Refuse to build a dense ``(heads, length, length)`` object above the memory limit.

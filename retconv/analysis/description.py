@@ -157,12 +157,13 @@ def describe(mask: MaskLike, grid: GridLike, name: str | None = None) -> Descrip
         ``passband`` and ``definiteness``.
 
     Raises:
-        ValueError: If it is neither a kernel nor a mask of the grid, or not finite.
+        ValueError: If it is neither a kernel nor a mask of the grid, or not finite, or the grid is periodic.
 
     Example:
         >>> import retconv
         >>> print(describe(retconv.DecayMask(1, gamma=0.9), (14, 14)))  # doctest: +SKIP
     """
+    Grid.of(grid).require_open("describe", "use eigenvalues, singular_values and definiteness")
     subject = resolve(mask, grid)
     plain = subject.grid
     if subject.kernel is not None:

@@ -20,7 +20,8 @@ _SYMMETRIC = 1e-14
 def resolve(mask: MaskLike, grid: GridLike) -> Forms:
     """Read a mask on a grid, in float64 and without gradients: its kernel where it has one, else its entries.
 
-    A mask whose entries are bit for bit those of a kernel is taken by its kernel.
+    A mask whose entries are bit for bit those of a kernel is taken by its kernel. One on a periodic grid is read on the
+    open grid, where it is the same matrix (law 23): what measures distances refuses such a grid before.
 
     Args:
         mask: In any form, see ``retconv.masks.Forms``.
@@ -30,7 +31,7 @@ def resolve(mask: MaskLike, grid: GridLike) -> Forms:
         ValueError: If it does not belong on the grid, or a weight is not finite.
     """
     with torch.no_grad():
-        forms = Forms.of(mask, grid).without_prefix()
+        forms = Forms.of(mask, grid).without_prefix().opened()
         with suppress(NotAConvolutionError):
             forms = forms.convolution()
         values = forms.values.detach().to(compute_dtype(forms.values.device))

@@ -48,12 +48,12 @@ class Call:
 
 
 def read_mask(mask: MaskLike, grid: Grid, heads: int) -> Forms:
-    """The forms of a mask for so many heads of queries.
+    """The forms of a mask for so many heads of queries, on the open grid, which is the one that backends know.
 
     Raises:
         ValueError: If it does not belong on the grid, or its heads are not 1 or ``heads``.
     """
-    forms = Forms.of(mask, grid)
+    forms = Forms.of(mask, grid).opened()
     if forms.heads not in (1, heads):
         raise ValueError(f"the mask has {forms.heads} heads, the queries {heads}: give one mask for each head, or 1")
     return forms

@@ -1,5 +1,7 @@
 """Conversions between masks, kernels, banks of kernels and ``torch.nn`` convolutions."""
 
+from retconv.convert.between import project_rectangular, rectangular
+from retconv.convert.boundary import unroll, wrap
 from retconv.convert.conv import conv_to_kernel, kernel_to_conv
 from retconv.convert.folding import fold, unfold
 from retconv.convert.mask import (
@@ -27,7 +29,11 @@ __all__ = [
     "mask_to_bank",
     "mask_to_kernel",
     "project",
+    "project_rectangular",
+    "rectangular",
     "resize",
     "unfold",
+    "unroll",
     "windows",
+    "wrap",
 ]

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from retconv.convert.folding import fold, unfold
+from retconv.convert.boundary import gathered, summed
 from retconv.convert.residual import differing, norm_of_rest, wide
 from retconv.convert.shapes import check_kernel, check_mask
 from retconv.grid import Grid, GridLike, kept
@@ -46,6 +46,7 @@ def windows(kernel: Tensor, grid: GridLike) -> Tensor:
     """Law 2: the windows of the kernel that are the rows of its mask, folded to the grid.
 
     Query q reads the n-sized window of K that starts at ``n − 1 − q``; this is the paper's "element-wise convolution".
+    Along a periodic axis it is all n entries, turned by q.
 
     Args:
         kernel: ``(heads, 2 n_1 − 1, …, 2 n_D − 1)``.
@@ -61,14 +62,17 @@ def windows(kernel: Tensor, grid: GridLike) -> Tensor:
     grid = Grid.of(grid)
     check_kernel(kernel, grid)
     grid.require_dense(kernel.shape[0], kernel.dtype)
-    return unfold(kernel, grid.shape).reshape(kernel.shape[0], grid.size, *grid.shape)
+    return gathered(kernel, grid).reshape(kernel.shape[0], grid.size, *grid.shape)
 
 
 def kernel_to_mask(kernel: Tensor, grid: GridLike, neutral: float = 1.0) -> Tensor:
     """The mask of a kernel, ``M[q, k] = K[k − q]``: a gather, so every entry is a bit-exact copy.
 
+    Along periodic axes offsets count modulo n: the mask is block-circulant there (law 23).
+
     Args:
-        kernel: ``(heads, 2 n_1 − 1, …, 2 n_D − 1)``, any real floating dtype.
+        kernel: ``(heads, *grid.kernel_shape)``, ``2n − 1`` entries along an open axis and n along a periodic one, any
+            real floating dtype.
         grid: The grid. Rows and columns of its prefix tokens are ``neutral``.
         neutral: 1 for masks that multiply, 0 for masks that add.
 
@@ -102,7 +106,7 @@ def mask_to_kernel(mask: Tensor, grid: GridLike, tolerance: float = 0.0, neutral
         ValueError: If the mask's shape is not the grid's, it is not real, or ``torch.vmap`` or a tracer hides it.
     """
     grid = Grid.of(grid)
-    _require_values(mask, "mask_to_kernel")
+    require_values(mask, "mask_to_kernel")
     body = _body(mask, grid)
     if grid.prefix:
         edge = torch.cat([mask[:, : grid.prefix].flatten(1), mask[:, grid.prefix :, : grid.prefix].flatten(1)], dim=1)
@@ -112,7 +116,7 @@ def mask_to_kernel(mask: Tensor, grid: GridLike, tolerance: float = 0.0, neutral
                 f"{neutral:g}: drop them, or pass the neutral value they hold"
             )
     kernel = _read(body, grid)
-    if torch.equal(unfold(kernel, grid.shape), body):
+    if torch.equal(gathered(kernel, grid), body):
         return kernel
     projection = _project(body, grid)
     residual = projection.residual.detach()
@@ -130,7 +134,8 @@ def mask_to_kernel(mask: Tensor, grid: GridLike, tolerance: float = 0.0, neutral
 def project(mask: Tensor, grid: GridLike) -> Projection:
     """Law 3: the orthogonal projection P onto masks that have a kernel, with its residual.
 
-    ``K[δ]`` is the mean of the mask over the ``∏ (n_d − |δ_d|)`` pairs with offset δ.
+    ``K[δ]`` is the mean of the mask over the ``∏ (n_d − |δ_d|)`` pairs with offset δ; along a periodic axis ``n_d``
+    pairs share one. On a periodic grid the residual is never less than on the open one (law 23).
 
     Args:
         mask: ``(heads, length, length)``; rows and columns of prefix tokens are left out.
@@ -144,7 +149,7 @@ def project(mask: Tensor, grid: GridLike) -> Projection:
             a tracer hides it.
     """
     grid = Grid.of(grid)
-    _require_values(mask, "project")
+    require_values(mask, "project")
     return _project(_body(mask, grid), grid)
 
 
@@ -195,7 +200,8 @@ def bank_to_mask(bank: Tensor, grid: GridLike) -> Tensor:
     return bank.flatten(2).gather(2, index)
 
 
-def _require_values(mask: Tensor, name: str) -> None:
+def require_values(mask: Tensor, name: str) -> None:
+    """Raise a ``ValueError`` if values of a mask are not to be looked at, which an operation of this name does."""
     if is_traced() or is_mapped(mask):
         raise ValueError(
             f"{name} decides by the entries of a mask, which torch.vmap, torch.compile and torch.export hide: call it "
@@ -229,16 +235,16 @@ def _project(body: Tensor, grid: Grid) -> Projection:
         raise ValueError("mask must be finite to be projected: an additive mask with −inf has a mean only after exp")
     first = _read(entries, grid)
     # Averaging deviations from the first pair, not values, keeps the kernel of a true convolution bit for bit.
-    deviation = entries - unfold(first, grid.shape)
+    deviation = entries - gathered(first, grid)
     differs = differing(deviation)
     # Lowered so far that differences, and sums over the pairs of an offset, stay below the largest number.
     extreme = size > torch.finfo(entries.dtype).max ** 0.9
     unit = torch.where(extreme, 2.0**-64, 1.0).to(entries.dtype).reshape(-1, *(1,) * grid.ndim)
     if bool(extreme.any()):
         entries = entries * unit.reshape(*unit.shape, *(1,) * grid.ndim)
-        deviation = entries - unfold(first * unit, grid.shape)
+        deviation = entries - gathered(first * unit, grid)
     pairs = grid.pair_count(body.device).to(entries.dtype)
-    correction = fold(deviation, grid.shape) / pairs
+    correction = summed(deviation, grid) / pairs
     # In two halves: a mean is never beyond its numbers, a difference may be.
     half = correction / (2 * unit)
     kernel = (first + half + half).to(body.dtype)

@@ -9,7 +9,7 @@ from retconv.kernels.parameters import check_real
 
 
 def check_kernel(kernel: Tensor, grid: Grid, also: str = "") -> None:
-    """Raise a ``ValueError`` unless ``kernel`` is a real floating ``(heads, 2 n_1 − 1, …, 2 n_D − 1)`` of this grid.
+    """Raise a ``ValueError`` unless ``kernel`` is a real floating ``(heads, *grid.kernel_shape)``.
 
     Args:
         kernel: The kernel.
@@ -18,9 +18,9 @@ def check_kernel(kernel: Tensor, grid: Grid, also: str = "") -> None:
     """
     if tuple(kernel.shape[1:]) != grid.kernel_shape or kernel.ndim != grid.ndim + 1:
         sides = ", ".join(str(side) for side in grid.kernel_shape)
+        remedy = "retconv.crop or retconv.extend to bring it to another grid" if grid.is_open else "retconv.wrap"
         raise ValueError(
-            f"kernel must be (heads, {sides}) on {grid}, got shape {tuple(kernel.shape)}: "
-            f"use retconv.crop or retconv.extend to bring it to another grid{also}"
+            f"kernel must be (heads, {sides}) on {grid}, got shape {tuple(kernel.shape)}: use {remedy}{also}"
         )
     _check_floating(kernel, "kernel")
 

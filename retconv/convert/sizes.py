@@ -20,7 +20,8 @@ def crop(kernel: Tensor, grid: GridLike) -> Tensor:
         ``(heads, 2 n_1 − 1, …, 2 n_D − 1)``, bit-exact copies.
 
     Raises:
-        ValueError: If the kernel is not real, has other axes, an even side, or a side smaller than the grid needs.
+        ValueError: If the kernel is not real, has other axes, an even side, or a side smaller than the grid needs, or
+            the grid is periodic.
     """
     grid = Grid.of(grid)
     margins = _margins(kernel, grid)
@@ -43,7 +44,8 @@ def extend(kernel: Tensor, grid: GridLike) -> Tensor:
         ``(heads, 2 n_1 − 1, …, 2 n_D − 1)``.
 
     Raises:
-        ValueError: If the kernel is not real, has other axes, an even side, or a side larger than the grid's kernel.
+        ValueError: If the kernel is not real, has other axes, an even side, or a side larger than the grid's kernel, or
+            the grid is periodic.
     """
     grid = Grid.of(grid)
     margins = _margins(kernel, grid)
@@ -66,13 +68,14 @@ def resize(kernel: Tensor, grid: GridLike) -> Tensor:
         ``(heads, 2 n_1 − 1, …, 2 n_D − 1)``.
 
     Raises:
-        ValueError: If the kernel is not real, or has other axes or an even side.
+        ValueError: If the kernel is not real, or has other axes or an even side, or the grid is periodic.
     """
     grid = Grid.of(grid)
     return _pad(kernel, _margins(kernel, grid))
 
 
 def _margins(kernel: Tensor, grid: Grid) -> list[int]:
+    grid.require_open("bringing a kernel to another size", "use retconv.wrap, which adds what lies beyond a ring")
     if kernel.ndim != grid.ndim + 1 or any(side % 2 == 0 for side in kernel.shape[1:]):
         raise ValueError(f"kernel must be (heads, odd, …) with {grid.ndim} odd sides, got shape {tuple(kernel.shape)}")
     check_real(kernel, "kernel")

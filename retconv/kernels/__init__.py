@@ -16,6 +16,7 @@ from retconv.kernels.separable import Separable
 from retconv.kernels.vision import beit_table, euclidean_alibi, field_of_view, gaussian_bias, swin_v2
 from retconv.kernels.waves import cosformer, rotary, sandwich, xpos
 from retconv.kernels.windows import causal_window, strided_window, window
+from retconv.kernels.wrapped import wrapped_decay, wrapped_gaussian
 
 __all__ = [
     "GAUSSIAN_EPSILON",
@@ -57,5 +58,7 @@ __all__ = [
     "t5_bucket",
     "two_sided_decay",
     "window",
+    "wrapped_decay",
+    "wrapped_gaussian",
     "xpos",
 ]

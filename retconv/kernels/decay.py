@@ -146,9 +146,11 @@ class Decay:
             raise ValueError(f"Decay: gamma must be (heads,), got shape {tuple(self.gamma.shape)}")
 
     def require_line(self, grid: Grid) -> None:
-        """Raise a ``ValueError`` if it is causal and the grid has several axes."""
+        """Raise a ``ValueError`` if it is causal and the grid has several axes, or is a ring, which has no past."""
         if self.causal and grid.ndim != 1:
             raise ValueError(f"a causal decay is a kernel on one axis, got {grid}: use Grid({grid.size})")
+        if self.causal:
+            grid.require_open("a causal decay", "a ring has no past, use a two-sided decay")
 
     def kernel(self, grid: Grid) -> Tensor:
         """``(heads, 2 n_1 − 1, …, 2 n_D − 1)``."""
@@ -164,6 +166,7 @@ class Decay:
     def factors(self, grid: Grid) -> Separable:
         """One outer product (law 8); γ is not looked at."""
         self.require_line(grid)
+        grid.require_open("Decay.factors", "use Decay.kernel")
         logs = [self._log(Grid(n)) for n in grid.shape]
         return Separable(tuple(log.exp().to(dtype)[:, None] for log, dtype in logs))
 

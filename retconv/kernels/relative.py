@@ -135,12 +135,13 @@ def swin_table(table: Tensor, window: GridLike) -> Tensor:
         ``(heads, 2 w_1 − 1, 2 w_2 − 1)`` bias on logits: ``K[δ] = table[−δ]``.
 
     Raises:
-        ValueError: If the table is not real, or its length does not belong to the window.
+        ValueError: If the table is not real, or its length does not belong to the window, or the window is periodic.
 
     Source:
         Liu et al. 2021, Swin (arXiv 2103.14030), eq. (4), and its code's ``relative_position_index``.
     """
     grid = Grid.of(window)
+    grid.require_open("swin_table", "a Swin window has a border")
     expected = int(grid.pair_count().numel())
     if table.ndim != 2 or table.shape[0] != expected:
         raise ValueError(f"table must be ({expected}, heads) for window {grid.shape}, got shape {tuple(table.shape)}")

@@ -161,6 +161,7 @@ class RetNetMask(_Decay):
                 f"RetNetMask is causal along one axis, got {grid}: use DecayMask on it, or the line Grid({grid.size}) "
                 "of its tokens in raster order"
             )
+        grid.require_open("RetNetMask", "a ring has no past, use DecayMask")
         return grid
 
 
@@ -203,17 +204,25 @@ class DecayMask(_Decay):
         """
         return self._cast(self._power(self._allowed(grid), "euclidean" if self.metric == "euclidean" else "manhattan"))
 
+    def at(self, offset: Tensor) -> Tensor:
+        """``γ^‖δ‖`` at any offsets ``(*S, D)``, in tokens and between them: ``(heads, *S)``, for ``rectangular``."""
+        offset = offset.to(self.log_rate.device, compute_dtype(self.log_rate.device))
+        distance = offset.norm(dim=-1) if self.metric == "euclidean" else offset.abs().sum(dim=-1)
+        return self._cast(power(distance, self._rate))
+
     def separable(self, grid: GridLike) -> Separable | None:
-        """One outer product of two-sided decays (law 8); None for the Euclidean metric beyond one axis."""
+        """One outer product of two-sided decays (law 8); None on rings, and if Euclidean beyond one axis."""
         grid = Grid.of(grid)
-        if self.metric == "euclidean" and grid.ndim > 1:
+        if (self.metric == "euclidean" and grid.ndim > 1) or not grid.is_open:
             return None
         along = {n: self._cast(self._power(Grid(n), "manhattan"))[:, None] for n in set(grid.shape)}
         return Separable(tuple(along[n] for n in grid.shape))
 
     def decay(self, grid: GridLike) -> Decay | None:
-        """The decay itself (laws 7 and 8); None for the Euclidean metric beyond one axis."""
-        return None if self.metric == "euclidean" and Grid.of(grid).ndim > 1 else Decay(self.gamma)
+        """The decay itself (laws 7 and 8); None on rings, and for the Euclidean metric beyond one axis."""
+        grid = Grid.of(grid)
+        euclidean = self.metric == "euclidean" and grid.ndim > 1
+        return None if euclidean or not grid.is_open else Decay(self.gamma)
 
     def log_kernel(self, grid: GridLike) -> Tensor | None:
         """``‖δ‖ log γ``.

@@ -10,12 +10,13 @@ from typing import Any, Protocol, TypeVar, cast
 import torch
 from torch import Tensor
 
-from retconv.convert import kernel_to_mask, mask_to_kernel
+from retconv.convert import kernel_to_mask, mask_to_kernel, unroll
+from retconv.convert.boundary import flipped
 from retconv.convert.shapes import check_kernel, check_mask
 from retconv.grid import Grid, GridLike
 from retconv.kernels import Decay, Exponentials, Separable
 from retconv.kernels.parameters import check, check_real
-from retconv.masks.parts import KERNELS, part
+from retconv.masks.parts import KERNELS, ON_OPEN_GRIDS, part
 from retconv.watching import is_readable, lasting
 
 _NO_LOGARITHM = "must not be negative: a negative weight has no logarithm (law 10), use multiply_logits"
@@ -100,7 +101,7 @@ class Forms:
 
     @_once
     def kernel(self) -> Tensor | None:
-        """``(heads, 2 n_1 − 1, …, 2 n_D − 1)``; None if the mask is known by its entries alone."""
+        """``(heads, *grid.kernel_shape)``; None if the mask is known by its entries alone."""
         kernel = self._made("kernel")
         for name, of in KERNELS.items() if kernel is None else ():
             form = self._made(name)
@@ -200,6 +201,17 @@ class Forms:
             parts["kernel"] = self.kernel  # which is made already
         return replace(self, grid=self.grid.without_prefix(), given=parts)
 
+    def opened(self) -> Forms:
+        """The same mask on the open grid, for what knows no rings: a circulant mask is a Toeplitz one (law 23)."""
+        if self.grid.is_open:
+            return self
+        forms = {name: partial(self._opened, name) for name in ("kernel", "log", "entries") if name in self.given}
+        return replace(self, grid=self.grid.opened(), given=forms)
+
+    def _opened(self, name: str) -> Any:
+        form = self._made(name) if name == "log" else getattr(self, name)
+        return form if form is None or "entries" in self.given else unroll(form, self.grid)
+
     def part(self, heads: slice) -> Forms:
         """The mask of some heads."""
         forms = {name: partial(self._part, name, heads) for name in self.given if name != "exact"}
@@ -215,7 +227,7 @@ class Forms:
         if self.kernel is None:
             forms["entries"] = self.entries.mT
         else:
-            forms["kernel"] = self.kernel.flip(tuple(range(1, self.kernel.ndim)))
+            forms["kernel"] = flipped(self.kernel, self.grid)
         if self.factors is not None:
             forms["factors"] = Separable(tuple(f.flip(-1) for f in self.factors.factors))
         if self.decay is not None and not self.decay.causal:
@@ -223,7 +235,7 @@ class Forms:
         return replace(self, given=forms)
 
     def _made(self, name: str) -> Any:
-        form = self.given.get(name)
+        form = None if name in ON_OPEN_GRIDS and not self.grid.is_open else self.given.get(name)
         return form() if callable(form) and not isinstance(form, Tensor) else form
 
 
@@ -262,6 +274,7 @@ def _(mask: Tensor, grid: Grid) -> Forms:
 
 @_read.register
 def _(mask: Separable, grid: Grid) -> Forms:
+    grid.require_open("kernels.Separable", "use retconv.wrap(mask.kernel(), grid)")
     forms = Forms(grid, mask.factors[0].shape[0], {"factors": mask})
     check_kernel(cast(Tensor, forms.kernel), grid)
     return forms
@@ -270,11 +283,14 @@ def _(mask: Separable, grid: Grid) -> Forms:
 @_read.register
 def _(mask: Decay, grid: Grid) -> Forms:
     mask.require_line(grid)
-    return Forms(grid, mask.gamma.shape[0], {"decay": mask, "log": lambda: mask.log_kernel(grid.without_prefix())})
+    plain = grid.without_prefix()
+    form = {"decay": mask} if grid.is_open else {"kernel": lambda: mask.kernel(plain)}
+    return Forms(grid, mask.gamma.shape[0], {**form, "log": lambda: mask.log_kernel(plain)})
 
 
 @_read.register
 def _(mask: Exponentials, grid: Grid) -> Forms:
+    grid.require_open("kernels.Exponentials", "use retconv.wrap(mask.kernel(n), grid)")
     if grid.ndim != 1:
         raise ValueError(f"a sum of exponentials is a kernel on one axis, got {grid}: use Grid({grid.size})")
     return Forms(grid, mask.past_poles.shape[0], {"exponentials": mask})

@@ -64,7 +64,7 @@ class ElementwiseMask(Mask):
                 nearest convolution.
             ValueError: If the grid is not the mask's own.
         """
-        return mask_to_kernel(self._own(grid), self.grid.without_prefix())
+        return mask_to_kernel(self._own(grid), Grid.of(grid).without_prefix())
 
     def forward(self, grid: GridLike) -> Tensor:
         """The mask ``(heads, length, length)``.
@@ -128,7 +128,15 @@ class KernelTableMask(Mask):
         return mask
 
     def kernel(self, grid: GridLike) -> Tensor:
-        """``(heads, 2 n_1 − 1, …, 2 n_D − 1)``, cropped or zero-extended from the table."""
+        """``(heads, 2 n_1 − 1, …, 2 n_D − 1)``, cropped or zero-extended from the table.
+
+        Raises:
+            ValueError: If the grid or that of the table is periodic, and they differ: a ring has no beyond.
+        """
+        grid = Grid.of(grid).without_prefix()
+        if grid == self.grid and not grid.is_open:
+            return self.weight.clone()
+        self.grid.require_open(f"moving a KernelTableMask to {grid}", "make a table for that grid")
         return resize(self.weight, grid)
 
     def extra_repr(self) -> str:

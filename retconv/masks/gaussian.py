@@ -100,9 +100,18 @@ class GaussianMixtureMask(Mask):
         sigma, weights, squared = self._computing(Grid.of(grid).without_prefix())
         return mixture(squared, sigma, weights).to(self._dtype)
 
+    def at(self, offset: Tensor) -> Tensor:
+        """The mixture at any offsets ``(*S, D)``, in tokens and between them: ``(heads, *S)``, for ``rectangular``."""
+        device = self.sigma.device
+        sigma, weights, offset = (x.to(device, compute_dtype(device)) for x in (self.sigma, self.weights, offset))
+        return mixture(offset.square().sum(dim=-1), sigma, weights).to(self._dtype)
+
     def separable(self, grid: GridLike) -> Separable | None:
-        """One outer product for each Gaussian (law 9); α is carried by the first axis."""
-        first, *others = Grid.of(grid).shape
+        """One outer product for each Gaussian (law 9); α is carried by the first axis. None on a periodic grid."""
+        grid = Grid.of(grid)
+        if not grid.is_open:
+            return None
+        first, *others = grid.shape
         along: dict[int, Tensor] = {}
         for n in {first, *others}:
             sigma, weights, squared = self._computing(Grid(n))

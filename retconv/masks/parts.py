@@ -27,6 +27,9 @@ def _(form: tuple, heads: slice) -> tuple[Tensor, ...]:
     return tuple(tensor[heads] for tensor in form)
 
 
+#: Forms whose recursions, factors and channels know no rings: on a periodic grid a mask has none of them.
+ON_OPEN_GRIDS = frozenset({"decay", "exponentials", "factors", "gaussian"})
+
 #: Kernels of other forms, the cheapest first.
 KERNELS: dict[str, Callable[[Any, Grid], Tensor]] = {
     "decay": lambda decay, grid: decay.kernel(grid),

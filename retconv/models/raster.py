@@ -32,6 +32,9 @@ class RasterMask(Mask):
         An offset such as (n_1 − 1, n_2 − 1) has the raster offset N − 1; every offset of a pair lies within ±(N − 1).
         """
         grid = Grid.of(grid).without_prefix()
+        grid.require_open(
+            "RasterMask.kernel", "on a torus the raster order of two tokens is no function of their offset"
+        )
         values = self.line.kernel(Grid(grid.size))  # shape: (heads, 2N − 1)
         return values.index_select(1, raster_index(grid, values.device)).unflatten(1, grid.kernel_shape)
 

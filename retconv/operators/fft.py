@@ -33,8 +33,12 @@ def fast_length(n: int) -> int:
 
 
 def lengths(grid: Grid) -> tuple[int, ...]:
-    """Transform length of each axis: the smallest fast one ≥ 2n − 1, where wrapping around meets no token."""
-    return tuple(fast_length(side) for side in grid.kernel_shape)
+    """Transform length of each axis: the smallest fast one ≥ 2n − 1, where wrapping around meets no token.
+
+    Along a periodic axis it is n, where wrapping around is what the mask does.
+    """
+    sides = zip(grid.kernel_shape, grid.periodic, strict=True)
+    return tuple(side if ring else fast_length(side) for side, ring in sides)
 
 
 class FFTProduct:
@@ -44,7 +48,7 @@ class FFTProduct:
     are zero padding are never transformed.
 
     Args:
-        kernel: ``(heads, 2 n_1 − 1, …, 2 n_D − 1)``, float32 or float64.
+        kernel: ``(heads, *grid.kernel_shape)``, float32 or float64.
         grid: The grid.
     """
 
@@ -55,7 +59,8 @@ class FFTProduct:
         axes = tuple(range(1, kernel.ndim))
         padded = F.pad(kernel.flip(axes), [p for L, s in zip(self.lengths[::-1], grid.kernel_shape[::-1], strict=True)
                                            for p in (0, L - s)])  # fmt: skip
-        shifted = padded.roll([1 - n for n in grid.shape], axes)
+        centers = zip(grid.center, grid.kernel_shape, strict=True)
+        shifted = padded.roll([1 + center - side for center, side in centers], axes)
         spectrum = torch.fft.rfftn(shifted, dim=axes)
         for _ in range(grid.ndim - 1):
             spectrum = spectrum.movedim(1, -1)

@@ -14,7 +14,7 @@ from retconv.kernels import Decay, Separable
 from retconv.masks import Forms, MaskLike
 from retconv.operators.compiled import Kind, serves
 from retconv.operators.fft import FFTProduct
-from retconv.operators.method_cost import Problem, choose
+from retconv.operators.method_cost import ON_RINGS, Problem, choose
 from retconv.operators.one_sided import OneSidedProduct, side_of
 from retconv.operators.recursive import RecursiveProduct
 from retconv.operators.separable import SeparableProduct
@@ -48,7 +48,7 @@ class MaskOperator(Solvable):
         forms: The mask, which has a kernel.
         grid: The grid, without prefix tokens.
         method: ``"auto"`` or a name in ``METHODS``.
-        kernel: ``(heads, 2 n_1 − 1, …, 2 n_D − 1)``.
+        kernel: ``(heads, *grid.kernel_shape)``.
         decay: The decay that the kernel is, or None.
     """
 
@@ -82,6 +82,8 @@ class MaskOperator(Solvable):
     @property
     def methods(self) -> tuple[str, ...]:
         """The names of the methods that apply to this kernel and grid."""
+        if not self.grid.is_open:
+            return ON_RINGS
         missing = {"toeplitz"} if self.grid.ndim == 1 else set()
         if self.decay is None:
             missing |= {"recursive"} | ({"separable"} if self._factors is None else set())
@@ -201,7 +203,7 @@ class MaskOperator(Solvable):
             return RecursiveProduct(self.decay.gamma, self.grid, kind, dtype)
         if method == "dense":
             return DenseProduct(self.kernel.to(torch.promote_types(dtype, torch.float32)), self.grid, dtype)
-        if method == "fft" and (side := side_of(self.kernel, self.grid)) is not None:
+        if method == "fft" and self.grid.is_open and (side := side_of(self.kernel, self.grid)) is not None:
             return OneSidedProduct(self.kernel.to(dtype), self.grid, side)
         return _PRODUCTS[method](self.kernel.to(dtype), self.grid)
 
@@ -215,9 +217,10 @@ def operator(mask: MaskLike, grid: GridLike, method: str = "auto") -> MaskOperat
     """The mask as a linear operator, ``operator(mask, grid) @ x``, without forming the ``(N, N)`` mask.
 
     Args:
-        mask: A kernel ``(heads, 2 n_1 − 1, …, 2 n_D − 1)``, or a mask that has one in any other form: see
+        mask: A kernel ``(heads, *grid.kernel_shape)``, or a mask that has one in any other form: see
             ``retconv.masks.Forms``.
-        grid: The grid, without prefix tokens: they take part in no convolution.
+        grid: The grid, without prefix tokens: they take part in no convolution. With a periodic axis the methods are
+            ``"dense"`` and ``"fft"``, whose transform is of n places there, with no padding.
         method: ``"dense"`` (product with M), ``"direct"`` (``convNd``), ``"fft"`` (real FFTs of the smallest sufficient
             size; of a kernel on a line that is 0 on one side in blocks, so that nothing leaks to that side),
             ``"toeplitz"`` (a DFT of the last axis, Toeplitz products along the others), ``"separable"`` (one pass for

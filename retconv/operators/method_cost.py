@@ -55,6 +55,8 @@ SECONDS = {
 #: The same of recursions by compiled loops, for each entry and axis, on one core of that EPYC: `python -m retconv.bench
 #: operator --threads 1`. The start of an inner loop takes as long as so many columns.
 COMPILED, COMPILED_START = (1.7e-10, 3.2e-5), 24
+#: The methods that serve periodic axes.
+ON_RINGS = ("dense", "fft")
 #: How much longer they take there with an input of more bytes than a cache holds, and along axes carried in float64.
 CACHE, FROM_MEMORY, FAR = 2**24, 3.5, 2.5
 #: Machines differ by this factor in how fast one method is against another: the model does not decide within it.
@@ -69,6 +71,8 @@ SMALL = 2**24
 
 def work(method: str, p: Problem) -> float:
     """Units of work of one application; infinite where a method does not apply or needs too much memory."""
+    if not (p.grid.is_open or method in ON_RINGS):
+        return math.inf
     n, size = p.grid.shape, p.grid.size
     entries = p.heads * size * p.columns
     rows = size // n[-1]

@@ -70,7 +70,8 @@ def retention(
         v: Values ``(batch, heads, N, e)``.
         mask: A mask that has a kernel, in any form (see ``retconv.masks.Forms``); of as many heads as q, or of one for
             all.
-        grid: The grid, without prefix tokens: they take part in no convolution.
+        grid: The grid, without prefix tokens: they take part in no convolution. With a periodic axis there is no
+            recurrence, and of the methods ``"parallel"``, ``"tiled"``, ``"fft"`` and ``"convolution"`` apply.
         method: ``"auto"`` or a name in ``METHODS``.
         scale: s; by default ``1 / √d``.
         chunk: Tokens of a chunk C of ``chunkwise`` and of ``scan`` on one axis; it need not divide N. By default
@@ -215,6 +216,7 @@ def _run(
             return steps(q, k, v, kernel)[0]
         return in_chunks(q, k, v, kernel, chunk or chunk_length(q.shape[-1], v.shape[-1]))
     if method in ANY_MASK:
+        forms = forms.opened()
         assert forms.kernel is not None
         return (parallel if method == "parallel" else tiled)(q * scale, k, v, forms.kernel.to(q.dtype), forms.grid)
     name = {"fft": "fft", "scan": "recursive", "convolution": "auto"}[method]

@@ -167,7 +167,7 @@ def test_what_the_laws_name_exists_and_belongs_to_them() -> None:
             "does not name",
         ),
         ("Any M is one kernel", f"{ABSENT}. Any M is one kernel", "law 4 is said not to be in the package"),
-        (f"{ABSENT}: its grids are open.", "", "law 23 must have one block of code"),
+        ("Grid, GaussianMixtureMask, kernels, project\n", "```\n\n```python\n", "law 23 must have one block of code"),
     ],
 )
 def test_a_wrong_name_on_the_page_of_laws_is_noticed(right: str, wrong: str, fault: str) -> None:

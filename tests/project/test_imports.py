@@ -20,7 +20,7 @@ TESTS = Path(__file__).parents[1]
 PARTS = (
     ("lazy", "watching"),
     ("colours", "precision", "grid", "files", "model_names", "names", "provenance", "stored"),
-    ("kernels",),
+    ("kernels", "cross"),
     ("convert",),
     ("masks",),
     ("operators",),

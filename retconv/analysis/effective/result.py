@@ -10,6 +10,8 @@ from retconv.approximate import DecayFit, GaussianMixtureFit, fit_decay, fit_gau
 from retconv.approximate.decay import DecayMetric
 from retconv.grid import Grid
 
+_UNROLLED = "measure the attention on grid.opened()"
+
 
 @dataclass(frozen=True)
 class Effective:
@@ -49,7 +51,11 @@ class Effective:
 
         Returns:
             The fit of ``retconv.approximate.fit_gaussian_mixture``; ``.mask`` is the module.
+
+        Raises:
+            ValueError: If the grid is periodic.
         """
+        self.grid.require_open("a fit of distances", _UNROLLED)
         return fit_gaussian_mixture(self.kernel, components)
 
     def decay(self, metric: DecayMetric = "manhattan") -> DecayFit:
@@ -60,5 +66,9 @@ class Effective:
 
         Returns:
             The fit of ``retconv.approximate.fit_decay``; ``.gamma`` and ``.scale`` are its numbers.
+
+        Raises:
+            ValueError: If the grid is periodic.
         """
+        self.grid.require_open("a fit of distances", _UNROLLED)
         return fit_decay(self.kernel, metric)

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from retconv.analysis.effective.result import Effective
 from retconv.convert import kernel_to_mask
-from retconv.convert.folding import fold
+from retconv.convert.boundary import summed
 from retconv.grid import Grid, GridLike
 from retconv.kernels.parameters import compute_dtype
 
@@ -75,7 +75,7 @@ class EffectiveKernel:
             raise ValueError("EffectiveKernel has seen no attention weights: call update first")
         grid, mean, count = self.grid.without_prefix(), self._mean, self._count
         heads = mean.shape[0]
-        kernel = fold(mean.reshape(heads, *grid.shape, *grid.shape), grid.shape) / grid.pair_count(mean.device)
+        kernel = summed(mean.reshape(heads, *grid.shape, *grid.shape), grid) / grid.pair_count(mean.device)
         shared = kernel_to_mask(kernel, grid)
         average = mean.mean(dim=(1, 2), keepdim=True)
         position = count * (mean - shared).square().sum(dim=2)  # shape: (heads, N)

@@ -16,6 +16,7 @@ from retconv.masks import Forms, MaskLike
 
 #: Shares are compared with a radius's mass up to this: sums of float64 weights reach 1 only up to rounding.
 _ROUNDING = 1e-12
+_DISTANCES = "its distances are no torus distances, measure the mask on grid.opened()"
 
 
 @dataclass(frozen=True)
@@ -74,9 +75,11 @@ def locality(mask: MaskLike, grid: GridLike, border: bool = True) -> Locality:
         The measures, float64.
 
     Raises:
-        ValueError: If it is no kernel or mask of the grid, or border is False for one that has no kernel.
+        ValueError: If it is no kernel or mask of the grid, border is False for one that has no kernel, or the grid is
+            periodic.
     """
     grid = Grid.of(grid)
+    grid.require_open("locality", _DISTANCES)
     if _is_batch(mask, grid):
         batch = [locality(weights, grid, border) for weights in mask]
         means = {f.name: torch.stack([getattr(b, f.name) for b in batch]).mean(dim=0) for f in fields(Locality)}
@@ -123,8 +126,10 @@ def mass_within(mask: MaskLike, grid: GridLike, radius: Tensor | float, border: 
         ``(heads,)`` or ``(heads, R)``, in [0, 1], float64.
 
     Raises:
-        ValueError: If it is no kernel or mask of the grid, or border is False for one that has no kernel.
+        ValueError: If it is no kernel or mask of the grid, border is False for one that has no kernel, or the grid is
+            periodic.
     """
+    Grid.of(grid).require_open("mass_within", _DISTANCES)
     subject = resolve(mask, grid)
     rows = _rows(subject, border)
     distance = subject.grid.offsets(subject.values.device).to(torch.float64).norm(dim=-1)[None]

@@ -22,7 +22,11 @@ def window_sums(table: Tensor, grid: Grid) -> Tensor:
 
     Returns:
         ``(heads, N)``.
+
+    Raises:
+        ValueError: If the grid is periodic.
     """
+    grid.require_open("window_sums", "on a ring every query sees the whole table, whose sum is table.flatten(1).sum(1)")
     for axis, n in enumerate(grid.shape, start=1):
         zero = torch.zeros_like(table.narrow(axis, 0, 1))
         running = torch.cat([zero, table.cumsum(dim=axis)], dim=axis)

@@ -1,6 +1,7 @@
 """Spectra of masks: symbol, eigenvalues and singular values, norm, Szegő's law, definiteness and passband."""
 
 from retconv.analysis.spectrum.bounds import NormBounds, norm_bounds
+from retconv.analysis.spectrum.circulant import torus_symbol
 from retconv.analysis.spectrum.closed_forms import (
     causal_decay_symbol,
     gaussian_mixture_symbol,
@@ -34,4 +35,5 @@ __all__ = [
     "singular_values",
     "symbol",
     "szego",
+    "torus_symbol",
 ]

@@ -11,7 +11,7 @@ from torch import Tensor
 from retconv.analysis.reading import resolve
 from retconv.analysis.spectrum.symbols import dense_sizes, sampled_gain
 from retconv.analysis.spectrum.values import operator_norm
-from retconv.grid import GridLike
+from retconv.grid import Grid, GridLike
 from retconv.masks import MaskLike
 
 
@@ -46,8 +46,9 @@ def norm_bounds(mask: MaskLike, grid: GridLike) -> NormBounds:
         Norm and bounds.
 
     Raises:
-        ValueError: If the mask has no kernel.
+        ValueError: If the mask has no kernel, or the grid is periodic.
     """
+    Grid.of(grid).require_open("norm_bounds", "use operator_norm, which takes one transform on a torus")
     subject = resolve(mask, grid)
     if subject.kernel is None:
         raise ValueError("norm_bounds: the mask has no kernel, hence no symbol: use operator_norm")

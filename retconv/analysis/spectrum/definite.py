@@ -10,7 +10,7 @@ from torch import Tensor
 from retconv.analysis.reading import is_symmetric, resolve
 from retconv.analysis.spectrum.lanczos import eigenvalue_range
 from retconv.analysis.spectrum.values import beyond_dense, symmetric_eigenvalues
-from retconv.grid import GridLike
+from retconv.grid import Grid, GridLike
 from retconv.masks import DecayMask, Forms, GaussianMixtureMask, MaskLike
 
 #: Accuracy of the extreme eigenvalues of a large mask, relative to its largest row sum.
@@ -51,7 +51,8 @@ def definiteness(mask: MaskLike, grid: GridLike) -> list[Definiteness]:
         One verdict for each head.
     """
     subject = resolve(mask, grid)
-    forms = _forms(mask, subject)
+    # What a formula says of the plane need not hold of distances on a torus (law 23).
+    forms = _forms(mask, subject) if Grid.of(grid).is_open else [None] * subject.heads
     symmetric = is_symmetric(subject).tolist()
     return [_head(subject, head, forms[head], symmetric[head]) for head in range(subject.heads)]
 

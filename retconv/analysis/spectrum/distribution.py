@@ -11,7 +11,7 @@ from torch import Tensor
 from retconv.analysis.reading import is_symmetric, resolve
 from retconv.analysis.spectrum.symbols import frequencies, sampled_symbol
 from retconv.analysis.spectrum.values import eigenvalues, singular_values
-from retconv.grid import GridLike
+from retconv.grid import Grid, GridLike
 from retconv.masks import MaskLike
 
 #: Samples of the symbol for each eigenvalue, by number of axes.
@@ -51,9 +51,10 @@ def szego(mask: MaskLike, grid: GridLike, limit: Callable[[Tensor], Tensor] | No
         Both distributions and their distance.
 
     Raises:
-        ValueError: If the mask has no kernel.
+        ValueError: If the mask has no kernel, or the grid is periodic.
         DenseLimitError: If the mask would exceed the memory limit: all its eigenvalues are needed.
     """
+    Grid.of(grid).require_open("szego", "use torus_symbol: on a torus its samples are the eigenvalues")
     subject = resolve(mask, grid)
     if subject.kernel is None:
         raise ValueError("szego: the mask has no kernel, hence no symbol: use retconv.project for the nearest one")

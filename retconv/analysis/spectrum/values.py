@@ -9,7 +9,9 @@ import torch
 from torch import Tensor
 
 from retconv.analysis.reading import is_symmetric, resolve
+from retconv.analysis.spectrum.circulant import torus_symbol
 from retconv.analysis.spectrum.lanczos import largest_eigenvalues, largest_singular_values
+from retconv.convert import NotAConvolutionError
 from retconv.grid import Grid, GridLike
 from retconv.masks import Forms, MaskLike
 
@@ -19,6 +21,9 @@ DENSE_WORK = 2**31
 
 def eigenvalues(mask: MaskLike, grid: GridLike, k: int | None = None) -> Tensor:
     """Eigenvalues of a mask, the largest in magnitude first.
+
+    On a torus, a grid whose axes are all periodic, those of a mask with a kernel are exactly the samples of its symbol,
+    by one transform (``torus_symbol``, law 23).
 
     Args:
         mask: In any form: see ``retconv.masks.Forms``.
@@ -39,6 +44,8 @@ def eigenvalues(mask: MaskLike, grid: GridLike, k: int | None = None) -> Tensor:
     symmetric = is_symmetric(subject)
     if bool(_triangular(subject).all()):
         values = _diagonal(subject)
+    elif (circulant := _circulant(mask, grid)) is not None:
+        values = circulant.real if bool(symmetric.all()) else circulant
     elif bool(symmetric.all()):
         if _is_large(subject, k):
             values = _stack([largest_eigenvalues(subject, head, k) for head in range(subject.heads)], subject)
@@ -72,6 +79,8 @@ def singular_values(mask: MaskLike, grid: GridLike, k: int | None = None) -> Ten
         DenseLimitError: If the dense mask is needed and exceeds the memory limit.
     """
     subject, k = resolve(mask, grid), _count(grid, k)
+    if (circulant := _circulant(mask, grid)) is not None:
+        return circulant.abs().sort(dim=1, descending=True).values[:, :k]
     symmetric = is_symmetric(subject).tolist()
     if not _is_large(subject, k):
         if not all(symmetric):
@@ -112,6 +121,19 @@ def symmetric_eigenvalues(subject: Forms) -> Tensor:
         corner = mask[:, half, half, None, None]
         even = torch.cat([torch.cat([even, across], dim=2), torch.cat([across.mT, corner], dim=2)], dim=1)
     return torch.cat([torch.linalg.eigvalsh(even), torch.linalg.eigvalsh(odd)], dim=1).sort(dim=1).values
+
+
+def _circulant(mask: MaskLike, grid: GridLike) -> Tensor | None:
+    """The eigenvalues of a mask that has a kernel on a torus, complex ``(heads, N)``: those of a normal matrix."""
+    grid = Grid.of(grid).without_prefix()
+    if not all(grid.periodic):
+        return None
+    try:
+        forms = Forms.of(mask, Grid.of(grid)).convolution()
+    except NotAConvolutionError:
+        return None
+    assert forms.kernel is not None
+    return torus_symbol(forms.kernel.detach(), grid).flatten(1)
 
 
 def _count(grid: GridLike, k: int | None) -> int:
