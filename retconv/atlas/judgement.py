@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from retconv.analysis.spectrum import definiteness, passband
+from retconv.analysis.spectrum import definiteness
 from retconv.approximate import OrderError, exponentials, semiseparable_rank, separate
 from retconv.atlas.entry import Entry
 from retconv.atlas.published import ENTRIES
-from retconv.convert import kernel_to_mask, project
+from retconv.convert import kernel_to_mask, project, unroll
 from retconv.grid import Grid, GridLike
 from retconv.masks import Forms, MaskLike
 from retconv.stored import TABLES
@@ -33,8 +33,8 @@ class Verdict:
 
     Attributes:
         residual: ``‖M − PM‖_F / ‖M‖_F`` (law 3): 0 for a convolution, and only there.
-        separable_rank: Outer products that the kernel is (laws 8 and 9), up to rounding; of the nearest kernel where
-            there is none.
+        separable_rank: Outer products that the kernel is (laws 8 and 9), up to rounding; None where there is no
+            kernel.
         poles: Complex exponentials of each axis that are the kernel to 1e-3 of its ℓ1 norm (law 16): retention heads;
             None where 32 do not suffice, or there is no kernel.
         states: Semiseparable rank of the mask to 1e-3 of its operator norm, its tokens in raster order, from the past
@@ -45,7 +45,7 @@ class Verdict:
     """
 
     residual: float
-    separable_rank: int
+    separable_rank: int | None
     poles: int | None
     states: tuple[int, int]
     definite: str
@@ -75,16 +75,19 @@ def verdict(mask: MaskLike, grid: GridLike) -> Verdict:
         (1, 0)
     """
     kernel, entries, residual = sample(mask, grid)
+    grid = Grid.of(grid).without_prefix()
     lower, upper = semiseparable_rank(entries, TOLERANCE)
-    band = passband(kernel)
+    # A circulant mask is a Toeplitz one, which has a kernel on the open grid too (law 23).
+    unrolled = unroll(kernel, grid)
+    checkerboard = 1 - 2 * (grid.offsets().sum(dim=-1) % 2)
     return Verdict(
         residual=residual,
-        separable_rank=_separable_rank(kernel),
-        poles=_poles(kernel) if residual == 0 else None,
+        separable_rank=_separable_rank(unrolled) if residual == 0 else None,
+        poles=_poles(unrolled) if residual == 0 else None,
         states=(int(lower), int(upper)),
-        definite=definiteness(kernel if residual == 0 else entries, Grid.of(grid).without_prefix())[0].verdict,
-        dc=float(band.dc),
-        nyquist=float(band.nyquist),
+        definite=definiteness(unrolled if residual == 0 else entries, grid.opened())[0].verdict,
+        dc=float(kernel.sum()),
+        nyquist=float((kernel * checkerboard).sum()),
     )
 
 
@@ -120,13 +123,13 @@ def stored() -> pd.DataFrame:
     # As above.
     import pandas as pd
 
-    return pd.read_csv(TABLES / "atlas.csv", keep_default_na=False, na_values={"poles": [""]})
+    return pd.read_csv(TABLES / "atlas.csv", keep_default_na=False, na_values={"poles": [""], "separable_rank": [""]})
 
 
 def row(entry: Entry, judged: Verdict) -> dict[str, Any]:
     """A row of the table."""
     told = {name: getattr(entry, name) for name in ("name", "title", "formula", "source", "placement", "reads")}
-    grid = "×".join(map(str, entry.grid.shape))
+    grid = "×".join(map(str, entry.grid.shape)) + (", torus" if not entry.grid.is_open else "")
     numbers = {field.name: getattr(judged, field.name) for field in fields(judged)}
     past, future = numbers.pop("states")
     return {**told, "grid": grid, **numbers, "states_past": past, "states_future": future}

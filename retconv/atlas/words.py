@@ -22,11 +22,10 @@ COLUMNS = {
 def cells(row: dict[str, Any]) -> dict[str, str]:
     """A row of the table in words, by the headings of ``COLUMNS``."""
     exact = row["residual"] == 0
-    poles = row["poles"]
     return {
         "kernel": "yes" if exact else f"none, {row['residual']:.2g}",
-        "rank": str(row["separable_rank"]),
-        "poles": "–" if not exact else "> 32" if poles is None or poles != poles else f"{poles:.0f}",
+        "rank": _count(row["separable_rank"], "–"),
+        "poles": _count(row["poles"], "> 32" if exact else "–"),
         "states": f"{row['states_past']} + {row['states_future']}",
         "definite": row["definite"].replace("positive", "pos.").replace("negative", "neg.").replace("definite", "def."),
         "DC, Nyquist": f"{_number(row['dc'])}, {_number(row['nyquist'])}",
@@ -63,6 +62,11 @@ def _told(row: dict[str, Any]) -> str:
         for name, text in words.items()
     ]
     return "\n".join([f"{row['title']} ({row['name']})", *lines])
+
+
+def _count(value: float | None, other: str) -> str:
+    """A count, which a table may hold as a float, or another word where there is none."""
+    return other if value is None or value != value else f"{value:.0f}"
 
 
 def _number(value: float) -> str:

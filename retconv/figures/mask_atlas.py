@@ -27,7 +27,7 @@ def finding(data: pd.DataFrame) -> str:
 def _verdict(row: pd.Series) -> str:
     if row["residual"]:
         return f"none: {row['residual']:.2g} off"
-    return "convolution" if "×" not in row["grid"] else f"convolution, rank {row['separable_rank']}"
+    return "convolution" if "×" not in row["grid"] else f"convolution, rank {row['separable_rank']:.0f}"
 
 
 def _draw(ax: Axes, row: pd.Series) -> str:

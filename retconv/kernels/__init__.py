@@ -9,7 +9,7 @@ from retconv.kernels.buckets import t5, t5_bucket
 from retconv.kernels.decay import Decay, causal_decay, euclidean_decay, manhattan_decay, two_sided_decay
 from retconv.kernels.exponentials import Exponentials
 from retconv.kernels.gaussians import GAUSSIAN_EPSILON, gaussian, gaussian_mixture, gpsa
-from retconv.kernels.positions import block_causal, dilated_segments, fire, neighbourhood, on_torus, same_window
+from retconv.kernels.positions import block_causal, dilated_segments, fire, neighbourhood, same_window
 from retconv.kernels.relative import alibi, kerple_log, kerple_power, relative_table, swin_table
 from retconv.kernels.schedules import SCHEDULES, SLOPES, gammas, slopes
 from retconv.kernels.separable import Separable
@@ -45,7 +45,6 @@ __all__ = [
     "kerple_power",
     "manhattan_decay",
     "neighbourhood",
-    "on_torus",
     "relative_table",
     "rotary",
     "same_window",

@@ -251,37 +251,3 @@ def fire(
     ratio = far / torch.log1p(rate * torch.maximum(place, least))[:, None]
     units_at = torch.relu(ratio[..., None] * hidden + shift)
     return ((units_at[..., None, :] * out).sum(dim=-1) + bias).movedim(-1, 0).to(dtype)
-
-
-def on_torus(kernel: Tensor, grid: GridLike) -> Tensor:
-    """The circulant mask of a periodic kernel, ``M[q, k] = c[(k − q) mod n]``, n along each axis.
-
-    Args:
-        kernel: ``(heads, n_1, …, n_D)``, c, with offset 0 first.
-        grid: The grid.
-
-    Returns:
-        ``(heads, N, N)``, exact copies: a circulant matrix, on several axes blocks of them. It has a kernel on the open
-        grid as well, of which ``δ`` and ``δ − n`` are equal entries.
-
-    Raises:
-        ValueError: If the kernel is not real or not of the grid's shape.
-
-    Source:
-        Han et al. 2025, Vision transformers are circulant attention learners; Yamada 2025, CAT (arXiv 2504.06704):
-        there c is made from data, here it is given.
-
-    Example:
-        >>> on_torus(torch.tensor([[1.0, 2.0, 3.0]]), 3)[0].tolist()
-        [[1.0, 2.0, 3.0], [3.0, 1.0, 2.0], [2.0, 3.0, 1.0]]
-    """
-    grid = Grid.of(grid).without_prefix()
-    if kernel.shape[1:] != grid.shape:
-        raise ValueError(f"kernel must be (heads, {', '.join(map(str, grid.shape))}), got shape {tuple(kernel.shape)}")
-    check_real(kernel, "kernel")
-    grid.require_dense(kernel.shape[0], kernel.dtype)
-    position = grid.coordinates(kernel.device)
-    index = torch.zeros(grid.size, grid.size, dtype=torch.int64, device=kernel.device)
-    for d, n in enumerate(grid.shape):
-        index = index * n + (position[None, :, d] - position[:, None, d]) % n
-    return kernel.flatten(1)[:, index]

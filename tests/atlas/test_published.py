@@ -8,6 +8,7 @@ import torch
 from retconv.atlas import ENTRIES
 from retconv.atlas.entry import Entry
 from retconv.convert import project
+from retconv.grid import Grid
 from retconv.masks import Forms
 from tests import naive
 from tests.atlas.cases import NO_KERNEL, numbers, shapes
@@ -25,7 +26,7 @@ every_entry = pytest.mark.parametrize("entry", STATIC.values(), ids=STATIC)
 def test_mask_is_its_formula(name: str, shape: tuple[int, ...]) -> None:
     """Entry by entry: the bias where it is one, else what multiplies; the same from every query, head by head."""
     entry = STATIC[name]
-    grid = type(entry.grid)(shape)
+    grid = Grid(shape, periodic=not entry.grid.is_open)
     forms = Forms.of(entry.build(grid), grid)
     given = numbers(name, shape)
     loops = [naive.mask(lambda q, k, h=h: FORMULAS[name](q, k, h, shape, given), shape) for h in range(forms.heads)]

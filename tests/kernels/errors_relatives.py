@@ -102,7 +102,6 @@ POSITIONS: dict[str, Error] = {
         ValueError,
         "threshold must be positive, got 0",
     ),
-    "torus": (lambda: kernels.on_torus(ones(2, 3), 4), ValueError, r"kernel must be \(heads, 4\), got shape \(2, 3\)"),
 }
 
 TABLES = {

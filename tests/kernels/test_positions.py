@@ -78,15 +78,6 @@ def test_dilated_segments(shape: tuple[int, ...], seed: int, segment: int, dilat
     check(actual, lambda h: lambda q, k: naive_relatives.dilated_segments(q, k, h, segment, dilation), shape)
 
 
-@every_grid
-def test_on_torus(shape: tuple[int, ...], seed: int) -> None:
-    """M[q, k] = c[(k − q) mod n], which has a kernel on the open grid (law 23)."""
-    kernel = normal(seed, HEADS, *shape)
-    actual = kernels.on_torus(kernel, shape)
-    check(actual, lambda h: lambda q, k: naive_relatives.on_torus(q, k, shape, kernel[h].flatten().tolist()), shape)
-    assert bool((project(actual, shape).residual == 0).all())
-
-
 def fire_weights(seed: int, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     sizes = ((4,), (4,), (HEADS, 4), (HEADS,))
     first, second, third, last = (normal(seed + i, *size, dtype=dtype) for i, size in enumerate(sizes))

@@ -31,7 +31,6 @@ def cases() -> Iterator[tuple[str, Case]]:
         Case(lambda t: torch.cat([x.flatten() for x in kernels.beit_table(t, SHAPE)]), (normal(29, 48, 2),)),
     )
     yield "fire", Case(lambda *p: kernels.fire(SIZE, *p), (*rate[:1] / 4, *40 * rate[1:], *_perceptron()), roundings=2)
-    yield "on_torus", Case(lambda k: kernels.on_torus(k, SHAPE), (normal(30, HEADS, *SHAPE),))
 
 
 def _perceptron() -> tuple[Tensor, Tensor, Tensor, Tensor]:

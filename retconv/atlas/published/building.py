@@ -8,7 +8,7 @@ from torch import Tensor
 from retconv.grid import Grid
 from retconv.masks import Forms
 
-LINE, PLANE = Grid(64), Grid((8, 8))
+LINE, PLANE, TORUS = Grid(64), Grid((8, 8)), Grid((8, 8), periodic=True)
 
 
 def normal(seed: int, *size: int) -> Tensor:

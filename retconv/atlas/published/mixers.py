@@ -9,7 +9,7 @@ from torch import Tensor
 
 from retconv import kernels
 from retconv.atlas.entry import Entry
-from retconv.atlas.published.building import LINE, PLANE, normal, offsets
+from retconv.atlas.published.building import LINE, PLANE, TORUS, normal, offsets
 from retconv.grid import Grid
 from retconv.kernels import Exponentials
 from retconv.masks import Forms, MaskLike
@@ -25,7 +25,8 @@ def _lkca(grid: Grid) -> Tensor:
 
 
 def _circulant(grid: Grid) -> Tensor:
-    return kernels.on_torus(torch.softmax(normal(33, 2, grid.size), dim=-1).reshape(2, *grid.shape), grid)
+    first = torch.softmax(normal(33, 2, grid.size), dim=-1).reshape(2, *grid.shape)  # offset 0 first
+    return first.roll(grid.center, tuple(range(1, first.ndim)))
 
 
 def _rope(grid: Grid) -> Tensor:
@@ -93,7 +94,7 @@ ENTRIES = [
         "c[(k − q) mod n]",
         "Yamada 2025, CAT (arXiv 2504.06704); c is a softmax of what it makes from data, here of seeded numbers",
         "convolution",
-        PLANE,
+        TORUS,
         _circulant,
     ),
     Entry(
