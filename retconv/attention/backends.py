@@ -30,8 +30,8 @@ def refusal(call: Call, backend: str) -> str | None:
         return f"it holds no weights to drop, and dropout_p is {call.dropout_p}"
     if backend in ("recompute", "triton", "flex") and is_derived(call.q, call.k, call.v, *call.biases):
         return "it has a backward pass, but no derivative in forward mode or by torch.func"
-    if backend == "channels" and call.mask.gaussian is None:
-        return "the mask is not a GaussianMixtureMask of one component"
+    if backend == "channels" and not channels.serves(call.mask):
+        return "the mask is not a GaussianMixtureMask of one component, nor a causal decay"
     if backend in ("triton", "flex", "operator") and call.mask.kernel is None:
         return "the mask has no kernel"
     own = {"compiled": compiled_backend.refusal, "triton": triton_backend.refusal, "flex": flex_backend.refusal}
@@ -177,8 +177,9 @@ def attend(
     bias_logits      softmax(S + log M + B) V   ``multiply_weights`` with rows normalised to sum 1 (law 18). A
                                                 weight of 0 hides the key; a negative one is refused (law 10).
                                                 Where the mask is one Gaussian, log M is a dot product of D + 1
-                                                extra channels (law 20, backend ``"channels"``). ALiBi and Swin
-                                                give their bias itself: pass it as ``bias`` beside a neutral mask.
+                                                extra channels (law 20, backend ``"channels"``), of a causal decay of
+                                                one (law 21). ALiBi and Swin give their bias itself: pass it as
+                                                ``bias`` beside a neutral mask.
     multiply_weights (softmax(S + B) ⊙ M) V     Rows no longer sum to 1. Any real mask will do.
     retention        (S ⊙ M) V                  No softmax: a convolution of the outer products k_j v_jᵀ with K
                                                 (law 14). This is the dense form, for a mask in a vision model.
