@@ -9,6 +9,7 @@ It needs scipy, and so is imported by name: ``from retconv import approximate``.
 from retconv.approximate.certificate import Approximation
 from retconv.approximate.decay import DecayFit, fit_decay
 from retconv.approximate.exponential_sums import ExponentialApproximation, OrderError, exponentials
+from retconv.approximate.extra_channels import Channels, channels
 from retconv.approximate.gaussians import GaussianMixtureFit, fit_gaussian_mixture
 from retconv.approximate.outer_products import Separation, separate
 from retconv.approximate.semiseparable import SemiseparableRank, semiseparable_rank
@@ -22,6 +23,7 @@ from retconv.approximate.size import (
 
 __all__ = [
     "Approximation",
+    "Channels",
     "DecayFit",
     "ExponentialApproximation",
     "GaussianMixtureFit",
@@ -29,6 +31,7 @@ __all__ = [
     "SemiseparableRank",
     "Separation",
     "Truncation",
+    "channels",
     "decay_effective_size",
     "effective_size",
     "exponentials",
