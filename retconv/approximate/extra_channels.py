@@ -259,11 +259,11 @@ def _head(values: Tensor, seen: Tensor | None, tolerance: float, constants: bool
     return best, least_of_blocks(values, steps, constants, tolerance, floor)
 
 
-def _joined(parts: tuple[Tensor, ...] | list[Tensor], shape: torch.Size) -> Tensor:
+def _joined(parts: list[Tensor], shape: torch.Size) -> Tensor:
     """Stack ``(length, count)`` of all heads, filled up with zeros."""
     rank = max(part.shape[1] for part in parts)
     filled = [torch.nn.functional.pad(part, (0, rank - part.shape[1])) for part in parts]
-    return torch.stack(filled).reshape(*shape, -1, rank)
+    return torch.stack(filled).reshape(*shape, *filled[0].shape)
 
 
 def _each(query: Tensor, key: Tensor, shape: torch.Size) -> tuple[Tensor, Tensor]:
