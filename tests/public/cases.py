@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from retconv import convert, kernels
+from retconv import attention, convert, kernels
 from retconv.attention import PLACEMENTS, attend
 from retconv.checks import relative_error, tolerance
 from retconv.grid import Grid
@@ -187,6 +187,34 @@ def _attention() -> Iterator[tuple[str, Case]]:
             yield f"{placement} with a bias", Case(run, (kernel(), *qkv(grid.length), bias), roundings=16)
 
 
+def _channels() -> Iterator[tuple[str, Case]]:
+    """Of each log-mask, its numbers; and attention by them."""
+    line, board, center = Grid(SIZE, prefix=1), Grid(SHAPE, prefix=1), normal(21, HEADS, 2)
+    shift, spread, scale = normal(22, HEADS, SIZE, 2), positive(23, HEADS, SIZE, 2, 2), positive(24, HEADS)
+    gates, gamma = -positive(25, HEADS, SIZE) / 8, positive(26, HEADS) / 3
+    rows: dict[str, tuple[Callable[..., attention.ExtraChannels], tuple[Tensor, ...]]] = {
+        "gaussian_channels": (lambda s, a: attention.gaussian_channels(s, board, a), (scale, 2 * scale)),
+        "gpsa_channels": (lambda a, c: attention.gpsa_channels(a, board, c), (scale, center)),
+        "shifted_gaussian_channels": (lambda m, a: attention.shifted_gaussian_channels(m, a, board), (shift, spread)),
+        "alibi_channels": (lambda m: attention.alibi_channels(m, line), (scale,)),
+        "decay_channels": (lambda g: attention.decay_channels(g, line), (gamma,)),
+        "forget_channels": (lambda g: attention.forget_channels(g, line), (gates,)),
+        "cosine_channels": (
+            lambda a, w: attention.cosine_channels(a, w, board),
+            (normal(27, HEADS, 3), normal(28, 3, 2)),
+        ),
+    }
+    for name, (run, given) in rows.items():
+        yield name, Case(_of(lambda *x, run: torch.cat(run(*x)), run=run), given, roundings=4)
+    run = _of(lambda m, q, k, v: attend(q, k, v, m, line, placement="bias_logits", backend="channels"))
+    yield "bias_logits by channels of a decay", Case(run, (retnet(), *qkv(line.length)), roundings=16)
+    yield "extended_attention", Case(_extended, (gates / 4, *qkv(SIZE)), roundings=16)
+
+
+def _extended(gates: Tensor, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    return attention.extended_attention(q, k, v, attention.forget_channels(gates), SIZE, causal=True)
+
+
 def _kernels() -> Iterator[tuple[str, Case]]:
     scale, rate = positive(10, HEADS), positive(11, HEADS) / 3
     line = {"causal_decay": (rate,), "two_sided_decay": (rate,), "alibi": (scale,)}
@@ -238,12 +266,17 @@ def _of(function: Callable[..., Tensor], *last: Any, **named: Any) -> Callable[.
 
 
 CASES = {
-    name: case for part in (_masks, _operators, _retention, _attention, _kernels, _convert) for name, case in part()
+    name: case
+    for part in (_masks, _operators, _retention, _attention, _channels, _kernels, _convert)
+    for name, case in part()
 }
 #: The cases that multiply matrices of tokens, and so follow autocast.
 PRODUCTS = {
     name
     for name in CASES
     if name.split()[0]
-    in {"operator", "adjoint", "retention", "recurrent", "chunkwise", "decoder", "layer", *PLACEMENTS}
+    in {
+        *("operator", "adjoint", "retention", "recurrent", "chunkwise", "decoder", "layer", "extended_attention"),
+        *PLACEMENTS,
+    }
 }
