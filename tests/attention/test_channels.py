@@ -9,11 +9,12 @@ from hypothesis import settings
 from torch import Tensor
 
 from retconv import attention
-from retconv.attention import ExtraChannels, attend, bias_logits, extended_attention
+from retconv.attention import PLACEMENTS, ExtraChannels, attend, backends, bias_logits, extended_attention
 from retconv.attention.channels import largest_term
+from retconv.attention.inputs import Call
 from retconv.grid import Grid
 from retconv.kernels import Decay
-from retconv.masks import DecayMask, RetNetMask
+from retconv.masks import DecayMask, Forms, MaskLike, RetNetMask
 from tests import naive
 from tests.attention import naive_channels as loops
 from tests.attention.cases import qkv
@@ -196,6 +197,25 @@ def test_backend_channels_learns_gamma() -> None:
     assert_close(*gradients)
     with pytest.raises(ValueError, match="nor a causal decay"):
         bias_logits(q, k, v, DecayMask(HEADS, "two_sided").double(), grid, backend="channels")
+
+
+def choice(mask: MaskLike, grid: Grid, dtype: torch.dtype = torch.float32) -> str:
+    q = torch.zeros(1, HEADS, grid.length, 4, dtype=dtype)
+    return backends.choose(Call(PLACEMENTS["bias_logits"], q, q, q, Forms.of(mask, grid), 1.0, None, 0.0))
+
+
+def test_auto_takes_the_channel_of_a_decay_where_it_is_faster_and_precise() -> None:
+    long = Grid(backends.CUTS.table)
+    assert choice(RetNetMask(HEADS, 0.99), long) == "channels"
+    assert choice(RetNetMask(HEADS, 0.99), Grid(512)) != "channels", "a bias is as fast"
+    assert choice(RetNetMask(HEADS, 0.9), long) != "channels", "terms of 54 logits"
+    assert choice(RetNetMask(HEADS, 0.99), long, torch.bfloat16) != "channels", "terms of 5 logits"
+    learnt = RetNetMask(HEADS, 0.99, learnable=True)
+    assert choice(learnt, Grid(backends.LEARNT)) == "channels"
+    assert choice(RetNetMask(HEADS, 0.96, learnable=True), long) != "channels", "its gradient is less precise"
+    with torch.no_grad():
+        assert choice(learnt, Grid(backends.LEARNT)) != "channels"
+    assert choice(DecayMask(HEADS, "two_sided", 0.99), long) != "channels"
 
 
 def test_channels_of_one_head_serve_all() -> None:
