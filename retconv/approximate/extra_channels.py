@@ -239,7 +239,7 @@ def _head(values: Tensor, seen: Tensor | None, tolerance: float, constants: bool
         fewest = least(centred, tolerance, floor)
         if not tolerance:
             return truncated(centred, fewest), fewest
-        return fewest_truncated(centred, values, None, constants, tolerance), fewest
+        return fewest_truncated(centred, values, None, constants, tolerance, fewest), fewest
     values = values.masked_fill(~seen, 0.0)
     floor, steps = rounding(values, eps), chain(seen)
     if steps is None:
@@ -253,10 +253,11 @@ def _head(values: Tensor, seen: Tensor | None, tolerance: float, constants: bool
     # What is hidden may also be what the mask of the transpose shows, as of a two-sided relative.
     mirrored = torch.where(seen, values, values.mT)
     centred = mirrored - mirrored.mean(dim=1, keepdim=True) if constants else mirrored
-    other = fewest_truncated(centred, values, seen, constants, tolerance)
+    fewest = least_of_blocks(values, steps, constants, tolerance, floor)
+    other = fewest_truncated(centred, values, seen, constants, tolerance, fewest)
     both = [p for p in (other, products) if float(half_ranges(values, p, seen, constants)) <= tolerance]
     best = min(both or [products], key=lambda p: p.query.shape[1])
-    return best, least_of_blocks(values, steps, constants, tolerance, floor)
+    return best, fewest
 
 
 def _joined(parts: list[Tensor], shape: torch.Size) -> Tensor:

@@ -93,16 +93,25 @@ def truncated(values: Tensor, count: int) -> Products:
 
 
 def fewest_truncated(
-    values: Tensor, target: Tensor, seen: Tensor | None, constants: bool, tolerance: float
+    values: Tensor, target: Tensor, seen: Tensor | None, constants: bool, tolerance: float, start: int = 0
 ) -> Products:
     """The first of the truncated decompositions of ``values`` that comes within a tolerance of what is seen of target.
 
     All of them, if none does.
+
+    Args:
+        values: ``(rows, columns)``, of which the decomposition is.
+        target: What is to be met, as values.
+        seen: Bool, as values; None if all are.
+        constants: Whether rows have a constant.
+        tolerance: Largest error of an entry.
+        start: How many products there are at least.
     """
     whole = truncated(values, min(values.shape))
     error = target if seen is None else target.masked_fill(~seen, 0.0)
-    for count in range(whole.query.shape[1] + 1):
-        if count:
+    error = error - whole.query[:, :start] @ whole.key[:, :start].mT
+    for count in range(start, whole.query.shape[1] + 1):
+        if count > start:
             error = error - whole.query[:, count - 1, None] * whole.key[:, count - 1]
         if float(_spread(error, error, seen, constants)) <= tolerance:
             part = Products(whole.query[:, :count], whole.key[:, :count])
