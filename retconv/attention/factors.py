@@ -81,7 +81,8 @@ def quadratic(shift: Tensor, precision: Tensor, constant: Tensor | None, grid: G
     query, key = [moved[..., d] for d in axes], [position[..., d] for d in axes]
     if long and precision.ndim < shift.ndim:
         query.append((-diagonal[..., 0] / 2).expand(moved.shape[:-1]))
-        key.append(square[..., long].sum(dim=-1))
+        # One after another: a list as an index would be copied to the device, and waited for, at every call.
+        key.append(torch.stack([square[..., d] for d in long]).sum(dim=0))
     elif long:
         query += [(-diagonal[..., d] / 2).expand(moved.shape[:-1]) for d in long]
         key += [square[..., d] for d in long]
@@ -89,9 +90,9 @@ def quadratic(shift: Tensor, precision: Tensor, constant: Tensor | None, grid: G
     key += [position[..., d] * position[..., e] for d, e in pairs]
     row = None
     if grid.prefix:
-        short = square.clone()
-        short[..., long] = 0
-        row = -((mean * moved).sum(dim=-1) + (diagonal * short).sum(dim=-1)) / 2
+        row = -(mean * moved).sum(dim=-1) / 2
+        for d in (d for d in axes if d not in long):
+            row = row - diagonal[..., d if diagonal.shape[-1] > 1 else 0] * square[..., d] / 2
         row = row if constant is None else row + constant
     return placed(_columns(query, moved), _columns(key, position)[None], row, grid)
 
