@@ -144,7 +144,8 @@ def channels(
     Args:
         mask: In any form; of a bias on logits ``Forms.of_log(bias, grid)``, of which entries may have a batch in front.
         grid: The grid; neutral prefix tokens take part.
-        tolerance: Largest error of an entry in logits (of M itself in ``"retention"``); 0 for rounding alone.
+        tolerance: Largest error of an entry in logits (of M itself in ``"retention"``); 0 for rounding alone. One below
+            rounding is not reached, as ``error`` then says.
         causal: True takes later keys of a line for hidden, whatever the mask holds there; False refuses hidden keys;
             None takes those that M hides.
         placement: ``"bias_logits"``, or ``"retention"``: M itself is ``u_q · w_k``, no constant is free, and features

@@ -178,7 +178,7 @@ def completed(values: Tensor, steps: Chain, constants: bool, tolerance: float, f
         rest = column - query[first:] @ weights
         # Columns were rounded as this one is, and a combination adds that up.
         peak, noise = rest.abs().amax()[None], floor * (1 + float((weights / peaks).abs().sum()))
-        if float(peak) > max(tolerance, noise):
+        if float(peak) > (tolerance or noise):
             new = torch.cat([ordered.new_zeros(first), rest / peak])
             query, peaks = torch.cat([query, new[:, None]], dim=1), torch.cat([peaks, peak])
             weights = torch.cat([weights, peak])
