@@ -77,11 +77,10 @@ class Channels:
     def saves(self) -> bool:
         """Whether there are fewer channels than any mask can have.
 
-        These are N − 1, under causality ⌊N / 2⌋, with one more for prefix tokens; of retention, where no constant is
-        free, N and ⌊(N + 1) / 2⌋.
+        These are N − 1, with one more for prefix tokens and for retention, where no constant is free; under causality
+        too: what is hidden makes generic masks take half as many, but not one of which only the diagonal is not 0.
         """
-        tokens = self.grid.size + (self.placement == "retention")
-        return self.rank < (tokens // 2 if self.causal else tokens - 1) + bool(self.grid.prefix)
+        return self.rank < self.grid.size - 1 + (self.placement == "retention") + bool(self.grid.prefix)
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor, *, scale: float | None = None, dropout_p: float = 0.0) -> Tensor:
         """``bias_logits`` of the mask by fused attention of longer queries and keys (``attention.extended_attention``).

@@ -62,7 +62,10 @@ def test_count_under_causality_is_the_least_of_all_completions(n: int) -> None:
         assert made.count.tolist() == [naive_channels.causal_count(rows(entries))]
         assert made.causal
         assert made.exact
-        assert int(made.count) <= n // 2
+    assert made.count.tolist() == [n // 2], "of noise"
+    diagonal = channels(log((offset == 0).to(F64)[None], Grid(n)), n, causal=True)
+    assert diagonal.count.tolist() == [naive_channels.causal_count(rows(torch.eye(n, dtype=F64)))] == [n - 1]
+    assert not diagonal.saves
 
 
 def test_count_of_rows_that_see_ever_more() -> None:
