@@ -2,6 +2,7 @@
 
 Cut to a window, split into outer products, written as a few exponentials (law 16), or fitted by a mask of the field.
 Every function returns the new kernel K' and ``‖K − K'‖₁``, which bounds the operator-norm error, never too small.
+``channels`` instead says how many extra channels of queries and keys the logarithm of a mask takes (law 21).
 
 It needs scipy, and so is imported by name: ``from retconv import approximate``.
 """
