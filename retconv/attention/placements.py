@@ -23,7 +23,7 @@ class Placement:
         backends: How it can be computed, beside ``"auto"``: the plain formula; blocks that are computed again in
             backward; compiled loops of a CPU, for inference; fused kernels of a GPU that read the mask by offset, our
             own or FlexAttention's, which changes logits only; fused ``scaled_dot_product_attention`` with a bias, or
-            with extra channels for one Gaussian; the operator M V.
+            with extra channels for one Gaussian or a causal decay; the operator M V.
     """
 
     name: str

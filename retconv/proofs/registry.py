@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from retconv.names import unknown
 from retconv.proofs import (
     causal,
+    channels,
     depth,
     extroversion,
     normalisation,
@@ -56,6 +57,7 @@ PROOFS: dict[str, Callable[[], Proof]] = {
         depth.gaussian_depth,
         depth.variance_adds,
         softmax.quadratic_encoding,
+        channels.shifted_gaussian,
         states.roots_of_unity,
     )
 }

@@ -53,7 +53,7 @@ def test_law_20_in_float32_on_a_large_grid() -> None:
 def test_extra_channels_are_the_bias_up_to_a_constant_of_each_row() -> None:
     grid, mask = Grid((3, 4)), gaussian(7, F64)
     zero = torch.zeros(1, HEADS, grid.length, 5, dtype=F64)
-    query, key = channels.extended(zero, zero, mask.forms(grid).gaussian, grid, scale=0.5)
+    query, key = channels.extended(zero, zero, channels.factors(mask.forms(grid)), scale=0.5)
     difference = 0.5 * query @ key.transpose(-2, -1) - mask(grid).log()
     assert query.shape[-1] == 8
     assert_close(difference - difference[..., :1] + 1, torch.ones_like(difference))

@@ -157,5 +157,8 @@ PRODUCTS = {
     name
     for name in CASES
     if name.split()[0]
-    in {"operator", "adjoint", "retention", "recurrent", "chunkwise", "decoder", "layer", *PLACEMENTS}
+    in {
+        *("operator", "adjoint", "retention", "recurrent", "chunkwise", "decoder", "layer", "extended_attention"),
+        *PLACEMENTS,
+    }
 }

@@ -55,6 +55,7 @@ REFUSED: dict[tuple[str, tuple[str, ...]], str] = {
     ("retention by auto", ("double_backward",)): "'recompute' has no second derivative",
     ("with a bias", ("double_backward",)): "'recompute' has no second derivative",
     ("bias_logits by channels", ("double_backward",)): "_for_cpu_backward is not implemented",
+    ("extended_attention", ("double_backward",)): "_for_cpu_backward is not implemented",
     ("mask_to_kernel", ("vmap", "grad", "compiled", "exported")): HIDDEN,
     ("kernel of elm", ("vmap", "grad", "compiled", "exported")): HIDDEN,
     ("project", ("vmap", "grad", "compiled", "exported")): HIDDEN,
@@ -76,6 +77,7 @@ TRACED = (
     *("retention by auto", "convolution by operator", "kerple_power", "gaussian_mixture", "Exponentials"),
     *("mask_to_kernel", "project", "mask_to_bank", "kernel_to_conv"),
     *("solve dense", "solve recursive", "solve cg", "logdet separable"),
+    *("shifted_gaussian_channels", "extended_attention", "bias_logits by channels of a decay"),
 )
 
 
