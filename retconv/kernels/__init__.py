@@ -7,6 +7,7 @@ evaluated on any other offsets it is the same function there.
 
 from retconv.kernels.decay import Decay, causal_decay, euclidean_decay, manhattan_decay, two_sided_decay
 from retconv.kernels.exponentials import Exponentials
+from retconv.kernels.gates import Gates, PolylineGates
 from retconv.kernels.gaussians import GAUSSIAN_EPSILON, gaussian, gaussian_mixture, gpsa
 from retconv.kernels.relative import alibi, kerple_log, kerple_power, relative_table, swin_table, window
 from retconv.kernels.schedules import SCHEDULES, gammas
@@ -17,6 +18,8 @@ __all__ = [
     "SCHEDULES",
     "Decay",
     "Exponentials",
+    "Gates",
+    "PolylineGates",
     "Separable",
     "alibi",
     "causal_decay",

@@ -9,11 +9,12 @@ from typing import Any, Protocol, TypeVar, cast
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from retconv.convert import kernel_to_mask, mask_to_kernel
 from retconv.convert.shapes import check_kernel, check_mask
 from retconv.grid import Grid, GridLike
-from retconv.kernels import Decay, Exponentials, Separable
+from retconv.kernels import Decay, Exponentials, Gates, PolylineGates, Separable
 from retconv.kernels.parameters import check, check_real
 from retconv.masks.parts import KERNELS, part
 from retconv.watching import is_readable, lasting
@@ -53,15 +54,14 @@ class Forms:
     asks what it was given as: it takes the form that it needs. A new mask gains recurrences, separable passes or a
     logarithm by naming the form (``Mask.decay``, ``Mask.separable``, ``Mask.log_kernel``).
 
-    Heads are the first axis of a kernel, and the third from last of entries: what reads queries may put a batch in
-    front of those.
+    Heads are the first axis of a kernel, the third from last of entries: what reads data may put a batch before those.
 
     Attributes:
         grid: The grid, prefix tokens included.
         heads: Of the mask; 1 serves any number.
         given: Forms by name, or functions that make them: ``kernel``, ``entries``, ``factors``, ``decay``,
             ``exponentials``, ``log`` (the logarithm, of the kernel's shape where there is one, else the entries'),
-            ``gaussian``, and ``exact``, the kernel of entries, which raises if they have none.
+            ``gaussian``, ``gates``, and ``exact``, the kernel of entries, which raises if they have none.
         neutral: What rows and columns of prefix tokens hold: 1 where masks multiply, 0 where they are added.
         handed_in: Whether it was given as values, not by a module, which may learn them: such values are looked at.
     """
@@ -150,6 +150,11 @@ class Forms:
         """σ and α, ``(heads,)`` each, of a mask that is one Gaussian a head."""
         return cast("tuple[Tensor, Tensor] | None", self._made("gaussian"))
 
+    @_once
+    def gates(self) -> Gates | None:
+        """The gates that it is made of, on a line, which recurrences run (law 22)."""
+        return cast("Gates | None", self._made("gates"))
+
     @property
     def values(self) -> Tensor:
         """The kernel if there is one, else the entries: every weight off the prefix is one of these."""
@@ -196,6 +201,8 @@ class Forms:
         parts = dict(self.given)
         if parts.get("entries") is not None:
             parts["entries"] = self.entries[..., prefix:, prefix:]
+            if "log" in parts:
+                parts["log"] = self.log.entries[..., prefix:, prefix:]
         if self._cache.get("kernel") is not None:
             parts["kernel"] = self.kernel  # which is made already
         return replace(self, grid=self.grid.without_prefix(), given=parts)
@@ -207,6 +214,8 @@ class Forms:
 
     def _part(self, name: str, heads: slice) -> Any:
         form = self._made(name) if name == "log" else getattr(self, name)
+        if form is not None and name in ("entries", "log") and "entries" in self.given:
+            return form[..., heads, :, :]  # a batch may stand before them
         return None if form is None else part(form, heads)
 
     def transposed(self) -> Forms:
@@ -214,6 +223,7 @@ class Forms:
         forms: dict[str, Any] = {}
         if self.kernel is None:
             forms["entries"] = self.entries.mT
+            forms |= {"log": self.log.entries.mT} if "log" in self.given else {}
         else:
             forms["kernel"] = self.kernel.flip(tuple(range(1, self.kernel.ndim)))
         if self.factors is not None:
@@ -228,8 +238,8 @@ class Forms:
 
 
 #: A mask module, or its ``Forms``; a kernel ``(heads, 2 n_1 − 1, …)`` or a mask ``(heads, length, length)``; a decay, a
-#: sum of outer products, or on one axis of exponentials.
-MaskLike = Tensor | HasForms | Forms | Decay | Separable | Exponentials
+#: sum of outer products, or on one axis of exponentials; gates.
+MaskLike = Tensor | HasForms | Forms | Decay | Separable | Exponentials | Gates | PolylineGates
 
 
 @singledispatch
@@ -278,3 +288,12 @@ def _(mask: Exponentials, grid: Grid) -> Forms:
     if grid.ndim != 1:
         raise ValueError(f"a sum of exponentials is a kernel on one axis, got {grid}: use Grid({grid.size})")
     return Forms(grid, mask.past_poles.shape[0], {"exponentials": mask})
+
+
+@_read.register(Gates)
+@_read.register(PolylineGates)
+def _(mask: Any, grid: Grid) -> Forms:
+    mask.require(grid)
+    body, edge = grid.without_prefix(), (grid.prefix, 0, grid.prefix, 0)
+    entries, log = lambda: F.pad(mask.entries(body), edge, value=1.0), lambda: F.pad(mask.log_entries(body), edge)
+    return Forms(grid, mask.heads, {"entries": entries, "log": log, "gates": mask if isinstance(mask, Gates) else None})
