@@ -247,7 +247,7 @@ def _read(mask: Any, grid: Grid) -> Forms:
     forms = getattr(mask, "forms", None)
     if forms is None:
         raise TypeError(
-            f"expected a mask module, a tensor, or kernels.Decay, Separable or Exponentials, got {type(mask).__name__}"
+            f"expected a mask module, a tensor, or kernels.Decay, Gates and the like, got {type(mask).__name__}"
         )
     return cast(Forms, forms(grid))
 

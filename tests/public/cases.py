@@ -232,14 +232,46 @@ def _convert() -> Iterator[tuple[str, Case]]:
     yield "kernel_to_conv", Case(lambda k: convert.conv_to_kernel(convert.kernel_to_conv(k, SHAPE), SHAPE), (table,))
 
 
+def _gates() -> Iterator[tuple[str, Case]]:
+    """Gates are given as positive numbers, minus their logarithms."""
+    line, plane = positive(17, 2, HEADS, SIZE), (positive(18, HEADS, SIZE), positive(19, HEADS, SIZE))
+    yield "Gates", Case(lambda x: kernels.Gates(-x).entries(Grid(SIZE)), (line,))
+    yield "PolylineGates", Case(lambda a, b: kernels.PolylineGates((-a, -b), both=True).entries(Grid(SHAPE)), plane)
+    for side in ("causal", "two-sided"):
+        for method in methods(Forms.of(kernels.Gates(-line, side == "causal"), Grid(SIZE))):
+            run = _of(_retained, side == "causal", method)
+            yield f"retention {method} of {side} gates", Case(run, (line, *qkv()), roundings=2)
+    for name, form in {"recurrent": recurrent, "chunkwise": chunkwise}.items():
+        yield f"{name} of gates from a state", Case(_of(_gated, form), (line, *qkv()), roundings=2)
+    for name in (
+        *(f"{placement} of gates by reference" for placement in PLACEMENTS),
+        "bias_logits of gates by recompute",
+    ):
+        run = _of(_attended, name.split()[0], name.split()[-1])
+        yield name, Case(run, (line, *qkv()), roundings=16)
+
+
+def _retained(x: Tensor, q: Tensor, k: Tensor, v: Tensor, causal: bool, method: str) -> Tensor:
+    return retention(q, k, v, kernels.Gates(-x, causal), SIZE, method=method, chunk=4)
+
+
+def _attended(x: Tensor, q: Tensor, k: Tensor, v: Tensor, placement: str, backend: str) -> Tensor:
+    return attend(q, k, v, kernels.Gates(-x), SIZE, placement=placement, backend=backend)
+
+
+def _gated(x: Tensor, q: Tensor, k: Tensor, v: Tensor, form: Callable[..., Any]) -> Tensor:
+    parts = [[t[:, :, at] for t in (q, k, v)] for at in (slice(7), slice(7, None))]
+    first, state = form(*parts[0], kernels.Gates(-x[..., :7]))
+    return torch.cat([first, form(*parts[1], kernels.Gates(-x[..., 7:]), state)[0]], dim=2)
+
+
 def _of(function: Callable[..., Tensor], *last: Any, **named: Any) -> Callable[..., Tensor]:
     """The function with its last arguments fixed."""
     return lambda *given: function(*given, *last, **named)
 
 
-CASES = {
-    name: case for part in (_masks, _operators, _retention, _attention, _kernels, _convert) for name, case in part()
-}
+PARTS = (_masks, _operators, _retention, _attention, _kernels, _convert, _gates)
+CASES = {name: case for part in PARTS for name, case in part()}
 #: The cases that multiply matrices of tokens, and so follow autocast.
 PRODUCTS = {
     name
