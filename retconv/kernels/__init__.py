@@ -9,6 +9,7 @@ from retconv.kernels.decay import Decay, causal_decay, euclidean_decay, manhatta
 from retconv.kernels.exponentials import Exponentials
 from retconv.kernels.gates import Gates, PolylineGates
 from retconv.kernels.gaussians import GAUSSIAN_EPSILON, gaussian, gaussian_mixture, gpsa
+from retconv.kernels.query_gaussian import QueryGaussian
 from retconv.kernels.relative import alibi, kerple_log, kerple_power, relative_table, swin_table, window
 from retconv.kernels.schedules import SCHEDULES, gammas
 from retconv.kernels.separable import Separable
@@ -20,6 +21,7 @@ __all__ = [
     "Exponentials",
     "Gates",
     "PolylineGates",
+    "QueryGaussian",
     "Separable",
     "alibi",
     "causal_decay",

@@ -5,16 +5,22 @@ from retconv.masks.decay import DecayMask, RetNetMask
 from retconv.masks.diagonal import OffDiagonalMask
 from retconv.masks.forms import Forms, MaskLike
 from retconv.masks.free import ElementwiseMask, KernelTableMask
+from retconv.masks.gates import ForgetGate, LocAt, PolylineGate, SpatialDecay, SSDGate
 from retconv.masks.gaussian import GaussianMixtureMask
 
 __all__ = [
     "DecayMask",
     "ElementwiseMask",
+    "ForgetGate",
     "Forms",
     "GaussianMixtureMask",
     "KernelTableMask",
+    "LocAt",
     "Mask",
     "MaskLike",
     "OffDiagonalMask",
+    "PolylineGate",
     "RetNetMask",
+    "SSDGate",
+    "SpatialDecay",
 ]

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from retconv.convert import kernel_to_mask, mask_to_kernel
 from retconv.convert.shapes import check_kernel, check_mask
 from retconv.grid import Grid, GridLike
-from retconv.kernels import Decay, Exponentials, Gates, PolylineGates, Separable
+from retconv.kernels import Decay, Exponentials, Gates, PolylineGates, QueryGaussian, Separable
 from retconv.kernels.parameters import check, check_real
 from retconv.masks.parts import KERNELS, part
 from retconv.watching import is_readable, lasting
@@ -238,8 +238,8 @@ class Forms:
 
 
 #: A mask module, or its ``Forms``; a kernel ``(heads, 2 n_1 − 1, …)`` or a mask ``(heads, length, length)``; a decay, a
-#: sum of outer products, or on one axis of exponentials; gates.
-MaskLike = Tensor | HasForms | Forms | Decay | Separable | Exponentials | Gates | PolylineGates
+#: sum of outer products, or on one axis of exponentials; gates, or a Gaussian for each query.
+MaskLike = Tensor | HasForms | Forms | Decay | Separable | Exponentials | Gates | PolylineGates | QueryGaussian
 
 
 @singledispatch
@@ -290,8 +290,7 @@ def _(mask: Exponentials, grid: Grid) -> Forms:
     return Forms(grid, mask.past_poles.shape[0], {"exponentials": mask})
 
 
-@_read.register(Gates)
-@_read.register(PolylineGates)
+@_read.register(Gates | PolylineGates | QueryGaussian)
 def _(mask: Any, grid: Grid) -> Forms:
     mask.require(grid)
     body, edge = grid.without_prefix(), (grid.prefix, 0, grid.prefix, 0)

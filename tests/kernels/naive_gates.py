@@ -71,3 +71,10 @@ def retention(q: Rows, k: Rows, v: Rows, log_gamma: Sequence[float], scale: floa
         products = [[scale * x * y for y in row] for x, row in rows]
         out.append([math.fsum(column) for column in zip(*products, strict=True)])
     return out
+
+
+def quadratic(offset: Sequence[float], shift: Sequence[float], precision: Sequence[Sequence[float]]) -> float:
+    """``−½ (δ − μ)ᵀ P (δ − μ)``, term by term."""
+    off = [d - m for d, m in zip(offset, shift, strict=True)]
+    axes = range(len(off))
+    return -0.5 * math.fsum(off[a] * precision[a][b] * off[b] for a in axes for b in axes)

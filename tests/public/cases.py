@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from retconv import convert, kernels
+from retconv import convert, kernels, masks
 from retconv.attention import PLACEMENTS, attend
 from retconv.checks import relative_error, tolerance
 from retconv.grid import Grid
@@ -251,6 +251,23 @@ def _gates() -> Iterator[tuple[str, Case]]:
         yield name, Case(run, (line, *qkv()), roundings=16)
 
 
+def _reading() -> Iterator[tuple[str, Case]]:
+    """Modules that read tokens or queries."""
+    torch.manual_seed(0)
+    x, q, grid = normal(20, 2, SIZE, 4), qkv()[0], Grid(SHAPE)
+    modules = {masks.ForgetGate(4, HEADS): Grid(SIZE), masks.SSDGate(4, HEADS): Grid(SIZE)}
+    modules |= {masks.PolylineGate(4, HEADS): grid, masks.SpatialDecay(4, HEADS): grid, masks.LocAt(4, grid): grid}
+    for module, of in modules.items():
+        run = _of(lambda m, x, of: Forms.of(m(x, of), of).entries, of)
+        tokens = q if isinstance(module, masks.LocAt) else x
+        yield f"mask read by {type(module).__name__}", Case(run, (module.double(), tokens), roundings=16)
+    line = qkv(SIZE, HEADS)
+    run = _of(lambda m, x, q, k, v: attend(q, k, v, m(x, SIZE), SIZE, placement="bias_logits", backend="reference"))
+    yield "bias_logits of a forget gate by reference", Case(run, (masks.ForgetGate(4, HEADS).double(), x, *line), 32)
+    centre, width = normal(21, HEADS, SIZE, 2), positive(22, HEADS, SIZE, 2) / 4
+    yield "QueryGaussian", Case(lambda m, p: kernels.QueryGaussian(m, p).entries(grid), (centre, width), roundings=4)
+
+
 def _retained(x: Tensor, q: Tensor, k: Tensor, v: Tensor, causal: bool, method: str) -> Tensor:
     return retention(q, k, v, kernels.Gates(-x, causal), SIZE, method=method, chunk=4)
 
@@ -270,7 +287,7 @@ def _of(function: Callable[..., Tensor], *last: Any, **named: Any) -> Callable[.
     return lambda *given: function(*given, *last, **named)
 
 
-PARTS = (_masks, _operators, _retention, _attention, _kernels, _convert, _gates)
+PARTS = (_masks, _operators, _retention, _attention, _kernels, _convert, _gates, _reading)
 CASES = {name: case for part in PARTS for name, case in part()}
 #: The cases that multiply matrices of tokens, and so follow autocast.
 PRODUCTS = {
