@@ -1,9 +1,9 @@
 """The masks of the field, one module for each family, each a list ``ENTRIES``."""
 
 from retconv.atlas.entry import Entry
-from retconv.atlas.published import decays
+from retconv.atlas.published import decays, gates
 
 #: Every row of the atlas by name, in the order in which it is printed.
-ENTRIES: dict[str, Entry] = {entry.name: entry for family in (decays,) for entry in family.ENTRIES}
+ENTRIES: dict[str, Entry] = {entry.name: entry for family in (decays, gates) for entry in family.ENTRIES}
 
 __all__ = ["ENTRIES"]
