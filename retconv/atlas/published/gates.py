@@ -98,8 +98,8 @@ ENTRIES = [
         "ssd",
         "Mamba-2, gated linear attention with scalar gates",
         "∏ exp(−exp(A) softplus(wᵀ x_t + b)) over k < t ≤ q, for k ≤ q, else 0",
-        "Dao and Gu 2024, SSD (arXiv 2405.21060), section 3.2; Yang et al. 2024, GLA (arXiv 2312.06635), whose gates of "
-        "each feature are one here; Mamba-2's start, in the middle of its ranges",
+        "Dao and Gu 2024, SSD (arXiv 2405.21060), section 3.2; Yang et al. 2024, GLA (arXiv 2312.06635), whose "
+        "gates of each feature are one here; Mamba-2's start, in the middle of its ranges",
         "retention",
         LINE,
         of_tokens(ssd),
