@@ -18,9 +18,11 @@ def folded(call: Call) -> Call:
     Raises:
         ValueError: If the mask has another batch than the queries.
     """
-    acting = call.acting
-    if acting.kernel is not None or acting.entries.ndim == 3:
+    # Nothing is made here that was not to be made: a kernel has no batch, and log M need not be asked for its shape.
+    given = call.mask.given
+    if given.get("entries") is None or (call.mask.entries if "log" not in given else call.acting.entries).ndim == 3:
         return call
+    acting = call.acting
     batch, heads = call.q.shape[:2]
     front = tuple(acting.entries.shape[:-3])
     if front not in ((1,), (batch,)):

@@ -6,6 +6,7 @@ import math
 
 import pytest
 import torch
+from hypothesis import settings
 from torch import Tensor
 
 from retconv.grid import Grid
@@ -27,6 +28,7 @@ def each(logs: Tensor, loop: object, *last: object) -> list[object]:
 
 @pytest.mark.parametrize("causal", [True, False])
 @pytest.mark.parametrize("dtype", [F64, torch.float32])
+@settings(max_examples=8)
 @on_lines
 def test_entries_are_products_of_gates(shape: tuple[int], seed: int, causal: bool, dtype: torch.dtype) -> None:
     """Also of zeros, of gates next to 1, and of those that underflow; the logarithm does not."""
@@ -42,6 +44,7 @@ def test_entries_are_products_of_gates(shape: tuple[int], seed: int, causal: boo
     )
 
 
+@settings(max_examples=8)
 @every_grid
 def test_a_polyline_multiplies_what_it_walks_through(shape: tuple[int, ...], seed: int) -> None:
     """And the mask of both paths is the sum, of which the logarithm is the logarithm."""

@@ -6,6 +6,7 @@ from itertools import pairwise
 
 import pytest
 import torch
+from hypothesis import settings
 from torch import Tensor
 
 from retconv import convert
@@ -26,6 +27,7 @@ def entries(logs: Tensor) -> Tensor:
     return Gates(logs).entries(Grid(logs.shape[-1]))
 
 
+@settings(max_examples=8)
 @on_lines
 def test_law_22_gate_1_is_never_used(shape: tuple[int], seed: int) -> None:
     """No bit of the mask and no gradient depends on it, be it 0."""
@@ -36,6 +38,7 @@ def test_law_22_gate_1_is_never_used(shape: tuple[int], seed: int) -> None:
     assert_exact(slope[:, 0], torch.zeros(HEADS))
 
 
+@settings(max_examples=8)
 @on_lines
 def test_law_22_equal_gates_are_the_decay(shape: tuple[int], seed: int) -> None:
     """To the bit, whatever gate 1 is; so there is a kernel, which is read off."""
@@ -47,6 +50,7 @@ def test_law_22_equal_gates_are_the_decay(shape: tuple[int], seed: int) -> None:
     assert_exact(Forms.of(Gates(logs), Grid(shape)).convolution().kernel, decay.kernel)
 
 
+@settings(max_examples=8)
 @on_lines
 def test_law_22_a_kernel_iff_gates_after_the_first_are_equal(shape: tuple[int], seed: int) -> None:
     """Up to two tokens there is always one; beyond, one gate that differs leaves a residual, which the error states."""
@@ -73,6 +77,7 @@ def test_law_22_the_residual_of_one_gate_among_three() -> None:
     assert_close(shift_invariance_residual(entries(logs), 3), [expected])
 
 
+@settings(max_examples=8)
 @on_lines
 def test_law_22_one_semiseparable(shape: tuple[int], seed: int) -> None:
     """On and below the diagonal every submatrix has rank 1 at most, and the inverse is bidiagonal, zeros or not."""
@@ -87,6 +92,7 @@ def test_law_22_one_semiseparable(shape: tuple[int], seed: int) -> None:
     assert_close(inverse @ mask, torch.eye(size, dtype=F64).expand(HEADS, -1, -1))
 
 
+@settings(max_examples=8)
 @on_lines
 def test_law_22_a_gate_of_0_cuts_the_sequence(shape: tuple[int], seed: int) -> None:
     """The mask falls into the blocks between zeros, each the mask of its own gates."""
@@ -98,6 +104,7 @@ def test_law_22_a_gate_of_0_cuts_the_sequence(shape: tuple[int], seed: int) -> N
     assert_close(entries(logs), torch.stack([torch.block_diag(*(block[h] for block in blocks)) for h in range(HEADS)]))
 
 
+@settings(max_examples=8)
 @on_grids((2,))
 def test_law_22_a_polyline_is_gates_of_columns_after_gates_of_rows(shape: tuple[int, ...], seed: int) -> None:
     """PPMA's theorem 1: L is the product of a mask along rows with one along columns."""

@@ -71,8 +71,7 @@ TRACED = (
     *("multiply_logits by auto", "bias_logits by sdpa", "bias_logits by channels", "multiply_weights by recompute"),
     *("retention by auto", "convolution by operator", "kerple_power", "gaussian_mixture", "Exponentials"),
     *("mask_to_kernel", "project", "mask_to_bank", "kernel_to_conv"),
-    *("PolylineGates", "retention chunkwise of causal gates", "bias_logits of gates by reference"),
-    *("bias_logits of a forget gate by reference", "mask read by PolylineGate", "mask read by LocAt"),
+    *("retention chunkwise of causal gates", "bias_logits of a forget gate by reference", "mask read by PolylineGate"),
 )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from hypothesis import settings
 from torch import Tensor
 
 from retconv.grid import Grid
@@ -28,6 +29,7 @@ def dense(q: Tensor, k: Tensor, v: Tensor, gates: Gates, scale: float) -> Tensor
 
 @pytest.mark.parametrize("dtype", [F64, torch.float32])
 @pytest.mark.parametrize("method", ["parallel", "recurrent", "chunkwise", "auto"])
+@settings(max_examples=8)
 @on_grids((1,))
 def test_every_form_is_the_recurrence(shape: tuple[int], seed: int, method: str, dtype: torch.dtype) -> None:
     logs, (q, k, v) = log_gates(seed, shape[0], dtype=dtype), inputs(shape[0], seed, dtype)
