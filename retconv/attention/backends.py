@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from retconv.attention import channels, compiled_backend, flex_backend, recompute, reference, triton_backend
+from retconv.attention.batched import folded, unfolded
 from retconv.attention.cuts import Cuts
 from retconv.attention.fused import fused
 from retconv.attention.inputs import Call, check_bias, check_dropout, check_qkv, read_mask
@@ -218,7 +219,8 @@ def attend(
         k: Keys, as q.
         v: Values ``(batch, heads, length, d_v)``.
         mask: In any form (see ``retconv.masks.Forms``); one head serves all. Kernels and modules are neutral (1) at
-            prefix tokens. It is cast to the dtype of the scores, and gradients flow to it.
+            prefix tokens. It is cast to the dtype of the scores, and gradients flow to it. Gates and query Gaussians
+            may be of each element of the batch; no backend that needs a kernel serves them.
         grid: A ``Grid``, or its shape where there is no prefix token.
         placement: Where the mask acts, a name of ``PLACEMENTS``, which has formula and source of each.
         scale: Of the scores; ``d^(−1/2)`` if not given.
@@ -259,16 +261,17 @@ def attend(
     if return_weights and backend not in ("auto", "reference"):
         raise ValueError(f"backend {backend!r} never holds the weights: use backend='reference' to return them")
     scale = q.shape[-1] ** -0.5 if scale is None else scale
-    call = Call(rules, q, k, v, read_mask(mask, grid, q.shape[1]), scale, bias, dropout_p)
+    given = Call(rules, q, k, v, read_mask(mask, grid, q.shape[1]), scale, bias, dropout_p)
+    call = folded(given)
     name = "reference" if return_weights else choose(call) if backend == "auto" else backend
     if name == "reference":
-        out, weights = reference.attend(call)
+        out, weights = (unfolded(x, given) for x in reference.attend(call))
         return (out.to(v.dtype), weights.to(v.dtype)) if return_weights else out.to(v.dtype)
     reason = refusal(call, name)
     if reason is not None:
         raise ValueError(f"backend {name!r} does not apply: {reason}; use backend='auto'")
     # Autocast's sums are float32 on CUDA.
-    return _RUN[name](call).to(v.dtype)
+    return unfolded(_RUN[name](call), given).to(v.dtype)
 
 
 multiply_logits = partial(attend, placement="multiply_logits")

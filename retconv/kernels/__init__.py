@@ -8,8 +8,10 @@ evaluated on any other offsets it is the same function there.
 from retconv.kernels.buckets import t5, t5_bucket
 from retconv.kernels.decay import Decay, causal_decay, euclidean_decay, manhattan_decay, two_sided_decay
 from retconv.kernels.exponentials import Exponentials
+from retconv.kernels.gates import Gates, PolylineGates
 from retconv.kernels.gaussians import GAUSSIAN_EPSILON, gaussian, gaussian_mixture, gpsa
 from retconv.kernels.positions import block_causal, dilated_segments, fire, neighbourhood, same_window
+from retconv.kernels.query_gaussian import QueryGaussian
 from retconv.kernels.relative import alibi, kerple_log, kerple_power, relative_table, swin_table
 from retconv.kernels.schedules import SCHEDULES, SLOPES, gammas, slopes
 from retconv.kernels.separable import Separable
@@ -24,6 +26,9 @@ __all__ = [
     "SLOPES",
     "Decay",
     "Exponentials",
+    "Gates",
+    "PolylineGates",
+    "QueryGaussian",
     "Separable",
     "alibi",
     "beit_table",

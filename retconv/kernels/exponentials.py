@@ -55,6 +55,11 @@ class Exponentials:
         return self.future_weights is None
 
     @property
+    def heads(self) -> int:
+        """Number of heads."""
+        return self.past_poles.shape[0]
+
+    @property
     def order(self) -> int:
         """Number of exponentials of the longer side."""
         return max(weights.shape[1] for _, weights, _ in self._sides())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from functools import partial, singledispatch
+from functools import partial
 from typing import Any, Protocol, TypeVar, cast
 
 import torch
@@ -12,11 +12,11 @@ from torch import Tensor
 
 from retconv.convert import kernel_to_mask, mask_to_kernel, unroll
 from retconv.convert.boundary import flipped
-from retconv.convert.shapes import check_kernel, check_mask
+from retconv.convert.shapes import check_kernel
 from retconv.grid import Grid, GridLike
-from retconv.kernels import Decay, Exponentials, Separable
+from retconv.kernels import Decay, Exponentials, Gates, PolylineGates, QueryGaussian, Separable
 from retconv.kernels.parameters import check, check_real
-from retconv.masks.parts import KERNELS, ON_OPEN_GRIDS, part
+from retconv.masks.parts import KERNELS, ON_OPEN_GRIDS, part, read
 from retconv.watching import is_readable, lasting
 
 _NO_LOGARITHM = "must not be negative: a negative weight has no logarithm (law 10), use multiply_logits"
@@ -54,15 +54,14 @@ class Forms:
     asks what it was given as: it takes the form that it needs. A new mask gains recurrences, separable passes or a
     logarithm by naming the form (``Mask.decay``, ``Mask.separable``, ``Mask.log_kernel``).
 
-    Heads are the first axis of a kernel, and the third from last of entries: what reads queries may put a batch in
-    front of those.
+    Heads are the first axis of a kernel, the third from last of entries: what reads data may put a batch before those.
 
     Attributes:
         grid: The grid, prefix tokens included.
         heads: Of the mask; 1 serves any number.
         given: Forms by name, or functions that make them: ``kernel``, ``entries``, ``factors``, ``decay``,
             ``exponentials``, ``log`` (the logarithm, of the kernel's shape where there is one, else the entries'),
-            ``gaussian``, and ``exact``, the kernel of entries, which raises if they have none.
+            ``gaussian``, ``gates``, and ``exact``, the kernel of entries, which raises if they have none.
         neutral: What rows and columns of prefix tokens hold: 1 where masks multiply, 0 where they are added.
         handed_in: Whether it was given as values, not by a module, which may learn them: such values are looked at.
     """
@@ -82,7 +81,7 @@ class Forms:
             ValueError: If it does not belong on the grid.
             TypeError: If it is no mask.
         """
-        return _read(mask, Grid.of(grid))
+        return cast(Forms, read(mask, Grid.of(grid)))
 
     @classmethod
     def of_log(cls, log: Tensor, grid: GridLike) -> Forms:
@@ -151,6 +150,11 @@ class Forms:
         """σ and α, ``(heads,)`` each, of a mask that is one Gaussian a head."""
         return cast("tuple[Tensor, Tensor] | None", self._made("gaussian"))
 
+    @_once
+    def gates(self) -> Gates | None:
+        """The gates that it is made of, on a line, which recurrences run (law 22)."""
+        return cast("Gates | None", self._made("gates"))
+
     @property
     def values(self) -> Tensor:
         """The kernel if there is one, else the entries: every weight off the prefix is one of these."""
@@ -197,6 +201,8 @@ class Forms:
         parts = dict(self.given)
         if parts.get("entries") is not None:
             parts["entries"] = self.entries[..., prefix:, prefix:]
+            if "log" in parts:
+                parts["log"] = self.log.entries[..., prefix:, prefix:]
         if self._cache.get("kernel") is not None:
             parts["kernel"] = self.kernel  # which is made already
         return replace(self, grid=self.grid.without_prefix(), given=parts)
@@ -219,6 +225,8 @@ class Forms:
 
     def _part(self, name: str, heads: slice) -> Any:
         form = self._made(name) if name == "log" else getattr(self, name)
+        if form is not None and name in ("entries", "log") and "entries" in self.given:
+            return form[..., heads, :, :]  # a batch may stand before them
         return None if form is None else part(form, heads)
 
     def transposed(self) -> Forms:
@@ -226,6 +234,7 @@ class Forms:
         forms: dict[str, Any] = {}
         if self.kernel is None:
             forms["entries"] = self.entries.mT
+            forms |= {"log": self.log.entries.mT} if "log" in self.given else {}
         else:
             forms["kernel"] = flipped(self.kernel, self.grid)
         if self.factors is not None:
@@ -240,57 +249,5 @@ class Forms:
 
 
 #: A mask module, or its ``Forms``; a kernel ``(heads, 2 n_1 − 1, …)`` or a mask ``(heads, length, length)``; a decay, a
-#: sum of outer products, or on one axis of exponentials.
-MaskLike = Tensor | HasForms | Forms | Decay | Separable | Exponentials
-
-
-@singledispatch
-def _read(mask: Any, grid: Grid) -> Forms:
-    forms = getattr(mask, "forms", None)
-    if forms is None:
-        raise TypeError(
-            f"expected a mask module, a tensor, or kernels.Decay, Separable or Exponentials, got {type(mask).__name__}"
-        )
-    return cast(Forms, forms(grid))
-
-
-@_read.register
-def _(mask: Forms, grid: Grid) -> Forms:
-    if mask.grid != grid:
-        raise ValueError(f"these forms are of {mask.grid}, not of {grid}: read the mask on that grid")
-    return mask
-
-
-@_read.register
-def _(mask: Tensor, grid: Grid) -> Forms:
-    handed_in = not mask.requires_grad
-    # On a grid of one token both have one entry a head, and a kernel serves every backend.
-    if tuple(mask.shape[1:]) == (grid.length, grid.length) != grid.kernel_shape:
-        check_mask(mask, grid)
-        return Forms(grid, mask.shape[0], {"entries": mask}, handed_in=handed_in)
-    check_kernel(mask, grid, also=f"; a mask itself is (heads, {grid.length}, {grid.length})")
-    return Forms(grid, mask.shape[0], {"kernel": mask}, handed_in=handed_in)
-
-
-@_read.register
-def _(mask: Separable, grid: Grid) -> Forms:
-    grid.require_open("kernels.Separable", "use retconv.wrap(mask.kernel(), grid)")
-    forms = Forms(grid, mask.factors[0].shape[0], {"factors": mask})
-    check_kernel(cast(Tensor, forms.kernel), grid)
-    return forms
-
-
-@_read.register
-def _(mask: Decay, grid: Grid) -> Forms:
-    mask.require_line(grid)
-    plain = grid.without_prefix()
-    form = {"decay": mask} if grid.is_open else {"kernel": lambda: mask.kernel(plain)}
-    return Forms(grid, mask.gamma.shape[0], {**form, "log": lambda: mask.log_kernel(plain)})
-
-
-@_read.register
-def _(mask: Exponentials, grid: Grid) -> Forms:
-    grid.require_open("kernels.Exponentials", "use retconv.wrap(mask.kernel(n), grid)")
-    if grid.ndim != 1:
-        raise ValueError(f"a sum of exponentials is a kernel on one axis, got {grid}: use Grid({grid.size})")
-    return Forms(grid, mask.past_poles.shape[0], {"exponentials": mask})
+#: sum of outer products, or on one axis of exponentials; gates, or a Gaussian for each query.
+MaskLike = Tensor | HasForms | Forms | Decay | Separable | Exponentials | Gates | PolylineGates | QueryGaussian

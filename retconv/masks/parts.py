@@ -36,3 +36,14 @@ KERNELS: dict[str, Callable[[Any, Grid], Tensor]] = {
     "exponentials": lambda exponentials, grid: exponentials.kernel(grid.size),
     "factors": lambda factors, grid: factors.kernel(),
 }
+
+
+@singledispatch
+def read(mask: Any, grid: Grid) -> Any:
+    """The ``Forms`` of a mask in whatever form it is given; ``retconv.masks.readers`` knows the forms."""
+    forms = getattr(mask, "forms", None)
+    if forms is None:
+        raise TypeError(
+            f"expected a mask module, a tensor, or kernels.Decay, Gates and the like, got {type(mask).__name__}"
+        )
+    return forms(grid)

@@ -8,21 +8,32 @@ from typing import Literal, get_args
 from torch import Tensor
 
 from retconv.grid import Grid, GridLike
-from retconv.kernels import Exponentials
+from retconv.kernels import Exponentials, Gates
 from retconv.masks import Forms, MaskLike
 from retconv.precision import as_written
 from retconv.retention import convolution as law14
+from retconv.retention import gated
 from retconv.retention.chunks import absorb, chunk_length
 from retconv.retention.chunks import chunkwise as in_chunks
 from retconv.retention.dense import parallel, tiled
 from retconv.retention.form_cost import choose, is_small
-from retconv.retention.inputs import causal_line, check_heads, check_memory, checked, computed, default_scale
+from retconv.retention.inputs import (
+    causal_gates,
+    causal_line,
+    check_heads,
+    check_memory,
+    checked,
+    computed,
+    default_scale,
+)
 from retconv.retention.recurrence import RetentionState, steps
 
 Method = Literal["parallel", "tiled", "recurrent", "chunkwise", "scan", "fft", "convolution"]
 
 #: The forms by name; ``"auto"`` chooses among them.
 METHODS: tuple[str, ...] = get_args(Method)
+#: What a recurrence with a state runs.
+Line = Exponentials | Gates
 #: Those that serve every mask that has a kernel, beside law 14.
 ANY_MASK = ("parallel", "tiled")
 
@@ -47,14 +58,16 @@ def retention(
     ============= ================================ ============================================================
     method        masks                            time, memory (N tokens, head size d)
     ============= ================================ ============================================================
-    parallel      all                              O(N² d), O(N²): the reference
+    parallel      all; gates                       O(N² d), O(N²): the reference
     tiled         all                              O(N² d), O(N d): the same in blocks, the mask read as windows
     fft           all                              O(N log N d²), O(N d): law 14 by FFT
     convolution   all                              law 14 by the fastest of ``retconv.operator``'s methods
     scan          decay on both sides, Manhattan,  O(N d²), O(N d): recursions forwards and backwards along each
-                  two-sided exponentials           axis
-    chunkwise     1-D causal decay, exponentials   O(N (C + d) d), O(N d): products in chunks of C tokens
-    recurrent     1-D causal decay, exponentials   O(N d²), O(d²) beside input and output: token by token
+                  two-sided exponentials or gates  axis
+    chunkwise     1-D causal decay, exponentials,  O(N (C + d) d), O(N d): products in chunks of C tokens
+                  gates
+    recurrent     1-D causal decay, exponentials,  O(N d²), O(d²) beside input and output: token by token
+                  gates
     ============= ================================ ============================================================
 
     ``"auto"`` is the fastest by a measured cost model, and never one that takes memory quadratic in N beyond 64 MiB.
@@ -68,8 +81,8 @@ def retention(
         q: Queries ``(batch, heads, N, d)``, tokens in row-major order of the grid.
         k: Keys ``(batch, heads, N, d)``.
         v: Values ``(batch, heads, N, e)``.
-        mask: A mask that has a kernel, in any form (see ``retconv.masks.Forms``); of as many heads as q, or of one for
-            all.
+        mask: A mask that has a kernel, in any form (see ``retconv.masks.Forms``), or ``kernels.Gates``, which read data
+            and have none (law 22); of as many heads as q, or of one for all.
         grid: The grid, without prefix tokens: they take part in no convolution. With a periodic axis there is no
             recurrence, and of the methods ``"parallel"``, ``"tiled"``, ``"fft"`` and ``"convolution"`` apply.
         method: ``"auto"`` or a name in ``METHODS``.
@@ -109,18 +122,23 @@ def retention(
     if method == "auto" and is_small(q):
         method = "parallel"
     forms, any_mask = Forms.of(mask, grid), method in ANY_MASK
-    if any_mask or forms.exponentials is None:  # recurrences need no kernel
+    if forms.gates is not None:
+        any_mask = False
+    elif any_mask or forms.exponentials is None:  # recurrences need no kernel
         forms = forms.convolution()
     check_heads(forms.heads, q)
     if not any_mask and method != "auto" and method not in (names := methods(forms)):
         raise ValueError(f"method {method!r} does not apply to this mask on {grid}: choose one of {', '.join(names)}")
     shape, dtype = (*q.shape[:3], v.shape[-1]), q.dtype
-    if forms.heads == 1:
+    if forms.heads == 1 and forms.gates is None:
         # One mask for all heads: they are further elements of the batch.
         q, k, v = (t.flatten(0, 1)[:, None] for t in (q, k, v))
     q, k, v = computed(q, k, v)
     with as_written(q.device):
-        name = method if method != "auto" else choose(q, v, forms, methods(forms))
+        if method != "auto":
+            name = method
+        else:
+            name = methods(forms)[-1] if forms.gates is not None else choose(q, v, forms, methods(forms))
         out = _run(name, q, k, v, forms, default_scale(q, scale), chunk, budget)
     return out.reshape(shape).to(dtype)
 
@@ -137,7 +155,8 @@ def recurrent(
         q: Queries ``(batch, heads, N, d)``: the next N tokens, one or many.
         k: Keys ``(batch, heads, N, d)``.
         v: Values ``(batch, heads, N, e)``.
-        mask: ``RetNetMask``, a causal ``kernels.Decay``, or causal ``kernels.Exponentials``.
+        mask: ``RetNetMask``, a causal ``kernels.Decay``, causal ``kernels.Exponentials``, or causal ``kernels.Gates``
+            of these N tokens, of which the first acts on the state.
         state: What an earlier call returned, of ``recurrent`` or of ``chunkwise``; None before the first token.
         scale: As in ``retention``.
 
@@ -152,7 +171,9 @@ def recurrent(
         Sun et al. 2023 (arXiv 2307.08621), eq. (6).
     """
 
-    def run(q: Tensor, k: Tensor, v: Tensor, line: Exponentials, memory: Tensor | None) -> tuple[Tensor, Tensor]:
+    def run(q: Tensor, k: Tensor, v: Tensor, line: Line, memory: Tensor | None) -> tuple[Tensor, Tensor]:
+        if isinstance(line, Gates):
+            return gated.steps(q * default_scale(q, scale), k, v, gated.logs_of(line, q), memory)
         return steps(q, k, v, line.times(default_scale(q, scale)), memory)
 
     return _continued(run, *checked(q, k, v), mask, state)
@@ -189,8 +210,10 @@ def chunkwise(
         Sun et al. 2023 (arXiv 2307.08621), eq. (7).
     """
 
-    def run(q: Tensor, k: Tensor, v: Tensor, line: Exponentials, memory: Tensor | None) -> tuple[Tensor, Tensor]:
+    def run(q: Tensor, k: Tensor, v: Tensor, line: Line, memory: Tensor | None) -> tuple[Tensor, Tensor]:
         tokens = chunk or chunk_length(q.shape[-1], v.shape[-1])
+        if isinstance(line, Gates):
+            return gated.chunkwise(q * default_scale(q, scale), k, v, gated.logs_of(line, q), tokens, memory)
         out = in_chunks(q, k, v, line.times(default_scale(q, scale)), tokens, memory)
         return out, absorb(k, v, line, tokens, memory)
 
@@ -199,6 +222,8 @@ def chunkwise(
 
 def methods(forms: Forms) -> tuple[str, ...]:
     """The names of the methods that apply to a mask."""
+    if forms.gates is not None:
+        return gated.methods(forms.gates)
     names: tuple[str, ...] = ()
     if forms.exponentials is not None:
         names = ("recurrent", "chunkwise") if forms.exponentials.causal else ("scan",)
@@ -210,6 +235,8 @@ def methods(forms: Forms) -> tuple[str, ...]:
 def _run(
     method: str, q: Tensor, k: Tensor, v: Tensor, forms: Forms, scale: float, chunk: int | None, budget: int | None
 ) -> Tensor:
+    if forms.gates is not None:
+        return gated.run(method, q, k, v, forms.gates, scale, chunk)
     if method in ("recurrent", "chunkwise", "scan") and forms.exponentials is not None:
         kernel = forms.exponentials.times(scale)  # (s S) ⊙ M = S ⊙ (s M): q need not be multiplied
         if method == "recurrent":
@@ -224,16 +251,16 @@ def _run(
 
 
 def _continued(
-    run: Callable[[Tensor, Tensor, Tensor, Exponentials, Tensor | None], tuple[Tensor, Tensor]],
+    run: Callable[[Tensor, Tensor, Tensor, Line, Tensor | None], tuple[Tensor, Tensor]],
     q: Tensor,
     k: Tensor,
     v: Tensor,
     mask: MaskLike,
     state: RetentionState | None,
 ) -> tuple[Tensor, RetentionState]:
-    """Run from the state of a causal mask's exponentials to the next, and check both."""
-    line = causal_line(mask, q.shape[2])
-    check_heads(line.past_poles.shape[0], q)
+    """Run from the state of a causal mask to the next, and check both."""
+    line = causal_gates(mask, q.shape[2]) or causal_line(mask, q.shape[2])
+    check_heads(line.heads, q)
     memory, position = (None, 0) if state is None else (state.memory, state.position)
     if memory is not None:
         check_memory(memory, line, q, v)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from retconv.grid import Grid
-from retconv.kernels import Exponentials
+from retconv.kernels import Exponentials, Gates
 from retconv.masks import Forms, MaskLike
 from retconv.precision import entering
 
@@ -53,14 +53,24 @@ def causal_line(mask: MaskLike, size: int) -> Exponentials:
     return line
 
 
-def memory_of(line: Exponentials, q: Tensor, v: Tensor) -> tuple[tuple[int, ...], torch.dtype]:
+def causal_gates(mask: MaskLike, size: int) -> Gates | None:
+    """The gates of a mask on a line of so many tokens that a recurrence with a state runs, None if it has none."""
+    gates = Forms.of(mask, Grid(size)).gates
+    if gates is not None and not gates.causal:
+        raise ValueError("a recurrence with a state needs causal gates, got two-sided ones: use retention(…)")
+    return gates
+
+
+def memory_of(line: Exponentials | Gates, q: Tensor, v: Tensor) -> tuple[tuple[int, ...], torch.dtype]:
     """Shape and dtype of what a recurrence remembers of such inputs."""
     real = torch.float64 if q.dtype == torch.float64 else torch.float32
+    if isinstance(line, Gates):
+        return (*q.shape[:2], 1, q.shape[3], v.shape[3]), real
     kind = torch.promote_types(real, torch.complex64) if line.past_poles.is_complex() else real
     return (*q.shape[:2], line.order, q.shape[3], v.shape[3]), kind
 
 
-def check_memory(memory: Tensor, line: Exponentials, q: Tensor, v: Tensor) -> None:
+def check_memory(memory: Tensor, line: Exponentials | Gates, q: Tensor, v: Tensor) -> None:
     """That a state is one of such inputs."""
     expected, kind = memory_of(line, q, v)
     if tuple(memory.shape) != expected or memory.dtype != kind:

@@ -78,6 +78,7 @@ TRACED = (
     *("mask_to_kernel", "project", "mask_to_bank", "kernel_to_conv"),
     *("solve dense", "solve recursive", "solve cg", "logdet separable"),
     *("shifted_gaussian_channels", "extended_attention", "bias_logits by channels of a decay"),
+    *("retention chunkwise of causal gates", "bias_logits of a forget gate by reference", "mask read by PolylineGate"),
 )
 
 
