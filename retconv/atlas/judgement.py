@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from retconv.analysis.spectrum import definiteness
-from retconv.approximate import OrderError, exponentials, semiseparable_rank, separate
+from retconv.approximate import OrderError, channels, exponentials, semiseparable_rank, separate
 from retconv.atlas.entry import Entry
 from retconv.atlas.published import ENTRIES
-from retconv.convert import kernel_to_mask, project, unroll
+from retconv.attention import PLACEMENTS
+from retconv.convert import project, unroll
 from retconv.grid import Grid, GridLike
 from retconv.masks import Forms, MaskLike
 from retconv.stored import TABLES
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
 #: What an approximation may cost, relative to the kernel's ℓ1 norm (poles) or the mask's operator norm (states).
 TOLERANCE = 1e-3
+#: What may be missing of a verdict.
+_COUNTS = ("separable_rank", "poles", "channels", "channels_near")
 #: A singular value below this part of the largest is rounding.
 ROUNDING = 1e-12
 
@@ -33,21 +36,29 @@ class Verdict:
 
     Attributes:
         residual: ``‖M − PM‖_F / ‖M‖_F`` (law 3): 0 for a convolution, and only there.
-        separable_rank: Outer products that the kernel is (laws 8 and 9), up to rounding; None where there is no
-            kernel.
+        separable_rank: Outer products that the kernel is (laws 8 and 9), up to rounding; None where there is no kernel.
         poles: Complex exponentials of each axis that are the kernel to 1e-3 of its ℓ1 norm (law 16): retention heads;
             None where 32 do not suffice, or there is no kernel.
-        states: Semiseparable rank of the mask to 1e-3 of its operator norm, its tokens in raster order, from the past
-            and from the future: the state of a recurrence that computes M x.
+        states_past: Semiseparable rank of the mask to 1e-3 of its operator norm, its tokens in raster order: the state
+            of a recurrence that computes M x.
+        states_future: Likewise from the tokens behind.
+        channels: Of a mask that is added as a logarithm, or multiplies weights: extra channels of query and key with
+            which plain attention has it (law 21), up to rounding. Of others the rank of M, by which ``S ⊙ M`` makes
+            features of queries and keys more; what causality hides is free. None where there is no logarithm, or hidden
+            keys are no chain.
+        channels_near: The same with an error of at most 1e-3 in every entry, in logits or of M.
         definite: Law 11.
-        dc: ``Σ K``, the gain of a constant image.
-        nyquist: ``Σ (−1)^Σδ K``, the gain of a checkerboard.
+        dc: ``Σ K``, the gain of a constant image, of the nearest kernel where there is none.
+        nyquist: ``Σ (−1)^Σδ K``, the gain of a checkerboard, likewise.
     """
 
     residual: float
     separable_rank: int | None
     poles: int | None
-    states: tuple[int, int]
+    states_past: int
+    states_future: int
+    channels: int | None
+    channels_near: int | None
     definite: str
     dc: float
     nyquist: float
@@ -58,56 +69,63 @@ class Verdict:
         return self.residual == 0
 
 
-def verdict(mask: MaskLike, grid: GridLike) -> Verdict:
+def verdict(mask: MaskLike, grid: GridLike, placement: str = "bias_logits") -> Verdict:
     """Judge any mask: compute everything that the atlas says of one.
 
     Args:
         mask: In any form, see ``retconv.masks.Forms``; of a bias on logits give ``Forms.of_log``. In float64 where
             ranks up to rounding are to be those of its formula.
         grid: The grid; prefix tokens are left out.
+        placement: Where it acts, a name of ``retconv.attention.PLACEMENTS``: what its channels are depends on that.
 
     Raises:
         ValueError: If it does not belong on the grid, or a weight is not finite.
 
     Example:
         >>> import retconv
-        >>> verdict(retconv.RetNetMask(1), 64).states
-        (1, 0)
+        >>> verdict(retconv.RetNetMask(1), 64).states_past
+        1
     """
-    kernel, entries, residual = sample(mask, grid)
-    grid = Grid.of(grid).without_prefix()
-    lower, upper = semiseparable_rank(entries, TOLERANCE)
+    plain = Grid.of(grid).without_prefix()
+    forms, kernel, residual = sample(mask, grid)
+    lower, upper = semiseparable_rank(forms.entries.double(), TOLERANCE)
     # A circulant mask is a Toeplitz one, which has a kernel on the open grid too (law 23).
-    unrolled = unroll(kernel, grid)
-    checkerboard = 1 - 2 * (grid.offsets().sum(dim=-1) % 2)
+    unrolled = unroll(kernel, plain)
+    checkerboard = 1 - 2 * (plain.offsets().sum(dim=-1) % 2)
+    judged = unrolled if residual == 0 else forms.entries.double()
     return Verdict(
         residual=residual,
         separable_rank=_separable_rank(unrolled) if residual == 0 else None,
         poles=_poles(unrolled) if residual == 0 else None,
-        states=(int(lower), int(upper)),
-        definite=definiteness(unrolled if residual == 0 else entries, grid.opened())[0].verdict,
+        states_past=int(lower),
+        states_future=int(upper),
+        channels=_channels(forms, placement, 0.0),
+        channels_near=_channels(forms, placement, TOLERANCE),
+        definite=definiteness(judged, plain.opened())[0].verdict,
         dc=float(kernel.sum()),
         nyquist=float((kernel * checkerboard).sum()),
     )
 
 
-def sample(mask: MaskLike, grid: GridLike) -> tuple[Tensor, Tensor, float]:
+def sample(mask: MaskLike, grid: GridLike) -> tuple[Forms, Tensor, float]:
     """What a verdict is of: the head whose residual is largest, and the first sample where there are several.
 
     Returns:
-        Its kernel, or that of the nearest convolution, ``(1, 2 n_1 − 1, …)``, the mask ``(1, N, N)``, both in float64
-        without prefix tokens, and the residual.
+        The mask of that head without prefix tokens, its kernel or that of the nearest convolution,
+        ``(1, *grid.kernel_shape)`` in float64, and the residual.
     """
-    plain = Grid.of(grid).without_prefix()
     with torch.no_grad():
         forms = Forms.of(mask, grid).without_prefix()
         if forms.kernel is not None:
-            kernel = forms.kernel.double()[:1]
-            return kernel, kernel_to_mask(kernel, plain), 0.0
-        masks = forms.entries.double().reshape(-1, forms.heads, plain.size, plain.size)[0]
-        nearest = project(masks, plain)
+            return forms.part(slice(1)), forms.kernel.double()[:1], 0.0
+        if forms.entries.ndim > 3:
+            names = [name for name in ("entries", "log") if name in forms.given]
+            parts = {name: (forms if name == "entries" else forms.log).entries[0] for name in names}
+            forms = Forms(forms.grid, forms.heads, parts)
+        nearest = project(forms.entries.double(), forms.grid)
         head = int(nearest.residual.argmax())
-        return nearest.kernel[head : head + 1], masks[head : head + 1], float(nearest.residual[head])
+        one = slice(head, head + 1)
+        return forms.part(one), nearest.kernel[one], float(nearest.residual[head])
 
 
 def table(entries: Iterable[Entry] = ENTRIES.values()) -> pd.DataFrame:
@@ -115,7 +133,9 @@ def table(entries: Iterable[Entry] = ENTRIES.values()) -> pd.DataFrame:
     # Whoever asks for one verdict need not wait for pandas.
     import pandas as pd
 
-    return pd.DataFrame([row(entry, verdict(entry.build(entry.grid), entry.grid)) for entry in entries])
+    return pd.DataFrame(
+        [row(entry, verdict(entry.build(entry.grid), entry.grid, entry.placement)) for entry in entries]
+    )
 
 
 def stored() -> pd.DataFrame:
@@ -123,16 +143,14 @@ def stored() -> pd.DataFrame:
     # As above.
     import pandas as pd
 
-    return pd.read_csv(TABLES / "atlas.csv", keep_default_na=False, na_values={"poles": [""], "separable_rank": [""]})
+    return pd.read_csv(TABLES / "atlas.csv", keep_default_na=False, na_values={name: [""] for name in _COUNTS})
 
 
 def row(entry: Entry, judged: Verdict) -> dict[str, Any]:
     """A row of the table."""
     told = {name: getattr(entry, name) for name in ("name", "title", "formula", "source", "placement", "reads")}
     grid = "×".join(map(str, entry.grid.shape)) + (", torus" if not entry.grid.is_open else "")
-    numbers = {field.name: getattr(judged, field.name) for field in fields(judged)}
-    past, future = numbers.pop("states")
-    return {**told, "grid": grid, **numbers, "states_past": past, "states_future": future}
+    return {**told, "grid": grid, **asdict(judged)}
 
 
 def _separable_rank(kernel: Tensor) -> int:
@@ -151,3 +169,20 @@ def _poles(kernel: Tensor) -> int | None:
         return int(exponentials(factors, tolerance=TOLERANCE / (1 if kernel.ndim == 2 else 2)).order)
     except OrderError:
         return None
+
+
+def _channels(forms: Forms, placement: str, tolerance: float) -> int | None:
+    """Extra channels of one head; up to rounding of its entries where the tolerance is 0."""
+    adds = PLACEMENTS[placement].softmax and PLACEMENTS[placement].before != "multiply"
+    if adds and bool((forms.values < 0).any()):
+        return None
+    values = (forms.log if adds else forms).entries
+    largest = float(values.masked_fill(values.isinf(), 0.0).abs().amax())
+    # What is 0 for later keys alone, causality hides, and its logarithm does so by itself.
+    causal = True if not adds and forms.grid.ndim == 1 and not bool(values.triu(1).any()) else None
+    acts: Any = {"placement": "bias_logits" if adds else "retention", "causal": causal}
+    try:
+        counts = [channels(forms, forms.grid, t, **acts).rank for t in (0.0, ROUNDING * largest, tolerance)]
+    except ValueError:
+        return None
+    return min(counts)

@@ -43,9 +43,9 @@ def picture(entry: Entry) -> tuple[str, np.ndarray]:
     Returns:
         ``"kernel"`` or ``"mask"``, and the matrix; of a kernel on three axes the middle slice.
     """
-    kernel, mask, residual = sample(entry.build(entry.grid), entry.grid)
+    forms, kernel, residual = sample(entry.build(entry.grid), entry.grid)
     if residual or kernel.ndim == 2:
-        return "mask", mask[0].numpy()
+        return "mask", forms.entries[0].double().numpy()
     section = kernel[0] if kernel.ndim == 3 else kernel[0, kernel.shape[1] // 2]
     return "kernel", section.numpy()
 

@@ -14,6 +14,8 @@ COLUMNS = {
     "rank": "outer products that the kernel is (laws 8, 9)",
     "poles": "retention heads of each axis that are the kernel to 1e-3 of its ℓ1 norm (law 16)",
     "states": "of a recurrence over the tokens in raster order, from the past + from the future, to 1e-3 of ‖M‖₂",
+    "channels": "of queries and keys that are the log-mask (law 21), or, where the mask multiplies scores, the mask; "
+    "up to rounding → within 1e-3; what causality hides is free",
     "definite": "law 11",
     "DC, Nyquist": "gain of a constant image and of a checkerboard, by the kernel",
 }
@@ -27,6 +29,7 @@ def cells(row: dict[str, Any]) -> dict[str, str]:
         "rank": _count(row["separable_rank"], "–"),
         "poles": _count(row["poles"], "> 32" if exact else "–"),
         "states": f"{row['states_past']} + {row['states_future']}",
+        "channels": " → ".join(dict.fromkeys(_count(row[name], "–") for name in ("channels", "channels_near"))),
         "definite": row["definite"].replace("positive", "pos.").replace("negative", "neg.").replace("definite", "def."),
         "DC, Nyquist": f"{_number(row['dc'])}, {_number(row['nyquist'])}",
     }
