@@ -129,8 +129,9 @@ def recurrent(
 ) -> tuple[Tensor, RetentionState]:
     """Causal retention token by token, from a state and to a state: ``S_n = γ S_{n−1} + k_n v_nᵀ``, ``o_n = q_nᵀ S_n``.
 
-    A sequence cut at any point and continued from the state has the same bits as the uncut one. In float32 roundings
-    add up over the tokens that a slow decay remembers: see ``retention``.
+    A sequence cut at any point and continued from the state has the same bits as the uncut one, where both run compiled
+    or neither does: loops run it where numba is installed, on a CPU, for real poles and without gradients. In float32
+    roundings add up over the tokens that a slow decay remembers: see ``retention``.
 
     Args:
         q: Queries ``(batch, heads, N, d)``: the next N tokens, one or many.
@@ -152,7 +153,7 @@ def recurrent(
     """
 
     def run(q: Tensor, k: Tensor, v: Tensor, line: Exponentials, memory: Tensor | None) -> tuple[Tensor, Tensor]:
-        return steps(q, k, v, line.times(default_scale(q, scale)), memory)
+        return steps(q, k, v, line, default_scale(q, scale), memory)
 
     return _continued(run, *checked(q, k, v), mask, state)
 
@@ -210,9 +211,9 @@ def _run(
     method: str, q: Tensor, k: Tensor, v: Tensor, forms: Forms, scale: float, chunk: int | None, budget: int | None
 ) -> Tensor:
     if method in ("recurrent", "chunkwise", "scan") and forms.exponentials is not None:
-        kernel = forms.exponentials.times(scale)  # (s S) ⊙ M = S ⊙ (s M): q need not be multiplied
         if method == "recurrent":
-            return steps(q, k, v, kernel)[0]
+            return steps(q, k, v, forms.exponentials, scale)[0]
+        kernel = forms.exponentials.times(scale)  # (s S) ⊙ M = S ⊙ (s M): q need not be multiplied
         return in_chunks(q, k, v, kernel, chunk or chunk_length(q.shape[-1], v.shape[-1]))
     if method in ANY_MASK:
         assert forms.kernel is not None
