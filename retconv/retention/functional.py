@@ -210,14 +210,16 @@ def methods(forms: Forms) -> tuple[str, ...]:
 def _run(
     method: str, q: Tensor, k: Tensor, v: Tensor, forms: Forms, scale: float, chunk: int | None, budget: int | None
 ) -> Tensor:
+    # (s S) ⊙ M = S ⊙ (s M): where the kernel is multiplied, q need not be.
     if method in ("recurrent", "chunkwise", "scan") and forms.exponentials is not None:
         if method == "recurrent":
             return steps(q, k, v, forms.exponentials, scale)[0]
-        kernel = forms.exponentials.times(scale)  # (s S) ⊙ M = S ⊙ (s M): q need not be multiplied
-        return in_chunks(q, k, v, kernel, chunk or chunk_length(q.shape[-1], v.shape[-1]))
+        line = forms.exponentials.times(scale)
+        return in_chunks(q, k, v, line, chunk or chunk_length(q.shape[-1], v.shape[-1]))
     if method in ANY_MASK:
         assert forms.kernel is not None
-        return (parallel if method == "parallel" else tiled)(q * scale, k, v, forms.kernel.to(q.dtype), forms.grid)
+        kernel = forms.kernel.to(q.dtype) * scale
+        return (parallel if method == "parallel" else tiled)(q, k, v, kernel, forms.grid)
     name = {"fft": "fft", "scan": "recursive", "convolution": "auto"}[method]
     return law14.convolution(q * scale, k, v, forms, name, budget or law14.budget_bytes(q.device))
 
