@@ -136,7 +136,7 @@ class Grid:
 
     def without_prefix(self) -> Grid:
         """The same grid with no prefix tokens."""
-        return Grid(self.shape)
+        return Grid(self.shape) if self.prefix else self
 
     def coordinates(self, device: torch.device | str | None = None) -> Tensor:
         """Coordinates of the grid tokens in row-major order.
