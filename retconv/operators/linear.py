@@ -172,9 +172,11 @@ class MaskOperator:
             x = x.expand(heads, -1, -1)
         if heads not in (1, x.shape[-3]):
             raise ValueError(f"x has {x.shape[-3]} heads in shape {tuple(x.shape)}, the operator has {heads}")
-        if x.ndim == 3 and x.shape[0] == heads and autocast_dtype(x.device) is None:
-            # The shortest way, for the smallest grids.
-            return self._apply(x, x)
+        if x.shape[-3] == heads and math.prod(x.shape[:-3]) == 1 and autocast_dtype(x.device) is None:
+            # The shortest way, for the smallest grids: of one element of the batch nothing is brought side by side.
+            if x.ndim == 3:
+                return self._apply(x, x)
+            return self._apply(x.reshape(heads, size, x.shape[-1]), x).reshape(x.shape)
         x = entering(x)
         with as_written(x.device):
             # An operator of one head takes the heads of x as further elements of the batch.
