@@ -156,11 +156,11 @@ class Grid:
 
     def without_prefix(self) -> Grid:
         """The same grid with no prefix tokens."""
-        return Grid(self.shape, periodic=self.periodic)
+        return Grid(self.shape, periodic=self.periodic) if self.prefix else self
 
     def opened(self) -> Grid:
         """The same tokens with every axis open: a mask on a periodic grid is one on that grid too (law 23)."""
-        return Grid(self.shape, self.prefix)
+        return self if self.is_open else Grid(self.shape, self.prefix)
 
     def require_open(self, name: str, remedy: str) -> None:
         """Refuse a periodic grid.

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from retconv.attention.inputs import Call, drop
 from retconv.attention.placements import Placement
+from retconv.masks import Forms
 from retconv.watching import is_readable
 
 
@@ -16,24 +17,27 @@ def attend(call: Call) -> tuple[Tensor, Tensor]:
     Everything is computed in the dtype of the scores, to which the mask is cast. The order of operations is timm's, so
     that a neutral mask gives the bits of its plain attention.
     """
-    mask, v = call.acting.entries, call.v  # shape of the mask: (heads or 1, length, length)
+    v = call.v
     if not call.placement.scores:
-        weights = mask.to(v.dtype).expand(*v.shape[:2], -1, -1)
+        weights = call.acting.entries.to(v.dtype).expand(*v.shape[:2], -1, -1)
     else:
         scores = (call.q * call.scale) @ call.k.transpose(-2, -1)  # shape: (batch, heads, length, length)
-        weights = weigh(call.placement, scores, mask.to(scores.dtype), call.bias)
+        weights = weigh(call.placement, scores, call.acting, call.bias)
     return drop(weights, call.dropout_p) @ v, weights
 
 
-def weigh(placement: Placement, scores: Tensor, mask: Tensor, bias: Tensor | None = None) -> Tensor:
-    """Weights of scores ``(batch, heads, length, length)`` under a dense mask, or its logarithm where that acts."""
+def weigh(placement: Placement, scores: Tensor, acting: Forms, bias: Tensor | None = None) -> Tensor:
+    """Weights of scores ``(batch, heads, length, length)`` under a mask, or its logarithm where that acts."""
+    mask = acting.entries.to(scores.dtype)  # shape: (heads or 1, length, length)
     if placement.before is not None:
         scores = scores + mask if placement.adds else scores * mask
     if not placement.softmax:
         return scores
     if bias is not None:
         scores = scores + bias.to(scores.dtype)
-    weights = _softmax(scores, hides=_hides(mask if placement.adds else None, bias))
+    # The kernel has each value of the mask once, in what it is cast to: a half type may round a number to −∞.
+    added = acting.values.to(scores.dtype) if placement.adds else None
+    weights = _softmax(scores, hides=_hides(added, bias))
     return weights * mask.to(weights.dtype) if placement.after else weights
 
 

@@ -12,7 +12,7 @@ from torch.autograd import Function
 from retconv.grid import kept
 from retconv.watching import is_differentiated, is_traced, is_transformed
 
-#: From so many entries of a mask on it is copied slab by slab: the few operations on all of it copy it twice.
+#: From so many entries of a mask on its slabs are copied one by one: one operation on all reads memory in leaps.
 SLABS = 2**18
 #: Up to so many pairs of tokens an index of them is kept, by which they are selected, or summed.
 SELECTED, INDEXED = 2**13, 2**20
@@ -26,14 +26,8 @@ class Unfold(Function):
     @staticmethod
     def forward(kernel: Tensor, shape: tuple[int, ...]) -> Tensor:
         """Read, for query q, the window of the kernel that starts at ``n − 1 − q`` (law 2)."""
-        ndim = len(shape)
-        lead = kernel.ndim - ndim
-        if shape and _is_plain(kernel):
-            pairs = math.prod(shape) ** 2
-            if pairs <= SELECTED:
-                return _selected(kernel, shape)
-            if ndim > 1 and math.prod(kernel.shape[:lead]) * pairs >= SLABS:
-                return _by_slabs(kernel, shape)
+        if len(shape) > 1 and _is_plain(kernel):
+            return _selected(kernel, shape) if math.prod(shape) ** 2 <= SELECTED else _by_slabs(kernel, shape)
         return _windows(kernel, shape)
 
     @staticmethod
@@ -136,15 +130,26 @@ def _windows(kernel: Tensor, shape: tuple[int, ...]) -> Tensor:
 
 
 def _by_slabs(kernel: Tensor, shape: tuple[int, ...]) -> Tensor:
-    """The gather, one copy for each query of the first axis, of windows over the others that are gathered before."""
+    """The gather, of each query of the first axis a slab, of windows over the others that are gathered before.
+
+    On several axes ``_windows`` would copy the mask twice: ``flip`` leaves axes in the order of the view's strides.
+    """
     n, *others = shape
     lead, last = kernel.ndim - len(shape), kernel.ndim - 1
     # shape: (…, q_2 … q_D, 2 n_1 − 1, k_2 … k_D), so that a query's keys are one run of memory
     windows = Unfold.forward(kernel, tuple(others)).movedim(lead, last).contiguous()
-    mask = kernel.new_empty(*kernel.shape[:lead], *shape, *shape)
+    slabs = windows.unfold(last, n, 1).movedim((last, -1), (lead, last + 1))  # the first axis: where a window starts
+    if slabs.numel() < SLABS:
+        return slabs.index_select(lead, _backwards(n))
+    mask = kernel.new_empty(slabs.shape)
     for q, slab in enumerate(mask.unbind(lead)):
-        slab.copy_(windows.narrow(last, n - 1 - q, n))
+        slab.copy_(slabs.select(lead, n - 1 - q))
     return mask
+
+
+@kept
+def _backwards(n: int) -> Tensor:
+    return torch.arange(n - 1, -1, -1)
 
 
 def _selected(kernel: Tensor, shape: tuple[int, ...]) -> Tensor:
@@ -176,14 +181,14 @@ def _is_few(x: Tensor, shape: tuple[int, ...], pairs: int) -> bool:
 
 def unfold(kernel: Tensor, shape: tuple[int, ...]) -> Tensor:
     """Gather a kernel ``(…, 2n − 1)`` into ``(…, n, n)`` (queries, then keys), without any check."""
-    traced = is_traced()
-    if not traced and _is_few(kernel, shape, SELECTED):
-        return _selected(kernel, shape)
     watched = is_differentiated(kernel)
-    if traced:
+    if is_traced():
         return Unfold.apply(kernel, shape) if watched else Unfold.forward(kernel, shape)
-    # Where no gradient is wanted the plain operations do, without the bookkeeping of a Function.
-    return UnfoldForwards.apply(kernel, shape) if watched or is_transformed(kernel) else Unfold.forward(kernel, shape)
+    if not (watched or is_transformed(kernel)):
+        # Where no gradient is wanted the plain operations do, without the bookkeeping of a Function.
+        return Unfold.forward(kernel, shape)
+    few = _is_few(kernel, shape, SELECTED)
+    return _selected(kernel, shape) if few else UnfoldForwards.apply(kernel, shape)
 
 
 def fold(mask: Tensor, shape: tuple[int, ...]) -> Tensor:

@@ -60,9 +60,7 @@ def windows(kernel: Tensor, grid: GridLike) -> Tensor:
         DenseLimitError: If the result would exceed the memory limit.
     """
     grid = Grid.of(grid)
-    check_kernel(kernel, grid)
-    grid.require_dense(kernel.shape[0], kernel.dtype)
-    return gathered(kernel, grid).reshape(kernel.shape[0], grid.size, *grid.shape)
+    return _unfolded(kernel, grid).reshape(kernel.shape[0], grid.size, *grid.shape)
 
 
 def kernel_to_mask(kernel: Tensor, grid: GridLike, neutral: float = 1.0) -> Tensor:
@@ -84,7 +82,7 @@ def kernel_to_mask(kernel: Tensor, grid: GridLike, neutral: float = 1.0) -> Tens
         DenseLimitError: If the mask would exceed the memory limit.
     """
     grid = Grid.of(grid)
-    mask = windows(kernel, grid).reshape(kernel.shape[0], grid.size, grid.size)
+    mask = _unfolded(kernel, grid).reshape(kernel.shape[0], grid.size, grid.size)
     return F.pad(mask, (grid.prefix, 0, grid.prefix, 0), value=neutral) if grid.prefix else mask
 
 
@@ -200,6 +198,12 @@ def bank_to_mask(bank: Tensor, grid: GridLike) -> Tensor:
     return bank.flatten(2).gather(2, index)
 
 
+def _unfolded(kernel: Tensor, grid: Grid) -> Tensor:
+    check_kernel(kernel, grid)
+    grid.require_dense(kernel.shape[0], kernel.dtype)
+    return gathered(kernel, grid)
+
+
 def require_values(mask: Tensor, name: str) -> None:
     """Raise a ``ValueError`` if values of a mask are not to be looked at, which an operation of this name does."""
     if is_traced() or is_mapped(mask):
@@ -228,6 +232,12 @@ def _first_pairs(grid: Grid, device: torch.device) -> Tensor:
     return queries * grid.size + keys
 
 
+@kept
+def _pairs(grid: Grid, device: torch.device, dtype: torch.dtype) -> Tensor:
+    """How many pairs of tokens have each offset."""
+    return grid.pair_count(device).to(dtype)
+
+
 def _project(body: Tensor, grid: Grid) -> Projection:
     entries = wide(body)
     size = torch.linalg.vector_norm(entries.detach().flatten(1), dim=1)
@@ -243,7 +253,7 @@ def _project(body: Tensor, grid: Grid) -> Projection:
     if bool(extreme.any()):
         entries = entries * unit.reshape(*unit.shape, *(1,) * grid.ndim)
         deviation = entries - gathered(first * unit, grid)
-    pairs = grid.pair_count(body.device).to(entries.dtype)
+    pairs = _pairs(grid.without_prefix(), body.device, entries.dtype)
     correction = summed(deviation, grid) / pairs
     # In two halves: a mean is never beyond its numbers, a difference may be.
     half = correction / (2 * unit)

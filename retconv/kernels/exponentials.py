@@ -43,11 +43,12 @@ class Exponentials:
                     f"Exponentials: weights and poles must be (heads, order), got {side} {tuple(weights.shape)} and "
                     f"{tuple(poles.shape)}"
                 )
-            if is_readable(poles) and bool((poles.detach().abs() > 1).any()):
-                raise ValueError(
-                    f"Exponentials: {side} poles must lie in the unit circle, got one of modulus "
-                    f"{float(poles.detach().abs().max()):.6g}"
-                )
+            if is_readable(poles) and poles.numel():
+                largest = float(torch.linalg.vector_norm(poles.detach(), torch.inf))
+                if largest > 1:
+                    raise ValueError(
+                        f"Exponentials: {side} poles must lie in the unit circle, got one of modulus {largest:.6g}"
+                    )
 
     @property
     def causal(self) -> bool:

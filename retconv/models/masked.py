@@ -71,8 +71,11 @@ class _Masking(TorchFunctionMode):
         """Talking heads mix the scores before the softmax and the weights after: the mask acts between the two."""
         placement = PLACEMENTS[self.module.placement]
         forms = read_mask(self.module.mask, self.module.place.grid(scores.shape[-1]), scores.shape[1])
-        mask = placement.form(forms).entries.to(scores.dtype)
-        weights = weigh(placement, scores, mask) if placement.scores else mask.expand_as(scores)
+        acting = placement.form(forms)
+        if placement.scores:
+            weights = weigh(placement, scores, acting)
+        else:
+            weights = acting.entries.to(scores.dtype).expand_as(scores)
         if self.module.observer is not None:
             self.module.observer(weights)
         return weights

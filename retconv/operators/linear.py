@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from functools import partial
 from typing import Literal, get_args
@@ -164,9 +165,9 @@ class MaskOperator(Solvable):
         """
         heads = len(self.kernel)
         x = require_tokens(x, "x", heads, self.grid)
-        if x.ndim == 3 and x.shape[0] == heads and autocast_dtype(x.device) is None:
-            # The shortest way, for the smallest grids.
-            return self._apply(x, x)
+        if x.shape[-3] == heads and math.prod(x.shape[:-3]) == 1 and autocast_dtype(x.device) is None:
+            # The shortest way, for the smallest grids: of one element of the batch nothing is brought side by side.
+            return self._apply(x, x) if x.ndim == 3 else self._apply(x.flatten(0, -3), x).reshape(x.shape)
         x = entering(x)
         with as_written(x.device):
             if heads == 1 and x.numel() and self.choose(x) == "dense":

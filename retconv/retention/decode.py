@@ -9,9 +9,7 @@ from torch import Tensor
 
 from retconv.masks import MaskLike
 from retconv.operators import compiled
-from retconv.operators.compiled import in_threads, ranges, threads, values
 from retconv.precision import as_written, autocast_dtype, entering
-from retconv.retention.chunks import wide
 from retconv.retention.inputs import (
     causal_line,
     check_heads,
@@ -21,7 +19,7 @@ from retconv.retention.inputs import (
     default_scale,
     memory_of,
 )
-from retconv.retention.recurrence import RetentionState
+from retconv.retention.recurrence import RetentionState, factors, in_loops
 from retconv.watching import is_differentiated, is_plain, is_traced, is_watched, unwatched
 
 
@@ -111,7 +109,8 @@ class Decoder:
         dtype = q.dtype
         q, k, v = computed(q, k, v)
         with as_written(q.device):
-            out = (self._in_loops if plain and self._arrays is not None else self._in_torch)(q, k, v)
+            arrays = self._arrays if plain else None
+            out = self._in_torch(q, k, v) if arrays is None else in_loops(q, k, v, arrays)
         self.position += q.shape[2]
         return out if out.dtype == dtype else out.to(dtype)
 
@@ -125,22 +124,11 @@ class Decoder:
                 self._memory = torch.zeros(shape, dtype=kind, device=q.device)
             check_memory(self._memory, self._line, q, v)
             self._memory = self._memory.contiguous()
-            line = self._line.times(default_scale(q, self._scale))
-            factors = (wide(line.past_poles, q), wide(line.past_weights, q))
-            self._decay, self._weight = (t.to(kind).expand(q.shape[1], -1).contiguous() for t in factors)
+            of = factors(self._line, default_scale(q, self._scale), q, kind)
+            self._decay, self._weight = (t.expand(q.shape[1], -1).contiguous() for t in of)
         self._arrays = None
         if not kind.is_complex and is_plain(self._memory) and compiled.loops() is not None:
             self._arrays = tuple(t.numpy() for t in (self._memory, self._decay, self._weight))
-
-    def _in_loops(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        assert self._arrays is not None
-        batch, heads, size, _ = v.shape
-        q, k, v = values(q), values(k), values(v)
-        out = torch.empty_like(v)
-        count = threads(self._memory.numel() * size)
-        arrays = (q.numpy(), k.numpy(), v.numpy(), out.numpy(), *self._arrays)
-        in_threads(compiled.loops().decode, ranges(batch * heads, count), arrays)
-        return out
 
     def _in_torch(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         if q.is_complex() != self._memory.is_complex():

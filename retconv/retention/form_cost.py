@@ -46,11 +46,10 @@ def seconds(method: str, q: Tensor, v: Tensor, mask: Forms) -> float:
         return (
             3 * CALL + rows * size * (per_token * PRODUCT + chunk * ENTRY) + 2 * sides * STEP * math.sqrt(size / chunk)
         )
-    # Law 14: the outer products are written, convolved, and contracted. It never beats a recursion on one axis, so the
-    # factors that it would use there are not made.
-    factors = mask.factors if line is None else None
-    rank = factors.rank if factors is not None else 0
+    # Law 14 never beats a recursion on one axis, so the factors that it would use there are not made.
     decay = mask.decay if line is None else None
+    factors = mask.factors if line is None and decay is None else None
+    rank = 1 if decay is not None else 0 if factors is None else factors.rank
     compiled = decay is not None and serves(decay.gamma, q.dtype, q)
     of_pairs = (mask.grid, heads, batch * d * e, rank, decay is not None, q.dtype, q.device, compiled)
     problem = method_cost.Problem(*of_pairs)
@@ -58,7 +57,12 @@ def seconds(method: str, q: Tensor, v: Tensor, mask: Forms) -> float:
         of = min(method_cost.seconds(name, problem) for name in method_cost.SECONDS)
     else:
         of = method_cost.seconds("recursive" if method == "scan" else "fft", problem)
-    return CALL * heads + of + 2 * rows * size * d * e * OUTER
+    return of + _of_outer_products(q, v)
+
+
+def _of_outer_products(q: Tensor, v: Tensor) -> float:
+    """Seconds in which law 14 writes the outer products and contracts them, whatever convolves them."""
+    return CALL * q.shape[1] + 2 * q.numel() * v.shape[-1] * OUTER
 
 
 def is_small(q: Tensor) -> bool:
@@ -68,5 +72,10 @@ def is_small(q: Tensor) -> bool:
 
 def choose(q: Tensor, v: Tensor, mask: Forms, methods: Sequence[str]) -> str:
     """The form with the least estimated time; token by token is never it."""
-    names = [name for name in methods if name != "recurrent"]
-    return min(names, key=lambda name: seconds(name, q, v, mask))
+    by_law_14 = ("fft", "convolution", *(("scan",) if mask.exponentials is None else ()))
+    names = [name for name in methods if name != "recurrent" and name not in by_law_14]
+    found = {name: seconds(name, q, v, mask) for name in names}
+    # An estimate of law 14 asks for the mask's decay or factors, which takes as long as the products of few tokens.
+    if min(found.values()) > _of_outer_products(q, v):
+        found |= {name: seconds(name, q, v, mask) for name in methods if name in by_law_14}
+    return min(found, key=lambda name: found[name])

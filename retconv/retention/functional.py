@@ -148,8 +148,9 @@ def recurrent(
 ) -> tuple[Tensor, RetentionState]:
     """Causal retention token by token, from a state and to a state: ``S_n = γ S_{n−1} + k_n v_nᵀ``, ``o_n = q_nᵀ S_n``.
 
-    A sequence cut at any point and continued from the state has the same bits as the uncut one. In float32 roundings
-    add up over the tokens that a slow decay remembers: see ``retention``.
+    A sequence cut at any point and continued from the state has the same bits as the uncut one, where both run compiled
+    or neither does: loops run it where numba is installed, on a CPU, for real poles and without gradients. In float32
+    roundings add up over the tokens that a slow decay remembers: see ``retention``.
 
     Args:
         q: Queries ``(batch, heads, N, d)``: the next N tokens, one or many.
@@ -174,7 +175,7 @@ def recurrent(
     def run(q: Tensor, k: Tensor, v: Tensor, line: Line, memory: Tensor | None) -> tuple[Tensor, Tensor]:
         if isinstance(line, Gates):
             return gated.steps(q * default_scale(q, scale), k, v, gated.logs_of(line, q), memory)
-        return steps(q, k, v, line.times(default_scale(q, scale)), memory)
+        return steps(q, k, v, line, default_scale(q, scale), memory)
 
     return _continued(run, *checked(q, k, v), mask, state)
 
@@ -237,15 +238,17 @@ def _run(
 ) -> Tensor:
     if forms.gates is not None:
         return gated.run(method, q, k, v, forms.gates, scale, chunk)
+    # (s S) ⊙ M = S ⊙ (s M): where the kernel is multiplied, q need not be.
     if method in ("recurrent", "chunkwise", "scan") and forms.exponentials is not None:
-        kernel = forms.exponentials.times(scale)  # (s S) ⊙ M = S ⊙ (s M): q need not be multiplied
         if method == "recurrent":
-            return steps(q, k, v, kernel)[0]
-        return in_chunks(q, k, v, kernel, chunk or chunk_length(q.shape[-1], v.shape[-1]))
+            return steps(q, k, v, forms.exponentials, scale)[0]
+        line = forms.exponentials.times(scale)
+        return in_chunks(q, k, v, line, chunk or chunk_length(q.shape[-1], v.shape[-1]))
     if method in ANY_MASK:
         forms = forms.opened()
         assert forms.kernel is not None
-        return (parallel if method == "parallel" else tiled)(q * scale, k, v, forms.kernel.to(q.dtype), forms.grid)
+        kernel = forms.kernel.to(q.dtype) * scale
+        return (parallel if method == "parallel" else tiled)(q, k, v, kernel, forms.grid)
     name = {"fft": "fft", "scan": "recursive", "convolution": "auto"}[method]
     return law14.convolution(q * scale, k, v, forms, name, budget or law14.budget_bytes(q.device))
 

@@ -121,6 +121,19 @@ def test_flex_attention_agrees() -> None:
     check(row)
 
 
+def test_narrow_heads_are_raced(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where compiled loops run: rows with sizes of their own."""
+    monkeypatch.setattr(attending, "_flex", lambda _: {})
+    grid = Grid((7, 7))
+    mask, dense = attending._masks(grid, heads=2)["kernel table"]
+    for row in (
+        attending._multiplied("kernel table", mask, dense, grid, 2, torch.float32, backward=False, dim=16),
+        attending._added(grid, 2, torch.float32, backward=False, heads=2, dim=16),
+    ):
+        assert row.name.endswith("49 tokens, batch 2, 2 heads of 16, float32, forward")
+        check(row)
+
+
 def test_flex_attention_that_does_not_compile_is_named(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

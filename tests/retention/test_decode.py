@@ -1,4 +1,4 @@
-"""Decoding in place: what ``recurrent`` gives, from its states and to them, compiled and by operations of torch."""
+"""Decoding, in place and by ``recurrent``, from its states and to them, compiled and by operations of torch."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from retconv.kernels import Decay, Exponentials
 from retconv.masks import MaskLike, RetNetMask
 from retconv.operators import compiled
-from retconv.retention import Decoder, chunkwise, recurrent
+from retconv.retention import Decoder, chunkwise, recurrence, recurrent, retention
 from tests.compare import assert_close, assert_exact
 from tests.operators.cases import without_numba
 from tests.retention import naive as naive_retention
@@ -56,6 +56,54 @@ def test_it_is_recurrent_and_a_cut_changes_no_bit(
         assert_exact(torch.cat(steps, dim=2), out)
         assert second.state is not None
         assert_exact(second.state.memory, decoder.state.memory)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("name", MASKS)
+@settings(max_examples=8)
+@given(size=st.integers(2, 30), cut=st.floats(0, 1), seed=seeds)
+def test_recurrent_is_the_same_compiled_or_not(name: str, dtype: torch.dtype, size: int, cut: float, seed: int) -> None:
+    """And with gradients; a cut changes no bit of any, and no state that was given."""
+    mask, at, (q, k, v) = MASKS[name], 1 + int(cut * (size - 2)), inputs(size, seed, dtype)
+    expected, end = recurrent(q, k, v, mask)
+    for path in (nullcontext, without_numba):
+        for of in ((q, k, v), (q.clone().requires_grad_(), k, v)):
+            with path():
+                out, _ = recurrent(*of, mask)
+                first, state = recurrent(*(t[:, :, :at] for t in of), mask)
+                before = state.memory.clone()
+                second, last = recurrent(*(t[:, :, at:] for t in of), mask, state)
+            assert out.requires_grad == of[0].requires_grad
+            assert_close(out, expected)
+            found, remembered = (torch.view_as_real(s.memory + 0j) for s in (last, end))
+            assert_close(found, remembered)
+            assert_exact(torch.cat([first, second], dim=2), out)
+            assert_exact(state.memory, before)
+
+
+def test_recurrent_runs_compiled_where_nobody_watches(monkeypatch: pytest.MonkeyPatch) -> None:
+    runs: list[object] = []
+    loops = recurrence.in_loops
+    monkeypatch.setattr(recurrence, "in_loops", lambda *given: runs.append(given) or loops(*given))
+    q, k, v = inputs(3, 0)
+    recurrent(q, k, v, MASKS["retnet"])
+    retention(q, k, v, MASKS["retnet"], 3, method="recurrent")
+    with torch.no_grad():
+        recurrent(q.clone().requires_grad_(), k, v, MASKS["retnet"])
+    assert len(runs) == 3
+    recurrent(q.clone().requires_grad_(), k, v, MASKS["retnet"])
+    recurrent(q, k, v, RetNetMask(HEADS, learnable=True))
+    recurrent(q, k, v, MASKS["complex exponentials"])
+    torch.vmap(lambda q: recurrent(q, k, v, MASKS["retnet"])[0])(q[None])
+    assert len(runs) == 3
+
+
+def test_a_scale_is_not_rounded_to_the_dtype_of_a_mask() -> None:
+    """1/√3, of weights in float32, for inputs in float64."""
+    (q, k, v), mask = inputs(20, 3), MASKS["one head"]
+    expected = recurrent(q, k, v, mask, scale=1.0)[0] * q.shape[-1] ** -0.5
+    assert_close(recurrent(q, k, v, mask)[0], expected)
+    assert_close(Decoder(mask).step(q, k, v), expected)
 
 
 @every_path

@@ -14,7 +14,7 @@ from retconv.bench.timing import peak_bytes
 from retconv.grid import Grid, dense_limit
 from retconv.kernels import Separable
 from retconv.masks import DecayMask, Forms, GaussianMixtureMask, MaskLike, RetNetMask
-from retconv.retention import METHODS, retention
+from retconv.retention import METHODS, form_cost, retention
 from retconv.retention.functional import methods
 from tests import naive
 from tests.compare import assert_close
@@ -137,6 +137,25 @@ def test_auto_takes_no_quadratic_memory() -> None:
     for mask, shape in ((RetNetMask(12), (4096,)), (DecayMask(12), (64, 64))):
         with torch.no_grad():
             assert peak_bytes(lambda: retention(q, k, v, mask, shape)) < 2**27  # noqa: B023
+
+
+@pytest.mark.parametrize("d", [1, 8, 64])
+@pytest.mark.parametrize("shape", [(8,), (300,), (5000,), (3, 4), (8, 8), (20, 20), (64, 64)])
+def test_auto_is_the_form_with_the_least_estimate(shape: tuple[int, ...], d: int) -> None:
+    """Of all forms, those that it has no need to estimate among them."""
+    q = torch.empty(2, HEADS, math.prod(shape), d, device="meta")
+    for mask in masks_on(shape).values():
+        forms = Forms.of(mask, Grid(shape))
+        names = [name for name in methods(forms) if name != "recurrent"]
+        estimates = [form_cost.seconds(name, q, q, forms) for name in names]
+        assert form_cost.choose(q, q, forms, methods(forms)) == names[estimates.index(min(estimates))]
+
+
+def test_few_tokens_ask_for_no_factors() -> None:
+    forms = Forms.of(GaussianMixtureMask(HEADS), Grid((8, 8)))
+    q = torch.empty(64, HEADS, 64, 64, device="meta")
+    assert form_cost.choose(q, q, forms, methods(forms)) == "parallel"
+    assert "factors" not in forms._cache
 
 
 def test_parallel_vmap_over_kernels() -> None:

@@ -20,6 +20,8 @@ from retconv.masks import DecayMask, GaussianMixtureMask, KernelTableMask, Mask
 #: Side of the grid, batch.
 SIZES = ((8, 64), (14, 16), (32, 1))
 HEADS, DIM = 3, 64
+#: Narrow heads, which compiled loops take in inference: side, batch, heads, channels.
+NARROW = ((8, 64, 12, 16), (14, 16, 12, 16))
 
 
 def rows() -> Iterator[Row]:
@@ -32,13 +34,18 @@ def rows() -> Iterator[Row]:
                         yield _multiplied(name, mask, dense, Grid((side, side)), batch, dtype, backward)
             for backward in (False, True):
                 yield _added(Grid((side, side)), batch, dtype, backward)
+    for side, batch, heads, dim in NARROW:
+        grid = Grid((side, side))
+        name, of = "kernel table", _masks(grid, heads)["kernel table"]
+        yield _multiplied(name, *of, grid, batch, torch.float32, backward=False, dim=dim)
+        yield _added(grid, batch, torch.float32, backward=False, heads=heads, dim=dim)
 
 
-def _masks(grid: Grid) -> dict[str, tuple[Mask, Callable[[], Tensor]]]:
+def _masks(grid: Grid, heads: int = HEADS) -> dict[str, tuple[Mask, Callable[[], Tensor]]]:
     """Masks, and how a user makes each."""
     index, squared = grid.offset_index(), squared_distances(grid)
-    gaussian = GaussianMixtureMask(HEADS, generator=torch.Generator().manual_seed(0))
-    decay, table = DecayMask(HEADS, learnable=True), KernelTableMask(grid, HEADS)
+    gaussian = GaussianMixtureMask(heads, generator=torch.Generator().manual_seed(0))
+    decay, table = DecayMask(heads, learnable=True), KernelTableMask(grid, heads)
     weight = next(table.parameters())
     return {
         "Gaussian mixture": (gaussian, partial(exponentials, gaussian, squared)),
@@ -47,8 +54,8 @@ def _masks(grid: Grid) -> dict[str, tuple[Mask, Callable[[], Tensor]]]:
     }
 
 
-def _inputs(grid: Grid, batch: int, dtype: torch.dtype, backward: bool) -> tuple[Tensor, ...]:
-    shape = (4, batch, HEADS, grid.length, DIM)
+def _inputs(grid: Grid, batch: int, heads: int, dim: int, dtype: torch.dtype, backward: bool) -> tuple[Tensor, ...]:
+    shape = (4, batch, heads, grid.length, dim)
     q, k, v, upstream = torch.randn(shape).to(dtype).unbind()
     return *(x.clone().requires_grad_(backward) for x in (q, k, v)), upstream
 
@@ -58,18 +65,27 @@ def _step(run: Callable[[], Tensor], leaves: list[Tensor], upstream: Tensor, bac
     return (out, *torch.autograd.grad(out, leaves, upstream)) if backward else out
 
 
-def _text(grid: Grid, batch: int, dtype: torch.dtype, backward: bool) -> str:
+def _text(q: Tensor, backward: bool) -> str:
+    batch, heads, tokens, dim = q.shape
     passes = "forward + backward" if backward else "forward"
-    return f"{grid.length} tokens, batch {batch}, {str(dtype).removeprefix('torch.')}, {passes}"
+    of = "" if (heads, dim) == (HEADS, DIM) else f", {heads} heads of {dim}"
+    return f"{tokens} tokens, batch {batch}{of}, {str(q.dtype).removeprefix('torch.')}, {passes}"
 
 
 def _multiplied(
-    name: str, mask: Mask, dense: Callable[[], Tensor], grid: Grid, batch: int, dtype: torch.dtype, backward: bool
+    name: str,
+    mask: Mask,
+    dense: Callable[[], Tensor],
+    grid: Grid,
+    batch: int,
+    dtype: torch.dtype,
+    backward: bool,
+    dim: int = DIM,
 ) -> Row:
-    q, k, v, upstream = _inputs(grid, batch, dtype, backward)
+    q, k, v, upstream = _inputs(grid, batch, mask.heads, dim, dtype, backward)
 
     def formula() -> Tensor:
-        scores = (q * DIM**-0.5) @ k.mT
+        scores = (q * dim**-0.5) @ k.mT
         return (scores * dense().to(dtype)).softmax(-1) @ v
 
     others: dict[str, Run] = {}
@@ -77,7 +93,7 @@ def _multiplied(
         others = _flex(partial(flexible, q, k, v, mask.weight.detach(), grid, "multiply_logits"))
     step = partial(_step, leaves=[q, k, v, *mask.parameters()], upstream=upstream, backward=backward)
     return Row(
-        f"{name} multiplied, {_text(grid, batch, dtype, backward)}",
+        f"{name} multiplied, {_text(q, backward)}",
         lambda: step(partial(attend, q, k, v, mask, grid, placement="multiply_logits")),
         {"the formula": lambda: step(formula), **others},
         {"fused attention without a mask": lambda: _unmasked(q, k, v, upstream, backward)},
@@ -104,10 +120,10 @@ def _unmasked(q: Tensor, k: Tensor, v: Tensor, upstream: Tensor, backward: bool)
     return _step(partial(F.scaled_dot_product_attention, q, k, v), [q, k, v], upstream, backward)
 
 
-def _added(grid: Grid, batch: int, dtype: torch.dtype, backward: bool) -> Row:
+def _added(grid: Grid, batch: int, dtype: torch.dtype, backward: bool, heads: int = HEADS, dim: int = DIM) -> Row:
     """The logarithm of a learnt decay as a bias; the user adds distance times a learnt slope."""
-    q, k, v, upstream = _inputs(grid, batch, dtype, backward)
-    mask = DecayMask(HEADS, learnable=True)
+    q, k, v, upstream = _inputs(grid, batch, heads, dim, dtype, backward)
+    mask = DecayMask(heads, learnable=True)
     position = grid.coordinates().float()
     distance = torch.cdist(position, position, p=1)
 
@@ -118,12 +134,12 @@ def _added(grid: Grid, batch: int, dtype: torch.dtype, backward: bool) -> Row:
         return F.scaled_dot_product_attention(q, k, v, attn_mask=bias()[None])
 
     def formula() -> Tensor:
-        return ((q * DIM**-0.5) @ k.mT + bias()).softmax(-1) @ v
+        return ((q * dim**-0.5) @ k.mT + bias()).softmax(-1) @ v
 
     flex = {} if backward else _flex(lambda: flexible(q, k, v, mask.kernel(grid), grid, "bias_logits"))
     step = partial(_step, leaves=[q, k, v, *mask.parameters()], upstream=upstream, backward=backward)
     return Row(
-        f"logarithm of a learnt Manhattan added, {_text(grid, batch, dtype, backward)}",
+        f"logarithm of a learnt Manhattan added, {_text(q, backward)}",
         lambda: step(partial(attend, q, k, v, mask, grid, placement="bias_logits")),
         {"fused attention with a bias": lambda: step(fused), "the formula": lambda: step(formula), **flex},
         {"fused attention without a mask": lambda: _unmasked(q, k, v, upstream, backward)},
