@@ -255,8 +255,10 @@ def _head(values: Tensor, seen: Tensor | None, tolerance: float, constants: bool
     centred = mirrored - mirrored.mean(dim=1, keepdim=True) if constants else mirrored
     fewest = least_of_blocks(values, steps, constants, tolerance, floor)
     other = fewest_truncated(centred, values, seen, constants, tolerance, fewest)
-    both = [p for p in (other, products) if float(half_ranges(values, p, seen, constants)) <= tolerance]
-    best = min(both or [products], key=lambda p: p.query.shape[1])
+    # A greedy completion within a tolerance may take more than an exact one.
+    exact = completed(values, steps, constants, 0.0, floor)
+    within = [p for p in (other, products, exact) if float(half_ranges(values, p, seen, constants)) <= tolerance]
+    best = min(within or [products], key=lambda p: p.query.shape[1])
     return best, fewest
 
 

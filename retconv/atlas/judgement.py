@@ -182,7 +182,7 @@ def _channels(forms: Forms, placement: str, tolerance: float) -> int | None:
     causal = True if not adds and forms.grid.ndim == 1 and not bool(values.triu(1).any()) else None
     acts: Any = {"placement": "bias_logits" if adds else "retention", "causal": causal}
     try:
-        counts = [channels(forms, forms.grid, t, **acts).rank for t in (0.0, ROUNDING * largest, tolerance)]
+        counts = [channels(forms, forms.grid, t, **acts).rank for t in (ROUNDING * largest, tolerance)]
     except ValueError:
         return None
     return min(counts)

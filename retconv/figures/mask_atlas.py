@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import textwrap
 
 import pandas as pd
 from matplotlib.axes import Axes
@@ -14,7 +15,7 @@ from retconv.figures.style import BLUE, DOUBLE, ORANGE, new_figure
 from retconv.stored import TABLES
 
 _TABLE = TABLES / "atlas.csv"
-_COLUMNS = 6
+_COLUMNS = 8
 
 
 def finding(data: pd.DataFrame) -> str:
@@ -26,8 +27,8 @@ def finding(data: pd.DataFrame) -> str:
 
 def _verdict(row: pd.Series) -> str:
     if row["residual"]:
-        return f"none: {row['residual']:.2g} off"
-    return "convolution" if "×" not in row["grid"] else f"convolution, rank {row['separable_rank']:.0f}"
+        return f"{row['residual']:.2g} off"
+    return "a kernel" if "×" not in row["grid"] else f"a kernel, rank {row['separable_rank']:.0f}"
 
 
 def _draw(ax: Axes, row: pd.Series) -> str:
@@ -36,7 +37,7 @@ def _draw(ax: Axes, row: pd.Series) -> str:
     colour = ORANGE if row["residual"] else BLUE
     ax.imshow(values, **scale(values, bool(values.min() < 0)))
     ax.set(xticks=[], yticks=[])
-    ax.set_title(row["title"], pad=2, fontweight="bold")
+    ax.set_title("\n".join(textwrap.wrap(row["title"], 17)), pad=2)
     ax.set_xlabel(_verdict(row), color=colour, labelpad=2)
     ax.spines[:].set(color=colour, linewidth=1.2)
     return what
@@ -56,7 +57,7 @@ def draw() -> Drawn:
     # Convolutions by rank, then what is none by its distance from one.
     table = atlas.stored().sort_values(["residual", "separable_rank"], kind="stable", ignore_index=True)
     rows = math.ceil(len(table) / _COLUMNS)
-    figure = new_figure(DOUBLE, 1.38 * rows)
+    figure = new_figure(DOUBLE, 1.2 * rows)
     axes = figure.subplots(rows, _COLUMNS, squeeze=False).ravel()
     for ax in axes[len(table) :]:
         ax.axis("off")

@@ -24,6 +24,7 @@ def test_there_are_notebooks() -> None:
         "06_train_a_masked_vit",
         "07_is_it_the_mask",
         "08_planted_truths",
+        "09_the_atlas",
     ]
 
 

@@ -96,7 +96,7 @@ ENTRIES = [
     ),
     Entry(
         "ssd",
-        "Mamba-2, gated linear attention with scalar gates",
+        "Mamba-2 (SSD)",
         "∏ exp(−exp(A) softplus(wᵀ x_t + b)) over k < t ≤ q, for k ≤ q, else 0",
         "Dao and Gu 2024, SSD (arXiv 2405.21060), section 3.2; Yang et al. 2024, GLA (arXiv 2312.06635), whose "
         "gates of each feature are one here; Mamba-2's start, in the middle of its ranges",
@@ -137,7 +137,7 @@ ENTRIES = [
     ),
     Entry(
         "query_gaussian",
-        "query-dependent Gaussian",
+        "Gaussian of each query",
         "exp(−½ (δ − μ_q)ᵀ Σ_q⁻¹ (δ − μ_q))",
         "a Gaussian bias (Cordonnier et al. 2020, arXiv 1911.03584) whose shift and full covariance are the query's",
         "bias_logits",
@@ -147,7 +147,7 @@ ENTRIES = [
     ),
     Entry(
         "query_gaussian_axes",
-        "query-dependent Gaussian, axis-aligned",
+        "Gaussian of each query, along axes",
         "exp(−½ Σ_d (δ_d − μ_qd)² / σ_qd²)",
         "a Gaussian bias (Cordonnier et al. 2020, arXiv 1911.03584) whose shift and widths are the query's",
         "bias_logits",

@@ -45,7 +45,7 @@ ENTRIES = [
     ),
     Entry(
         "neighbourhood",
-        "neighbourhood attention",
+        "NAT",
         "1 for the 3 × 3 nearest keys, shifted inwards at the border, else 0",
         "Hassani et al. 2023, NAT (arXiv 2204.07143), and get_window_start of NATTEN",
         "bias_logits",
@@ -54,7 +54,7 @@ ENTRIES = [
     ),
     Entry(
         "dilated_neighbourhood",
-        "dilated neighbourhood attention",
+        "DiNAT",
         "1 for the 3 × 3 nearest keys of the same parities, else 0",
         "Hassani and Shi 2022, DiNAT (arXiv 2209.15001), and get_window_start of NATTEN; dilation 2",
         "bias_logits",
@@ -90,7 +90,7 @@ ENTRIES = [
     ),
     Entry(
         "long_net",
-        "LongNet, dilated segments",
+        "LongNet",
         "1 for ⌊q/16⌋ = ⌊k/16⌋ and q, k ≡ h mod 2, else 0; 2 heads",
         "Ding et al. 2023 (arXiv 2307.02486), section 2.2, one pair of its segments and dilations",
         "bias_logits",
