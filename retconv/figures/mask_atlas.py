@@ -37,7 +37,7 @@ def _draw(ax: Axes, row: pd.Series) -> str:
     colour = ORANGE if row["residual"] else BLUE
     ax.imshow(values, **scale(values, bool(values.min() < 0)))
     ax.set(xticks=[], yticks=[])
-    ax.set_title("\n".join(textwrap.wrap(row["title"], 17)), pad=2)
+    ax.set_title("\n".join(textwrap.wrap(row["title"], 15)), pad=2)
     ax.set_xlabel(_verdict(row), color=colour, labelpad=2)
     ax.spines[:].set(color=colour, linewidth=1.2)
     return what
