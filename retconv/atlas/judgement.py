@@ -119,9 +119,7 @@ def sample(mask: MaskLike, grid: GridLike) -> tuple[Forms, Tensor, float]:
         if forms.kernel is not None:
             return forms.part(slice(1)), forms.kernel.double()[:1], 0.0
         if forms.entries.ndim > 3:
-            names = [name for name in ("entries", "log") if name in forms.given]
-            parts = {name: (forms if name == "entries" else forms.log).entries[0] for name in names}
-            forms = Forms(forms.grid, forms.heads, parts)
+            forms = forms.sample(0)
         nearest = project(forms.entries.double(), forms.grid)
         head = int(nearest.residual.argmax())
         one = slice(head, head + 1)

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import PIL.Image
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from retconv.atlas.entry import Entry
@@ -17,6 +16,7 @@ from retconv.atlas.judgement import sample
 from retconv.atlas.published import ENTRIES
 from retconv.atlas.words import COLUMNS, cells
 from retconv.colours import scale
+from retconv.templates import render
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -25,16 +25,8 @@ if TYPE_CHECKING:
 def page(table: pd.DataFrame) -> str:
     """The page of a table, HTML with nothing outside of it but the papers' addresses."""
     rows = [_row(row) for row in table.to_dict("records")]
-    environment = Environment(
-        loader=PackageLoader("retconv.atlas"),
-        autoescape=True,
-        keep_trailing_newline=True,
-        lstrip_blocks=True,
-        trim_blocks=True,
-        undefined=StrictUndefined,
-    )
     placements = sorted({row["placement"] for row in rows})
-    return environment.get_template("atlas.html").render(rows=rows, columns=COLUMNS, placements=placements)
+    return render("retconv.atlas", "atlas.html", rows=rows, columns=COLUMNS, placements=placements)
 
 
 def picture(entry: Entry) -> tuple[str, np.ndarray]:

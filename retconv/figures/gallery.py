@@ -6,10 +6,10 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import pandas as pd
-from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from retconv.figures.formats import FORMATS
 from retconv.figures.registry import FigureSpec
+from retconv.templates import render
 
 
 def gallery(folder: Path, specs: Iterable[FigureSpec]) -> str:
@@ -30,15 +30,7 @@ def gallery(folder: Path, specs: Iterable[FigureSpec]) -> str:
             data = folder / f"{spec.name}.csv"
             entry = {"spec": spec, "files": files, "image": image, "data": data.name if data.is_file() else None}
             entries.append(entry | {"caption": _caption(spec, data)})
-    environment = Environment(
-        loader=PackageLoader("retconv.figures"),
-        autoescape=True,
-        keep_trailing_newline=True,
-        lstrip_blocks=True,
-        trim_blocks=True,
-        undefined=StrictUndefined,
-    )
-    return environment.get_template("index.html").render(entries=entries)
+    return render("retconv.figures", "index.html", entries=entries)
 
 
 def _caption(spec: FigureSpec, data: Path) -> str:

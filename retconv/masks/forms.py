@@ -200,12 +200,14 @@ class Forms:
             return self
         parts = dict(self.given)
         if parts.get("entries") is not None:
-            parts["entries"] = self.entries[..., prefix:, prefix:]
-            if "log" in parts:
-                parts["log"] = self.log.entries[..., prefix:, prefix:]
+            parts |= self._entries_as(lambda entries: entries[..., prefix:, prefix:])
         if self._cache.get("kernel") is not None:
             parts["kernel"] = self.kernel  # which is made already
         return replace(self, grid=self.grid.without_prefix(), given=parts)
+
+    def sample(self, index: int) -> Forms:
+        """The mask of one element of the batch that entries have in front of their heads."""
+        return replace(self, given=self._entries_as(lambda entries: entries[index]))
 
     def opened(self) -> Forms:
         """The same mask on the open grid, for what knows no rings: a circulant mask is a Toeplitz one (law 23)."""
@@ -233,8 +235,7 @@ class Forms:
         """``Mᵀ``, of which the kernel is flipped (law 5); RetNet's decay runs the other way then, and is none."""
         forms: dict[str, Any] = {}
         if self.kernel is None:
-            forms["entries"] = self.entries.mT
-            forms |= {"log": self.log.entries.mT} if "log" in self.given else {}
+            forms = self._entries_as(lambda entries: entries.mT)
         else:
             forms["kernel"] = flipped(self.kernel, self.grid)
         if self.factors is not None:
@@ -242,6 +243,13 @@ class Forms:
         if self.decay is not None and not self.decay.causal:
             forms["decay"] = self.decay
         return replace(self, given=forms)
+
+    def _entries_as(self, change: Callable[[Tensor], Tensor]) -> dict[str, Any]:
+        """Entries, and their logarithm where it is a form of its own, changed alike."""
+        return {
+            "entries": change(self.entries),
+            "log": lambda: None if self._made("log") is None else change(self.log.entries),
+        }
 
     def _made(self, name: str) -> Any:
         form = None if name in ON_OPEN_GRIDS and not self.grid.is_open else self.given.get(name)
