@@ -74,8 +74,8 @@ def choose(q: Tensor, v: Tensor, mask: Forms, methods: Sequence[str]) -> str:
     """The form with the least estimated time; token by token is never it."""
     by_law_14 = ("fft", "convolution", *(("scan",) if mask.exponentials is None else ()))
     names = [name for name in methods if name != "recurrent" and name not in by_law_14]
-    found = {name: seconds(name, q, v, mask) for name in names}
+    costs = {name: seconds(name, q, v, mask) for name in names}
     # An estimate of law 14 asks for the mask's decay or factors, which takes as long as the products of few tokens.
-    if min(found.values()) > _of_outer_products(q, v):
-        found |= {name: seconds(name, q, v, mask) for name in methods if name in by_law_14}
-    return min(found, key=lambda name: found[name])
+    if min(costs.values()) > _of_outer_products(q, v):
+        costs |= {name: seconds(name, q, v, mask) for name in methods if name in by_law_14}
+    return min(costs, key=lambda name: costs[name])
