@@ -50,7 +50,7 @@ def gaussian_channels(sigma: Tensor | float, grid: GridLike, alpha: Tensor | flo
         >>> gaussian_channels(2.0, (14, 14)).query.shape
         torch.Size([1, 196, 3])
     """
-    grid = Grid.of(grid)
+    grid = _open(grid, "gaussian_channels")
     sigma, alpha = as_parameter(sigma, "sigma"), as_parameter(alpha, "alpha")
     check(alpha, "alpha", alpha > 0, "must be positive to have a logarithm (law 10)")
     return gaussian_factors(sigma, alpha.to(sigma.device), grid).to(sigma.dtype)
@@ -73,7 +73,7 @@ def gpsa_channels(alpha: Tensor | float, grid: GridLike, center: Tensor | None =
     Source:
         d'Ascoli et al. 2021, ConViT (arXiv 2103.10697), section 2.
     """
-    grid, alpha = Grid.of(grid), as_parameter(alpha, "alpha")
+    grid, alpha = _open(grid, "gpsa_channels"), as_parameter(alpha, "alpha")
     shift = torch.zeros(1, grid.ndim, device=alpha.device) if center is None else as_parameter(center, "center", axes=2)
     _require_axes(shift, grid, "center")
     strength, shift = (x.to(alpha.device, compute_dtype(alpha.device)) for x in (alpha, shift))
@@ -100,7 +100,7 @@ def shifted_gaussian_channels(shift: Tensor, precision: Tensor, grid: GridLike) 
     Raises:
         ValueError: If the shapes do not belong together and to the grid.
     """
-    grid = Grid.of(grid)
+    grid = _open(grid, "shifted_gaussian_channels")
     _require_axes(shift, grid, "shift")
     shapes = {0: (), 1: (grid.ndim,), 2: (grid.ndim, grid.ndim)}
     last = shapes.get(precision.ndim - shift.ndim + 1)
@@ -210,7 +210,7 @@ def cosine_channels(amplitude: Tensor, frequency: Tensor, grid: GridLike, phase:
     Source:
         Chi et al. 2023, Sandwich (arXiv 2212.10356), section 5.
     """
-    grid = Grid.of(grid)
+    grid = _open(grid, "cosine_channels")
     shift = torch.zeros_like(amplitude) if phase is None else phase
     if amplitude.ndim != 2 or shift.shape != amplitude.shape or frequency.shape != (amplitude.shape[1], grid.ndim):
         raise ValueError(
@@ -226,8 +226,14 @@ def cosine_channels(amplitude: Tensor, frequency: Tensor, grid: GridLike, phase:
     return placed(torch.cat(parts, dim=-1), key, None, grid).to(amplitude.dtype)
 
 
+def _open(grid: GridLike, name: str) -> Grid:
+    grid = Grid.of(grid)
+    grid.require_open(name, "the distance around a ring is no product of coordinates, use grid.opened()")
+    return grid
+
+
 def _line(grid: GridLike, name: str) -> Grid:
-    line = Grid.of(grid)
+    line = _open(grid, name)
     if line.ndim != 1:
         raise ValueError(f"{name}: causality is an order on a line, got {line}: use Grid({line.size})")
     return line

@@ -79,9 +79,10 @@ def project_rectangular(mask: Tensor, cross: Cross) -> Projection:
             ``torch.vmap`` or a tracer hides it.
     """
     require_values(mask, "project_rectangular")
+    check_real(mask, "mask")
     if mask.ndim != 3 or tuple(mask.shape[1:]) != cross.shape or not mask.is_floating_point():
         raise ValueError(
-            f"project_rectangular: a mask must be a real floating {('heads', *cross.shape)} of {cross}, got "
+            f"project_rectangular: a mask must be a floating (heads, {', '.join(map(str, cross.shape))}) of {cross}, got "
             f"{mask.dtype} of shape {tuple(mask.shape)}"
         )
     entries = wide(mask[:, cross.queries.prefix :, cross.keys.prefix :]).flatten(1)

@@ -61,6 +61,7 @@ class Gates:
 
     def require(self, grid: Grid) -> None:
         """Raise a ``ValueError`` unless there is one gate for each token of a line."""
+        grid.require_open("Gates", "a ring has no first token, use grid.opened()")
         if grid.ndim != 1:
             raise ValueError(f"gates are of a line, got {grid}: use Grid({grid.size}), or kernels.PolylineGates")
         if grid.size != self.size:
@@ -125,6 +126,7 @@ class PolylineGates:
 
     def require(self, grid: Grid) -> None:
         """Raise a ``ValueError`` unless there is one gate for each token and axis of the grid."""
+        grid.require_open("PolylineGates", "a ring has no first token, use grid.opened()")
         if (grid.ndim, grid.size) != (len(self.log_gammas), self.log_gammas[0].shape[-1]):
             raise ValueError(
                 f"{grid} has {grid.ndim} axes and {grid.size} tokens, the gates are of {len(self.log_gammas)} axes and "

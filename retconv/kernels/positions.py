@@ -15,8 +15,15 @@ from retconv.grid import Grid, GridLike
 from retconv.kernels.parameters import check, check_real, compute_dtype
 
 
-def _line(grid: GridLike, name: str) -> Grid:
+def _open(grid: GridLike, name: str) -> Grid:
+    """The grid's tokens, which have a border."""
     grid = Grid.of(grid).without_prefix()
+    grid.require_open(name, "it counts from the border, use grid.opened()")
+    return grid
+
+
+def _line(grid: GridLike, name: str) -> Grid:
+    grid = _open(grid, name)
     if grid.ndim != 1:
         raise ValueError(f"{name} is defined on 1-D grids, got {grid}: use the line Grid({grid.size}) of its tokens")
     return grid
@@ -54,7 +61,7 @@ def neighbourhood(grid: GridLike, side: int, dilation: int = 1, device: torch.de
         >>> neighbourhood(4, 3)[0].tolist()
         [[1.0, 1.0, 1.0, 0.0], [1.0, 1.0, 1.0, 0.0], [0.0, 1.0, 1.0, 1.0], [0.0, 1.0, 1.0, 1.0]]
     """
-    grid = Grid.of(grid).without_prefix()
+    grid = _open(grid, "neighbourhood")
     if side < 1 or side % 2 == 0 or dilation < 1 or side * dilation > min(grid.shape):
         raise ValueError(
             f"neighbourhood needs an odd side, a dilation of at least 1 and side · dilation ≤ every axis, got "
@@ -98,7 +105,7 @@ def same_window(
         >>> same_window(3, (2,))[0].tolist()
         [[1.0, 1.0, 0.0], [1.0, 1.0, 0.0], [0.0, 0.0, 1.0]]
     """
-    grid = Grid.of(grid).without_prefix()
+    grid = _open(grid, "same_window")
     moved = (shift,) * grid.ndim if isinstance(shift, int) else tuple(shift)
     if (
         len(sides) != grid.ndim

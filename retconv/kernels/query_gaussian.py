@@ -76,6 +76,7 @@ class QueryGaussian:
 
     def require(self, grid: Grid) -> None:
         """Raise a ``ValueError`` unless there is one Gaussian for each token of the grid."""
+        grid.require_open("QueryGaussian", "its offsets are those of a grid with a border, use grid.opened()")
         if tuple(self.shift.shape[-2:]) != (grid.size, grid.ndim):
             raise ValueError(
                 f"{grid} has {grid.size} tokens on {grid.ndim} axes, the Gaussians are of {self.shift.shape[-2]} on "

@@ -39,6 +39,7 @@ def beit_table(table: Tensor, grid: GridLike) -> tuple[Tensor, Tensor]:
         (torch.Size([1, 3, 3]), [[9.0, 10.0, 11.0]])
     """
     grid = Grid.of(grid).without_prefix()
+    grid.require_open("beit_table", "BEiT's grid has a border")
     rows = math.prod(grid.kernel_shape)
     if table.ndim != 2 or table.shape[0] != rows + 3:
         raise ValueError(
@@ -78,7 +79,9 @@ def swin_v2(
         >>> swin_v2(torch.zeros(1, 2), zero, torch.zeros(1), torch.zeros(3, 1), (8, 8)).tolist()
         [[8.0], [8.0], [8.0]]
     """
-    sides = Grid.of(window if trained is None else trained).shape
+    of = Grid.of(window if trained is None else trained)
+    of.require_open("swin_v2", "a Swin window has a border")
+    sides = of.shape
     shapes = [tuple(weight.shape) for weight in (hidden, shift, out)]
     units = out.shape[-1] if out.ndim == 2 else -1
     if shapes[:2] != [(units, offset.shape[-1]), (units,)] or len(sides) != offset.shape[-1]:

@@ -33,6 +33,7 @@ class _Reader(nn.Module):
 
     def read(self, x: Tensor, grid: Grid, axes: int = 3) -> Tensor:
         """``(batch, …, N, outputs)`` in the computing dtype."""
+        grid.require_open(type(self).__name__, "what it makes is of a grid with a border, use grid.opened()")
         dim = self.project.in_features
         if x.ndim != axes or x.shape[-2] != grid.length or x.shape[-1] % dim or not x.is_floating_point():
             front = ("batch", "heads")[: axes - 2]
@@ -223,6 +224,7 @@ class LocAt(_Reader):
 
     def __init__(self, dim: int, grid: GridLike, epsilon: float = 0.1) -> None:
         grid = Grid.of(grid)
+        grid.require_open("LocAt", "its Gaussians are of a grid with a border, use grid.opened()")
         super().__init__(dim, grid.ndim + 1, True, "LocAt")
         self.epsilon, self.shortest = epsilon, min(grid.shape)
         self.largest = float(max(grid.shape) ** 2)

@@ -4,6 +4,7 @@ import torch
 
 from retconv import approximate, attention, checks, convert, kernels, retention
 from retconv.analysis import describe, effective, locality, spectrum
+from retconv.cross import Cross
 from retconv.grid import Grid
 from retconv.masks import DecayMask, KernelTableMask, Mask
 from retconv.operators import operator
@@ -45,6 +46,14 @@ COMPLEX: dict[str, Error] = {
         "project": (lambda: convert.project(MASK, N), "mask"),
         "windows": (lambda: convert.windows(KERNEL, N), "kernel"),
         "Separable": (lambda: kernels.Separable((KERNEL[:, None],)), "factor"),
+        "beit_table": (lambda: kernels.beit_table(torch.ones(8, 1) * 1j, 3), "table"),
+        "t5": (lambda: kernels.t5(PLANE, torch.ones(32, 1) * 1j), "table"),
+        "unroll": (lambda: convert.unroll(KERNEL, N), "kernel"),
+        "wrap": (lambda: convert.wrap(KERNEL, N), "kernel"),
+        "rectangular": (lambda: convert.rectangular(KERNEL, Cross(N, N)), "kernel"),
+        "project_rectangular": (lambda: convert.project_rectangular(MASK, Cross(N, N)), "mask"),
+        "channels": (lambda: approximate.channels(KERNEL, N), "kernel"),
+        "torus_symbol": (lambda: spectrum.torus_symbol(KERNEL[:, :N], Grid(N, periodic=True)), "kernel"),
         "relative_table": (lambda: kernels.relative_table(PLANE, KERNEL), "table"),
         "swin_table": (lambda: kernels.swin_table(KERNEL.T, N), "table"),
         "a parameter": (lambda: kernels.causal_decay(PLANE, torch.tensor(0.5 + 0.5j)), "gamma"),

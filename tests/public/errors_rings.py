@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 
 import retconv
-from retconv import analysis, convert, kernels, masks, models
+from retconv import analysis, attention, convert, kernels, masks, models
 from retconv.analysis import effective, locality, spectrum
 from retconv.grid import Grid
 from retconv.masks import DecayMask, Forms, KernelTableMask
@@ -25,6 +25,41 @@ def _with_retnet(call: Callable[[masks.RetNetMask], object]) -> Callable[[], obj
 
 
 TABLE = torch.ones(HEADS, 7, 5)
+GATES, SHIFT = kernels.Gates(torch.zeros(HEADS, 6)), torch.zeros(HEADS, 12, 2)
+POLYLINE = kernels.PolylineGates((torch.zeros(HEADS, 12), torch.zeros(HEADS, 12)))
+GAUSSIANS, ONES = kernels.QueryGaussian(SHIFT, SHIFT + 1), torch.ones(HEADS)
+#: What reads data, or counts from a border or a first token, and the grid that it is asked for.
+BORDERS: dict[str, Callable[[], object]] = {
+    "Gates.entries": lambda: GATES.entries(LINE),
+    "Gates.log_entries": lambda: GATES.log_entries(LINE),
+    "Gates.require": lambda: GATES.require(LINE),
+    "PolylineGates.entries": lambda: POLYLINE.entries(RING),
+    "PolylineGates.log_entries": lambda: POLYLINE.log_entries(RING),
+    "PolylineGates.require": lambda: POLYLINE.require(RING),
+    "QueryGaussian.entries": lambda: GAUSSIANS.entries(RING),
+    "QueryGaussian.log_entries": lambda: GAUSSIANS.log_entries(RING),
+    "QueryGaussian.require": lambda: GAUSSIANS.require(RING),
+    "ForgetGate.forward": lambda: masks.ForgetGate(4, HEADS)(torch.ones(1, 6, 4), LINE),
+    "SSDGate.forward": lambda: masks.SSDGate(4, HEADS)(torch.ones(1, 6, 4), LINE),
+    "PolylineGate.forward": lambda: masks.PolylineGate(4, HEADS)(torch.ones(1, 12, 4), RING),
+    "SpatialDecay.forward": lambda: masks.SpatialDecay(4, HEADS)(torch.ones(1, 12, 4), RING),
+    "LocAt": lambda: masks.LocAt(4, RING),
+    "LocAt.forward": lambda: masks.LocAt(4, RING.opened())(torch.ones(1, HEADS, 12, 4), RING),
+    "alibi_channels": lambda: attention.alibi_channels(ONES, LINE),
+    "decay_channels": lambda: attention.decay_channels(ONES / 2, LINE),
+    "forget_channels": lambda: attention.forget_channels(torch.zeros(HEADS, 6), LINE),
+    "gaussian_channels": lambda: attention.gaussian_channels(ONES, RING),
+    "gpsa_channels": lambda: attention.gpsa_channels(ONES, RING),
+    "shifted_gaussian_channels": lambda: attention.shifted_gaussian_channels(SHIFT, SHIFT + 1, RING),
+    "cosine_channels": lambda: attention.cosine_channels(torch.ones(HEADS, 1), torch.ones(1, 2), RING),
+    "beit_table": lambda: kernels.beit_table(torch.ones(38, HEADS), RING),
+    "swin_v2": lambda: kernels.swin_v2(RING.offsets(), torch.ones(5, 2), torch.ones(5), torch.ones(HEADS, 5), RING),
+    "fire": lambda: kernels.fire(LINE, 0.1, 4.0, torch.ones(5), torch.ones(5), torch.ones(HEADS, 5), ONES),
+    "block_causal": lambda: kernels.block_causal(LINE, 2),
+    "dilated_segments": lambda: kernels.dilated_segments(LINE, HEADS, 4, 2),
+    "neighbourhood": lambda: kernels.neighbourhood(RING, 3),
+    "same_window": lambda: kernels.same_window(RING, 2),
+}
 #: What refuses, and by what name.
 REFUSED: dict[str, Error] = {
     "crop": (
@@ -161,5 +196,9 @@ GRIDS: dict[str, Error] = {
         ValueError,
         "have 2 and 3 components",
     ),
+}
+REFUSED |= {
+    name: (call, ValueError, rf"{name.partition('.')[0]} is for open grids.*use grid\.opened|has a border")
+    for name, call in BORDERS.items()
 }
 TABLES = {"rings": REFUSED, "grids of rings": GRIDS}

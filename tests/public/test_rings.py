@@ -217,7 +217,7 @@ RIGHT = {
     *("operator", "wrapped_decay", "wrapped_gaussian", "shift_invariance_residual", "assert_equivalent", "retention"),
     *("attend", "bias_logits", "convolution", "multiply_logits", "multiply_weights"),
     *("definiteness", "eigenvalues", "operator_norm", "singular_values"),
-    *("EffectiveKernel", "effective_kernel", "gradient_field"),
+    *("EffectiveKernel", "effective_kernel", "gradient_field", "extended_attention"),
 }
 #: Results, which hold the grid that they were computed on.
 RESULTS = {"Description"}

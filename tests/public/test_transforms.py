@@ -130,8 +130,13 @@ def test_an_operation_of_each_kind_is_traced(name: str, transform: Callable[[Row
     check(name, transform)
 
 
-#: Public names that compute nothing of tensors: schedules by name, and records of settings.
-NOT_OPERATIONS = {"gammas", "Conventions", "Placement", "NotAConvolutionError", "SolveError", "MaskLike"}
+#: Public names that compute nothing of tensors that can be followed: schedules by name, and records of settings.
+NOT_OPERATIONS = {
+    *("gammas", "slopes", "Conventions", "Placement", "NotAConvolutionError", "SolveError", "MaskLike"),
+    # Masks of ones and zeros, and indices, by place alone.
+    *("block_causal", "dilated_segments", "neighbourhood", "same_window", "causal_window", "strided_window"),
+    "t5_bucket",
+}
 
 
 def public() -> Iterator[tuple[str, Any]]:
