@@ -21,7 +21,7 @@ CROSS: dict[str, Error] = {
     "mask": (
         lambda: project_rectangular(torch.ones(1, 4, 4), Cross(4, 2)),
         ValueError,
-        r"\('heads', 4, 2\) of Cross.* got torch.float32 of shape \(1, 4, 4\)",
+        r"\(heads, 4, 2\) of Cross.* got torch.float32 of shape \(1, 4, 4\)",
     ),
     "infinite mask": (
         lambda: project_rectangular(torch.full((1, 4, 2), -torch.inf), Cross(4, 2)),

@@ -82,8 +82,8 @@ def project_rectangular(mask: Tensor, cross: Cross) -> Projection:
     check_real(mask, "mask")
     if mask.ndim != 3 or tuple(mask.shape[1:]) != cross.shape or not mask.is_floating_point():
         raise ValueError(
-            f"project_rectangular: a mask must be a floating (heads, {', '.join(map(str, cross.shape))}) of {cross}, got "
-            f"{mask.dtype} of shape {tuple(mask.shape)}"
+            f"project_rectangular: a mask must be a floating (heads, {cross.shape[0]}, {cross.shape[1]}) of {cross}, "
+            f"got {mask.dtype} of shape {tuple(mask.shape)}"
         )
     entries = wide(mask[:, cross.queries.prefix :, cross.keys.prefix :]).flatten(1)
     if not bool(torch.isfinite(entries).all()):
