@@ -18,7 +18,8 @@ STORED = stored()
 def test_a_causal_decay_is_one_pole_and_one_state() -> None:
     judged = verdict(Decay(torch.tensor([0.9], dtype=torch.float64), causal=True), 48)
     assert judged.has_kernel
-    assert (judged.poles, judged.states, judged.separable_rank, judged.definite) == (1, (1, 0), 1, "not symmetric")
+    assert (judged.poles, judged.separable_rank, judged.definite) == (1, 1, "not symmetric")
+    assert (judged.states_past, judged.states_future, judged.channels) == (1, 0, 1)
     assert judged.dc == pytest.approx(math.fsum(0.9**d for d in range(48)), rel=1e-12)
     assert judged.nyquist == pytest.approx(math.fsum((-0.9) ** d for d in range(48)), rel=1e-12)
 
@@ -40,7 +41,7 @@ def test_a_mixture_has_as_many_outer_products_as_gaussians() -> None:
 def test_two_decays_are_two_poles() -> None:
     line = Exponentials(torch.tensor([[0.5, 1.0]]).double(), torch.tensor([[0.6, 0.95]]).double())
     judged = verdict(line, 64)
-    assert (judged.poles, judged.states) == (2, (2, 0))
+    assert (judged.poles, judged.states_past, judged.states_future) == (2, 2, 0)
 
 
 def test_a_free_mask_is_none_and_says_how_far() -> None:
@@ -83,3 +84,14 @@ def test_the_stored_verdict_is_what_is_computed(name: str) -> None:
 
 def test_the_stored_table_has_every_mask_in_its_order() -> None:
     assert list(STORED["name"]) == list(ENTRIES)
+
+
+def test_channels_are_those_of_where_a_mask_acts() -> None:
+    """Law 21: of a logarithm a Gaussian takes three, a cosine that multiplies scores two, a negative mask has none."""
+    grid = Grid((5, 6))
+    gaussian = gaussian_mixture(grid.offsets(), torch.tensor([[2.0]]).double(), torch.tensor([[1.0]]).double())
+    assert verdict(gaussian, grid).channels == 3
+    assert verdict(gaussian, grid, "retention").channels == 30
+    cosine = torch.cos(0.02 * Grid(20).offsets()[..., 0].double())[None]
+    assert verdict(cosine, 20, "retention").channels == 2
+    assert verdict(-gaussian, grid).channels is None
