@@ -55,6 +55,9 @@ SECONDS = {
 #: The same of recursions by compiled loops, for each entry and axis, on one core of that EPYC: `python -m retconv.bench
 #: operator --threads 1`. The start of an inner loop takes as long as so many columns.
 COMPILED, COMPILED_START = (1.7e-10, 3.2e-5), 24
+#: Products of matrices with fewer columns take as long as with so many: 1 to 8 columns of a decay on 128×128 took 2.2
+#: to 2.8 ms by ``"separable"`` and 16 took 1.8 (one core, float32), where the recursion takes 0.16 to 0.33.
+NARROW = 24
 #: The methods that serve periodic axes.
 ON_RINGS = ("dense", "fft")
 #: How much longer they take there with an input of more bytes than a cache holds, and along axes carried in float64.
@@ -75,10 +78,13 @@ def work(method: str, p: Problem) -> float:
         return math.inf
     n, size = p.grid.shape, p.grid.size
     entries = p.heads * size * p.columns
+    # What products write: of one column and one matrix it is a product with a vector, which no blocks slow down.
+    written = p.heads * size * max(p.columns, NARROW)
     rows = size // n[-1]
     units, prepared = math.inf, 0.0
     if method == "dense":
-        units, prepared = float(entries * size), float(p.heads * size**2)
+        units = float((entries if p.heads == p.columns == 1 else written) * size)
+        prepared = float(p.heads * size**2)
         try:
             p.grid.require_dense(p.heads, p.dtype)
         except DenseLimitError:
@@ -90,10 +96,10 @@ def work(method: str, p: Problem) -> float:
         units = p.heads * p.columns * padded * math.log2(2 * padded)
     elif method == "toeplitz" and p.grid.ndim > 1:
         # Two transforms of n² multiplications for each row and column, and three products with P × P matrices.
-        units, prepared = p.heads * p.columns * size * (2.0 * n[-1] + 3 * rows), 3.0 * p.heads * n[-1] * rows**2
+        units, prepared = written * (2.0 * n[-1] + 3 * rows), 3.0 * p.heads * n[-1] * rows**2
     elif method == "separable" and p.rank:
         # Terms beyond the first are added to a result that is read and written again each time.
-        units = float(entries * sum(n) * (p.rank if p.rank == 1 else 2.5 * p.rank))
+        units = float(written * sum(n) * (p.rank if p.rank == 1 else 2.5 * p.rank))
     elif method == "recursive" and p.compiled:
         near = FROM_MEMORY if entries * p.dtype.itemsize > CACHE else 1.0
         axes = sum(near if side <= LONGEST else max(near, FAR) for side in n if side > 1)

@@ -157,7 +157,7 @@ class OnlineConvolution:
         torch.Size([2, 1, 8])
 
     Source:
-        Oncescu et al. 2024, Flash Inference (arXiv 2410.12982), algorithm 2: tiles of a power of two tokens. There
+        Oncescu et al. 2024, Flash Inference (arXiv 2410.12982): tiles of a power of two tokens. There
         each tile is as small as one token; here blocks of 64 are products with a matrix. van der Hoeven 1997, 2002.
     """
 

@@ -57,7 +57,7 @@ class FlashDecoder:
         (torch.Size([1, 2, 1, 16]), 71)
 
     Source:
-        Oncescu et al. 2024, Flash Inference (arXiv 2410.12982), algorithm 2, for convolutions; law 14 makes retention
+        Oncescu et al. 2024, Flash Inference (arXiv 2410.12982), for convolutions; law 14 makes retention
         one. There tiles begin at one token; here at 64.
     """
 

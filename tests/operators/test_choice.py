@@ -83,3 +83,11 @@ def test_the_model_knows_compiled_recursions() -> None:
     assert op.choose(x) == "recursive"
     with without_numba():
         assert op.choose(x) == "dense"
+
+
+def test_few_columns_are_not_cheap_for_products() -> None:
+    """One column of many heads, or on a large grid, is a recursion's; one column of one small matrix is a product."""
+    for shape, heads in (((128, 128), 1), ((32, 32), 12), ((64, 64), 12)):
+        problem = method_cost.Problem(Grid(shape), heads, 1, 1, True, torch.float32, CPU, compiled=True)
+        assert method_cost.choose(problem, None) == "recursive"
+    assert method_cost.choose(method_cost.Problem(Grid((8, 8)), 1, 1, 0, False, torch.float32, CPU), None) == "dense"
