@@ -19,7 +19,7 @@ from retconv.operators import operator
 from retconv.retention import Decoder, MultiScaleRetention, chunkwise, recurrent, retention, rotate, rotation_angles
 from retconv.retention.functional import methods
 from tests.attention.portable import PORTABLE
-from tests.public import online, relatives, rings, solving
+from tests.public import crossed, online, relatives, rings, solving
 from tests.public.case import HEADS, SHAPE, SIZE, Case, decay, gaussians, kernel, normal, of, positive, qkv, retnet
 from tests.public.relatives import on_offsets
 
@@ -150,6 +150,7 @@ PARTS = (
     online.cases,
     solving.cases,
     rings.cases,
+    crossed.cases,
 )
 CASES = {name: case for part in PARTS for name, case in part()}
 #: The cases that multiply matrices of tokens, and so follow autocast.
