@@ -46,6 +46,18 @@ def between(mask: RectangularLike, cross: Cross) -> Forms:
         TypeError: If it is none of these.
         ValueError: If a tensor has another shape or no real floating dtype, or forms are not of these queries and keys.
         DenseLimitError: If the mask would exceed the memory limit.
+
+    Source:
+        Pooled keys: PVT, Wang et al. 2021 (arXiv 2102.12122), whose keys carry no positions; ours do, at the centres of
+        their cells.
+
+    Example:
+        >>> from retconv.masks import DecayMask
+        >>> mask = DecayMask(1, "manhattan", 0.25)
+        >>> between(mask, Cross((4, 4), (2, 2))).entries.shape  # keys pooled by 2
+        torch.Size([1, 16, 4])
+        >>> between(mask, Cross(1, 3, stride=1, origin=-2)).entries  # a query appended to two tokens
+        tensor([[[0.0625, 0.2500, 1.0000]]])
     """
     if isinstance(mask, Forms):
         shape = tuple(mask.entries.shape[-2:]) if "log" not in mask.given else tuple(mask.log.entries.shape[-2:])

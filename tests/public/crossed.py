@@ -19,7 +19,7 @@ def cases() -> Iterator[tuple[str, Case]]:
     given = normal(1, 2, HEADS, queries, 4), normal(2, 2, HEADS, keys, 4), normal(3, 2, HEADS, keys, 4)
     for placement in PLACEMENTS:
         run = of(lambda m, q, k, v, placement: attend(q, k, v, m, CROSS, placement=placement), placement)
-        yield f"{placement} between grids", Case(run, (gaussians(1), *given), roundings=16)
+        yield f"{placement} between grids", Case(run, (gaussians(), *given), roundings=16)
     sdpa = of(lambda m, q, k, v: attend(q, k, v, m, CROSS, placement="bias_logits", backend="sdpa"))
     yield "bias_logits between grids by sdpa", Case(sdpa, (decay(), *given), roundings=16)
     run = of(lambda m, q, k, v: attend(q, k, v, m, CROSS, placement="retention"))
