@@ -92,7 +92,7 @@ def between_log(log: Tensor | Callable[[Tensor], Tensor], cross: Cross) -> Forms
 
     Example:
         >>> between_log(lambda offset: -offset.abs().sum(-1)[None], Cross(1, 3, stride=1, origin=-2)).log.entries
-        tensor([[[-2., -1., 0.]]], dtype=torch.float64)
+        tensor([[[-2., -1., -0.]]], dtype=torch.float64)
     """
     entries = _read(log, cross, 0.0) if isinstance(log, Tensor) else rectangular(log, cross, 0.0)
     return Forms(cross.queries, entries.shape[-3], {"entries": lambda: entries.exp(), "log": entries})
