@@ -101,9 +101,9 @@ def between_log(log: Tensor | Callable[[Tensor], Tensor], cross: Cross) -> Forms
 def _read(mask: Tensor, cross: Cross, neutral: float) -> Tensor:
     """Entries of a tensor, which may be a table."""
     check_real(mask, "mask")
-    table = tuple(mask.shape[1:]) == cross.table_shape
     entries = mask.ndim in (3, 4) and tuple(mask.shape[-2:]) == cross.shape
-    if not (table or entries) or not mask.is_floating_point():
+    # Of entries no offset is asked for: torch.compile cannot trace its fractions.
+    if not (entries or tuple(mask.shape[1:]) == cross.table_shape) or not mask.is_floating_point():
         raise ValueError(
             f"a mask of {cross} must be floating entries {('heads', *cross.shape)} or a table "
             f"{('heads', *cross.table_shape)}, got {mask.dtype} of shape {tuple(mask.shape)}"
