@@ -15,8 +15,10 @@ from retconv.attention.cuts import Cuts
 from retconv.attention.fused import fused
 from retconv.attention.inputs import Call, check_bias, check_dropout, check_qkv, read_mask
 from retconv.attention.placements import PLACEMENTS
+from retconv.cross import Cross
 from retconv.grid import Grid, GridLike
 from retconv.masks import MaskLike
+from retconv.masks.crossed import RectangularLike
 from retconv.operators import operator
 from retconv.precision import entering
 from retconv.watching import is_derived, is_differentiated, is_exported, is_readable
@@ -29,6 +31,8 @@ LEARNT = 64
 
 def refusal(call: Call, backend: str) -> str | None:
     """Why a backend does not apply, or None if it does."""
+    if call.crossed:
+        return None if backend == "sdpa" else "queries and keys lie on two grids, which it does not know"
     if call.dropout_p and backend in ("recompute", "compiled", "triton", "flex", "operator"):
         return f"it holds no weights to drop, and dropout_p is {call.dropout_p}"
     if backend in ("recompute", "triton", "flex") and is_derived(call.q, call.k, call.v, *call.biases):
@@ -45,6 +49,9 @@ def choose(call: Call) -> str:
     """The fastest exact backend: on a CPU as ``python -m retconv.bench attention`` finds it, on a GPU the fused one."""
     if is_exported():
         return "reference"
+    if call.crossed:
+        slow = call.q.device.type == "cpu" and (call.q.dtype.itemsize < 4 or is_differentiated(*call.biases))
+        return "sdpa" if call.placement.adds and not slow else "reference"
     if not call.placement.scores:
         return "operator" if refusal(call, "operator") is None else "reference"
     if call.q.device.type == "cuda" and refusal(call, "triton") is None:
@@ -151,8 +158,8 @@ def attend(
     q: Tensor,
     k: Tensor,
     v: Tensor,
-    mask: MaskLike,
-    grid: GridLike,
+    mask: MaskLike | RectangularLike,
+    grid: GridLike | Cross,
     *,
     placement: str,
     return_weights: Literal[False] = False,
@@ -165,8 +172,8 @@ def attend(
     q: Tensor,
     k: Tensor,
     v: Tensor,
-    mask: MaskLike,
-    grid: GridLike,
+    mask: MaskLike | RectangularLike,
+    grid: GridLike | Cross,
     *,
     placement: str,
     return_weights: Literal[True],
@@ -178,8 +185,8 @@ def attend(
     q: Tensor,
     k: Tensor,
     v: Tensor,
-    mask: MaskLike,
-    grid: GridLike,
+    mask: MaskLike | RectangularLike,
+    grid: GridLike | Cross,
     *,
     placement: str,
     scale: float | None = None,
@@ -221,7 +228,8 @@ def attend(
         mask: In any form (see ``retconv.masks.Forms``); one head serves all. Kernels and modules are neutral (1) at
             prefix tokens. It is cast to the dtype of the scores, and gradients flow to it. Gates and query Gaussians
             may be of each element of the batch; no backend that needs a kernel serves them.
-        grid: A ``Grid``, or its shape where there is no prefix token.
+        grid: A ``Grid``, or its shape where there is no prefix token. Or a ``Cross``: k and v are then of its keys, the
+            mask is what ``retconv.masks.between`` takes, and backends are ``"reference"``, of bias_logits ``"sdpa"``.
         placement: Where the mask acts, a name of ``PLACEMENTS``, which has formula and source of each.
         scale: Of the scores; ``d^(−1/2)`` if not given.
         bias: B, logits added last before the softmax, broadcastable to ``(batch, heads, length, length)``: a relative
@@ -250,18 +258,18 @@ def attend(
     """
     if placement not in PLACEMENTS:
         raise ValueError(f"unknown placement {placement!r}: choose one of {sorted(PLACEMENTS)}")
-    rules, grid = PLACEMENTS[placement], Grid.of(grid)
+    rules, grid = PLACEMENTS[placement], grid if isinstance(grid, Cross) else Grid.of(grid)
     q, k, v = entering(q), entering(k), entering(v)
     check_qkv(q, k, v, grid)
     check_dropout(dropout_p)
     if bias is not None:
-        check_bias(bias, q, rules)
+        check_bias(bias, q, k, rules)
     if backend not in ("auto", *rules.backends):
         raise ValueError(f"{placement} has no backend {backend!r}: choose 'auto' or one of {', '.join(rules.backends)}")
     if return_weights and backend not in ("auto", "reference"):
         raise ValueError(f"backend {backend!r} never holds the weights: use backend='reference' to return them")
     scale = q.shape[-1] ** -0.5 if scale is None else scale
-    given = Call(rules, q, k, v, read_mask(mask, grid, q.shape[1]), scale, bias, dropout_p)
+    given = Call(rules, q, k, v, read_mask(mask, grid, q.shape[1]), scale, bias, dropout_p, isinstance(grid, Cross))
     call = folded(given)
     name = "reference" if return_weights else choose(call) if backend == "auto" else backend
     if name == "reference":

@@ -140,7 +140,7 @@ def extended_attention(
     check_qkv(q, k, v, grid)
     check_dropout(dropout_p)
     if bias is not None:
-        check_bias(bias, q, PLACEMENTS["bias_logits"])
+        check_bias(bias, q, k, PLACEMENTS["bias_logits"])
     if causal and grid.ndim > 1:
         raise ValueError(f"causality is an order on a line, got {grid}: use Grid({grid.size}), or hide keys by a bias")
     for x in extra:

@@ -8,8 +8,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from retconv.attention.placements import Placement
+from retconv.cross import Cross
 from retconv.grid import Grid
-from retconv.masks import Forms, MaskLike
+from retconv.masks import Forms, MaskLike, between
+from retconv.masks.crossed import RectangularLike
 
 
 @dataclass(frozen=True)
@@ -25,6 +27,7 @@ class Call:
         scale: Of the scores.
         bias: Added to the logits, or None.
         dropout_p: Probability with which a weight is dropped.
+        crossed: Whether keys lie on another grid than queries, and k and v may have another length.
     """
 
     placement: Placement
@@ -35,6 +38,7 @@ class Call:
     scale: float
     bias: Tensor | None
     dropout_p: float
+    crossed: bool = False
 
     @property
     def acting(self) -> Forms:
@@ -47,26 +51,37 @@ class Call:
         return (self.acting.values,) if self.bias is None else (self.acting.values, self.bias)
 
 
-def read_mask(mask: MaskLike, grid: Grid, heads: int) -> Forms:
+def read_mask(mask: MaskLike | RectangularLike, grid: Grid | Cross, heads: int) -> Forms:
     """The forms of a mask for so many heads of queries, on the open grid, which is the one that backends know.
 
     Raises:
         ValueError: If it does not belong on the grid, or its heads are not 1 or ``heads``.
     """
-    forms = Forms.of(mask, grid).opened()
+    crossed = isinstance(grid, Cross)
+    forms = between(mask, grid) if crossed else Forms.of(mask, grid).opened()  # type: ignore[arg-type]
     if forms.heads not in (1, heads):
         raise ValueError(f"the mask has {forms.heads} heads, the queries {heads}: give one mask for each head, or 1")
     return forms
 
 
-def check_qkv(q: Tensor, k: Tensor, v: Tensor, grid: Grid) -> None:
+def check_qkv(q: Tensor, k: Tensor, v: Tensor, grid: Grid | Cross) -> None:
     """Raise a ``ValueError`` unless queries, keys and values belong together and to the grid."""
     shapes = f"q {tuple(q.shape)}, k {tuple(k.shape)}, v {tuple(v.shape)}"
-    if q.ndim != 4 or q.shape != k.shape or v.ndim != 4 or v.shape[:3] != q.shape[:3]:
+    if isinstance(grid, Cross):
+        if not q.ndim == k.ndim == v.ndim == 4 or not (
+            q.shape[:2] == k.shape[:2] == v.shape[:2]
+            and q.shape[3] == k.shape[3]
+            and (q.shape[2], k.shape[2], v.shape[2]) == (*grid.shape, grid.keys.length)
+        ):
+            raise ValueError(
+                f"of {grid}, q must be (batch, heads, {grid.shape[0]}, d), k and v (batch, heads, {grid.shape[1]}, d) "
+                f"with equal batch and heads, got {shapes}"
+            )
+    elif q.ndim != 4 or q.shape != k.shape or v.ndim != 4 or v.shape[:3] != q.shape[:3]:
         raise ValueError(
             f"q, k and v must be (batch, heads, length, d) with equal batch, heads and length, got {shapes}"
         )
-    if q.shape[2] != grid.length:
+    elif q.shape[2] != grid.length:
         raise ValueError(
             f"{grid} has {grid.length} tokens, prefix tokens included, the queries have {q.shape[2]}: give the grid of "
             "these tokens, for windows the window's"
@@ -75,12 +90,12 @@ def check_qkv(q: Tensor, k: Tensor, v: Tensor, grid: Grid) -> None:
         raise ValueError(f"q, k and v must have one floating dtype, got {q.dtype}, {k.dtype}, {v.dtype}")
 
 
-def check_bias(bias: Tensor, q: Tensor, placement: Placement) -> None:
+def check_bias(bias: Tensor, q: Tensor, k: Tensor, placement: Placement) -> None:
     """Raise a ``ValueError`` unless there are logits, and ``bias`` broadcasts to them."""
     if not placement.softmax:
         raise ValueError(f"{placement.name} has no softmax, so a bias on logits has no meaning: leave it out")
     batch, heads, length, _ = q.shape
-    target = (batch, heads, length, length)
+    target = (batch, heads, length, k.shape[2])
     shape = (1,) * (4 - bias.ndim) + tuple(bias.shape)
     if len(shape) != 4 or any(side not in (1, full) for side, full in zip(shape, target, strict=True)):
         raise ValueError(f"bias must broadcast to (batch, heads, length, length) = {target}, got {tuple(bias.shape)}")

@@ -2,6 +2,7 @@
 
 from retconv.masks import readers as readers  # its functions register themselves
 from retconv.masks.base import Mask
+from retconv.masks.crossed import between, between_log
 from retconv.masks.decay import DecayMask, RetNetMask
 from retconv.masks.diagonal import OffDiagonalMask
 from retconv.masks.forms import Forms, MaskLike
@@ -24,4 +25,6 @@ __all__ = [
     "RetNetMask",
     "SSDGate",
     "SpatialDecay",
+    "between",
+    "between_log",
 ]

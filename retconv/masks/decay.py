@@ -206,9 +206,16 @@ class DecayMask(_Decay):
 
     def at(self, offset: Tensor) -> Tensor:
         """``γ^‖δ‖`` at any offsets ``(*S, D)``, in tokens and between them: ``(heads, *S)``, for ``rectangular``."""
+        return self._cast(power(self._distance(offset), self._rate))
+
+    def log_at(self, offset: Tensor) -> Tensor:
+        """``‖δ‖ log γ`` at any offsets, as in ``at``."""
+        distance = self._distance(offset)
+        return self._cast(distance * per_head(-self._rate, distance.ndim))
+
+    def _distance(self, offset: Tensor) -> Tensor:
         offset = offset.to(self.log_rate.device, compute_dtype(self.log_rate.device))
-        distance = offset.norm(dim=-1) if self.metric == "euclidean" else offset.abs().sum(dim=-1)
-        return self._cast(power(distance, self._rate))
+        return offset.norm(dim=-1) if self.metric == "euclidean" else offset.abs().sum(dim=-1)
 
     def separable(self, grid: GridLike) -> Separable | None:
         """One outer product of two-sided decays (law 8); None on rings, and if Euclidean beyond one axis."""

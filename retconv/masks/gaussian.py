@@ -106,6 +106,12 @@ class GaussianMixtureMask(Mask):
         sigma, weights, offset = (x.to(device, compute_dtype(device)) for x in (self.sigma, self.weights, offset))
         return mixture(offset.square().sum(dim=-1), sigma, weights).to(self._dtype)
 
+    def log_at(self, offset: Tensor) -> Tensor:
+        """The logarithm of ``at``, by a closed form: −∞ where it is 0, NaN where it is negative."""
+        device = self.sigma.device
+        sigma, weights, offset = (x.to(device, compute_dtype(device)) for x in (self.sigma, self.weights, offset))
+        return log_mixture(offset.square().sum(dim=-1), sigma, weights).to(self._dtype)
+
     def separable(self, grid: GridLike) -> Separable | None:
         """One outer product for each Gaussian (law 9); α is carried by the first axis. None on a periodic grid."""
         grid = Grid.of(grid)
