@@ -17,6 +17,7 @@ from retconv.attention import PLACEMENTS
 from retconv.convert import project, unroll
 from retconv.grid import Grid, GridLike
 from retconv.masks import Forms, MaskLike
+from retconv.names import unknown
 from retconv.stored import TABLES
 
 if TYPE_CHECKING:
@@ -79,13 +80,15 @@ def verdict(mask: MaskLike, grid: GridLike, placement: str = "bias_logits") -> V
         placement: Where it acts, a name of ``retconv.attention.PLACEMENTS``: what its channels are depends on that.
 
     Raises:
-        ValueError: If it does not belong on the grid, or a weight is not finite.
+        ValueError: If it does not belong on the grid, a weight is not finite, or the placement is unknown.
 
     Example:
         >>> import retconv
         >>> verdict(retconv.RetNetMask(1), 64).states_past
         1
     """
+    if placement not in PLACEMENTS:
+        raise ValueError(unknown("placement", placement, PLACEMENTS))
     plain = Grid.of(grid).without_prefix()
     forms, kernel, residual = sample(mask, grid)
     lower, upper = semiseparable_rank(forms.entries.double(), TOLERANCE)

@@ -134,7 +134,7 @@ class Decay:
         causal: Whether it is RetNet's, 0 for δ > 0.
 
     Raises:
-        ValueError: If gamma is not of shape ``(heads,)``.
+        ValueError: If gamma is not a tensor of shape ``(heads,)``.
     """
 
     gamma: Tensor
@@ -142,8 +142,10 @@ class Decay:
 
     def __post_init__(self) -> None:
         """Check the shape; values are a module's own, or looked at where a kernel is made of them."""
-        if self.gamma.ndim != 1:
-            raise ValueError(f"Decay: gamma must be (heads,), got shape {tuple(self.gamma.shape)}")
+        axes = getattr(self.gamma, "ndim", None)
+        if axes != 1:
+            got = repr(self.gamma) if axes is None else f"shape {tuple(self.gamma.shape)}"
+            raise ValueError(f"Decay: gamma must be (heads,), got {got}: give a tensor with a number for each head")
 
     def require_line(self, grid: Grid) -> None:
         """Raise a ``ValueError`` if it is causal and the grid has several axes, or is a ring, which has no past."""

@@ -173,7 +173,7 @@ def field_of_view(offset: Tensor, slope: Tensor | float, planes: Tensor) -> Tens
         ``(heads, *S)`` logits. The code has the largest bfloat16 for the −∞.
 
     Raises:
-        ValueError: If slope is not finite or negative, or planes is not real and of that shape.
+        ValueError: If slope is not finite or negative, or planes is not real and of that shape, or of other heads.
 
     Source:
         Fuller et al. 2024, LookHere (arXiv 2405.13985), section 3, and ``lookhere.py`` of its code.
@@ -185,7 +185,8 @@ def field_of_view(offset: Tensor, slope: Tensor | float, planes: Tensor) -> Tens
     if planes.ndim != 3 or planes.shape[-1] != offset.shape[-1]:
         raise ValueError(f"planes must be (heads, planes, {offset.shape[-1]}), got shape {tuple(planes.shape)}")
     planes = as_parameter(planes, "planes", axes=3, device=offset.device)
+    slope = as_parameter(slope, "slope", device=offset.device)
     bias = euclidean_alibi(offset, slope)
-    _, (normals,), _ = prepare(offset, planes)
+    _, (normals, _), _ = prepare(offset, planes, slope)
     side = torch.tensordot(normals, offset.to(normals.dtype), dims=([2], [offset.ndim - 1]))
     return torch.where((side >= 0).all(dim=1), bias, torch.full((), -torch.inf, dtype=bias.dtype, device=bias.device))

@@ -238,6 +238,9 @@ class Forms:
             forms = self._entries_as(lambda entries: entries.mT)
         else:
             forms["kernel"] = flipped(self.kernel, self.grid)
+            # Not of the flipped kernel, which may have underflowed.
+            log = self._made("log")
+            forms |= {} if log is None or "entries" in self.given else {"log": flipped(log, self.grid)}
         if self.factors is not None:
             forms["factors"] = Separable(tuple(f.flip(-1) for f in self.factors.factors))
         if self.decay is not None and not self.decay.causal:

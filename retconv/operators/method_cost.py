@@ -49,7 +49,7 @@ SECONDS = {
     "direct": (4.0e-10, 5.0e-5),
     "fft": (2.2e-10, 7.0e-4),
     "toeplitz": (1.6e-11, 1.2e-4),
-    "separable": (1.2e-11, 9.0e-5),
+    "separable": (1.2e-11, 3.0e-5),
     "recursive": (1.2e-11, 8.0e-5),
 }
 #: The same of recursions by compiled loops, for each entry and axis, on one core of that EPYC: `python -m retconv.bench
@@ -99,7 +99,9 @@ def work(method: str, p: Problem) -> float:
         units, prepared = written * (2.0 * n[-1] + 3 * rows), 3.0 * p.heads * n[-1] * rows**2
     elif method == "separable" and p.rank:
         # Terms beyond the first are added to a result that is read and written again each time.
-        units = float(written * sum(n) * (p.rank if p.rank == 1 else 2.5 * p.rank))
+        # One column is multiplied by matrices as it lies.
+        narrow = entries if p.columns == 1 else written
+        units = float(narrow * sum(n) * (p.rank if p.rank == 1 else 2.5 * p.rank))
     elif method == "recursive" and p.compiled:
         near = FROM_MEMORY if entries * p.dtype.itemsize > CACHE else 1.0
         axes = sum(near if side <= LONGEST else max(near, FAR) for side in n if side > 1)
@@ -114,7 +116,7 @@ def work(method: str, p: Problem) -> float:
 def seconds(method: str, p: Problem) -> float:
     """Estimated seconds of one application of a method."""
     per_unit, per_call = COMPILED if method == "recursive" and p.compiled else SECONDS[method]
-    calls = p.rank if method == "separable" else 1
+    calls = p.rank * p.heads if method == "separable" else 1
     return per_unit * work(method, p) + per_call * calls
 
 

@@ -5,7 +5,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import click
+import torch
 
+from retconv import atlas
 from retconv.atlas import ENTRIES
 from retconv.atlas.__main__ import main
 from tests.error_table import Error
@@ -25,6 +27,11 @@ ATLAS: dict[str, Error] = {
     "placement": (changed(placement="logits"), ValueError, "unknown placement 'logits' of 'retnet': choose one of mul"),
     "reads": (changed(reads="keys"), ValueError, "'retnet' reads 'keys': choose '', 'queries' or 'tokens'"),
     "mask": (command("retnett"), click.UsageError, "unknown mask 'retnett': did you mean 'retnet'"),
+    "verdict": (
+        lambda: atlas.verdict(torch.ones(1, 3), 2, "bias_logit"),
+        ValueError,
+        "unknown placement 'bias_logit': did you mean 'bias_logits'",
+    ),
     "page": (command("retnet", "--page", str(NOWHERE)), click.UsageError, f"cannot write {NOWHERE}: "),
 }
 

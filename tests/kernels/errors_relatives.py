@@ -51,6 +51,11 @@ VISION: dict[str, Error] = {
         ValueError,
         r"planes must be \(heads, planes, 2\), got shape \(2, 2\)",
     ),
+    "heads of planes": (
+        lambda: kernels.field_of_view(PLANE, ones(2), ones(3, 1, 2)),
+        ValueError,
+        "parameters disagree on the number of heads",
+    ),
     "euclidean slope": (lambda: kernels.euclidean_alibi(PLANE, -0.5), ValueError, "slope must be at least 0, got -0.5"),
 }
 

@@ -14,6 +14,7 @@ def ones(*shape: int) -> torch.Tensor:
 
 FORMS: dict[str, Error] = {
     "no part": (lambda: retconv.atention, AttributeError, "module 'retconv' has no attribute 'atention'"),
+    "decay of a number": (lambda: kernels.Decay(0.9), ValueError, r"gamma must be \(heads,\), got 0.9"),
     "gamma of components": (
         lambda: kernels.Decay(ones(2, 1)),
         ValueError,

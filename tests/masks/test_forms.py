@@ -194,3 +194,11 @@ def test_the_mask_of_a_bias_has_it_as_its_logarithm(shape: tuple[int, ...], seed
     entries = convert.kernel_to_mask(bias, grid, neutral=0.0)
     assert_exact(forms.entries, entries.exp())
     assert_exact(Forms.of_log(entries, grid).log.entries, entries)
+
+
+def test_the_transpose_of_a_bias_keeps_its_logarithm() -> None:
+    """What underflows as a weight is still a bias, and is that of the flipped offset (law 5)."""
+    bias = -200.0 * torch.arange(10.0).reshape(2, 5)
+    for grid in (Grid(3), Grid(5, periodic=True)):
+        transposed = Forms.of_log(bias, grid).transposed()
+        assert_exact(transposed.log.entries, Forms.of_log(bias, grid).log.entries.mT)

