@@ -54,7 +54,7 @@ SECONDS = {
 }
 #: The same of recursions by compiled loops, for each entry and axis, on one core of that EPYC: `python -m retconv.bench
 #: operator --threads 1`. The start of an inner loop takes as long as so many columns.
-COMPILED, COMPILED_START = (1.7e-10, 3.2e-5), 24
+COMPILED, COMPILED_START = (1.7e-10, 1.6e-5), 24
 #: Products of matrices with fewer columns take as long as with so many: 1 to 8 columns of a decay on 128×128 took 2.2
 #: to 2.8 ms by ``"separable"`` and 16 took 1.8 (one core, float32), where the recursion takes 0.16 to 0.33.
 NARROW = 24
