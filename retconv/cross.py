@@ -10,7 +10,7 @@ from fractions import Fraction
 import torch
 from torch import Tensor
 
-from retconv.grid import Grid, GridLike
+from retconv.grid import Grid, GridLike, kept
 
 #: A number, for all axes alike, or one for each axis.
 Numbers = int | float | Fraction | Sequence[int | float | Fraction] | None
@@ -69,7 +69,7 @@ class Cross:
 
     def distinct(self) -> tuple[tuple[Fraction, ...], ...]:
         """Of each axis the offsets that pairs have, ascending, in steps of the finer grid."""
-        return tuple(tuple(sorted({d for row in rows for d in row})) for rows in self._steps())
+        return tuple(tuple(sorted({d for row in rows for d in row})) for rows in self.steps())
 
     @property
     def table_shape(self) -> tuple[int, ...]:
@@ -82,8 +82,7 @@ class Cross:
         Returns:
             float64 ``(*table_shape, D)``, in steps of the finer grid along each axis.
         """
-        axes = [torch.tensor([float(d) for d in axis], dtype=torch.float64, device=device) for axis in self.distinct()]
-        return torch.stack(torch.meshgrid(*axes, indexing="ij"), dim=-1)
+        return _offset_table(self, torch.device(device or "cpu"))
 
     def index(self, device: torch.device | str | None = None) -> Tensor:
         """Which entry of a kernel table each pair of tokens reads.
@@ -95,14 +94,7 @@ class Cross:
             DenseLimitError: If it would exceed the memory limit.
         """
         self.require_dense(1, torch.int64)
-        index = torch.zeros(1, 1, dtype=torch.int64, device=device)
-        for rows, axis in zip(self._steps(), self.distinct(), strict=True):
-            place = {d: i for i, d in enumerate(axis)}
-            steps = torch.tensor([[place[d] for d in row] for row in rows], device=device)
-            # Row-major in tokens on both sides: (queries so far, 1, keys so far, 1) and (1, n_q, 1, n_k).
-            index = index[:, None, :, None] * len(axis) + steps[None, :, None, :]
-            index = index.flatten(2).flatten(0, 1)
-        return index
+        return _index(self, torch.device(device or "cpu"))
 
     def offsets(self, device: torch.device | str | None = None) -> Tensor:
         """Key − query of every pair of grid tokens, float64 ``(N_q, N_k, D)``, in steps of the finer grid.
@@ -121,13 +113,31 @@ class Cross:
         few, many = sorted(self.shape)
         Grid(max(1, few)).require_dense(heads * math.ceil(many / max(1, few)), dtype)
 
-    def _steps(self) -> list[list[list[Fraction]]]:
+    def steps(self) -> list[list[list[Fraction]]]:
         """Of each axis the offset of every query and key."""
         lines = zip(self.queries.shape, self.keys.shape, self.stride, self.origin, strict=True)
         return [
             [[(first + step * j - i) / min(Fraction(1), step) for j in range(keys)] for i in range(queries)]
             for queries, keys, step, first in lines
         ]
+
+
+@kept
+def _offset_table(cross: Cross, device: torch.device) -> Tensor:
+    axes = [torch.tensor([float(d) for d in axis], dtype=torch.float64, device=device) for axis in cross.distinct()]
+    return torch.stack(torch.meshgrid(*axes, indexing="ij"), dim=-1)
+
+
+@kept
+def _index(cross: Cross, device: torch.device) -> Tensor:
+    index = torch.zeros(1, 1, dtype=torch.int64, device=device)
+    for rows, axis in zip(cross.steps(), cross.distinct(), strict=True):
+        place = {d: i for i, d in enumerate(axis)}
+        steps = torch.tensor([[place[d] for d in row] for row in rows], device=device)
+        # Row-major in tokens on both sides: (queries so far, 1, keys so far, 1) and (1, n_q, 1, n_k).
+        index = index[:, None, :, None] * len(axis) + steps[None, :, None, :]
+        index = index.flatten(2).flatten(0, 1)
+    return index
 
 
 def _fractions(numbers: Numbers, axes: int, name: str) -> tuple[Fraction, ...]:

@@ -14,7 +14,12 @@ from retconv.cross import Cross
 from retconv.kernels.parameters import check_real
 
 
-def rectangular(kernel: Tensor | Callable[[Tensor], Tensor], cross: Cross, neutral: float = 1.0) -> Tensor:
+def rectangular(
+    kernel: Tensor | Callable[[Tensor], Tensor],
+    cross: Cross,
+    neutral: float = 1.0,
+    device: torch.device | str | None = None,
+) -> Tensor:
     """The mask of a kernel between two grids, ``M[q, k] = K[p_k − p_q]``, positions in common coordinates.
 
     On one grid for both, of stride 1 and origin 0, it is ``kernel_to_mask``.
@@ -26,6 +31,7 @@ def rectangular(kernel: Tensor | Callable[[Tensor], Tensor], cross: Cross, neutr
             in steps of the finer grid along each axis, and so are the widths of a closed form.
         cross: Queries and keys. Rows and columns of their prefix tokens are ``neutral``.
         neutral: 1 for masks that multiply, 0 for masks that add.
+        device: Where a closed form is given its offsets.
 
     Returns:
         ``(heads, *cross.shape)``, rows are queries, in the kernel's dtype: bit-exact copies of the table's entries.
@@ -46,7 +52,7 @@ def rectangular(kernel: Tensor | Callable[[Tensor], Tensor], cross: Cross, neutr
                  [0.1250, 0.5000],
                  [0.0312, 0.5000]]])
     """
-    table = kernel if isinstance(kernel, Tensor) else kernel(cross.offset_table())
+    table = kernel if isinstance(kernel, Tensor) else kernel(cross.offset_table(device))
     if tuple(table.shape[1:]) != cross.table_shape:
         raise ValueError(
             f"rectangular: a kernel must be (heads, {', '.join(map(str, cross.table_shape))}), an entry for each of "

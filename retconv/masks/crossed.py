@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol, cast
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from retconv.convert import rectangular
 from retconv.cross import Cross
@@ -69,8 +69,17 @@ def between(mask: RectangularLike, cross: Cross) -> Forms:
         return Forms(cross.queries, entries.shape[-3], {"entries": entries}, handed_in=not mask.requires_grad)
     at, log_at = getattr(mask, "at", None), getattr(mask, "log_at", None)
     if at is not None and log_at is not None:
-        heads, log = cast("int", getattr(mask, "heads")), lambda: rectangular(log_at, cross, 0.0)  # noqa: B009
-        return Forms(cross.queries, heads, {"entries": lambda: rectangular(at, cross), "log": log})
+        heads = cast("int", getattr(mask, "heads"))  # noqa: B009
+        # Offsets where the module is: an accelerator need not wait for a copy of them at each call.
+        device = next((t.device for t in cast(nn.Module, mask).state_dict().values()), None)
+        return Forms(
+            cross.queries,
+            heads,
+            {
+                "entries": lambda: rectangular(at, cross, device=device),
+                "log": lambda: rectangular(log_at, cross, 0.0, device),
+            },
+        )
     if hasattr(mask, "forms") or not callable(mask):
         raise TypeError(
             f"a mask between two grids is a module with at and log_at, such as DecayMask, a closed form of offsets, or "
