@@ -27,8 +27,8 @@ def rectangular(
     Args:
         kernel: A closed form of offsets ``(*S, D)``, which returns ``(heads, *S)``, such as
             ``lambda offset: kernels.gaussian(offset, sigma)``, or ``at`` of a ``DecayMask`` or ``GaussianMixtureMask``;
-            or a table ``(heads, *cross.table_shape)``. Offsets are
-            in steps of the finer grid along each axis, and so are the widths of a closed form.
+            or a table ``(heads, *cross.table_shape)``. Offsets are in steps of the finer grid along each axis, and so
+            are the widths of a closed form.
         cross: Queries and keys. Rows and columns of their prefix tokens are ``neutral``.
         neutral: 1 for masks that multiply, 0 for masks that add.
         device: Where a closed form is given its offsets.

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol, cast
+from functools import partial
+from itertools import chain
+from typing import Protocol, runtime_checkable
 
 from torch import Tensor, nn
 
@@ -13,8 +15,11 @@ from retconv.kernels.parameters import check_real
 from retconv.masks.forms import Forms
 
 
+@runtime_checkable
 class HasOffsets(Protocol):
     """A mask module that knows its kernel and its logarithm at any offsets, as decays and Gaussian mixtures do."""
+
+    heads: int
 
     def at(self, offset: Tensor) -> Tensor:
         """The kernel ``(heads, *S)`` at offsets ``(*S, D)``."""
@@ -67,19 +72,15 @@ def between(mask: RectangularLike, cross: Cross) -> Forms:
     if isinstance(mask, Tensor):
         entries = _read(mask, cross, 1.0)
         return Forms(cross.queries, entries.shape[-3], {"entries": entries}, handed_in=not mask.requires_grad)
-    at, log_at = getattr(mask, "at", None), getattr(mask, "log_at", None)
-    if at is not None and log_at is not None:
-        heads = cast("int", getattr(mask, "heads"))  # noqa: B009
+    if isinstance(mask, HasOffsets):
         # Offsets where the module is: an accelerator need not wait for a copy of them at each call.
-        device = next((t.device for t in cast(nn.Module, mask).state_dict().values()), None)
-        return Forms(
-            cross.queries,
-            heads,
-            {
-                "entries": lambda: rectangular(at, cross, device=device),
-                "log": lambda: rectangular(log_at, cross, 0.0, device),
-            },
-        )
+        tensors = chain(mask.parameters(), mask.buffers()) if isinstance(mask, nn.Module) else iter(())
+        device = next((tensor.device for tensor in tensors), None)
+        forms = {
+            "entries": partial(rectangular, mask.at, cross, device=device),
+            "log": partial(rectangular, mask.log_at, cross, 0.0, device),
+        }
+        return Forms(cross.queries, mask.heads, forms)
     if hasattr(mask, "forms") or not callable(mask):
         raise TypeError(
             f"a mask between two grids is a module with at and log_at, such as DecayMask, a closed form of offsets, or "

@@ -55,8 +55,8 @@ SECONDS = {
 #: The same of recursions by compiled loops, for each entry and axis, on one core of that EPYC: `python -m retconv.bench
 #: operator --threads 1`. The start of an inner loop takes as long as so many columns.
 COMPILED, COMPILED_START = (1.7e-10, 1.6e-5), 24
-#: Products of matrices with fewer columns take as long as with so many: 1 to 8 columns of a decay on 128×128 took 2.2
-#: to 2.8 ms by ``"separable"`` and 16 took 1.8 (one core, float32), where the recursion takes 0.16 to 0.33.
+#: Products of matrices with fewer columns take about as long as with so many, but for one: 2 to 12 of a decay on
+#: 128×128 took 0.6 to 1.9 ms by ``"separable"`` (one core, float32, one run), where the recursion takes 0.17 to 0.27.
 NARROW = 24
 #: The methods that serve periodic axes.
 ON_RINGS = ("dense", "fft")

@@ -60,8 +60,8 @@ def taking_a_grid() -> Iterator[str]:
 def dense(mask: torch.nn.Module, grid: Grid) -> Tensor:
     """The mask of a function of the torus distance, by a loop over tokens."""
     table = mask.kernel(Grid(tuple(2 * n for n in grid.shape)))  # type: ignore[operator]
-    at = {offset: k for offset, k in zip(naive.offsets([2 * n for n in grid.shape], [False] * grid.ndim),
-                                         table.flatten(1).T.tolist(), strict=True)}  # fmt: skip
+    offsets = naive.offsets([2 * n for n in grid.shape], [False] * grid.ndim)
+    at = dict(zip(offsets, table.flatten(1).T.tolist(), strict=True))
     rows = [
         [at[naive.nearest(q, k, grid.shape, grid.periodic)] for k in naive.tokens(grid.shape)]
         for q in naive.tokens(grid.shape)
