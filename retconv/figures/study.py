@@ -98,12 +98,6 @@ def register(
     def whole() -> pd.DataFrame:
         return tabulate(*map(read, tables))
 
-    def told(data: pd.DataFrame) -> str:
-        """The message, which passes for no verdict while seeds are missing."""
-        text, (counts, planned) = message(data), _seeds(study, data)
-        early = 1 < counts.min() < planned and not text.startswith("Undecided")
-        return f"So far: {text}" if early else text
-
     def registered(plot: Plot) -> Plot:
         title, what = texts or words(plot)
         what = what.format(points=f"{POINTS:g}", tokens=f"{TOKENS:g}")
@@ -115,7 +109,7 @@ def register(
                 if not ax.images:
                     open_frame(ax)
             # No line ends within a number and its unit.
-            line = textwrap.fill(told(data).replace(" ± ", "\xa0±\xa0").replace(" %", "\xa0%"), 46)
+            line = textwrap.fill(message(data).replace(" ± ", "\xa0±\xa0").replace(" %", "\xa0%"), 46)
             drawn.suptitle(line, x=0.01, ha="left", fontweight="bold")
             drawn.supxlabel(scale(study, data), x=0.01, ha="left", fontsize=5.5, color="0.35")
             return drawn, data
@@ -123,7 +117,7 @@ def register(
         spec = FigureSpec(
             name=name,
             title=title,
-            caption=lambda data: f"{what} {scale(study, data)}. {told(data).removesuffix('?')}.",
+            caption=lambda data: f"{what} {scale(study, data)}. {message(data).removesuffix('?')}.",
             draw=draw,
             finding=message,
             data=tuple(TABLES / f"{table}.csv" for table in tables),
@@ -152,7 +146,8 @@ def tidy(**parts: pd.DataFrame) -> pd.DataFrame:
 
 def scale(study: str, data: pd.DataFrame) -> str:
     """What was trained: data set, images, passes over them, model, seeds. No figure passes for a larger study."""
-    counts, planned = _seeds(study, data)
+    runs, arms = data[data["part"] == "run"], data.loc[data["part"] != "run", "arm"].dropna()
+    counts = runs[runs["arm"].isin(arms)].groupby("arm")["seed"].nunique()
     configs = load_study(study).configs
     first = configs[0]
     name, whole = _SETS.get(first.data.name, (first.data.name, 0))
@@ -162,16 +157,13 @@ def scale(study: str, data: pd.DataFrame) -> str:
     model = f"ViT of {channels.pop()} channels" if len(channels) == 1 else "five models"
     passes = f"{first.schedule.epochs} passes"
     amount = "–".join(f"{count:,}" for count in dict.fromkeys((images[0], images[-1])))
-    seeds = "–".join(str(n) for n in dict.fromkeys((counts.min(), counts.max())))
+    seeds, planned = (
+        "–".join(str(n) for n in dict.fromkeys((counts.min(), counts.max()))),
+        len({c.seed for c in configs}),
+    )
+    # No title passes for a verdict, which waits for all seeds.
     of = f" of {planned}" if 1 < counts.min() < planned else ""
     return f"{name}, {amount} images, {passes}, {model}, {'one seed' if seeds == '1' else f'{seeds}{of} seeds'}"
-
-
-def _seeds(study: str, data: pd.DataFrame) -> tuple[pd.Series, int]:
-    """Of each arm that is told the seeds that there are, and how many are planned."""
-    runs, arms = data[data["part"] == "run"], data.loc[data["part"] != "run", "arm"].dropna()
-    counts = runs[runs["arm"].isin(arms)].groupby("arm")["seed"].nunique()
-    return counts, len({config.seed for config in load_study(study).configs})
 
 
 def signed(value: float, digits: int = 1) -> str:

@@ -15,14 +15,19 @@ def data() -> pd.DataFrame:
     return table
 
 
+def told(weight: float) -> float:
+    """As the table tells it, in three digits: more of them depend on the number of threads."""
+    return float(f"{weight:.3g}")
+
+
 def test_law_24_weights_beyond_the_grid(data: pd.DataFrame) -> None:
     """The kernel is the Gaussian; roots of unity repeat it, the stable few die away."""
     weights = data[data["quantity"] == "weight"].pivot_table(index="distance", columns="recurrence", values="value")
     for m in (0, 40, 200):
-        assert weights["kernel"][m] == pytest.approx(math.exp(-(m**2) / 3200))
+        assert weights["kernel"][m] == told(math.exp(-(m**2) / 3200))
     ending = math.fsum(math.exp(-(m**2) / 3200) for m in range(512))
-    assert weights["roots of unity"][512] == pytest.approx(-ending)
-    assert weights["roots of unity"][540] == pytest.approx(math.exp(-((540 - 513) ** 2) / 3200))  # a period later
+    assert weights["roots of unity"][512] == told(-ending)
+    assert weights["roots of unity"][540] == told(math.exp(-((540 - 513) ** 2) / 3200))  # a period later
     beyond = weights[weights.index >= 512].abs().max()
     assert beyond[["balanced truncation", "certified decays"]].max() < 1e-9
     assert beyond["real poles"] > 100
