@@ -29,6 +29,7 @@ PARTS = (
     ("approximate",),
     ("analysis", "models", "proofs"),
     ("describe", "atlas"),
+    ("heads",),
     ("data",),
     ("train",),
     ("measure", "results", "stats"),
@@ -37,6 +38,7 @@ PARTS = (
     ("bench", "planted"),
     ("figures",),
     ("explorer",),
+    ("__main__",),
 )
 RANK = {name: rank for rank, names in enumerate(PARTS) for name in names}
 #: What may be imported inside a function, as (module, imported package): optional extras, and slow libraries that only
@@ -51,6 +53,8 @@ OPTIONAL: set[tuple[str, str]] = {
     ("retconv.attention.triton_backend", "retconv"),
     ("retconv.attention.triton_backend", "triton"),
     ("retconv.approximate.variable_projection", "scipy"),
+    ("retconv.heads.result", "pandas"),
+    ("retconv.heads.result", "retconv"),
     ("retconv.operators.direct", "scipy"),
     ("retconv.bench.peers.convolutions", "linear_operator"),
     ("retconv.bench.peers.convolutions", "nvsubquadratic"),
