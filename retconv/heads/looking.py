@@ -6,7 +6,6 @@ from collections.abc import Callable
 from itertools import chain
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
@@ -102,8 +101,9 @@ def look(
             model(batch.to(weight.device, weight.dtype))
             streams.taken += len(batch)
             bar.update(len(batch))
-    size = tuple(first.shape[2:])
-    layers = [_layer(name, streams.by_name.pop(name), size, confidence) for name in modules if name in streams.by_name]
+        size, by_name = tuple(first.shape[2:]), streams.by_name
+        # Here still: making a mask for a fit takes random numbers, whose state comes back at the end of this block.
+        layers = [_layer(name, by_name.pop(name), size, confidence) for name in modules if name in by_name]
     return Look(type(model).__name__, streams.taken, size, confidence, tuple(layers), tuple(notes))
 
 
@@ -133,5 +133,4 @@ class _Streams:
 
 def _layer(name: str, stream: HeadStream, size: tuple[int, ...], confidence: float) -> LayerLook:
     pixels = pixels_of(stream.grid, stream.windows, size)
-    with torch.no_grad():
-        return LayerLook.of(name, stream.grid, stream.windows, pixels, stream.result(confidence))
+    return LayerLook.of(name, stream.grid, stream.windows, pixels, stream.result(confidence))
