@@ -7,8 +7,8 @@ from typing import Any
 
 from torch import Tensor
 
-#: Images ``(N, channels, height, width)``, or an iterable of batches of them: tensors, sequences that start with one
-#: such as ``(images, labels)``, or mappings with ``"pixel_values"``.
+#: Images ``(N, channels, height, width)`` (or videos, of one axis more), or an iterable of batches of them: tensors,
+#: sequences that start with one such as ``(images, labels)``, or mappings with ``"pixel_values"``.
 Images = Tensor | Iterable[Any]
 
 
@@ -31,7 +31,7 @@ def batches(images: Images, most: Callable[[], int], limit: int | None = None) -
     taken = 0
     for batch in [images] if isinstance(images, Tensor) else images:
         pixels = _pixels(batch)
-        if pixels.ndim != 4 or not pixels.is_floating_point():
+        if pixels.ndim not in (4, 5) or not pixels.is_floating_point():
             raise ValueError(
                 f"images must be normalised, floating (batch, channels, height, width), got {pixels.dtype} of shape "
                 f"{tuple(pixels.shape)}: give one image as image[None], and bytes through the model's own transform"

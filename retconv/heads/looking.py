@@ -9,11 +9,13 @@ from typing import Any
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from retconv.grid import GridLike
 from retconv.heads.feeding import Images, batches
 from retconv.heads.layer import LayerLook, pixels_of
 from retconv.heads.observing import observed, watchable
 from retconv.heads.result import Look
 from retconv.heads.stream import HeadStream
+from retconv.models.inputs import call
 
 #: Attention weights that one batch may form in one layer, in bytes, and the most images of a batch.
 _BYTES, _IMAGES = 2**26, 32
@@ -26,6 +28,8 @@ def look(
     images: Images,
     *,
     where: str = "*",
+    prefix: int | None = None,
+    grid: GridLike | None = None,
     limit: int | None = None,
     confidence: float = 0.95,
     progress: bool = True,
@@ -62,6 +66,8 @@ def look(
         images: What the model takes, ``(N, channels, height, width)``, normalised; or an iterable of batches: tensors,
             ``(images, labels)``, or mappings with ``"pixel_values"``. They are moved to the model's device and dtype.
         where: Only attention modules whose name matches this pattern, such as ``"blocks.[0-5].*"``.
+        prefix: As for ``add_masks``: prefix tokens of a plain model, where it does not name them.
+        grid: As for ``add_masks``: the grid of its tokens, where no feature map tells.
         limit: Look at no more than so many images.
         confidence: The share of intervals that hold the true share.
         progress: Whether a bar may show after two seconds, at a terminal.
@@ -92,16 +98,16 @@ def look(
     total = len(images) if isinstance(images, Tensor) else None
     total = limit if total is None else min(total, limit or total)
     with (
-        watchable(model, where, first.to(weight.device, weight.dtype)) as (modules, notes),
+        watchable(model, where, first.to(weight.device, weight.dtype), prefix, grid) as (modules, notes),
         observed(model, {name: streams.of(name, module) for name, module in modules.items()}),
         tqdm(total=total, unit="image", delay=_DELAY, disable=None if progress else True, leave=False) as bar,
     ):
         for batch in chain([first], feed):
             streams.images = len(batch)
-            model(batch.to(weight.device, weight.dtype))
+            call(model, batch.to(weight.device, weight.dtype))
             streams.taken += len(batch)
             bar.update(len(batch))
-        size, by_name = tuple(first.shape[2:]), streams.by_name
+        size, by_name = tuple(first.shape[-2:]), streams.by_name
         # Here still: making a mask for a fit takes random numbers, whose state comes back at the end of this block.
         layers = [_layer(name, by_name.pop(name), size, confidence) for name in modules if name in by_name]
     return Look(type(model).__name__, streams.taken, size, confidence, tuple(layers), tuple(notes))

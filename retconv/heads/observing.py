@@ -11,11 +11,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from retconv.grid import Grid
+from retconv.grid import Grid, GridLike
 from retconv.masks import KernelTableMask
 from retconv.models import add_masks, remove_masks
+from retconv.models.inputs import evaluating
 from retconv.models.masked import MaskedAttention
-from retconv.models.search import evaluating
 from retconv.models.surgery import masked_modules
 
 _NOTHING = object()
@@ -53,7 +53,9 @@ def observed(model: nn.Module, observers: Mapping[str, Callable[[Tensor], object
 
 
 @contextmanager
-def watchable(model: nn.Module, where: str, example: Tensor) -> Iterator[tuple[dict[str, MaskedAttention], list[str]]]:
+def watchable(
+    model: nn.Module, where: str, example: Tensor, prefix: int | None = None, grid: GridLike | None = None
+) -> Iterator[tuple[dict[str, MaskedAttention], list[str]]]:
     """Inside, the model is in evaluation mode and its attention can be observed; afterwards it is what it was.
 
     A plain model has neutral masks for the time. Modes, hooks, attributes and the states of random generators come back
@@ -63,6 +65,8 @@ def watchable(model: nn.Module, where: str, example: Tensor) -> Iterator[tuple[d
         model: Plain or masked.
         where: Only attention modules whose name matches this pattern.
         example: One image, ``(1, channels, height, width)``.
+        prefix: As for ``add_masks``.
+        grid: As for ``add_masks``.
 
     Yields:
         The attention modules by name, and what was said of attention that cannot be watched.
@@ -79,7 +83,7 @@ def watchable(model: nn.Module, where: str, example: Tensor) -> Iterator[tuple[d
             if not is_masked:
                 with warnings.catch_warnings(record=True) as caught:
                     warnings.simplefilter("always")
-                    add_masks(model, neutral, where=where, example=example)
+                    add_masks(model, neutral, where=where, example=example, prefix=prefix, grid=grid)
                 notes = [str(one.message) for one in caught]
             modules = {name: module for name, module in masked_modules(model) if fnmatchcase(name, where)}
             if not modules:

@@ -55,6 +55,7 @@ OPTIONAL: set[tuple[str, str]] = {
     ("retconv.approximate.variable_projection", "scipy"),
     ("retconv.heads.result", "pandas"),
     ("retconv.heads.result", "retconv"),
+    ("retconv.heads.sources", "transformers"),
     ("retconv.operators.direct", "scipy"),
     ("retconv.bench.peers.convolutions", "linear_operator"),
     ("retconv.bench.peers.convolutions", "nvsubquadratic"),
