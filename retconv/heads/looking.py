@@ -94,7 +94,7 @@ def look(
     streams = _Streams()
     feed = batches(images, streams.room, limit)
     first = next(feed)
-    weight = next(model.parameters())
+    weight = next(p for p in model.parameters() if p.is_floating_point())
     total = len(images) if isinstance(images, Tensor) else None
     total = limit if total is None else min(total, limit or total)
     with (

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -16,6 +17,8 @@ from retconv.heads.verdicts import NOT_A_CONVOLUTION
 
 #: Width of one column, and of each head beyond six, in inches; size of the letters in points.
 _COLUMN, _EACH, _FONT = 3.35, 0.56, 6.0
+#: Room for the numbers of layers, in inches.
+_MARGIN = 0.25
 #: Height of a line of letters, in inches.
 _LINE = 0.1
 #: A letter takes about this part of an inch.
@@ -46,7 +49,7 @@ def plot_heads(layers: Sequence[LayerLook], title: str, width: float | None = No
     heads = max(len(layer.kernel) for layer in layers)
     width = max(_COLUMN, _EACH * heads) if width is None else width
     shapes = [section(layer, 0).shape for layer in layers]
-    cell = (width - 0.25) / max(heads, 6)
+    cell = (width - _MARGIN) / max(heads, 6)
     ratios = [min(1.0, shape[0] / shape[1]) if len(shape) > 1 else 0.5 for shape in shapes]
     heights = [(cell - 0.06) * ratio + 1.6 * _LINE for ratio in ratios]
     caption = textwrap.wrap(NOT_A_CONVOLUTION, int(width / _LETTER))
@@ -56,17 +59,11 @@ def plot_heads(layers: Sequence[LayerLook], title: str, width: float | None = No
     height = figure.get_figheight()
     down = top
     for i, (layer, tall) in enumerate(zip(layers, heights, strict=True)):
-        for head in range(len(layer.kernel)):
-            box = (0.25 + head * cell + 0.03, height - down - tall + 1.4 * _LINE, cell - 0.06, tall - 1.6 * _LINE)
-            ax = figure.add_axes((box[0] / width, box[1] / height, box[2] / width, box[3] / height))
-            _draw(ax, section(layer, head))
-            row = layer.rows[head]
-            for side in ax.spines.values():
-                side.set(color=COLOURS[row["kind"]], linewidth=1.0)
-            share = "flat" if math.isnan(row["explained"]) else f"{row['explained']:.2f}"
-            ax.set_xlabel(share, fontsize=_FONT, labelpad=1.0)
-            if not i:
-                ax.set_title(f"head {head}" if cell > 0.4 else f"{head}", fontsize=_FONT, pad=2.0)
+        for head, row in enumerate(layer.rows):
+            left, low = _MARGIN + head * cell + 0.03, height - down - tall + 1.4 * _LINE
+            box = (left / width, low / height, (cell - 0.06) / width, (tall - 1.6 * _LINE) / height)
+            name = f"head {head}" if cell > 0.4 else f"{head}"
+            _draw(figure.add_axes(box), section(layer, head), row, "" if i else name)
         figure.text(0.06 / width, 1 - (down + tall / 2) / height, f"{i}", fontsize=_FONT, va="center")
         down += tall
     figure.text(0.02 / width, 1 - (top - 0.2 * _LINE) / height, "layer", fontsize=_FONT, va="bottom")
@@ -82,13 +79,19 @@ def section(layer: LayerLook, head: int) -> np.ndarray:
     return kernel[kernel.shape[0] // 2] if kernel.ndim == 3 else kernel
 
 
-def _draw(ax: Axes, values: np.ndarray) -> None:
+def _draw(ax: Axes, values: np.ndarray, row: Mapping[str, Any], title: str) -> None:
+    """One kernel in its frame, above its share."""
     if values.ndim == 1:
         ax.plot(np.arange(len(values)) - len(values) // 2, values, linewidth=0.8, color="0.15")
         ax.set_ylim(min(0.0, 1.05 * values.min()), 1.05 * values.max() or 1.0)
     else:
         ax.imshow(values, aspect="auto", interpolation="nearest", **scale(values, bool(values.min() < 0)))
     ax.set(xticks=[], yticks=[])
+    for side in ax.spines.values():
+        side.set(color=COLOURS[row["kind"]], linewidth=1.0)
+    share = "flat" if math.isnan(row["explained"]) else f"{row['explained']:.2f}"
+    ax.set_xlabel(share, fontsize=_FONT, labelpad=1.0)
+    ax.set_title(title, fontsize=_FONT, pad=2.0)
 
 
 def _legend(figure: Figure, low: float, kinds: set[str]) -> None:

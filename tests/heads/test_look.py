@@ -204,7 +204,7 @@ def test_masks_and_observers_of_the_model_stay() -> None:
 
 
 def test_images_come_as_tensor_batches_pairs_or_mappings() -> None:
-    model, x = vit(), pictures(7)
+    model, x = vit(depth=1), pictures(7)
     whole = look(model, x)
     for given in (
         [x[:3], x[3:]],
@@ -222,7 +222,7 @@ def test_images_come_as_tensor_batches_pairs_or_mappings() -> None:
 
 def test_batches_are_as_large_as_their_weights_allow(monkeypatch: pytest.MonkeyPatch) -> None:
     """The first image goes alone: 15² weights of four bytes in two heads, so that 5,400 bytes allow three."""
-    model, sizes = vit(), []
+    model, sizes = vit(depth=1), []
     handle = model.patch_embed.register_forward_hook(lambda module, args, out: sizes.append(len(args[0])))
     monkeypatch.setattr(looking, "_BYTES", 3 * 2 * 15**2 * 4)
     look(model, pictures(9))
@@ -234,7 +234,7 @@ def test_batches_are_as_large_as_their_weights_allow(monkeypatch: pytest.MonkeyP
 
 
 def test_two_looks_are_the_same_and_half_precision_is_looked_at_in_its_own() -> None:
-    model, x = vit(), pictures(4)
+    model, x = vit(depth=1), pictures(4)
     first, second = look(model, x), look(model, x)
     assert_exact(first.layers[0].kernel, second.layers[0].kernel)
     half = look(model.bfloat16(), x)

@@ -8,7 +8,7 @@ from hypothesis import settings
 
 from retconv.convert import kernel_to_mask, unroll
 from retconv.grid import Grid
-from retconv.heads import HeadStream
+from retconv.heads import HeadStream, LayerLook
 from retconv.heads.stream import GROUPS
 from tests.analysis.checks import attention
 from tests.compare import assert_close
@@ -61,6 +61,17 @@ def test_the_result_does_not_depend_on_the_batches(dtype: torch.dtype) -> None:
         assert_close(getattr(other, name), getattr(one, name))
     for end, expected in zip(other.interval, one.interval, strict=True):
         assert_close(end, expected)
+
+
+def test_on_a_device_the_numbers_are_those_of_the_cpu(device: torch.device) -> None:
+    weights = attention(SHAPE, 0, images=9, prefix=1)
+    here, there = HeadStream(Grid(SHAPE, prefix=1)), HeadStream(Grid(SHAPE, prefix=1))
+    here.update(weights, 9)
+    there.update(weights.to(device), 9)
+    one, other = (LayerLook.of("attn", stream.grid, 1, 8.0, stream.result()) for stream in (here, there))
+    for row, expected in zip(other.rows, one.rows, strict=True):
+        numbers = [name for name, value in expected.items() if isinstance(value, float)]
+        assert [row[name] for name in numbers] == pytest.approx([expected[name] for name in numbers], rel=1e-6)
 
 
 def test_memory_does_not_grow_with_the_images() -> None:
