@@ -41,8 +41,8 @@ def explained_interval(sums: Tensor, squares: Tensor, counts: Tensor, grid: Grid
     The interval is ``θ_J ± t_{G−1} √v``, cut to [0, 1]. The estimate is centred on ``θ_J`` because θ is too large by
     about 1/n of the variance of an image's own kernel: the mean kernel follows the images that it is the mean of.
     Images must be independent; windows and repeated calls of one image count as one with it. On planted data, 600 draws
-    each, intervals of 95 % held the truth in 94 to 96 % from 12 images on, in 91 % or more of six and 90 % of three; more where the share
-    is 0.
+    each, intervals of 95 % held the truth in 94 to 96 % from 12 images on, in 91 % or more of six and 90 % of three,
+    and more where the share is 0.
 
     Args:
         sums: ``(G, heads, 2 n_1 − 1, …)``, the sum over the matrices of a group and the pairs of each offset; all
