@@ -1,4 +1,4 @@
-"""Whether tokens lie where their grid says: patches of an image are changed, and the tokens that move are looked for."""
+"""Whether tokens lie where their grid says: a patch of an image is changed, and the token that moves looked for."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def moves_rightly(model: nn.Module, example: Example, places: Sequence[Place]) -
         None where no token stands out, or the input is no image.
     """
     if not isinstance(example, Tensor) or example.ndim not in (4, 5) or not example.is_floating_point():
-        return dict.fromkeys((place.name for place in places))
+        return dict.fromkeys(place.name for place in places)
     rows = _Rows(model, places)
     with torch.no_grad(), rows.hooks(), rows:
         call(model, _changed(example))
