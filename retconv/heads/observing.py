@@ -85,10 +85,19 @@ def watchable(
                     warnings.simplefilter("always")
                     add_masks(model, neutral, where=where, example=example, prefix=prefix, grid=grid)
                 notes = [str(one.message) for one in caught]
-            modules = {name: module for name, module in masked_modules(model) if fnmatchcase(name, where)}
+            masked: dict[str, Any] = {n: m for n, m in masked_modules(model) if fnmatchcase(n, where)}
+            modules = {name: module for name, module in masked.items() if module.place.keys is None}
+            pooled = [name for name in masked if name not in modules]
+            if pooled:
+                notes.append(
+                    f"{', '.join(pooled)}: keys lie on a coarser grid, and weights between two grids are left out"
+                )
             if not modules:
                 names = ", ".join(name for name, _ in masked_modules(model))
-                raise ValueError(f"no masked attention matches where={where!r}: there are {names}")
+                raise ValueError(
+                    f"no masked attention on one grid matches where={where!r}: there are {names}"
+                    + "".join(f"; {note}" for note in notes)
+                )
             yield modules, notes
         finally:
             if not is_masked:

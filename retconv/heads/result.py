@@ -106,7 +106,7 @@ class Look:
 
     def _table(self) -> list[str]:
         """A line for each layer: means over its heads, and how many there are of each kind."""
-        wide = max(len("layer"), *(len(layer.name) for layer in self.layers))
+        wide = max([len("layer"), *(len(layer.name) for layer in self.layers)])
         columns = ("explained", "circulant", "position", "content", "prefix_share", "mean_distance")
         header = f"{'layer':<{wide}}  {'tokens':>9}" + "".join(f"{name.split('_')[-1]:>11}" for name in columns)
         lines = [header.replace("     share", "    prefix") + "  heads"]

@@ -100,7 +100,7 @@ LOOKING: dict[str, Error] = {
     "no module": (
         lambda: look(add_masks(vit(), "table"), x(), where="neck*"),
         ValueError,
-        r"no masked attention matches where='neck\*': there are blocks.0.attn",
+        r"no masked attention on one grid matches where='neck\*': there are blocks.0.attn",
     ),
 }
 

@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 import pytest
+import timm
 import torch
 from torch import Tensor, nn
 
@@ -157,6 +158,20 @@ def test_a_model_of_several_grids() -> None:
     result = look(plain("PiT"), images("PiT", 3))
     assert [layer.grid for layer in result.layers] == [Grid((7, 7), 1), Grid((4, 4), 1)]
     assert len(result.plot().axes) == 2 + 4
+
+
+@pytest.mark.filterwarnings("ignore:masks are in")
+def test_keys_of_a_coarser_grid_are_left_out_with_a_note() -> None:
+    """PVT pools keys in all stages but the last."""
+    model = timm.create_model("pvt_v2_b0", num_classes=5, depths=(1, 1, 1, 1)).eval()
+    plain_look = look(model, pictures(2, (64, 64)))
+    assert [layer.name for layer in plain_look.layers] == ["stages.3.blocks.0.attn"]
+    assert "3 stay plain, as 'stages.0.blocks.0.attn'" in plain_look.notes[0]
+    masked = look(add_masks(model, "manhattan", pooled=True), pictures(2, (64, 64)))
+    assert [layer.name for layer in masked.layers] == ["stages.3.blocks.0.attn"]
+    assert masked.notes[0].startswith(
+        "stages.0.blocks.0.attn, stages.1.blocks.0.attn, stages.2.blocks.0.attn: keys lie"
+    )
 
 
 # --- the model is left as it was ------------------------------------------------------------------------------------
