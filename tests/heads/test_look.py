@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import timm
 import torch
+import torchvision
 from torch import Tensor, nn
 
 import retconv
@@ -188,6 +189,22 @@ def test_the_model_is_left_bit_for_bit_as_it_was(family: str) -> None:
     assert same(before, state(model))
     assert torch.equal(random, torch.random.get_rng_state())
     assert not masks_of(model)
+
+
+@pytest.mark.parametrize("library", ["torchvision", "transformers"])
+def test_models_of_other_libraries_are_left_as_they_were(library: str) -> None:
+    """Torch's multi-head module, and an attention function chosen by configuration."""
+    if library == "torchvision":
+        model: nn.Module = torchvision.models.VisionTransformer(32, 8, 2, 2, 24, 48)
+    else:
+        transformers = pytest.importorskip("transformers")
+        sizes = {"hidden_size": 24, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 48}
+        model = transformers.ViTModel(transformers.ViTConfig(**sizes, image_size=32, patch_size=8))
+    before = state(model.train())
+    result = look(model, pictures(3, (32, 32)))
+    assert same(before, state(model))
+    assert [layer.grid for layer in result.layers] == [Grid((4, 4), prefix=1)] * 2
+    assert [layer.pixels for layer in result.layers] == [8, 8]
 
 
 def test_a_model_that_fails_is_left_as_it_was() -> None:
