@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal, get_args
@@ -115,9 +114,9 @@ class BiasMask(Mask):
         axes: Of the grids that a ``"gpsa"`` serves, which has a direction.
         generator: Source of the random numbers of a start.
         **numbers: Where to start instead, each a number or ``(heads,)``, ``center`` ``(heads, axes)``. By default as
-            the authors' code: KERPLE's scale uniform in (0, 2) (power: (0, 1)), rate in (0, 1), exponent in (0, 2), each
-            at least 0.01; ConViT's strength 1 and its centres on a square of ⌊√H⌋ tokens a side around the query. Heads
-            beyond the square, which there start at random, begin it anew.
+            in the authors' code: KERPLE's scale uniform in (0, 2) (power: (0, 1)), rate in (0, 1), exponent in (0, 2),
+            each at least 0.01; ConViT's strength 1, and its centres on a square of ⌊√H⌋ tokens a side around the query.
+            Heads beyond the square, which there start at random, begin it anew.
 
     Raises:
         ValueError: If the bias or a number is unknown, or a number is out of range or of another shape.
@@ -166,7 +165,7 @@ class BiasMask(Mask):
                 self.register_buffer(span.prefix + name, learnt)
 
     def numbers(self) -> dict[str, Tensor]:
-        """The bias's numbers by name, ``(heads,)`` or ``(heads, axes)`` each, in the computing dtype, differentiable."""
+        """The bias's numbers by name, ``(heads,)`` or ``(heads, axes)``, in the computing dtype, differentiable."""
         wide, ranges = compute_dtype(self._device), _FORMS[self.bias].ranges
         return {name: ranges[name].value(x.to(wide)) for name, x in self._learnt.items()}
 
@@ -187,7 +186,11 @@ class BiasMask(Mask):
         return self._cast(self._at(offsets(self._allowed(grid), self._device)))
 
     def at(self, offset: Tensor) -> Tensor:
-        """``exp(b(δ))`` at any offsets ``(*S, D)``, in tokens and between them: ``(heads, *S)``, for ``rectangular``."""
+        """``exp(b(δ))`` at any offsets ``(*S, D)``, in tokens and between them: ``(heads, *S)``, for ``rectangular``.
+
+        Raises:
+            ValueError: If the bias has a direction, and the offsets other axes.
+        """
         return self._cast(self._at(offset.to(self._device, compute_dtype(self._device))).exp())
 
     def log_at(self, offset: Tensor) -> Tensor:
@@ -195,10 +198,12 @@ class BiasMask(Mask):
         return self._cast(self._at(offset.to(self._device, compute_dtype(self._device))))
 
     def separable(self, grid: GridLike) -> Separable | None:
-        """One outer product if the bias is ``"gpsa"``, a sum over the axes (law 9), else None."""
+        """One outer product if the bias is ``"gpsa"``, a sum over the axes (law 9), else None; None on rings."""
         if self.bias != "gpsa":
             return None
-        grid, numbers = self._allowed(grid), self.numbers()
+        grid, numbers = Grid.of(grid), self.numbers()
+        if not grid.is_open or grid.ndim != self.axes:
+            return None
         along = enumerate(offsets(Grid(n), self._device) for n in grid.shape)
         logs = [positional(offset, numbers["strength"], numbers["center"][:, d : d + 1]) for d, offset in along]
         return Separable(tuple(self._cast(log.exp())[:, None] for log in logs))
@@ -222,17 +227,16 @@ class BiasMask(Mask):
         return values.to(next(iter(self._learnt.values())).dtype if self.learnable else self._made)
 
     def _at(self, offset: Tensor) -> Tensor:
-        return _FORMS[self.bias].value(offset, *self.numbers().values())
+        form = _FORMS[self.bias]
+        if form.of_axes and offset.shape[-1] != self.axes:
+            raise ValueError(
+                f"this BiasMask of {self.bias!r} has directions on {self.axes} axes, and the grid has "
+                f"{offset.shape[-1]}: make one with axes={offset.shape[-1]}"
+            )
+        return form.value(offset, *self.numbers().values())
 
     def _allowed(self, grid: GridLike) -> Grid:
         grid = Grid.of(grid).without_prefix()
         if _FORMS[self.bias].of_axes:
-            grid.require_open(
-                f"BiasMask of {self.bias!r}", "a direction along a ring has no end, use GaussianMixtureMask"
-            )
-            if grid.ndim != self.axes:
-                raise ValueError(
-                    f"this BiasMask of {self.bias!r} has directions on {self.axes} axes, got {grid}: make one with "
-                    f"axes={grid.ndim}"
-                )
+            grid.require_open("a BiasMask with a direction", "on a ring it has no side, use GaussianMixtureMask")
         return grid

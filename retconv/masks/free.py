@@ -146,7 +146,7 @@ class KernelTableMask(Mask):
 
 
 class BiasTableMask(Mask):
-    """Swin's relative position bias as a mask: ``M[q, k] = exp(table[k − q])``, one learnable number an offset and head.
+    """Swin's position bias as a mask: ``M[q, k] = exp(table[k − q])``, one learnable number for each offset and head.
 
     With the placement ``bias_logits`` the table itself is added. On a smaller grid it is cropped; to a larger one it
     does not move: of offsets that it never saw it says nothing, where a ``KernelTableMask`` says 0.
