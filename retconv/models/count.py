@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from retconv.models.search import evaluating, example_input, running
+from retconv.models.inputs import evaluating, example_input, running
 from retconv.models.surgery import masked_modules, masks_of
 
 #: Linear layers that mix heads: they act on scores and weights, so they are counted with attention.

@@ -1,18 +1,17 @@
-"""An attention module with a mask: its own code, in which the one call that mixes tokens is replaced.
+"""An attention module with a mask: its own code, in which the calls that mix tokens are replaced.
 
 A masked module is an object of a class made from its own: same parameters, same names, same ``forward``. While that
-runs, torch's attention function (or the softmax of talking heads) is answered by the placement of the mask instead. So
-whatever a model does around it (rotary positions, normalised queries, gates, position biases, shifted windows) stays.
+runs, torch's attention function is answered by the placement of the mask instead; where a module forms its own softmax,
+the product of queries and keys or the softmax. So whatever a model does around it (rotary positions, normalised
+queries, gates, position biases, shifted windows) stays.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
@@ -20,65 +19,118 @@ from retconv.attention import PLACEMENTS, attend
 from retconv.attention.inputs import read_mask
 from retconv.attention.reference import weigh
 from retconv.masks import Mask
+from retconv.models.calls import ATTENTION, MULTIHEAD, PRODUCTS, SOFTMAX
+from retconv.models.multihead import multihead_attention
 from retconv.models.places import Place
-from retconv.models.search import SOFTMAX
 
 
 class _Masking(TorchFunctionMode):
-    """Answers a module's attention call, or its softmax, with the mask in place."""
+    """Answers a module's attention call, or its product and softmax, with the mask in place.
+
+    Attributes:
+        acted: Whether the mask had its say.
+    """
 
     def __init__(self, module: MaskedAttention) -> None:
         super().__init__()
-        self.module = module
+        self.module, self.place = module, module.place
+        self.placement = PLACEMENTS[module.placement]
+        self.products = self.softmaxes = 0
+        self.acted = False
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        if func is F.scaled_dot_product_attention:
+        if func is ATTENTION:
+            self.acted = True
             return self._attend(*args, **kwargs)
-        if func in SOFTMAX and self.module.place.call == "talking heads":
-            return self._weigh(args[0])
+        if func is MULTIHEAD:
+            self.acted = True
+            return multihead_attention(self._attend_weights, *args, **kwargs)
+        if self.place.call == "softmax" and func in PRODUCTS:
+            self.products += 1
+            out = func(*args, **kwargs)
+            return self._multiply(out) if self.products - 1 in self.place.products and self._multiplies else out
+        if self.place.call == "softmax" and func in SOFTMAX:
+            self.softmaxes += 1
+            if self.softmaxes - 1 in self.place.softmaxes:
+                self.acted = True
+                return self._weigh(func, *args, **kwargs)
         return func(*args, **kwargs)
+
+    @property
+    def _multiplies(self) -> bool:
+        """Whether the mask multiplies the product of queries and keys itself."""
+        return self.placement.before == "multiply" and bool(self.place.products)
 
     def _attend(
         self,
-        q: Tensor,
-        k: Tensor,
-        v: Tensor,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
         attn_mask: Tensor | None = None,
         dropout_p: float = 0.0,
         is_causal: bool = False,
         scale: float | None = None,
+        enable_gqa: bool = False,
     ) -> Tensor:
-        grid = self.module.place.grid(q.shape[2])
+        layout, shape = self.place.layout, tuple(query.shape)
+        if enable_gqa:
+            key, value = (x.repeat_interleave(query.shape[-3] // x.shape[-3], dim=-3) for x in (key, value))
         if is_causal:
-            attn_mask = torch.ones(q.shape[2], q.shape[2], dtype=torch.bool, device=q.device).tril()
+            attn_mask = torch.ones(shape[-2], shape[-2], dtype=torch.bool, device=query.device).tril()
         if attn_mask is not None and attn_mask.dtype == torch.bool:
-            attn_mask = torch.zeros_like(attn_mask, dtype=q.dtype).masked_fill(~attn_mask, -torch.inf)
-        mask, backend = self.module.mask, self.module.backend
+            attn_mask = torch.zeros_like(attn_mask, dtype=query.dtype).masked_fill(~attn_mask, -torch.inf)
+        if attn_mask is not None and (query.ndim != 4 or layout.axis != -3):
+            attn_mask = layout.fold(attn_mask.expand(*shape[:-1], shape[-2]))
+        q, k, v = (layout.fold(x) for x in (query, key, value))
+        out, _ = self._attend_weights(q, k, v, attn_mask, dropout_p, scale)
+        return layout.unfold(out, shape)
+
+    def _attend_weights(
+        self,
+        q: Tensor,
+        k: Tensor,
+        v: Tensor,
+        bias: Tensor | None,
+        dropout_p: float,
+        scale: float | None = None,
+        need_weights: bool = False,
+    ) -> tuple[Tensor, Tensor | None]:
+        module, grid = self.module, self.place.grid(q.shape[2])
         options: dict[str, Any] = {
-            "placement": self.module.placement,
+            "placement": module.placement,
             "scale": scale,
-            "bias": attn_mask,
+            "bias": bias,
             "dropout_p": dropout_p,
         }
-        if self.module.observer is None:
-            return attend(q, k, v, mask, grid, backend=backend, **options)
-        out, weights = attend(q, k, v, mask, grid, return_weights=True, **options)
-        self.module.observer(weights)
-        return out
+        if module.observer is None and not need_weights:
+            return attend(q, k, v, module.mask, grid, backend=module.backend, **options), None
+        out, weights = attend(q, k, v, module.mask, grid, return_weights=True, **options)
+        if module.observer is not None:
+            module.observer(weights)
+        return out, weights
 
-    def _weigh(self, scores: Tensor) -> Tensor:
-        """Talking heads mix the scores before the softmax and the weights after: the mask acts between the two."""
-        placement = PLACEMENTS[self.module.placement]
-        forms = read_mask(self.module.mask, self.module.place.grid(scores.shape[-1]), scores.shape[1])
-        acting = placement.form(forms)
-        if placement.scores:
-            weights = weigh(placement, scores, acting)
+    def _multiply(self, product: Tensor) -> Tensor:
+        layout = self.place.layout
+        scores = layout.fold(product)  # shape: (batch, heads, length, length)
+        forms = read_mask(self.module.mask, self.place.grid(scores.shape[-1]), scores.shape[1])
+        return layout.unfold(scores * forms.entries.to(scores.dtype), tuple(product.shape))
+
+    def _weigh(self, func: Any, x: Tensor, *args: Any, dtype: torch.dtype | None = None, **kwargs: Any) -> Tensor:
+        layout, placement = self.place.layout, self.placement
+        scores = layout.fold(x if dtype is None else x.to(dtype))
+        if self._multiplies:
+            weights = func(scores, dim=-1) if placement.softmax else scores
         else:
-            weights = acting.entries.to(scores.dtype).expand_as(scores)
+            forms = read_mask(self.module.mask, self.place.grid(scores.shape[-1]), scores.shape[1])
+            acting = placement.form(forms)
+            if placement.scores:
+                weights = weigh(placement, scores, acting)
+            else:
+                weights = acting.entries.to(scores.dtype).expand_as(scores)
         if self.module.observer is not None:
             self.module.observer(weights)
-        return weights
+        return layout.unfold(weights, tuple(x.shape))
 
 
 class MaskedAttention(nn.Module):
@@ -99,9 +151,25 @@ class MaskedAttention(nn.Module):
     observer: Callable[[Tensor], object] | None = None
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
-        """The module's own forward, with the mask in place."""
-        with _Masking(self):
-            return super().forward(*args, **kwargs)
+        """The module's own forward, with the mask in place.
+
+        Raises:
+            ValueError: If the module no longer attends as it did when the mask was added.
+        """
+        with _Masking(self) as masking:
+            out = super().forward(*args, **kwargs)
+        if not masking.acted:
+            ways = {
+                "attention": "by torch's scaled_dot_product_attention",
+                "multihead": "as torch.nn.MultiheadAttention",
+                "softmax": "by a softmax of its own",
+            }
+            raise ValueError(
+                f"attention '{self.place.name}' was masked when it computed {ways[self.place.call]}, and now does not: "
+                "choose that again (such as fused_attn = True, or attn_implementation='sdpa'), or remove the masks and "
+                "add them anew"
+            )
+        return out
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
         # A checkpoint of the plain model says nothing of masks: they stay as they are. One of a masked model that lacks
@@ -112,42 +180,17 @@ class MaskedAttention(nn.Module):
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         # The class has no name to pickle it by: it is made anew from the module's own.
-        return _empty, (plain_class(self), self.place.call), self.__dict__
+        return _empty, (plain_class(self),), self.__dict__
 
 
-class CosineAttention(nn.Module):
-    """Swin v2's cosine attention said through torch's attention function: ``softmax(τ cos(q, k) + B) V``.
-
-    Source:
-        Liu et al. 2022, Swin Transformer V2 (arXiv 2111.09883), eq. (2) and section 3.3; B is ``16 σ(·)`` of a small
-        network on log-spaced offsets.
-    """
-
-    def forward(self: Any, x: Tensor, mask: Tensor | None = None) -> Tensor:
-        """``(windows, tokens, channels)`` to the same; ``mask`` is the shift mask, a bias for each window."""
-        bias = None if self.q_bias is None else torch.cat((self.q_bias, self.k_bias, self.v_bias))
-        qkv = F.linear(x, self.qkv.weight, bias).unflatten(-1, (3, self.num_heads, -1))
-        q, k, v = qkv.permute(2, 0, 3, 1, 4)
-        temperature = self.logit_scale.clamp(max=math.log(100)).exp()  # shape: (heads, 1, 1)
-        table = self.cpb_mlp(self.relative_coords_table).view(-1, self.num_heads)
-        position = 16 * torch.sigmoid(table[self.relative_position_index].permute(2, 0, 1))[None]
-        if mask is not None:
-            position = position + mask[:, None].repeat(x.shape[0] // mask.shape[0], 1, 1, 1)
-        dropout = self.attn_drop.p if self.training else 0.0
-        q, k = F.normalize(q, dim=-1) * temperature, F.normalize(k, dim=-1)
-        out = F.scaled_dot_product_attention(q, k, v, attn_mask=position, dropout_p=dropout, scale=1.0)
-        return self.proj_drop(self.proj(out.transpose(1, 2).flatten(2)))
+_CLASSES: dict[type[nn.Module], type[MaskedAttention]] = {}
 
 
-_CLASSES: dict[tuple[type[nn.Module], str], type[MaskedAttention]] = {}
-
-
-def masked_class(plain: type[nn.Module], call: str) -> type[MaskedAttention]:
+def masked_class(plain: type[nn.Module]) -> type[MaskedAttention]:
     """The class of modules of a plain class with a mask, always the same one."""
-    if (plain, call) not in _CLASSES:
-        bases = (MaskedAttention, CosineAttention, plain) if call == "cosine" else (MaskedAttention, plain)
-        _CLASSES[plain, call] = type(f"Masked{plain.__name__}", bases, {"__module__": __name__})
-    return _CLASSES[plain, call]
+    if plain not in _CLASSES:
+        _CLASSES[plain] = type(f"Masked{plain.__name__}", (MaskedAttention, plain), {"__module__": __name__})
+    return _CLASSES[plain]
 
 
 def plain_class(module: nn.Module) -> type[nn.Module]:
@@ -155,6 +198,6 @@ def plain_class(module: nn.Module) -> type[nn.Module]:
     return type(module).__bases__[-1]
 
 
-def _empty(plain: type[nn.Module], call: str) -> nn.Module:
-    masked = masked_class(plain, call)
+def _empty(plain: type[nn.Module]) -> nn.Module:
+    masked = masked_class(plain)
     return masked.__new__(masked)

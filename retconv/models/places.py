@@ -10,24 +10,76 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from retconv.grid import Grid
+from retconv.models.layout import Layout
 
 
 class FeatureMap:
-    """Follows the shape of the feature map that a module last put out: the grid of the tokens made from it.
+    """Follows the shape of the feature map that a part of a module last put out: the grid of the tokens made from it.
 
-    It is a forward hook, so it sees a new image size as soon as the model does.
+    It is a forward hook, so it sees a new image size as soon as the model does. It belongs to the part's owner, and so
+    goes over to a new part that the owner takes, as timm's patch embedding does when its patch size changes.
+
+    Args:
+        owner: The module that has the part.
+        attribute: The part's name there; empty if it is the owner itself.
 
     Attributes:
-        shape: Height and width, once the module has run.
+        shape: Height and width, or frames, height and width, once the part has run.
+        count: How many maps it put out at once.
     """
 
-    def __init__(self, module: nn.Module) -> None:
+    def __init__(self, owner: nn.Module, attribute: str) -> None:
+        self.owner, self.attribute = owner, attribute
         self.shape: tuple[int, ...] = ()
-        self.handle: RemovableHandle = module.register_forward_hook(self)
+        self.count = 0
+        self.part = self._now()
+        self.watching = owner.register_forward_pre_hook(self._follow) if attribute else None
+        self.handle: RemovableHandle = self.part.register_forward_hook(self)
 
     def __call__(self, module: nn.Module, args: Any, output: Tensor) -> None:
-        """Note the shape: the module's own ``grid_size`` if it has one, else that of its output."""
-        self.shape = tuple(getattr(module, "grid_size", output.shape[-2:]))
+        """Note the shape: the module's own ``grid_size`` if it has one, else that of its output behind channels."""
+        if not isinstance(output, Tensor):
+            return
+        size = getattr(module, "grid_size", None)
+        self.shape = tuple(size) if isinstance(size, tuple | list) else tuple(output.shape[2:])
+        self.count = output.shape[0]
+
+    def _now(self) -> nn.Module:
+        return getattr(self.owner, self.attribute) if self.attribute else self.owner
+
+    def _follow(self, module: nn.Module, args: Any) -> None:
+        if self._now() is not self.part:
+            self.handle.remove()
+            self.part = self._now()
+            self.handle = self.part.register_forward_hook(self)
+
+    def release(self) -> None:
+        """Follow no more."""
+        self.handle.remove()
+        if self.watching is not None:
+            self.watching.remove()
+
+
+class OwnInput:
+    """Follows the shape of what an attention itself is given, where that is a map and not a row of tokens.
+
+    Args:
+        module: The attention.
+        channels_last: Whether channels are its last axis, or the second.
+
+    Attributes:
+        shape: Height and width, once the attention has been called.
+    """
+
+    def __init__(self, module: nn.Module, channels_last: bool) -> None:
+        self.channels_last = channels_last
+        self.shape: tuple[int, ...] = ()
+        self.handle: RemovableHandle = module.register_forward_pre_hook(self, with_kwargs=True)
+
+    def __call__(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """Note the shape."""
+        x = next(x for x in (*args, *kwargs.values()) if isinstance(x, Tensor))
+        self.shape = tuple(x.shape[1:-1] if self.channels_last else x.shape[2:])
 
     def release(self) -> None:
         """Follow no more."""
@@ -36,11 +88,11 @@ class FeatureMap:
 
 @dataclass
 class Window:
-    """The window that a windowed attention works on, read where the model itself keeps it.
+    """The window that a windowed attention works on, or its whole map, read where the model itself keeps it.
 
     Attributes:
         owner: The module that holds it.
-        attribute: Its name there.
+        attribute: Its name there: a number of tokens along each axis, or one for both.
     """
 
     owner: nn.Module
@@ -49,10 +101,50 @@ class Window:
     @property
     def shape(self) -> tuple[int, ...]:
         """Height and width of the window."""
-        return tuple(getattr(self.owner, self.attribute))
+        size = getattr(self.owner, self.attribute)
+        return (size, size) if isinstance(size, int) else tuple(size)
 
     def release(self) -> None:
         """Nothing to let go of."""
+
+
+@dataclass
+class Coarser:
+    """A feature map with fewer tokens, a whole factor along each axis, which no module of its own puts out.
+
+    Attributes:
+        map: The finer feature map.
+        factor: The factor.
+    """
+
+    map: FeatureMap
+    factor: int
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Height and width, rounded up."""
+        return tuple(-(-side // self.factor) for side in self.map.shape)
+
+    def release(self) -> None:
+        """Follow no more."""
+        self.map.release()
+
+
+@dataclass
+class Fixed:
+    """A grid that was given.
+
+    Attributes:
+        shape: Height and width.
+    """
+
+    shape: tuple[int, ...]
+
+    def release(self) -> None:
+        """Nothing to let go of."""
+
+
+Source = FeatureMap | OwnInput | Window | Coarser | Fixed
 
 
 @dataclass
@@ -61,20 +153,34 @@ class Place:
 
     Attributes:
         name: The module's name in the model.
-        heads: Number of heads.
         prefix: Prefix tokens before the grid's.
         source: Knows the shape of the grid at any time.
-        call: How its weights are computed: ``"attention"`` by torch's attention function, ``"talking heads"`` and
-            ``"cosine"`` by hand.
+        call: How its weights are computed: ``"attention"`` by torch's attention function, ``"multihead"`` by
+            ``torch.nn.MultiheadAttention``, ``"softmax"`` by hand.
+        layout: Where its heads are.
+        products: By hand: which of its matrix products are the scores of queries and keys, counted from 0; none where
+            heads are mixed between the product and the softmax.
+        softmaxes: By hand: which of its softmaxes make the weights, counted from 0.
+        biased: By hand: whether anything is added to the scores before the softmax.
         fused: What the module's ``fused_attn`` was, None if it has none.
+        hook: Keeps torch's encoder layer from computing the attention itself.
     """
 
     name: str
-    heads: int
     prefix: int
-    source: FeatureMap | Window
+    source: Source
     call: str
-    fused: bool | None
+    layout: Layout
+    products: tuple[int, ...] = ()
+    softmaxes: tuple[int, ...] = ()
+    biased: bool = False
+    fused: bool | None = None
+    hook: RemovableHandle | None = None
+
+    @property
+    def heads(self) -> int:
+        """Number of heads."""
+        return self.layout.heads
 
     def grid(self, length: int | None = None) -> Grid:
         """The grid now.
@@ -86,14 +192,20 @@ class Place:
         if length is not None and grid.length != length:
             raise ValueError(
                 f"attention '{self.name}' sees {length} tokens, but its feature map makes {grid}, {grid.length} "
-                "tokens: they must not be dropped, merged or added between the two (set patch dropout to 0)"
+                "tokens: they must not be dropped, merged or added between the two (set patch dropout to 0), and where "
+                "the embedding was exchanged, remove the masks and add them anew"
             )
         return grid
 
 
 def release(places: Iterable[Place], others: Iterable[Place] = ()) -> None:
     """Stop following the feature maps of places, except those that other places need."""
-    needed = {id(place.source) for place in others}
-    for source in {id(place.source): place.source for place in places}.values():
-        if id(source) not in needed:
+    needed = {id(root(place.source)) for place in others}
+    for source in {id(root(place.source)): place.source for place in places}.values():
+        if id(root(source)) not in needed:
             source.release()
+
+
+def root(source: Source) -> Source:
+    """What is followed: of a coarser map the finer one."""
+    return source.map if isinstance(source, Coarser) else source

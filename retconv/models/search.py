@@ -1,41 +1,51 @@
-"""Finding the attention of a model by running it once and watching what its modules compute."""
+"""Finding the attention of a model that a mask can go into: what was watched, and the grid that its tokens lie on."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
 import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
+from torch import nn
 
-from retconv.models.places import FeatureMap, Place, Window
+from retconv.models.experiment import confined_axis, find_scores
+from retconv.models.inputs import Example, call, evaluating, running
+from retconv.models.layout import Layout, axes_of_heads, declared_heads
+from retconv.models.places import Coarser, FeatureMap, Fixed, OwnInput, Place, Source, Window, root
+from retconv.models.probe import moves_rightly
+from retconv.models.watch import Seen, Watch
 
 #: As in a class token's attention, or where keys are pooled: there is no square mask, and none is missed.
 OTHER_KEYS = "its queries are not the tokens that its keys are"
-#: Every way in which a module may call softmax.
-SOFTMAX = (torch.softmax, Tensor.softmax, F.softmax)
-#: Where models keep the size of an attention's window: on the module, on its position bias, or on its parent.
-WINDOWS = ("window_size", "rel_pos.window_size", "..partition_size")
-LOOKED_FOR = (
-    "retconv looks for modules that call torch's scaled_dot_product_attention, or are talking-heads or cosine "
-    "attention (CaiT, Swin v2), on as many queries as keys, whose tokens are those of a window or of a feature map"
+ORDER = (
+    "its tokens do not lie on their grid by rows: when a patch of the image changes, the token that moves is another "
+    "one (tokens may be shuffled, in another order, or no tokens but channels)"
 )
+LOOKED_FOR = (
+    "retconv looks for modules that call torch's scaled_dot_product_attention or multi_head_attention_forward, or "
+    "scale a product of queries and keys for a softmax, on as many queries as keys, whose tokens are those of a window "
+    "or of a feature map"
+)
+_FACTORS = (2, 4, 8)
 
 
 class UnsupportedModelError(ValueError):
     """A model has no attention that a mask of a token grid can be put into."""
 
 
-def find_places(model: nn.Module, example: Tensor) -> tuple[list[Place], dict[str, str]]:
-    """Run a model on one input, and say where attention between the tokens of a grid happens in it.
+def find_places(
+    model: nn.Module, example: Example, prefix: int | None = None, grid: tuple[int, ...] | None = None
+) -> tuple[list[Place], dict[str, str]]:
+    """Run a model, and say where attention between the tokens of a grid happens in it.
 
     Args:
-        model: A timm vision transformer, or anything built like one.
+        model: A vision transformer.
         example: An input of batch size 1.
+        prefix: Number of tokens before those of the grid, where the model does not say it.
+        grid: Its shape, where the model does not say it.
 
     Returns:
         The places in the order of computation, which follow the model's feature maps until they are released; and the
@@ -45,67 +55,38 @@ def find_places(model: nn.Module, example: Tensor) -> tuple[list[Place], dict[st
         UnsupportedModelError: If there is none, with the reason for each attention that was seen.
         ValueError: If the model does not run on the input.
     """
-    watch = _Watch(model)
+    watch = Watch(model)
+    if prefix is not None:
+        watch.prefixes = [prefix]
+    places: dict[str, Place] = {}
+    refused: dict[str, str] = {}
     try:
-        with torch.no_grad(), evaluating(model), _fused(model) as fused, watch.hooks(), watch, running(model, example):
-            model(example)
+        with torch.no_grad(), evaluating(model), _fused(model) as fused, running(model, example):
+            with watch.hooks(), watch:
+                call(model, example)
+            for name, calls in watch.seen.items():
+                place = _place(watch, calls, grid)
+                if isinstance(place, Place):
+                    places[name] = replace(place, fused=fused.get(watch.modules[name]))
+                else:
+                    refused[name] = place
+            whole = [place for place in places.values() if _is_whole(place, watch.seen[place.name][0])]
+            for name, right in moves_rightly(model, example, whole).items():
+                # A coarser map is a guess, which only the experiment makes certain.
+                if right is False or (right is None and isinstance(places[name].source, Coarser)):
+                    refused[name] = ORDER
+                    del places[name]
     finally:
-        needed = {id(place.source) for place in watch.places.values()}
-        for source in watch.sources.values():
+        needed = {id(root(place.source)) for place in places.values()}
+        for source in [*watch.sources.values(), *watch.inputs]:
             if id(source) not in needed:
                 source.release()
-    if not watch.places:
-        reasons = "".join(f"; '{name}': {reason}" for name, reason in list(watch.refused.items())[:3])
+    if not places:
+        reasons = "".join(f"; '{name}': {reason}" for name, reason in list(refused.items())[:3])
         raise UnsupportedModelError(
             f"no place for a mask in {type(model).__name__}{reasons or ': no attention was computed'}. {LOOKED_FOR}"
         )
-    places = [replace(place, fused=fused.get(watch.modules[name])) for name, place in watch.places.items()]
-    return places, {name: reason for name, reason in watch.refused.items() if reason != OTHER_KEYS}
-
-
-def example_input(model: nn.Module) -> Tensor:
-    """Zeros ``(1, channels, height, width)`` of the size that a model's patch embedding names.
-
-    Raises:
-        ValueError: If no module names one.
-    """
-    sizes = [getattr(module, "img_size", None) for module in model.modules()]
-    size = next((size for size in sizes if size), None) or getattr(model, "default_cfg", {}).get("input_size")
-    if size is None:
-        raise ValueError(f"{type(model).__name__} names no image size: give an input of it as example=")
-    height, width = (size, size) if isinstance(size, int) else tuple(size)[-2:]
-    convolution = next((module for module in model.modules() if isinstance(module, nn.Conv2d)), None)
-    channels = getattr(model, "in_chans", None) or (convolution.in_channels if convolution else 3)
-    weight = next(model.parameters())
-    return torch.zeros(1, channels, height, width, dtype=weight.dtype, device=weight.device)
-
-
-@contextmanager
-def running(model: nn.Module, example: Tensor) -> Iterator[None]:
-    """Say of a failure inside that the input may be at fault: the size a timm model names need not be its own.
-
-    Raises:
-        ValueError: Instead of a RuntimeError or AssertionError.
-    """
-    try:
-        yield
-    except (RuntimeError, AssertionError) as error:
-        raise ValueError(
-            f"{type(model).__name__} does not run on an input {tuple(example.shape)} ({error}): "
-            "give one of its own size as example="
-        ) from error
-
-
-@contextmanager
-def evaluating(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode, and afterwards each module's own mode again."""
-    training = {module: module.training for module in model.modules()}
-    try:
-        model.eval()
-        yield
-    finally:
-        for module, mode in training.items():
-            module.training = mode
+    return list(places.values()), {name: reason for name, reason in refused.items() if reason != OTHER_KEYS}
 
 
 @contextmanager
@@ -123,104 +104,112 @@ def _fused(model: nn.Module) -> Iterator[dict[Any, bool]]:
             module.fused_attn = value
 
 
-class _Watch(TorchFunctionMode):
-    """Notes attention and softmax calls with the module that makes them, and the feature maps made before."""
-
-    def __init__(self, model: nn.Module) -> None:
-        super().__init__()
-        self.modules = dict(model.named_modules())
-        names = ("num_prefix_tokens", "num_tokens")
-        counts = {getattr(module, name, 0) for module in self.modules.values() for name in names}
-        self.prefixes = sorted({0} | {p for p in counts if isinstance(p, int)})
-        self.running: list[str] = []
-        self.sources: dict[str, FeatureMap] = {}
-        self.places: dict[str, Place] = {}
-        self.refused: dict[str, str] = {}
-
-    @contextmanager
-    def hooks(self) -> Iterator[None]:
-        """Follow which module runs, and every feature map that appears."""
-        with ExitStack() as stack:
-            for name, module in self.modules.items():
-                enter = module.register_forward_pre_hook(self._enter(name))
-                leave = module.register_forward_hook(self._leave, always_call=True)
-                stack.callback(enter.remove)
-                stack.callback(leave.remove)
-                convolves = any(isinstance(child, nn.Conv2d) for child in module.modules())
-                if isinstance(module, nn.Conv2d) or (hasattr(module, "grid_size") and not convolves):
-                    self.sources[name] = FeatureMap(module)
-            yield
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if func is F.scaled_dot_product_attention:
-            self._see("attention", args[0], args[1].shape[-2])
-        elif func in SOFTMAX:
-            self._see("softmax", args[0], args[0].shape[-1])
-        return func(*args, **(kwargs or {}))
-
-    def _enter(self, name: str) -> Callable[[nn.Module, Any], None]:
-        return lambda module, args: self.running.append(name)
-
-    def _leave(self, module: nn.Module, args: Any, output: Any) -> None:
-        self.running.pop()
-
-    def _see(self, call: str, queries: Tensor, keys: int) -> None:
-        name = next(name for name in reversed(self.running) if not isinstance(self.modules[name], nn.Softmax))
-        if name in self.places or name in self.refused:
-            return
-        module = self.modules[name]
-        if call == "softmax":
-            call = _by_hand(module)
-        reason = self._reason(module, call, queries, keys)
-        match = None if reason else self._grid(name, queries)
-        if match:
-            source, prefix = match
-            self.places[name] = Place(name, queries.shape[1], prefix, source, call, None)
-        else:
-            maps = sorted({source.shape for source in self.sources.values() if source.shape})
-            self.refused[name] = reason or (
-                f"no window and no feature map has its {queries.shape[-2]} tokens, with {self.prefixes} prefix tokens; "
-                f"the maps seen are {maps}"
-            )
-
-    def _reason(self, module: nn.Module, call: str, queries: Tensor, keys: int) -> str | None:
-        """Why a mask cannot go here, if so."""
-        if queries.ndim != 4:
-            return f"its queries have {queries.ndim} axes, not (batch, heads, tokens, channels)"
-        heads, length, channels = queries.shape[1:]
-        if length != keys:
-            return OTHER_KEYS
-        out = getattr(getattr(module, "qkv", None), "out_features", 0)
-        if call == "attention" and out == 3 * heads * length != 3 * heads * channels:
-            return "it attends between channels, not between tokens (cross-covariance), so there is no grid of pairs"
-        if call == "softmax":
-            return "it forms its own softmax, where a bias cannot be told from the scores"
-        return None
-
-    def _grid(self, name: str, queries: Tensor) -> tuple[FeatureMap | Window, int] | None:
-        """Whose shape these tokens have: the module's window, else the latest feature map of their number."""
-        windows = [window for window in (self._window(name, path) for path in WINDOWS) if window]
-        # Attention on a whole map sees each image once; on windows, as often as there are windows.
-        maps = [source for source in reversed(self.sources.values()) if source.shape] if queries.shape[0] == 1 else []
-        sources: list[FeatureMap | Window] = [*windows, *maps]
-        for source in sources:
-            height, width = source.shape
-            if queries.shape[2] - height * width in self.prefixes:
-                return source, queries.shape[2] - height * width
-        return None
-
-    def _window(self, name: str, path: str) -> Window | None:
-        *owners, attribute = path.removeprefix("..").split(".")
-        owner = self.modules[name.rpartition(".")[0] if path.startswith("..") else name]
-        for step in owners:
-            owner = getattr(owner, step, None) or nn.Identity()
-        return Window(owner, attribute) if isinstance(getattr(owner, attribute, None), tuple) else None
+def _place(watch: Watch, calls: list[Seen], grid: tuple[int, ...] | None) -> Place | str:
+    """The place of a module's calls, or why it has none; of several calls all must be alike."""
+    one = calls[0]
+    module = watch.modules[one.name]
+    if len({(each.call, each.shape, each.keys) for each in calls}) > 1:
+        return "it attends several times, not on the same tokens"
+    if one.shape[-2] != one.keys:
+        return OTHER_KEYS
+    layout = _layout(module, one, len(calls))
+    if isinstance(layout, str):
+        return layout
+    if _between_channels(module, one, layout):
+        return "it attends between channels, not between tokens (cross-covariance), so there is no grid of pairs"
+    match = _source(watch, one, layout, grid)
+    if isinstance(match, str):
+        return match
+    source, prefix = match
+    products, softmaxes, biased = [], [], False
+    for softmax in (each.softmax for each in calls):
+        if softmax is None:
+            continue
+        scores = find_scores(softmax, layout)
+        if isinstance(scores, str):
+            return scores
+        softmaxes.append(softmax.index)
+        products += [] if scores.product is None else [scores.product]
+        biased |= scores.biased
+    return Place(one.name, prefix, source, one.call, layout, tuple(products), tuple(softmaxes), biased)
 
 
-def _by_hand(module: nn.Module) -> str:
-    """Which known attention a module that calls softmax itself is."""
-    if hasattr(module, "proj_l") and hasattr(module, "proj_w"):
-        return "talking heads"
-    if hasattr(module, "logit_scale") and hasattr(module, "cpb_mlp"):
-        return "cosine"
-    return "softmax"
+def _layout(module: nn.Module, seen: Seen, calls: int) -> Layout | str:
+    heads = declared_heads(module)
+    if len(seen.shape) == 3 and calls == heads:
+        # One call for each head, without an axis of them: they share one mask.
+        heads = 1
+    axes = axes_of_heads(seen.shape, heads)
+    if len(axes) > 1 and seen.softmax is not None:
+        certain = confined_axis(seen.softmax, axes)
+        axes = axes if certain is None else [certain]
+    if len(axes) != 1:
+        return (
+            f"its queries or scores have axes {seen.shape}, of which "
+            f"{'several' if axes else 'none'} may be that of its {heads or 'unknown number of'} heads"
+        )
+    axis = axes[0]
+    return Layout(heads or 1 if axis is None else seen.shape[axis], axis)
+
+
+def _between_channels(module: nn.Module, seen: Seen, layout: Layout) -> bool:
+    length, channels = seen.shape[-2:]
+    out = getattr(getattr(module, "qkv", None), "out_features", 0)
+    return seen.call == "attention" and out == 3 * layout.heads * length != 3 * layout.heads * channels
+
+
+def _times(seen: Seen, layout: Layout) -> int:
+    """How often one image is attended to at once."""
+    return math.prod(seen.shape[:-2]) // layout.heads
+
+
+def _is_whole(place: Place, seen: Seen) -> bool:
+    """Whether the grid is that of all tokens of a map, so that a token's place in the image is known."""
+    return isinstance(place.source, FeatureMap | Coarser) or _times(seen, place.layout) == 1
+
+
+def _source(watch: Watch, seen: Seen, layout: Layout, grid: tuple[int, ...] | None) -> tuple[Source, int] | str:
+    """Whose shape these tokens have, and the prefix tokens before them: the first that has as many.
+
+    The grid that was given; what the attention itself is given, if that is a map; its window; the latest feature map;
+    or one that is coarser by a factor.
+    """
+    length, times = seen.shape[-2], _times(seen, layout)
+    windows = (*watch.prefixes, 0)
+    # Attention on a whole map sees each map once; on windows, as often as there are windows.
+    maps = [source for source in seen.maps if source.count == times]
+    coarser = [
+        Coarser(source, factor)
+        for source in seen.maps
+        for factor in _FACTORS
+        if times in (source.count, source.count * factor ** len(source.shape))
+    ]
+    candidates: list[tuple[Source, tuple[int, ...]]] = [
+        *([(Fixed(grid), windows)] if grid else []),
+        *((own, (0,)) for own in _own_inputs(watch, seen)),
+        *((window, windows) for window in watch.windows(seen.name)),
+        *((source, tuple(watch.prefixes)) for source in [*maps, *coarser]),
+    ]
+    for source, prefixes in candidates:
+        prefix = length - math.prod(source.shape)
+        if prefix in prefixes and math.prod(source.shape) > 1:
+            return source, prefix
+    if times > 1:
+        return f"it attends {times} times to {length} tokens of an image, of which no window's size is known"
+    return (
+        f"no window and no feature map has its {length} tokens, with {watch.prefixes} prefix tokens; the maps seen are "
+        f"{sorted({source.shape for source in seen.maps})}. If it has other prefix tokens, give their number as "
+        "prefix=, and a grid that no feature map has as grid="
+    )
+
+
+def _own_inputs(watch: Watch, seen: Seen) -> list[OwnInput]:
+    """What an attention is given, read as a map with channels last or second, if that has as many tokens."""
+    shapes = {True: seen.given[1:-1], False: seen.given[2:]}
+    fits = [last for last, shape in shapes.items() if 1 not in shape and math.prod(shape) == seen.keys]
+    if len(seen.given) < 4 or len({shapes[last] for last in fits}) != 1:
+        return []
+    own = OwnInput(watch.modules[seen.name], fits[0])
+    own.shape = shapes[fits[0]]
+    watch.inputs.append(own)
+    return [own]

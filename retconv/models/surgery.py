@@ -12,12 +12,13 @@ import torch
 from torch import Tensor, nn
 
 from retconv.attention import PLACEMENTS
-from retconv.grid import Grid
+from retconv.grid import Grid, GridLike
 from retconv.masks import Mask
 from retconv.models.masked import MaskedAttention, masked_class, plain_class
 from retconv.models.named import MaskChoice, Share, make_masks
 from retconv.models.places import Place, release
-from retconv.models.search import evaluating, example_input, find_places
+from retconv.models.search import find_places
+from retconv.models.inputs import Example, call, evaluating, example_input, first
 from retconv.watching import is_readable
 
 
@@ -28,7 +29,9 @@ def add_masks(
     placement: str = "multiply_logits",
     share: Share = "head",
     where: str = "*",
-    example: Tensor | None = None,
+    example: Example | None = None,
+    prefix: int | None = None,
+    grid: GridLike | None = None,
     copy: bool = False,
     **options: Any,
 ) -> nn.Module:
@@ -72,8 +75,9 @@ def add_masks(
     if masks_of(model):
         raise ValueError("the model has masks already: call remove_masks(model) first")
     model = copying.deepcopy(model) if copy else model
-    example = example_input(model) if example is None else example[:1]
-    candidates, refused = find_places(model, example)
+    example = example_input(model) if example is None else first(example)
+    shape = None if grid is None else Grid.of(grid).shape
+    candidates, refused = find_places(model, example, prefix, shape)
     places = [place for place in candidates if fnmatchcase(place.name, where)]
     done = False
     try:
@@ -82,9 +86,10 @@ def add_masks(
         masks = make_masks(mask, [(place.grid(), place.heads) for place in places], share, options)
         for i, (place, one) in enumerate(zip(places, masks, strict=True)):
             _require_live_start(one, placement, place)
+            _require_no_bias(placement, place)
             _put(model.get_submodule(place.name), one, placement, place, shared=i > 0 and one is masks[0])
         with torch.no_grad(), evaluating(model):
-            model(example)
+            call(model, example)
         done = True
         left = [f"'{name}': {reason}" for name, reason in refused.items() if fnmatchcase(name, where)]
         if left:
@@ -112,6 +117,8 @@ def remove_masks(model: nn.Module) -> nn.Module:
         module.__class__ = plain_class(module)
         if module.place.fused is not None:
             module.fused_attn = module.place.fused
+        if module.place.hook is not None:
+            module.place.hook.remove()
         del module.mask, module.placement, module.place
     return model
 
@@ -156,16 +163,31 @@ def _require_live_start(mask: Mask, placement: str, place: Place) -> None:
         )
 
 
+def _require_no_bias(placement: str, place: Place) -> None:
+    """Refuse a placement without a softmax where something is added to the scores that it cannot leave out."""
+    if place.biased and not PLACEMENTS[placement].softmax and PLACEMENTS[placement].scores:
+        raise ValueError(
+            f"attention '{place.name}' adds a bias to its scores, and {placement} has no softmax, so a bias on logits "
+            "has no meaning: choose another placement, or leave the module out with where="
+        )
+
+
+def _no_fast_path(module: nn.Module, args: Any) -> None:
+    """A hook that does nothing but be there: torch's encoder layer then calls its attention, not its weights."""
+
+
 def _put(module: Any, mask: Mask, placement: str, place: Place, shared: bool) -> None:
     weight = next(module.parameters())
     # Masks are computed in float32 at least, and cast to the scores' dtype last.
     mask.to(weight.device, torch.promote_types(weight.dtype, torch.float32))
-    module.__class__ = masked_class(type(module), place.call)
+    module.__class__ = masked_class(type(module))
     if shared:
         # One mask of the whole model belongs to its first place alone, so that it has one name in a checkpoint.
         module.__dict__["mask"] = mask
     else:
         module.mask = mask
     module.placement, module.place = placement, place
+    if place.call == "multihead":
+        place.hook = module.register_forward_pre_hook(_no_fast_path)
     if place.fused is not None:
         module.fused_attn = True

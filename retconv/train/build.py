@@ -20,7 +20,8 @@ from retconv.grid import Grid
 from retconv.masks import ElementwiseMask, Mask
 from retconv.models import SMALL_MODELS, UnsupportedModelError, grids_of, masks_of
 from retconv.models.places import release
-from retconv.models.search import example_input, find_places
+from retconv.models.inputs import example_input
+from retconv.models.search import find_places
 from retconv.names import nearest
 from retconv.precision import has_units
 from retconv.train.config import AugmentConfig, Config, DataConfig

@@ -9,7 +9,7 @@ from retconv.masks import DecayMask, GaussianMixtureMask, Mask
 from retconv.models import add_masks
 from retconv.models.count import count
 from retconv.models.named import make_masks
-from retconv.models.search import example_input
+from retconv.models.inputs import example_input
 from retconv.models.t2t import TokensToTokens
 from tests.error_table import Error
 

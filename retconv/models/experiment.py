@@ -1,0 +1,153 @@
+"""How a module that forms its own softmax makes its scores, found out by experiment.
+
+Whatever such a module is called and however it is written, between the product of queries and keys and the softmax it
+may only scale and add. So the product S is replaced, by 0 and by a random multiple R ⊙ S, and what reaches the softmax
+is compared: ``c R ⊙ S + B``, with the same B that 0 leaves, if and only if a mask that multiplies the product is a mask
+that multiplies the scores.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+from retconv.models.calls import PRODUCTS, SOFTMAX
+from retconv.models.layout import Layout
+
+UNCLEAR = (
+    "it forms its own softmax, of what is not a matrix product, scaled, plus something that does not depend on it: a "
+    "bias cannot be told from the scores"
+)
+
+
+@dataclass
+class Softmax:
+    """A softmax that a module was seen to call.
+
+    Attributes:
+        module: The module.
+        args: What it was called with.
+        kwargs: The same by name.
+        index: Which of the module's softmaxes it is.
+        shape: Of its input.
+        products: The products before it that may be its scores, latest first.
+    """
+
+    module: nn.Module
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    index: int
+    shape: tuple[int, ...]
+    products: list[int]
+
+
+@dataclass
+class Scores:
+    """What the experiment found.
+
+    Attributes:
+        product: The product that makes the scores; None where heads are mixed behind it and nothing that tells pairs
+            apart is added, as in talking heads: a mask acts on mixed scores, the softmax's input.
+        biased: Whether something that tells pairs apart is added between the two.
+    """
+
+    product: int | None
+    biased: bool
+
+
+def find_scores(softmax: Softmax, layout: Layout) -> Scores | str:
+    """Which product makes a softmax's scores, or why none does.
+
+    Args:
+        softmax: As it was seen.
+        layout: Where its heads are.
+    """
+    for product in softmax.products:
+        whole, bias = _reach(softmax, product, lambda s: s), _reach(softmax, product, torch.zeros_like)
+        r = _random(whole.shape[-2:], whole.shape[:-2], whole)
+        close = _Close(whole, bias)
+        pairs = layout.fold(bias).flatten(2)
+        biased = not close(pairs, pairs[..., :1].expand_as(pairs))
+        if close(_reach(softmax, product, lambda s, r=r: s * r.reshape(s.shape)), bias + r * (whole - bias)):
+            return Scores(product, biased)
+        r = _random(whole.shape[-2:], (1,) * (whole.ndim - 2), whole).expand_as(whole)
+        if close(_reach(softmax, product, lambda s, r=r: s * r.reshape(s.shape)), bias + r * (whole - bias)):
+            return Scores(product if biased else None, biased)
+    return UNCLEAR
+
+
+def confined_axis(softmax: Softmax, axes: list[int | None]) -> int | None:
+    """Of axes of equal size the one of heads: the other is that of windows, of which one input reaches one alone."""
+    x = softmax.args[0] if softmax.args else None
+    if not isinstance(x, Tensor) or x.ndim < 4 or not softmax.products:
+        return None
+    moved = x.clone()
+    moved[:, 0] += _random(x.shape[-1:], x.shape[2:-1], x)
+    before, after = (
+        _reach(Softmax(softmax.module, (y, *softmax.args[1:]), softmax.kwargs, *_rest(softmax)), None) for y in (x, moved)
+    )
+    differs = (before != after) & ~(before.isnan() & after.isnan())
+    heads = [axis for axis in axes if axis is not None and bool(_any_of_others(differs, axis).all())]
+    return heads[0] if len(heads) == 1 else None
+
+
+def _rest(softmax: Softmax) -> tuple[int, tuple[int, ...], list[int]]:
+    return softmax.index, softmax.shape, softmax.products
+
+
+def _any_of_others(x: Tensor, axis: int) -> Tensor:
+    return x.movedim(axis, 0).flatten(1).any(dim=1)
+
+
+class _Close:
+    """Equality of what reaches the softmax, to rounding of its size; where both are −∞ they are equal."""
+
+    def __init__(self, whole: Tensor, bias: Tensor) -> None:
+        epsilon = torch.finfo(whole.dtype).eps
+        finite = bias.isfinite()
+        sizes = [(whole - bias)[finite].abs(), bias[finite].abs()]
+        scores, added = (float(size.max()) if size.numel() else 0.0 for size in sizes)
+        self.tolerance = 256 * epsilon * scores + 8 * epsilon * added
+
+    def __call__(self, x: Tensor, y: Tensor) -> bool:
+        hidden = (x == y) & x.isinf()
+        return bool((hidden | ((x - y).abs() <= self.tolerance)).all())
+
+
+def _random(shape: Any, lead: Any, like: Tensor) -> Tensor:
+    generator = torch.Generator().manual_seed(0)
+    values = torch.rand(*lead, *shape, generator=generator, dtype=torch.float32)
+    return (0.5 + values).to(like.device, like.dtype)
+
+
+def _reach(softmax: Softmax, product: int | None, change: Callable[[Tensor], Tensor] = lambda s: s) -> Tensor:
+    """What reaches a softmax when a product is changed."""
+    with _Changing(softmax.index, product, change) as mode:
+        softmax.module.forward(*softmax.args, **softmax.kwargs)
+    assert mode.seen is not None
+    return mode.seen
+
+
+class _Changing(TorchFunctionMode):
+    def __init__(self, softmax: int, product: int | None, change: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.softmax, self.product, self.change = softmax, product, change
+        self.softmaxes = self.products = 0
+        self.seen: Tensor | None = None
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func in SOFTMAX:
+            if self.softmaxes == self.softmax:
+                self.seen = args[0].detach().clone()
+            self.softmaxes += 1
+        out = func(*args, **(kwargs or {}))
+        if func in PRODUCTS:
+            if self.products == self.product:
+                out = self.change(out)
+            self.products += 1
+        return out
