@@ -89,7 +89,8 @@ def confined_axis(softmax: Softmax, axes: list[int | None]) -> int | None:
     moved = x.clone()
     moved[:, 0] += _random(x.shape[-1:], x.shape[2:-1], x)
     before, after = (
-        _reach(Softmax(softmax.module, (y, *softmax.args[1:]), softmax.kwargs, *_rest(softmax)), None) for y in (x, moved)
+        _reach(Softmax(softmax.module, (y, *softmax.args[1:]), softmax.kwargs, *_rest(softmax)), None)
+        for y in (x, moved)
     )
     differs = (before != after) & ~(before.isnan() & after.isnan())
     heads = [axis for axis in axes if axis is not None and bool(_any_of_others(differs, axis).all())]

@@ -36,7 +36,7 @@ def moves_rightly(model: nn.Module, example: Example, places: Sequence[Place]) -
         None where nothing moves, or the input is no image.
     """
     if not isinstance(example, Tensor) or example.ndim not in (4, 5) or not example.is_floating_point():
-        return dict.fromkeys((place.name for place in places))
+        return dict.fromkeys(place.name for place in places)
     rows = _Rows(model, places)
     with torch.no_grad(), rows.hooks(), rows:
         call(model, _changed(example))

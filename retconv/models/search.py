@@ -14,7 +14,7 @@ from torch import nn
 from retconv.models.experiment import confined_axis, find_scores
 from retconv.models.inputs import Example, call, evaluating, running
 from retconv.models.layout import Layout, axes_of_heads, declared_heads
-from retconv.models.places import Coarser, FeatureMap, Fixed, OwnInput, Place, Source, Window, root
+from retconv.models.places import Coarser, FeatureMap, Fixed, OwnInput, Place, Source, root
 from retconv.models.probe import moves_rightly
 from retconv.models.watch import Seen, Watch
 

@@ -23,7 +23,7 @@ def mask_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
 
 
 class Undecayed:
-    """A model's ``no_weight_decay()`` with its masks in it, as timm's ``create_optimizer_v2`` and BEiT's factory ask it.
+    """A model's ``no_weight_decay()`` with its masks in it, as timm's ``create_optimizer_v2`` and BEiT's factory ask.
 
     Names stand in the set as they are, and as patterns for a model that wraps this one and asks it: ``*.`` before them.
 
@@ -82,8 +82,8 @@ def spare_masks(optimizer: Optimizer, model: nn.Module) -> Optimizer:
     held = {id(p) for group in optimizer.param_groups for p in group["params"]}
     if not held & set(masks):
         raise ValueError(
-            f"this {type(optimizer).__name__} has no parameter of a mask among its {len(held)}, and {len(masks)} are in "
-            f"{type(model).__name__}: give the model that it was made from"
+            f"this {type(optimizer).__name__} has none of the {len(masks)} parameters of masks in "
+            f"{type(model).__name__} among its {len(held)}: give the model that it was made from"
         )
     for group in [group for group in optimizer.param_groups if group.get("weight_decay")]:
         theirs: list[Tensor] = [p for p in group["params"] if id(p) in masks]
@@ -98,7 +98,7 @@ def spare_masks(optimizer: Optimizer, model: nn.Module) -> Optimizer:
 class SparesMasks:
     """Before ``transformers.Trainer`` among a trainer's bases: its optimiser leaves masks undecayed.
 
-    ``Trainer`` asks no model, it goes by names (``bias``, ``norm``) and layers: ``class Mine(SparesMasks, Trainer): …``.
+    ``Trainer`` asks no model, it goes by names (``bias``, ``norm``) and layers: ``class Mine(SparesMasks, Trainer)``.
     """
 
     def get_decay_parameter_names(self, model: nn.Module) -> list[str]:

@@ -166,7 +166,6 @@ class Watch(TorchFunctionMode):
         self.seen.setdefault(frame.name, []).append(seen)
 
 
-
 def prefix_counts(model: nn.Module) -> list[int]:
     """How many tokens may stand before those of the grid: as a model counts them, or as many as it has of its own.
 

@@ -19,8 +19,8 @@ from retconv.data.augment import POLICIES, Augment, Erasing
 from retconv.grid import Grid
 from retconv.masks import ElementwiseMask, Mask
 from retconv.models import SMALL_MODELS, UnsupportedModelError, grids_of, masks_of
-from retconv.models.places import release
 from retconv.models.inputs import example_input
+from retconv.models.places import release
 from retconv.models.search import find_places
 from retconv.names import nearest
 from retconv.precision import has_units
