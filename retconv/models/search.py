@@ -18,8 +18,9 @@ from retconv.models.places import Coarser, FeatureMap, Fixed, OwnInput, Place, S
 from retconv.models.probe import moves_rightly
 from retconv.models.watch import Seen, Watch
 
-#: As in a class token's attention, or where keys are pooled: there is no square mask, and none is missed.
-OTHER_KEYS = "its queries are not the tokens that its keys are"
+#: There is no mask of a grid, and none is missed.
+CLASS_TOKENS = "only its class tokens ask"
+OTHER_KEYS = "its {queries} queries and {keys} keys are not the same tokens (pooled or strided ones, or with a halo)"
 ORDER = (
     "its tokens do not lie on their grid by rows: when a patch of the image changes, the token that moves is another "
     "one (tokens may be shuffled, in another order, or no tokens but channels)"
@@ -49,7 +50,7 @@ def find_places(
 
     Returns:
         The places in the order of computation, which follow the model's feature maps until they are released; and the
-        attention between as many queries as keys that a mask does not fit, with the reason.
+        attention that a mask does not fit, with the reason, but for that of class tokens alone.
 
     Raises:
         UnsupportedModelError: If there is none, with the reason for each attention that was seen.
@@ -86,7 +87,7 @@ def find_places(
         raise UnsupportedModelError(
             f"no place for a mask in {type(model).__name__}{reasons or ': no attention was computed'}. {LOOKED_FOR}"
         )
-    return list(places.values()), {name: reason for name, reason in refused.items() if reason != OTHER_KEYS}
+    return list(places.values()), {name: reason for name, reason in refused.items() if reason != CLASS_TOKENS}
 
 
 @contextmanager
@@ -111,7 +112,8 @@ def _place(watch: Watch, calls: list[Seen], grid: tuple[int, ...] | None) -> Pla
     if len({(each.call, each.shape, each.keys) for each in calls}) > 1:
         return "it attends several times, not on the same tokens"
     if one.shape[-2] != one.keys:
-        return OTHER_KEYS
+        asks_alone = one.shape[-2] <= max(1, *watch.prefixes)
+        return CLASS_TOKENS if asks_alone else OTHER_KEYS.format(queries=one.shape[-2], keys=one.keys)
     layout = _layout(module, one, len(calls))
     if isinstance(layout, str):
         return layout
