@@ -17,6 +17,7 @@ from retconv.models import add_masks, load_masked, save_masked, spare_masks
 from tests.error_table import Error
 from tests.models.cases import VIT
 from tests.models.errors import vit
+from tests.models.interop import hugging_face
 
 IMAGE = torch.zeros(1, 3, 32, 32)
 
@@ -94,6 +95,11 @@ INTEROP: dict[str, Error] = {
         lambda: saved_with(masked("gmm"), lambda: masked("table")),
         ValueError,
         "are not those of VisionTransformer, as blocks.0.attn.mask.alpha, .*: put in those that it was saved with",
+    ),
+    "loading transformers' into other masks": (
+        lambda: saved_with(add_masks(hugging_face(), "gmm"), lambda: add_masks(hugging_face(), "table")),
+        ValueError,
+        r"are not those of ViTForImageClassification, as vit\.layers\.0\.attention\.mask\.\w+, .*: put in those",
     ),
     "another model's optimiser": (
         lambda: spare_masks(torch.optim.SGD(plain().parameters(), 0.1), masked()),

@@ -20,7 +20,6 @@ from torch.distributed.fsdp import fully_shard
 from torch.nn.parallel import DistributedDataParallel
 from torch.nn.utils import parametrize
 from torch.optim.swa_utils import AveragedModel
-from transformers import ViTForImageClassification
 
 import retconv
 from retconv.checks import relative_error
@@ -28,7 +27,7 @@ from retconv.models import add_masks, masks_of
 from retconv.models.surgery import masked_modules
 from tests.compare import assert_close, assert_exact
 from tests.models.cases import images, plain
-from tests.models.test_spared import HUGGING_FACE
+from tests.models.interop import hugging_face
 
 #: What stands in every layer: a mask with parameters of two axes, of one, of many, of none, and with a buffer.
 LEARNT = ["gmm", "kerple_log", "table"]
@@ -110,7 +109,7 @@ def test_checkpointing_of_transformers() -> None:
     x, found = images("ViT"), []
     for checkpointing in (False, True):
         torch.manual_seed(5)
-        model = add_masks(ViTForImageClassification(HUGGING_FACE), "gmm").train()
+        model = add_masks(hugging_face(), "gmm").train()
         if checkpointing:
             model.gradient_checkpointing_enable()  # type: ignore[operator]
         model(x).logits.square().sum().backward()
@@ -183,7 +182,7 @@ def test_graphs_of_torch_fx() -> None:
 
 def test_output_attentions() -> None:
     """Of transformers, with its eager attention: the weights of the masked attention, row by row."""
-    model = ViTForImageClassification._from_config(HUGGING_FACE, attn_implementation="eager").eval()
+    model = hugging_face(attn_implementation="eager").eval()
     seen: list[Tensor] = []
     for _, module in masked_modules(add_masks(model, "gmm")):
         module.observer = seen.append

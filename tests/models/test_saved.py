@@ -14,13 +14,13 @@ import timm
 import torch
 from torch import Tensor, nn
 from torchvision.models import VisionTransformer
-from transformers import AutoModel, Dinov2Config, Dinov2Model, ViTForImageClassification
+from transformers import AutoModel, Dinov2Config, Dinov2Model
 
 from retconv.models import Masking, add_masks, grids_of, load_masked, masking_of, masks_of, remove_masks, save_masked
 from retconv.models.hub import MaskedViT
 from tests.compare import assert_exact
 from tests.models.cases import VIT, images
-from tests.models.test_spared import HUGGING_FACE
+from tests.models.interop import hugging_face
 
 FRESH = """
 import sys, torch
@@ -56,7 +56,7 @@ MODELS: dict[str, tuple[Callable[[], nn.Module], dict[str, Any]]] = {
         {"mask": "kerple_log", "placement": "bias_logits"},
     ),
     "transformers": (
-        lambda: ViTForImageClassification(HUGGING_FACE),
+        hugging_face,
         {"mask": "swin_table", "placement": "bias_logits"},
     ),
     "transformers, one mask": (lambda: Dinov2Model(DINO), {"mask": "gpsa", "share": "model"}),

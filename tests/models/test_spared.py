@@ -11,14 +11,11 @@ import pytest
 import torch
 from timm.optim import create_optimizer_v2
 from torch import nn
-from transformers import Trainer, TrainingArguments, ViTConfig, ViTForImageClassification
+from transformers import Trainer, TrainingArguments
 
 from retconv.models import SparesMasks, add_masks, mask_parameters, remove_masks, spare_masks
 from tests.models.cases import plain
-
-HUGGING_FACE = ViTConfig(
-    hidden_size=12, num_hidden_layers=2, num_attention_heads=2, intermediate_size=24, image_size=32, patch_size=8
-)
+from tests.models.interop import hugging_face
 
 
 class Wrapper(nn.Module):
@@ -112,7 +109,7 @@ def test_the_trainer_of_transformers(tmp_path: Path) -> None:
     class Mine(SparesMasks, Trainer):
         pass
 
-    model = add_masks(ViTForImageClassification(HUGGING_FACE), "gmm")
+    model = add_masks(hugging_face(), "gmm")
     args = TrainingArguments(str(tmp_path), use_cpu=True, report_to=[], weight_decay=0.05, learning_rate=0.1)
     theirs = decayed(Trainer(model, args).create_optimizer(), model)
     mine = decayed(Mine(model, args).create_optimizer(), model)
