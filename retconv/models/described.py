@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -74,7 +75,12 @@ def remember(model: nn.Module, masking: Masking) -> None:
     model.__dict__[KEPT_AS] = masking
     config = getattr(model, "config", None)
     if config is not None and hasattr(config, "to_json_string") and masking.reason is None:
-        setattr(config, KEPT_AS, masking.data())
+        # A configuration may serve several models, and within one it is the same object everywhere.
+        own = copy.copy(config)
+        setattr(own, KEPT_AS, masking.data())
+        for module in model.modules():
+            if module.__dict__.get("config") is config:
+                module.__dict__["config"] = own
     tell(model)
 
 

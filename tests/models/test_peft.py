@@ -8,11 +8,13 @@ from typing import Any
 import peft
 import pytest
 import torch
+from timm.optim import create_optimizer_v2
 from torch import Tensor, nn
 
 from retconv.models import add_masks, kernels_of, mask_parameters, masks_of, remove_masks, spare_masks
 from tests.compare import assert_close, assert_exact
 from tests.models.cases import images, plain
+from tests.models.interop import hugging_face
 
 CONFIG: dict[str, Any] = {"target_modules": "all-linear", "modules_to_save": ["mask"], "init_lora_weights": False}
 
@@ -81,7 +83,23 @@ def test_without_the_adapter_the_masks_are_those_before() -> None:
     assert not torch.equal(model(x), expected)
 
 
-def test_an_optimiser_of_the_adapted_model_leaves_its_masks_undecayed() -> None:
+def test_a_model_of_transformers() -> None:
+    """Masks and the classifier beside LoRA in its queries and values."""
+    torch.manual_seed(1)
+    model, x = add_masks(hugging_face(), "gpsa", placement="bias_logits"), images("ViT")
+    config = peft.LoraConfig(target_modules=["q_proj", "v_proj"], modules_to_save=["mask", "classifier"])
+    adapted = peft.get_peft_model(model, config).eval()
+    adapted(pixel_values=x).logits.square().sum().backward()
+    moved = {name for name, p in adapted.named_parameters() if p.grad is not None and bool(p.grad.any())}
+    assert any(".mask.modules_to_save.default.center" in name for name in moved)
+    expected = adapted(pixel_values=x).logits
+    assert_close(adapted.merge_and_unload()(x).logits, expected)
+
+
+def test_optimisers_of_an_adapted_model_leave_its_masks_undecayed() -> None:
     model = adapted()
     optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], weight_decay=0.05)
     assert [len(group["params"]) for group in spare_masks(optimizer, model).param_groups][1] == 4
+    undecayed = [g for g in create_optimizer_v2(model, weight_decay=0.05).param_groups if not g["weight_decay"]]
+    masks = {id(p) for p in mask_parameters(model).values() if p.requires_grad}
+    assert masks <= {id(p) for group in undecayed for p in group["params"]}

@@ -148,6 +148,16 @@ def test_a_state_dict_does_as_well(tmp_path: Path) -> None:
     assert_exact(fresh(x), model(x))
 
 
+def test_a_configuration_of_several_models_says_nothing_of_the_others() -> None:
+    """Within the masked model it is still one object, as transformers has it."""
+    other = Dinov2Model(DINO)
+    masked_one = add_masks(Dinov2Model(DINO), "gmm")
+    assert masking_of(other) is None
+    assert not hasattr(DINO, "retconv")
+    configs = {id(module.config) for module in masked_one.modules() if hasattr(module, "config")}
+    assert len(configs) == 1
+
+
 def test_removed_masks_leave_no_description() -> None:
     model = remove_masks(masked("transformers"))
     assert masking_of(model) is None

@@ -57,6 +57,14 @@ def test_every_mask_of_more_than_one_axis_is_left_out(mask: str, share: Any) -> 
     assert not decayed(create_optimizer_v2(model, weight_decay=0.05), model) & set(mask_parameters(model))
 
 
+def test_a_factory_of_matrices_leaves_masks_to_its_other_optimiser() -> None:
+    """Timm's Muon makes updates of matrices orthogonal, which σ and α are not: asked to, it spares what is named."""
+    model = add_masks(plain("ViT"), "gmm")
+    groups = create_optimizer_v2(model, opt="muon", weight_decay=0.05, fallback_no_weight_decay=True).param_groups
+    spared = {id(p) for group in groups if group.get("use_fallback") for p in group["params"]}
+    assert {id(p) for p in mask_parameters(model).values()} <= spared
+
+
 def test_a_compiled_model_asks_the_model_it_has() -> None:
     """Its names begin with ``_orig_mod``, which the patterns allow."""
     model = torch.compile(add_masks(plain("ViT"), "gmm"), backend="eager")
