@@ -29,6 +29,7 @@ class Masking:
         image: Shape of the input that the model was run with; None where it was several inputs.
         prefix: See ``add_masks``.
         grid: See ``add_masks``.
+        pooled: See ``add_masks``.
     """
 
     mask: str | None
@@ -39,6 +40,7 @@ class Masking:
     image: tuple[int, ...] | None = None
     prefix: int | None = None
     grid: tuple[int, ...] | None = None
+    pooled: bool = False
 
     @classmethod
     def of(cls, mask: object, example: Example, **others: Any) -> Masking:

@@ -9,7 +9,8 @@ that multiplies the scores.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -68,41 +69,30 @@ def find_scores(softmax: Softmax, layout: Layout) -> Scores | str:
         layout: Where its heads are.
     """
     for product in softmax.products:
-        whole, bias = _reach(softmax, product, lambda s: s), _reach(softmax, product, torch.zeros_like)
-        r = _random(whole.shape[-2:], whole.shape[:-2], whole)
-        close = _Close(whole, bias)
-        pairs = layout.fold(bias).flatten(2)
+        whole, bias = _reach(softmax), _reach(softmax, product, torch.zeros_like)
+        close, pairs = _Close(whole, bias), layout.fold(bias).flatten(2)
         biased = not close(pairs, pairs[..., :1].expand_as(pairs))
-        if close(_reach(softmax, product, lambda s, r=r: s * r.reshape(s.shape)), bias + r * (whole - bias)):
-            return Scores(product, biased)
-        r = _random(whole.shape[-2:], (1,) * (whole.ndim - 2), whole).expand_as(whole)
-        if close(_reach(softmax, product, lambda s, r=r: s * r.reshape(s.shape)), bias + r * (whole - bias)):
-            return Scores(product if biased else None, biased)
+        for lead in (whole.shape[:-2], (1,) * (whole.ndim - 2)):
+            r = _random(*lead, *whole.shape[-2:], like=whole).expand_as(whole)
+            expected = torch.where(bias.isinf(), bias, bias + r * (whole - bias))
+            if close(_reach(softmax, product, partial(torch.mul, r)), expected):
+                # One factor for all heads where each has its own fails: heads are mixed.
+                mixed = lead != whole.shape[:-2]
+                return Scores(None if mixed and not biased else product, biased)
     return UNCLEAR
 
 
 def confined_axis(softmax: Softmax, axes: list[int | None]) -> int | None:
     """Of axes of equal size the one of heads: the other is that of windows, of which one input reaches one alone."""
     x = softmax.args[0] if softmax.args else None
-    if not isinstance(x, Tensor) or x.ndim < 4 or not softmax.products:
+    if not isinstance(x, Tensor) or x.ndim < 4:
         return None
     moved = x.clone()
-    moved[:, 0] += _random(x.shape[-1:], x.shape[2:-1], x)
-    before, after = (
-        _reach(Softmax(softmax.module, (y, *softmax.args[1:]), softmax.kwargs, *_rest(softmax)), None)
-        for y in (x, moved)
-    )
+    moved[:, 0] += _random(*x.shape[2:], like=x)
+    before, after = (_reach(replace(softmax, args=(y, *softmax.args[1:]))) for y in (x, moved))
     differs = (before != after) & ~(before.isnan() & after.isnan())
-    heads = [axis for axis in axes if axis is not None and bool(_any_of_others(differs, axis).all())]
+    heads = [axis for axis in axes if axis and bool(differs.movedim(axis, 0).flatten(1).any(dim=1).all())]
     return heads[0] if len(heads) == 1 else None
-
-
-def _rest(softmax: Softmax) -> tuple[int, tuple[int, ...], list[int]]:
-    return softmax.index, softmax.shape, softmax.products
-
-
-def _any_of_others(x: Tensor, axis: int) -> Tensor:
-    return x.movedim(axis, 0).flatten(1).any(dim=1)
 
 
 class _Close:
@@ -120,14 +110,16 @@ class _Close:
         return bool((hidden | ((x - y).abs() <= self.tolerance)).all())
 
 
-def _random(shape: Any, lead: Any, like: Tensor) -> Tensor:
-    generator = torch.Generator().manual_seed(0)
-    values = torch.rand(*lead, *shape, generator=generator, dtype=torch.float32)
+def _random(*shape: int, like: Tensor) -> Tensor:
+    """The same numbers between 0.5 and 1.5 each time."""
+    values = torch.rand(shape, generator=torch.Generator().manual_seed(0))
     return (0.5 + values).to(like.device, like.dtype)
 
 
-def _reach(softmax: Softmax, product: int | None, change: Callable[[Tensor], Tensor] = lambda s: s) -> Tensor:
-    """What reaches a softmax when a product is changed."""
+def _reach(
+    softmax: Softmax, product: int | None = None, change: Callable[[Tensor], Tensor] = torch.zeros_like
+) -> Tensor:
+    """What reaches a softmax, when a product is changed if one is named."""
     with _Changing(softmax.index, product, change) as mode:
         softmax.module.forward(*softmax.args, **softmax.kwargs)
     assert mode.seen is not None

@@ -34,7 +34,8 @@ def example_input(model: nn.Module) -> Tensor:
     convolution = next((module for module in modules if isinstance(module, nn.Conv2d | nn.Conv3d)), None)
     named = getattr(model, "in_chans", None) or getattr(config, "num_channels", None)
     channels = named or (convolution.in_channels if convolution else 3)
-    frames = [config.num_frames] if isinstance(getattr(config, "num_frames", None), int) else []
+    count = getattr(config, "num_frames", None)
+    frames = [count] if isinstance(count, int) else []
     weight = next(model.parameters())
     return torch.zeros(1, *frames, channels, height, width, dtype=weight.dtype, device=weight.device)
 

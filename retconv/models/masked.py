@@ -75,14 +75,15 @@ class _Masking(TorchFunctionMode):
         enable_gqa: bool = False,
     ) -> Tensor:
         layout, shape = self.place.layout, tuple(query.shape)
-        if enable_gqa:
+        if layout.axis == -3 and key.shape[-3] != query.shape[-3]:
+            # Heads that share keys: one for all by broadcasting, or groups of heads by enable_gqa.
             key, value = (x.repeat_interleave(query.shape[-3] // x.shape[-3], dim=-3) for x in (key, value))
         if is_causal:
-            attn_mask = torch.ones(shape[-2], shape[-2], dtype=torch.bool, device=query.device).tril()
+            attn_mask = torch.ones(shape[-2], key.shape[-2], dtype=torch.bool, device=query.device).tril()
         if attn_mask is not None and attn_mask.dtype == torch.bool:
             attn_mask = torch.zeros_like(attn_mask, dtype=query.dtype).masked_fill(~attn_mask, -torch.inf)
         if attn_mask is not None and (query.ndim != 4 or layout.axis != -3):
-            attn_mask = layout.fold(attn_mask.expand(*shape[:-1], shape[-2]))
+            attn_mask = layout.fold(attn_mask.expand(*shape[:-1], key.shape[-2]))
         q, k, v = (layout.fold(x) for x in (query, key, value))
         out, _ = self._attend_weights(q, k, v, attn_mask, dropout_p, scale)
         return layout.unfold(out, shape)
@@ -97,7 +98,7 @@ class _Masking(TorchFunctionMode):
         scale: float | None = None,
         need_weights: bool = False,
     ) -> tuple[Tensor, Tensor | None]:
-        module, grid = self.module, self.place.grid(q.shape[2])
+        module, grid = self.module, self.place.between(q.shape[2], k.shape[2])
         options: dict[str, Any] = {
             "placement": module.placement,
             "scale": scale,
@@ -119,7 +120,7 @@ class _Masking(TorchFunctionMode):
     def _multiply(self, product: Tensor) -> Tensor:
         layout = self.place.layout
         scores = layout.fold(product)  # shape: (batch, heads, length, length)
-        forms = read_mask(self.module.mask, self.place.grid(scores.shape[-1]), scores.shape[1])
+        forms = read_mask(self.module.mask, self.place.between(*scores.shape[-2:]), scores.shape[1])
         return layout.unfold(scores * forms.entries.to(scores.dtype), tuple(product.shape))
 
     def _weigh(self, func: Any, x: Tensor, *args: Any, dtype: torch.dtype | None = None, **kwargs: Any) -> Tensor:
@@ -128,7 +129,7 @@ class _Masking(TorchFunctionMode):
         if self._multiplies:
             weights = func(scores, dim=-1) if placement.softmax else scores
         else:
-            forms = read_mask(self.module.mask, self.place.grid(scores.shape[-1]), scores.shape[1])
+            forms = read_mask(self.module.mask, self.place.between(*scores.shape[-2:]), scores.shape[1])
             acting = placement.form(forms)
             if placement.scores:
                 weights = weigh(placement, scores, acting)
@@ -180,7 +181,9 @@ class MaskedAttention(nn.Module):
                 f"attention '{self.place.name}' has the mask of '{self.owner.place.name}', which fully_shard has "
                 "sharded with that layer: shard the model as a whole, or add masks with share='layer' or 'head'"
             )
-        with _Masking(self) as masking:
+        # Not ``as masking``, whose attributes torch.compile does not see.
+        masking = _Masking(self)
+        with masking:
             out = super().forward(*args, **kwargs)
         if not masking.acted:
             ways = {

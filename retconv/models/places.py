@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any
 
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
+from retconv.cross import Cross
 from retconv.grid import Grid
 from retconv.models.layout import Layout
 
@@ -163,6 +165,7 @@ class Place:
         softmaxes: By hand: which of its softmaxes make the weights, counted from 0.
         biased: By hand: whether anything is added to the scores before the softmax.
         fused: What the module's ``fused_attn`` was, None if it has none.
+        keys: Knows the shape of the keys' grid, where that is a coarser one; None if queries and keys are one grid's.
         hook: Keeps torch's encoder layer from computing the attention itself.
     """
 
@@ -175,15 +178,45 @@ class Place:
     softmaxes: tuple[int, ...] = ()
     biased: bool = False
     fused: bool | None = None
+    keys: Source | None = None
     hook: RemovableHandle | None = None
+
+    @property
+    def sources(self) -> tuple[Source, ...]:
+        """All that it follows."""
+        return (self.source,) if self.keys is None else (self.source, self.keys)
 
     @property
     def heads(self) -> int:
         """Number of heads."""
         return self.layout.heads
 
+    def between(self, queries: int, keys: int) -> Grid | Cross:
+        """The grid now, or that of queries and that of keys.
+
+        Keys lie at the centres of what a convolution pools them from, otherwise of their cells.
+
+        Raises:
+            ValueError: If it does not account for so many queries or keys.
+        """
+        grid = self.grid(queries)
+        if self.keys is None:
+            return self.grid(keys)
+        coarse = Grid(self.keys.shape, prefix=self.prefix)
+        if coarse.length != keys:
+            raise ValueError(
+                f"attention '{self.name}' sees {keys} keys, but the map that they are pooled to makes {coarse}: remove "
+                "the masks and add them anew"
+            )
+        convolution = getattr(self.keys, "part", None)
+        if isinstance(convolution, nn.Conv2d | nn.Conv3d) and _pools(convolution, grid.shape, coarse.shape):
+            spans: Any = zip(convolution.kernel_size, convolution.padding, strict=True)
+            origin = [Fraction(span - 1, 2) - padding for span, padding in spans]
+            return Cross(grid, coarse, stride=convolution.stride, origin=origin)
+        return Cross(grid, coarse)
+
     def grid(self, length: int | None = None) -> Grid:
-        """The grid now.
+        """The grid now, that of the queries.
 
         Raises:
             ValueError: If it does not account for ``length`` tokens.
@@ -198,10 +231,18 @@ class Place:
         return grid
 
 
+def _pools(convolution: nn.Conv2d | nn.Conv3d, fine: tuple[int, ...], coarse: tuple[int, ...]) -> bool:
+    """Whether a convolution makes a map of one shape of one of another, in steps."""
+    if isinstance(convolution.padding, str) or len(convolution.stride) != len(fine):
+        return False
+    sides = zip(fine, convolution.padding, convolution.kernel_size, convolution.stride, coarse, strict=True)
+    return all((n + 2 * p - k) // s + 1 == m for n, p, k, s, m in sides) and max(convolution.stride) > 1
+
+
 def release(places: Iterable[Place], others: Iterable[Place] = ()) -> None:
     """Stop following the feature maps of places, except those that other places need."""
-    needed = {id(root(place.source)) for place in others}
-    for source in {id(root(place.source)): place.source for place in places}.values():
+    needed = {id(root(source)) for place in others for source in place.sources}
+    for source in {id(root(source)): source for place in places for source in place.sources}.values():
         if id(root(source)) not in needed:
             source.release()
 

@@ -1,4 +1,4 @@
-"""Whether tokens lie where their grid says: patches of an image are changed, and the tokens that move are looked for."""
+"""Whether tokens lie where their grid says: a patch of an image is changed, and the token that moves looked for."""
 
 from __future__ import annotations
 

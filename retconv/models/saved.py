@@ -144,5 +144,6 @@ def _mask(model: nn.Module, masking: Masking) -> None:
         example=torch.zeros(masking.image, dtype=weight.dtype, device=weight.device),
         prefix=masking.prefix,
         grid=masking.grid,
+        pooled=masking.pooled,
         **masking.options,
     )

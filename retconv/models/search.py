@@ -14,13 +14,17 @@ from torch import nn
 from retconv.models.experiment import confined_axis, find_scores
 from retconv.models.inputs import Example, call, evaluating, running
 from retconv.models.layout import Layout, axes_of_heads, declared_heads
-from retconv.models.places import Coarser, FeatureMap, Fixed, OwnInput, Place, Source, root
+from retconv.models.places import Coarser, FeatureMap, Fixed, OwnInput, Place, Source, Window, root
 from retconv.models.probe import moves_rightly
 from retconv.models.watch import Seen, Watch
 
 #: There is no mask of a grid, and none is missed.
 CLASS_TOKENS = "only its class tokens ask"
 OTHER_KEYS = "its {queries} queries and {keys} keys are not the same tokens (pooled or strided ones, or with a halo)"
+POOLED = (
+    "its {queries} queries lie on {grid}, its {keys} keys on the coarser {coarse}: with pooled=True it gets a mask "
+    "between the two, of decays and Gaussian mixtures"
+)
 ORDER = (
     "its tokens do not lie on their grid by rows: when a patch of the image changes, the token that moves is another "
     "one (tokens may be shuffled, in another order, or no tokens but channels)"
@@ -38,7 +42,11 @@ class UnsupportedModelError(ValueError):
 
 
 def find_places(
-    model: nn.Module, example: Example, prefix: int | None = None, grid: tuple[int, ...] | None = None
+    model: nn.Module,
+    example: Example,
+    prefix: int | None = None,
+    grid: tuple[int, ...] | None = None,
+    pooled: bool = False,
 ) -> tuple[list[Place], dict[str, str]]:
     """Run a model, and say where attention between the tokens of a grid happens in it.
 
@@ -47,6 +55,7 @@ def find_places(
         example: An input of batch size 1.
         prefix: Number of tokens before those of the grid, where the model does not say it.
         grid: Its shape, where the model does not say it.
+        pooled: Whether attention to keys of a coarser grid is a place too.
 
     Returns:
         The places in the order of computation, which follow the model's feature maps until they are released; and the
@@ -67,6 +76,9 @@ def find_places(
                 call(model, example)
             for name, calls in watch.seen.items():
                 place = _place(watch, calls, grid)
+                if isinstance(place, Place) and place.keys is not None and not pooled:
+                    one, shapes = calls[0], (place.source.shape, place.keys.shape)
+                    place = POOLED.format(queries=one.shape[-2], keys=one.keys, grid=shapes[0], coarse=shapes[1])
                 if isinstance(place, Place):
                     places[name] = replace(place, fused=fused.get(watch.modules[name]))
                 else:
@@ -78,16 +90,18 @@ def find_places(
                     refused[name] = ORDER
                     del places[name]
     finally:
-        needed = {id(root(place.source)) for place in places.values()}
-        for source in [*watch.sources.values(), *watch.inputs]:
+        needed = {id(root(source)) for place in places.values() for source in place.sources}
+        followed: list[Source] = [*watch.sources.values(), *watch.inputs]
+        for source in followed:
             if id(source) not in needed:
                 source.release()
+    refused = {name: reason for name, reason in refused.items() if reason != CLASS_TOKENS}
     if not places:
         reasons = "".join(f"; '{name}': {reason}" for name, reason in list(refused.items())[:3])
         raise UnsupportedModelError(
             f"no place for a mask in {type(model).__name__}{reasons or ': no attention was computed'}. {LOOKED_FOR}"
         )
-    return list(places.values()), {name: reason for name, reason in refused.items() if reason != CLASS_TOKENS}
+    return list(places.values()), refused
 
 
 @contextmanager
@@ -111,9 +125,9 @@ def _place(watch: Watch, calls: list[Seen], grid: tuple[int, ...] | None) -> Pla
     module = watch.modules[one.name]
     if len({(each.call, each.shape, each.keys) for each in calls}) > 1:
         return "it attends several times, not on the same tokens"
-    if one.shape[-2] != one.keys:
-        asks_alone = one.shape[-2] <= max(1, *watch.prefixes)
-        return CLASS_TOKENS if asks_alone else OTHER_KEYS.format(queries=one.shape[-2], keys=one.keys)
+    square = one.shape[-2] == one.keys
+    if not square and one.shape[-2] <= max(1, *watch.prefixes):
+        return CLASS_TOKENS
     layout = _layout(module, one, len(calls))
     if isinstance(layout, str):
         return layout
@@ -121,8 +135,11 @@ def _place(watch: Watch, calls: list[Seen], grid: tuple[int, ...] | None) -> Pla
         return "it attends between channels, not between tokens (cross-covariance), so there is no grid of pairs"
     match = _source(watch, one, layout, grid)
     if isinstance(match, str):
-        return match
+        return match if square else OTHER_KEYS.format(queries=one.shape[-2], keys=one.keys)
     source, prefix = match
+    keys = None if square else _coarse(watch, one, source, prefix)
+    if not square and keys is None:
+        return OTHER_KEYS.format(queries=one.shape[-2], keys=one.keys)
     products, softmaxes, biased = [], [], False
     for softmax in (each.softmax for each in calls):
         if softmax is None:
@@ -133,7 +150,8 @@ def _place(watch: Watch, calls: list[Seen], grid: tuple[int, ...] | None) -> Pla
         softmaxes.append(softmax.index)
         products += [] if scores.product is None else [scores.product]
         biased |= scores.biased
-    return Place(one.name, prefix, source, one.call, layout, tuple(products), tuple(softmaxes), biased)
+    acting = (tuple(products), tuple(softmaxes), biased)
+    return Place(one.name, prefix, source, one.call, layout, *acting, keys=keys)
 
 
 def _layout(module: nn.Module, seen: Seen, calls: int) -> Layout | str:
@@ -186,14 +204,11 @@ def _source(watch: Watch, seen: Seen, layout: Layout, grid: tuple[int, ...] | No
         for factor in _FACTORS
         if times in (source.count, source.count * factor ** len(source.shape))
     ]
-    candidates: list[tuple[Source, tuple[int, ...]]] = [
-        *([(Fixed(grid), windows)] if grid else []),
-        *((own, (0,)) for own in _own_inputs(watch, seen)),
-        *((window, windows) for window in watch.windows(seen.name)),
-        *((source, tuple(watch.prefixes)) for source in [*maps, *coarser]),
-    ]
-    for source, prefixes in candidates:
+    given = [Fixed(grid)] if grid else []
+    candidates: list[Source] = [*given, *_own_inputs(watch, seen), *watch.windows(seen.name), *maps, *coarser]
+    for source in candidates:
         prefix = length - math.prod(source.shape)
+        prefixes = windows if isinstance(source, Fixed | OwnInput | Window) else watch.prefixes
         if prefix in prefixes and math.prod(source.shape) > 1:
             return source, prefix
     if times > 1:
@@ -205,10 +220,20 @@ def _source(watch: Watch, seen: Seen, layout: Layout, grid: tuple[int, ...] | No
     )
 
 
+def _coarse(watch: Watch, seen: Seen, queries: Source, prefix: int) -> FeatureMap | None:
+    """The feature map that keys are pooled to: the latest that the attention itself makes, of their number, coarser."""
+    for name, source in reversed(watch.sources.items()):
+        if name.startswith(f"{seen.name}.") and len(source.shape) == len(queries.shape):
+            coarser = all(n >= m for n, m in zip(queries.shape, source.shape, strict=True))
+            if coarser and prefix + math.prod(source.shape) == seen.keys:
+                return source
+    return None
+
+
 def _own_inputs(watch: Watch, seen: Seen) -> list[OwnInput]:
     """What an attention is given, read as a map with channels last or second, if that has as many tokens."""
     shapes = {True: seen.given[1:-1], False: seen.given[2:]}
-    fits = [last for last, shape in shapes.items() if 1 not in shape and math.prod(shape) == seen.keys]
+    fits = [last for last, shape in shapes.items() if 1 not in shape and math.prod(shape) == seen.shape[-2]]
     if len(seen.given) < 4 or len({shapes[last] for last in fits}) != 1:
         return []
     own = OwnInput(watch.modules[seen.name], fits[0])

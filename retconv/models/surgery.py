@@ -33,31 +33,41 @@ def add_masks(
     example: Example | None = None,
     prefix: int | None = None,
     grid: GridLike | None = None,
+    pooled: bool = False,
     copy: bool = False,
     **options: Any,
 ) -> nn.Module:
     """Put a mask into every attention of a vision transformer.
 
     The model is run once to find where attention between the tokens of a grid happens, on the whole feature map or in
-    windows, and once more with the masks in. Weights, their names and everything else about the model stay as they are,
-    and a checkpoint of the plain model still loads. When the image size changes, the masks move to the new grid.
+    windows, once on changed pictures to see that tokens lie by rows, and once more with the masks in. Weights, their
+    names and everything else about the model stay as they are, and a checkpoint of the plain model still loads. When
+    the image size changes, the masks move to the new grid. Which models are supported: ``docs/models.md``.
+
+    A module that forms its own softmax gets its mask at the product of queries and keys, where that multiplies, or at
+    the softmax; where heads are mixed in between (CaiT), at the mixed scores.
 
     Rows and columns of prefix tokens are neutral. So in a model that reads off its class token, the mask of the last
     layer has no effect and no gradient: only the class token's row leaves that layer.
 
-    Attention of a class token to the patches, or to pooled keys, has no square mask and stays as it is. If other
-    attention cannot be masked, a warning says so.
+    Attention of a class token to the patches has no square mask and stays as it is. If other attention is not masked, a
+    warning says why.
 
     Args:
-        model: A timm vision transformer (ViT, DeiT, BEiT, EVA, CaiT, PiT, Swin, Swin v2, MaxViT, …), or anything that
-            attends by ``torch.nn.functional.scaled_dot_product_attention``.
+        model: A vision transformer of timm, transformers or torchvision, or any that attends by
+            ``torch.nn.functional.scaled_dot_product_attention``, ``torch.nn.MultiheadAttention`` or a softmax of its
+            own.
         mask: A name of ``retconv.models.MASKS`` (``"gmm"``, ``"elm"``, ``"table"``, ``"manhattan"``, …), a factory
             ``(grid, heads) -> Mask``, or a mask, which is copied to each place.
         placement: A name of ``retconv.attention.PLACEMENTS``.
         share: Who shares one set of numbers: ``"head"``, each head of each layer has its own; ``"layer"``, the heads of
             a layer share one; ``"model"``, all layers and heads share one (or the given mask itself).
         where: Only attention modules whose name matches this pattern, such as ``"blocks.[0-5].*"``.
-        example: An input of batch size 1 to run the model with, if it does not name its image size.
+        example: An input to run the model with, if it does not name its image size; of several inputs a mapping.
+        prefix: How many tokens stand before those of the grid, if the model does not say it.
+        grid: The shape of the token grid, if no feature map has it, as where patches are cut before the model.
+        pooled: Also mask attention whose keys lie on a coarser grid (PVT, Twins, MViT), with a mask between the two
+            (``retconv.Cross``): decays and Gaussian mixtures.
         copy: Leave the model alone and return a masked copy.
         **options: Further arguments of a named mask, such as ``components=3``.
 
@@ -78,7 +88,7 @@ def add_masks(
     model = copying.deepcopy(model) if copy else model
     example = example_input(model) if example is None else first(example)
     shape = None if grid is None else Grid.of(grid).shape
-    candidates, refused = find_places(model, example, prefix, shape)
+    candidates, refused = find_places(model, example, prefix, shape, pooled)
     places = [place for place in candidates if fnmatchcase(place.name, where)]
     done = False
     try:
@@ -93,8 +103,8 @@ def add_masks(
         with torch.no_grad(), evaluating(model):
             call(model, example)
         done = True
-        keywords = {"placement": placement, "share": share, "where": where, "prefix": prefix, "grid": shape}
-        remember(model, Masking.of(mask, example, options=options, **keywords))
+        given = {"placement": placement, "share": share, "where": where, "prefix": prefix, "pooled": pooled}
+        remember(model, Masking.of(mask, example, options=options, grid=shape, **given))
         left = [f"'{name}': {reason}" for name, reason in refused.items() if fnmatchcase(name, where)]
         if left:
             warnings.warn(

@@ -16,7 +16,7 @@ from retconv.models.experiment import Softmax
 from retconv.models.places import FeatureMap, OwnInput, Window
 
 #: How models call the size of an attention's window or map, on the attention or on what it is part of.
-OWN_SIZES = ("window_size", "resolution", "size")
+OWN_SIZES = ("window_size", "resolution", "size", "ws")
 OUTER_SIZES = ("window_size", "partition_size", "block_size")
 _PREFIX_COUNTS = ("num_prefix_tokens", "num_tokens", "num_reg_tokens", "num_register_tokens")
 _PREFIX_TOKENS = (
@@ -28,6 +28,7 @@ _PREFIX_TOKENS = (
     "reg_token",
     "register_token",
 )
+_MOST = 32
 
 
 @dataclass
@@ -116,7 +117,7 @@ class Watch(TorchFunctionMode):
     def windows(self, name: str) -> list[Window]:
         """The windows that a module may attend in: its own, a part's, or those of what it is part of, nearest first."""
         module = self.modules[name]
-        owners = [(module, OWN_SIZES), (getattr(module, "rel_pos", None), OWN_SIZES)]
+        owners: list[tuple[Any, tuple[str, ...]]] = [(module, OWN_SIZES), (getattr(module, "rel_pos", None), OWN_SIZES)]
         while name:
             name = name.rpartition(".")[0]
             owners.append((self.modules[name], OUTER_SIZES))
@@ -174,7 +175,9 @@ def prefix_counts(model: nn.Module) -> list[int]:
             ``cls_token`` and ``register_tokens``.
     """
     owners = [owner for module in model.modules() for owner in (module, getattr(module, "config", None))]
-    named = {count for owner in owners for name in _PREFIX_COUNTS if isinstance(count := getattr(owner, name, 0), int)}
+    counts = [getattr(owner, name, 0) for owner in owners for name in _PREFIX_COUNTS]
+    # More are those of a grid.
+    named = {count for count in counts if isinstance(count, int) and count <= _MOST}
     own = {
         name: 1 if parameter.ndim < 2 else parameter.shape[-2]
         for name, parameter in model.named_parameters()

@@ -8,8 +8,8 @@ from retconv.grid import Grid
 from retconv.masks import DecayMask, GaussianMixtureMask, Mask
 from retconv.models import add_masks
 from retconv.models.count import count
-from retconv.models.named import make_masks
 from retconv.models.inputs import example_input
+from retconv.models.named import make_masks
 from retconv.models.t2t import TokensToTokens
 from tests.error_table import Error
 
