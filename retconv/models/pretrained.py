@@ -7,9 +7,11 @@ ties some. So it is asked to load masks as well: into a model of the same class 
 from __future__ import annotations
 
 import copy
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
 from retconv.models.surgery import masks_of
@@ -24,7 +26,7 @@ def plain_pretrained(architecture: str, folder: Path) -> nn.Module:
     import transformers
 
     plain: Any = getattr(transformers, architecture, None)
-    if plain is None:
+    if not hasattr(plain, "_keys_to_ignore_on_load_unexpected"):
         raise ValueError(f"transformers has no {architecture}: build the plain model as it was, and give it as model=")
     unexpected = [*(plain._keys_to_ignore_on_load_unexpected or []), r"\.mask\."]
     quiet = _like(plain, _keys_to_ignore_on_load_unexpected=unexpected)
@@ -49,8 +51,10 @@ def load_pretrained(model: nn.Module, folder: Path) -> None:
         for name, mask in owners.items():
             self.get_submodule(name).mask = copy.deepcopy(mask)
 
+    # Masks are wider than a narrow model, and from_pretrained has one dtype for all.
+    wide = reduce(torch.promote_types, {x.dtype for x in model.state_dict().values() if x.is_floating_point()})
     loaded, report = _like(plain, __init__=start).from_pretrained(
-        folder, output_loading_info=True, ignore_mismatched_sizes=True
+        folder, output_loading_info=True, ignore_mismatched_sizes=True, dtype=wide
     )
     strange = [*report["missing_keys"], *report["unexpected_keys"], *(key for key, *_ in report["mismatched_keys"])]
     wrong = sorted({key for key in strange if ".mask." in key})

@@ -55,7 +55,7 @@ def save_masked(model: nn.Module, folder: str | Path) -> Path:
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     described: Any = model
-    if hasattr(model, "save_pretrained"):
+    if hasattr(getattr(model, "config", None), "to_json_string"):
         described.save_pretrained(folder)
     elif "architecture" in getattr(model, "pretrained_cfg", {}):
         save_for_hf(model, str(folder), safe_serialization=True)
@@ -74,10 +74,11 @@ def load_masked(folder: str | Path, model: nn.Module | None = None) -> nn.Module
         folder: A local folder.
         model: The plain model, or one with the same masks, whose weights are then loaded. By default it is built: by
             ``timm.create_model`` with the arguments that were kept, or by the class of ``transformers`` that the
-            configuration names. Of torchvision's and other models nothing names the builder: give them.
+            configuration names, in the dtype it was saved in. Of torchvision's and other models nothing names the
+            builder: give them, in the dtype that they shall have.
 
     Returns:
-        The model, in evaluation mode as those libraries give it.
+        The model, in evaluation mode as transformers gives its models.
 
     Raises:
         ValueError: If the folder has no description of masks, nothing names the plain model, or the masks' weights are
@@ -90,13 +91,19 @@ def load_masked(folder: str | Path, model: nn.Module | None = None) -> nn.Module
             f"{folder / _CONFIG} says nothing of masks: it must come from save_masked, or from save_pretrained after "
             "add_masks with a mask by name"
         )
-    model = _plain(config, folder) if model is None else model
+    theirs = "architectures" in config
+    tensors = {} if theirs else safetensors.torch.load_file(folder / _WEIGHTS)
+    if model is None:
+        model = _plain(config, folder)
+        first = next(iter(dict(model.named_parameters())))
+        # Before the masks, which are wider where a model is narrow; transformers has seen to it.
+        model.to(tensors[first].dtype if first in tensors else None)
     if not masks_of(model):
         _mask(model, Masking.read(config[KEPT_AS]))
-    if "architectures" in config:
+    if theirs:
         load_pretrained(model, folder)
     else:
-        _load(model, safetensors.torch.load_file(folder / _WEIGHTS), folder)
+        _load(model, tensors, folder)
     return model.eval()
 
 

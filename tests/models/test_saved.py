@@ -116,6 +116,22 @@ def test_in_a_fresh_process(tmp_path: Path) -> None:
         assert_exact(found if isinstance(found, Tensor) else found[0], out)
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])
+@pytest.mark.parametrize("name", ["timm", "ours", "transformers", "transformers, fixed"])
+def test_a_folder_keeps_the_dtype(name: str, dtype: torch.dtype, tmp_path: Path) -> None:
+    """Of weights and, apart from it, of masks, which are float32 in a bfloat16 model: no number is rounded."""
+    build, options = MODELS[name]
+    torch.manual_seed(3)
+    model = add_masks(build().to(dtype), **options).eval()
+    loaded, x = load_masked(save_masked(model, tmp_path)), images("ViT").to(dtype)
+    assert {key: v.dtype for key, v in loaded.state_dict().items()} == {
+        k: v.dtype for k, v in model.state_dict().items()
+    }
+    for value, other in zip(loaded.state_dict().values(), model.state_dict().values(), strict=True):
+        assert_exact(value, other)
+    assert_exact(output(loaded, x), output(model, x))
+
+
 def test_of_transformers_its_own_means_are_enough(tmp_path: Path) -> None:
     """``save_pretrained`` writes what the masks are; a plain ``AutoModel`` loads the rest, as it would without us."""
     model, x = masked("transformers, one mask"), images("ViT")
