@@ -22,6 +22,7 @@ from retconv.masks import Mask
 from retconv.models.calls import ATTENTION, MULTIHEAD, PRODUCTS, SOFTMAX
 from retconv.models.multihead import multihead_attention
 from retconv.models.places import Place
+from retconv.watching import is_scripted
 
 
 class _Masking(TorchFunctionMode):
@@ -104,11 +105,16 @@ class _Masking(TorchFunctionMode):
             "bias": bias,
             "dropout_p": dropout_p,
         }
-        if module.observer is None and not need_weights:
+        listener: Any = getattr(module, "attn_drop", None)
+        listened = isinstance(listener, nn.Module) and bool(listener._forward_hooks or listener._forward_pre_hooks)
+        if module.observer is None and not need_weights and not listened:
             return attend(q, k, v, module.mask, grid, backend=module.backend, **options), None
         out, weights = attend(q, k, v, module.mask, grid, return_weights=True, **options)
         if module.observer is not None:
             module.observer(weights)
+        if listened:
+            # Whoever hooks the dropout of weights, as timm's AttentionExtract does, sees those of the masked attention.
+            listener(weights)
         return out, weights
 
     def _multiply(self, product: Tensor) -> Tensor:
@@ -138,25 +144,43 @@ class MaskedAttention(nn.Module):
     """What a masked attention module adds to its own class.
 
     Attributes:
-        mask: The mask.
+        mask: The mask, or what wraps it, as peft does.
+        owner: Whose mask it is, where one serves the whole model: that of its first place.
         placement: Where it acts, a name of ``retconv.attention.PLACEMENTS``.
         place: The module's name, heads and grid.
         backend: How the placement is computed, ``"auto"`` or one of ``retconv.attention.BACKENDS``.
         observer: If set, is given the weights ``(batch, heads, length, length)`` of every call, which are then formed.
     """
 
-    mask: Mask
+    owner: MaskedAttention | None = None
     placement: str
     place: Place
     backend = "auto"
     observer: Callable[[Tensor], object] | None = None
 
+    @property
+    def mask(self) -> Mask:
+        """The mask."""
+        own: Any = self._modules.get("mask")
+        return own if own is not None or self.owner is None else self.owner.mask
+
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """The module's own forward, with the mask in place.
 
         Raises:
-            ValueError: If the module no longer attends as it did when the mask was added.
+            ValueError: If the module no longer attends as it did when the mask was added, ``torch.jit`` traces it, or
+                its mask is another layer's, from which it is sharded apart.
         """
+        if is_scripted():
+            raise ValueError(
+                f"attention '{self.place.name}' has a mask, which torch.jit.trace would keep as numbers of one grid: "
+                "use torch.export or torch.compile"
+            )
+        if self.owner is not None and any(hasattr(p, "full_tensor") for p in self.mask.parameters()):
+            raise ValueError(
+                f"attention '{self.place.name}' has the mask of '{self.owner.place.name}', which fully_shard has "
+                "sharded with that layer: shard the model as a whole, or add masks with share='layer' or 'head'"
+            )
         # Not ``as masking``, whose attributes torch.compile does not see.
         masking = _Masking(self)
         with masking:

@@ -48,7 +48,7 @@ def test_every_named_mask_serves_a_vit(name: str) -> None:
     assert bool(torch.isfinite(model(x)).all())
     assert {type(mask).__name__ for mask in masks_of(model).values()} <= {
         "GaussianMixtureMask", "ElementwiseMask", "KernelTableMask", "DecayMask", "RasterMask",
-        "OffDiagonalMask",
+        "OffDiagonalMask", "BiasMask", "BiasTableMask", "WindowMask",
     }  # fmt: skip
 
 

@@ -51,6 +51,7 @@ OPTIONAL: set[tuple[str, str]] = {
     ("retconv.attention.triton_backend", "retconv"),
     ("retconv.attention.triton_backend", "triton"),
     ("retconv.approximate.variable_projection", "scipy"),
+    ("retconv.models.pretrained", "transformers"),
     ("retconv.operators.direct", "scipy"),
     ("retconv.bench.peers.convolutions", "linear_operator"),
     ("retconv.bench.peers.convolutions", "nvsubquadratic"),
