@@ -8,6 +8,7 @@ from retconv.models.small import retconv_swin_tiny as retconv_swin_tiny  # enter
 if TYPE_CHECKING:
     from retconv.model_names import SMALL_MODELS
     from retconv.models import table as table
+    from retconv.models.checking.checking import check_masks
     from retconv.models.named import MASKS
     from retconv.models.raster import RasterMask
     from retconv.models.search import UnsupportedModelError
@@ -21,6 +22,7 @@ __all__ = [
     "RasterMask",
     "UnsupportedModelError",
     "add_masks",
+    "check_masks",
     "grids_of",
     "kernels_of",
     "masks_of",
