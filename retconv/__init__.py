@@ -37,8 +37,10 @@ if TYPE_CHECKING:
     from retconv import analysis as analysis
     from retconv import approximate as approximate
     from retconv import attention as attention
+    from retconv import heads as heads
     from retconv import models as models
     from retconv import retention as retention
+    from retconv.heads import convolve as convolve
 
 lazily(__name__)
 

@@ -54,6 +54,9 @@ class _Masking(TorchFunctionMode):
             attn_mask = torch.ones(q.shape[2], q.shape[2], dtype=torch.bool, device=q.device).tril()
         if attn_mask is not None and attn_mask.dtype == torch.bool:
             attn_mask = torch.zeros_like(attn_mask, dtype=q.dtype).masked_fill(~attn_mask, -torch.inf)
+        convolved = getattr(self.module, "convolved", None)
+        if convolved is not None:
+            return convolved.attend(self.module, q, k, v, attn_mask, dropout_p, scale)
         mask, backend = self.module.mask, self.module.backend
         options: dict[str, Any] = {
             "placement": self.module.placement,
@@ -76,6 +79,9 @@ class _Masking(TorchFunctionMode):
             weights = weigh(placement, scores, acting)
         else:
             weights = acting.entries.to(scores.dtype).expand_as(scores)
+        convolved = getattr(self.module, "convolved", None)
+        if convolved is not None:
+            weights = convolved.weigh(weights, forms.grid)
         if self.module.observer is not None:
             self.module.observer(weights)
         return weights
@@ -90,6 +96,7 @@ class MaskedAttention(nn.Module):
         place: The module's name, heads and grid.
         backend: How the placement is computed, ``"auto"`` or one of ``retconv.attention.BACKENDS``.
         observer: If set, is given the weights ``(batch, heads, length, length)`` of every call, which are then formed.
+        convolved: If set, answers attention in the module's stead: see ``retconv.heads.ConvolvedHeads``.
     """
 
     mask: Mask
@@ -97,6 +104,7 @@ class MaskedAttention(nn.Module):
     place: Place
     backend = "auto"
     observer: Callable[[Tensor], object] | None = None
+    convolved: Any
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """The module's own forward, with the mask in place."""
@@ -106,8 +114,11 @@ class MaskedAttention(nn.Module):
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
         # A checkpoint of the plain model says nothing of masks: they stay as they are. One of a masked model that lacks
         # some is still incomplete.
-        if "mask" in self._modules and not any(key.startswith(f"{prefix}mask.") for key in state_dict):
-            state_dict.update({f"{prefix}mask.{key}": value for key, value in self.mask.state_dict().items()})
+        # So do convolved heads.
+        for name in ("mask", "convolved"):
+            child = self._modules.get(name)
+            if child is not None and not any(key.startswith(f"{prefix}{name}.") for key in state_dict):
+                state_dict.update({f"{prefix}{name}.{key}": value for key, value in child.state_dict().items()})
         super()._load_from_state_dict(state_dict, prefix, *args)
 
     def __reduce_ex__(self, protocol: Any) -> Any:
