@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from retconv.grid import Grid
-from retconv.heads import ConvolvedHeads
+from retconv.heads import ConvolvedHeads, replacing
 from retconv.heads.replacing import NeutralMask
 from retconv.models import add_masks, masks_of
 from retconv.models.surgery import masked_modules
@@ -19,6 +19,13 @@ from tests.strategies import DTYPES, HEADS, kernel_of, normal
 
 GRIDS = [((1,), 0), ((7,), 1), ((1, 1), 2), ((1, 7), 0), ((3, 5), 1), ((2, 3, 4), 2)]
 every_border = pytest.mark.parametrize(("shape", "prefix"), GRIDS)
+
+
+@pytest.fixture(params=["one product", "a border of its own"], autouse=True)
+def both_ways(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Small grids as they are, and as if they were large."""
+    if request.param == "a border of its own":
+        monkeypatch.setattr(replacing, "DENSE", 0)
 
 
 def heads_on(shape: tuple[int, ...], prefix: int, dtype: torch.dtype = torch.float64) -> ConvolvedHeads:
