@@ -25,7 +25,6 @@ from retconv.grid import Grid, GridLike
 from retconv.masks import KernelTableMask, Mask
 from retconv.operators import operator
 
-
 #: Up to so many tokens a head is one dense product: on a CPU faster than a convolution and a border of its own.
 DENSE = 256
 
