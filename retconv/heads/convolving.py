@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from retconv.analysis.effective import Effective
-from retconv.heads.certifying import Certifier, Images, Means, batches_of, logits_of, race, relative
+from retconv.heads.certifying import Certifier, Images, Means, batches_of, logits_of, race, relative, skip_unread
 from retconv.heads.replacing import ConvolvedHeads, NeutralMask
 from retconv.models import add_masks, masks_of, remove_masks
 from retconv.models.search import evaluating
@@ -149,6 +149,7 @@ def convolve(
             for name, module in masked_modules(model):
                 if plain or name in chosen:
                     module.convolved = _part(candidates.get(name), chosen.get(name, ()), module, plain)
+            skip_unread(model, first[:1])
             after = torch.cat([logits_of(model(x)).cpu() for x in batches_of(images)])
             with evaluating(before):
                 timed = race(before, model, first, rounds) if rounds else None

@@ -8,9 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from retconv.heads.certifying import skip_unread
 from retconv.heads.convolving import remove_convolutions
 from retconv.heads.replacing import ConvolvedHeads, NeutralMask
 from retconv.models import add_masks, masks_of, remove_masks
+from retconv.models.search import evaluating, example_input
 from retconv.models.surgery import masked_modules
 
 _NUMBERS = ".convolved.numbers"
@@ -68,6 +70,8 @@ def load_convolutions(model: nn.Module, state_dict: Mapping[str, Tensor], exampl
             convolved = ConvolvedHeads(numbers, module.place.heads, grid, kernel, **table, plain=plain)
             module.convolved = convolved.to(next(module.parameters()).device)
         model.load_state_dict(dict(state_dict))
+        with torch.no_grad(), evaluating(model):
+            skip_unread(model, example_input(model) if example is None else example[:1])
         done = True
     finally:
         if not done:

@@ -61,6 +61,7 @@ class ConvolvedHeads(nn.Module):
         heads: As given.
         grid: As given.
         plain: As given.
+        skips: Whether queries and keys, which nobody reads where all heads are convolved, are not computed.
         kernel: The kernel as a ``KernelTableMask``: cropped on a smaller grid, 0 beyond its offsets on a larger one.
         rows: As given, or None.
         columns: As given, or None.
@@ -86,6 +87,7 @@ class ConvolvedHeads(nn.Module):
     ) -> None:
         super().__init__()
         self.heads, self.total, self.grid, self.plain = tuple(heads), total, Grid.of(grid), plain
+        self.skips = False
         if list(self.heads) != sorted({h for h in self.heads if 0 <= h < total}):
             raise ValueError(f"heads must be ascending numbers from 0 to {total - 1}, each once, got {list(heads)}")
         count, prefix = len(self.heads), self.grid.prefix
@@ -166,6 +168,15 @@ class ConvolvedHeads(nn.Module):
             dense = None if not self.heads else self.dense(grid).to(q.dtype).expand(q.shape[0], -1, -1, -1)
             module.observer(self._joined(lambda: dense, None if rest is None else rest[1]))
         return out
+
+    def project(self, module: Any, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+        """A linear map of the module; of one that makes queries, keys and values in this order only the values."""
+        joint = getattr(module, "qkv", None)
+        if not self.skips or joint is None or weight is not joint.weight:
+            return F.linear(x, weight, bias)
+        unread = 2 * weight.shape[0] // 3
+        values = F.linear(x, weight[unread:], None if bias is None else bias[unread:])
+        return torch.cat([values.new_zeros(()).expand(*values.shape[:-1], unread), values], dim=-1)
 
     def weigh(self, weights: Tensor, grid: GridLike) -> Tensor:
         """Weights ``(batch, heads, length, length)`` with those of the convolved heads in place.

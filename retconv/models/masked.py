@@ -35,6 +35,8 @@ class _Masking(TorchFunctionMode):
         kwargs = kwargs or {}
         if func is F.scaled_dot_product_attention:
             return self._attend(*args, **kwargs)
+        if func is F.linear and (convolved := getattr(self.module, "convolved", None)) is not None:
+            return convolved.project(self.module, *args, **kwargs)
         if func in SOFTMAX and self.module.place.call == "talking heads":
             return self._weigh(args[0])
         return func(*args, **kwargs)

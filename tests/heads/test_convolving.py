@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as F
+from timm.layers import Attention
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -224,6 +226,28 @@ def test_images_may_be_a_loader_and_do_not_depend_on_its_batches() -> None:
     assert (parts.images, parts.heads) == (3, whole.heads)
     assert_close(parts.error[FIRST], whole.error[FIRST], torch.float32)
     assert_close(parts.worst[FIRST], whole.worst[FIRST], torch.float32)
+
+
+class Reordered(Attention):
+    """Values first."""
+
+    def forward(self, x: Tensor, **unused: Any) -> Tensor:
+        v, k, q = self.qkv(x).unflatten(-1, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4)
+        return self.proj(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
+
+
+@pytest.mark.parametrize("kind", [Attention, Reordered])
+def test_queries_and_keys_that_nobody_reads_are_not_computed(kind: type[Attention]) -> None:
+    """Where the last third of a joint map makes the values, as a trial tells; then the answer is the same."""
+    model, x = plain("ViT"), images("ViT")
+    for block in model.blocks:
+        block.attn.__class__ = kind
+    convolve(model, images=x, heads={FIRST: [0, 1], "blocks.1.attn": [0]}, rounds=0)
+    joint, partly = (block.attn.convolved for block in model.blocks)
+    assert joint.skips is (kind is Attention)
+    assert not partly.skips
+    skipping, joint.skips = model(x).detach(), False
+    assert_close(skipping, model(x).detach())
 
 
 def test_windows_belong_to_their_image() -> None:
