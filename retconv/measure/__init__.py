@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 from retconv.lazy import lazily
 
 if TYPE_CHECKING:
-    from retconv.measure.convolved import convolved_table
+    from retconv.measure.convolved import convolved_table, merged
     from retconv.measure.measures import measure, measured
     from retconv.measure.model import Trained
 
 lazily(__name__)
 
-__all__ = ["Trained", "convolved_table", "measure", "measured"]
+__all__ = ["Trained", "convolved_table", "measure", "measured", "merged"]

@@ -22,6 +22,9 @@ kernels in the order of the error of their output, and at random, without any tr
 that the run held out, accuracy of 1,000 test images. A run takes a minute or two on a core.
 
 \b
+Rows of other runs that the table holds stay.
+
+\b
 Example:
   python -m retconv.measure runs/850502d5bc4b6394 runs/aa862cd7962fe0bd
 """
@@ -48,7 +51,7 @@ def main(runs: tuple[Path, ...], out: Path, threads: int) -> None:
     origin = {key: session[key] for key in ("commit", "torch", "device", "threads")}
     try:
         with tqdm(runs, unit="run", disable=None) as bar:
-            table = measure.convolved_table(bar).assign(scale="full", **origin)
+            table = measure.merged(measure.convolved_table(bar).assign(scale="full", **origin), out)
         write_whole(out, methodcaller("write", table.to_csv(index=False, float_format="%.6g").encode()))
     except (ValueError, OSError, TrainError) as error:
         raise Refusal(str(error)) from error

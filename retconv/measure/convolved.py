@@ -49,6 +49,18 @@ def convolved_table(runs: Iterable[Path]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def merged(table: pd.DataFrame, path: Path) -> pd.DataFrame:
+    """A table with the rows of other runs that a file holds, if there is one, in the order of arm and seed."""
+    stored = pd.read_csv(path, dtype={"run": str}) if path.is_file() else table.iloc[:0]
+    both = pd.concat([stored[~stored["run"].isin(table["run"])], table]) if len(stored) else table
+    return both.sort_values(["arm", "seed", "order", "heads"], kind="stable").reset_index(drop=True)
+
+
+def spaced(rows: Tensor, count: int) -> Tensor:
+    """At most so many rows, as far apart as they can be: data sets may be stored class by class."""
+    return rows[torch.linspace(0, len(rows) - 1, min(count, len(rows))).round().long()]
+
+
 def convolved_rows(trained: Trained, test: tuple[Tensor, Tensor], seed: int, steps: int = 12) -> list[Row]:
     """Accuracy with the first k heads of each order convolved, without any training.
 
@@ -65,7 +77,7 @@ def convolved_rows(trained: Trained, test: tuple[Tensor, Tensor], seed: int, ste
         against no head, ``error`` the largest of the convolved heads, ``logits`` the relative change of the answers on
         the model's own images.
     """
-    model, images = trained.model, trained.normalise(trained.images[:MEASURED])
+    model, images = trained.model, trained.normalise(spaced(trained.images, MEASURED))
     probe = convolve(model, images=images, tolerance=float("inf"), rounds=0)
     modules: dict[str, Any] = dict(masked_modules(model))
     kernels = {name: modules[name].convolved.table().detach().clone() for name in probe.error}
@@ -74,7 +86,7 @@ def convolved_rows(trained: Trained, test: tuple[Tensor, Tensor], seed: int, ste
     ascending = sorted(errors, key=lambda head: errors[head])
     shuffle = torch.randperm(len(errors), generator=torch.Generator().manual_seed(seed)).tolist()
     orders = {"error": ascending, "random": [ascending[i] for i in shuffle]}
-    on_test = replace(trained, images=test[0][:TESTED], labels=test[1][:TESTED])
+    on_test = replace(trained, images=spaced(test[0], TESTED), labels=spaced(test[1], TESTED))
     before = on_test.evaluate()[1]
     counts = sorted({round(i * len(errors) / steps) for i in range(steps + 1)})
     rows: list[Row] = []
