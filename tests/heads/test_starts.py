@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import timm
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from retconv.analysis.effective import Effective, EffectiveKernel
@@ -18,6 +19,7 @@ from retconv.models import add_masks, masks_of, remove_masks
 from retconv.models.surgery import masked_modules
 from tests.compare import assert_close, assert_exact
 from tests.heads import naive_starts as naive
+from tests.heads import oracle_starts as oracle
 from tests.models.cases import images, plain
 from tests.strategies import normal
 
@@ -67,6 +69,19 @@ def test_impulse_attends_at_its_offsets() -> None:
         assert bool((before[name].explained < 0.15).all())
         assert bool((effective.explained > 0.9).all()), effective.explained
         assert strongest(effective) == [[0, 1], [-1, 0]]
+
+
+def test_impulse_is_that_of_the_authors_code() -> None:
+    """But for its noise, which is a hundredth, and the scale of its logits."""
+    model = vit()
+    model.pos_embed.data[0] = oracle.embedding()
+    start_attention(model, "impulse", offsets=[(0, 0), (-1, 0)], position_scale=1)
+    features = F.layer_norm(oracle.embedding().double(), (24,))
+    query, key, _ = model.blocks[0].attn.qkv.weight.detach().double().unflatten(0, (3, 2, 12))
+    for h, expected in enumerate(oracle.impulse_logits()):
+        logits = features @ query[h].T @ key[h] @ features.T
+        assert float((logits / logits.norm() - expected / expected.norm()).norm()) < 0.02
+        assert abs(float(query[h].norm()) - 7) < 1e-5
 
 
 def test_law_20_quadratic_by_loops_where_a_token_is_its_position() -> None:
