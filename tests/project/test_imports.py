@@ -56,6 +56,7 @@ OPTIONAL: set[tuple[str, str]] = {
     ("retconv.heads.result", "pandas"),
     ("retconv.heads.result", "retconv"),
     ("retconv.heads.sources", "transformers"),
+    ("retconv.models.pretrained", "transformers"),
     ("retconv.operators.direct", "scipy"),
     ("retconv.bench.peers.convolutions", "linear_operator"),
     ("retconv.bench.peers.convolutions", "nvsubquadratic"),
