@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import textwrap
+from typing import Literal
 
 import pandas as pd
 from matplotlib.figure import Figure
@@ -63,7 +64,8 @@ def _plot(data: pd.DataFrame) -> Figure:
     ax.axhline(0, color="0.35", linewidth=0.6, zorder=0)
     ax.set(xlabel=f"heads that are convolutions (of {data['of'].iloc[0]})", ylabel="change of accuracy (points)")
     keys = [Line2D([], [], color=LOOK[arm][0], marker=LOOK[arm][1], markersize=3, label=LABELS[arm]) for arm in arms]
-    keys += [Line2D([], [], color="0.35", linestyle=s, label=o) for s, o in (("-", "by error"), ("--", "at random"))]
+    orders: tuple[tuple[Literal["-", "--"], str], ...] = (("-", "by error"), ("--", "at random"))
+    keys += [Line2D([], [], color="0.35", linestyle=style, label=order) for style, order in orders]
     ax.legend(handles=keys, loc="lower left", handlelength=2.4)
     open_frame(ax)
     return figure
