@@ -9,6 +9,7 @@ from retconv.models.small import retconv_swin_tiny as retconv_swin_tiny  # enter
 if TYPE_CHECKING:
     from retconv.model_names import SMALL_MODELS
     from retconv.models import table as table
+    from retconv.models.checking.checking import check_masks
     from retconv.models.described import Masking, masking_of
     from retconv.models.named import MASKS
     from retconv.models.raster import RasterMask
@@ -27,6 +28,7 @@ __all__ = [
     "SparesMasks",
     "UnsupportedModelError",
     "add_masks",
+    "check_masks",
     "grids_of",
     "kernels_of",
     "load_masked",

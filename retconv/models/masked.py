@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
@@ -36,6 +37,7 @@ class _Masking(TorchFunctionMode):
         super().__init__()
         self.module, self.place = module, module.place
         self.placement = PLACEMENTS[module.placement]
+        self.convolved: Any = getattr(module, "convolved", None)
         self.products = self.softmaxes = 0
         self.acted = False
 
@@ -56,6 +58,8 @@ class _Masking(TorchFunctionMode):
             if self.softmaxes - 1 in self.place.softmaxes:
                 self.acted = True
                 return self._weigh(func, *args, **kwargs)
+        if func is F.linear and self.convolved is not None:
+            return self.convolved.project(self.module, *args, **kwargs)
         return func(*args, **kwargs)
 
     @property
@@ -98,6 +102,8 @@ class _Masking(TorchFunctionMode):
         scale: float | None = None,
         need_weights: bool = False,
     ) -> tuple[Tensor, Tensor | None]:
+        if self.convolved is not None:
+            return self.convolved.attend(self.module, q, k, v, bias, dropout_p, scale), None
         module, grid = self.module, self.place.between(q.shape[2], k.shape[2])
         options: dict[str, Any] = {
             "placement": module.placement,
@@ -135,6 +141,8 @@ class _Masking(TorchFunctionMode):
                 weights = weigh(placement, scores, acting)
             else:
                 weights = acting.entries.to(scores.dtype).expand_as(scores)
+        if self.convolved is not None:
+            weights = self.convolved.weigh(weights, self.place.grid(scores.shape[-1]))
         if self.module.observer is not None:
             self.module.observer(weights)
         return layout.unfold(weights, tuple(x.shape))
@@ -150,6 +158,7 @@ class MaskedAttention(nn.Module):
         place: The module's name, heads and grid.
         backend: How the placement is computed, ``"auto"`` or one of ``retconv.attention.BACKENDS``.
         observer: If set, is given the weights ``(batch, heads, length, length)`` of every call, which are then formed.
+        convolved: If set, answers attention in the module's stead: see ``retconv.heads.ConvolvedHeads``.
     """
 
     owner: MaskedAttention | None = None
@@ -157,6 +166,7 @@ class MaskedAttention(nn.Module):
     place: Place
     backend = "auto"
     observer: Callable[[Tensor], object] | None = None
+    convolved: Any
 
     @property
     def mask(self) -> Mask:
@@ -201,8 +211,11 @@ class MaskedAttention(nn.Module):
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
         # A checkpoint of the plain model says nothing of masks: they stay as they are. One of a masked model that lacks
         # some is still incomplete.
-        if "mask" in self._modules and not any(key.startswith(f"{prefix}mask.") for key in state_dict):
-            state_dict.update({f"{prefix}mask.{key}": value for key, value in self.mask.state_dict().items()})
+        # So do convolved heads.
+        for name in ("mask", "convolved"):
+            child = self._modules.get(name)
+            if child is not None and not any(key.startswith(f"{prefix}{name}.") for key in state_dict):
+                state_dict.update({f"{prefix}{name}.{key}": value for key, value in child.state_dict().items()})
         super()._load_from_state_dict(state_dict, prefix, *args)
 
     def __reduce_ex__(self, protocol: Any) -> Any:

@@ -29,6 +29,7 @@ PARTS = (
     ("approximate",),
     ("analysis", "models", "proofs"),
     ("describe", "atlas"),
+    ("heads",),
     ("data",),
     ("train",),
     ("measure", "results", "stats"),

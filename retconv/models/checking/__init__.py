@@ -1,0 +1,1 @@
+"""Whether masks were put right into a model, asked of the model itself by experiments on a copy."""
