@@ -14,7 +14,7 @@ from retconv.analysis.effective import Effective
 from retconv.heads.certifying import Certifier, Images, Means, batches_of, logits_of, race, relative, skip_unread
 from retconv.heads.replacing import ConvolvedHeads, NeutralMask
 from retconv.models import add_masks, masks_of, remove_masks
-from retconv.models.search import evaluating
+from retconv.models.inputs import evaluating
 from retconv.models.surgery import masked_modules
 
 

@@ -12,7 +12,7 @@ from retconv.heads.certifying import skip_unread
 from retconv.heads.convolving import remove_convolutions
 from retconv.heads.replacing import ConvolvedHeads, NeutralMask
 from retconv.models import add_masks, masks_of, remove_masks
-from retconv.models.search import evaluating, example_input
+from retconv.models.inputs import evaluating, example_input
 from retconv.models.surgery import masked_modules
 
 _NUMBERS = ".convolved.numbers"
