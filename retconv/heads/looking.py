@@ -110,8 +110,8 @@ def look(
             bar.update(len(batch))
         size, by_name = tuple(first.shape[-2:]), streams.by_name
         # Here still: making a mask for a fit takes random numbers, whose state comes back at the end of this block.
-        layers = [_layer(name, by_name.pop(name), size, confidence) for name in modules if name in by_name]
-    return Look(type(model).__name__, streams.taken, size, confidence, tuple(layers), tuple(notes))
+        layers = {name: _layer(name, by_name.pop(name), size, confidence) for name in modules if name in by_name}
+    return Look(type(model).__name__, streams.taken, size, confidence, layers, tuple(notes))
 
 
 class _Streams:

@@ -30,7 +30,7 @@ class Look:
         images: How many images were looked at.
         size: Their height and width.
         confidence: Of the intervals over images.
-        layers: Every attention that was looked at, in the order of the model's modules.
+        layers: Every attention that was looked at by the module's name, in the order of the model's modules.
         notes: What was said of attention that could not be looked at.
     """
 
@@ -38,25 +38,25 @@ class Look:
     images: int
     size: tuple[int, ...]
     confidence: float
-    layers: tuple[LayerLook, ...]
+    layers: dict[str, LayerLook]
     notes: tuple[str, ...]
 
     @property
     def kernels(self) -> dict[str, Tensor]:
         """The effective kernels by the name of the attention module, each ``(heads, 2 n_1 − 1, …)`` in float64."""
-        return {layer.name: layer.kernel for layer in self.layers}
+        return {name: layer.kernel for name, layer in self.layers.items()}
 
     @property
     def title(self) -> str:
         """The model, and what was looked at."""
-        heads = sum(len(layer.kernel) for layer in self.layers)
+        heads = sum(len(layer.kernel) for layer in self.layers.values())
         size = "×".join(map(str, self.size))
         images = f"{self.images} image{'s' * (self.images > 1)}"
         return f"{self.model}: {heads} heads in {len(self.layers)} layers, {images} of {size} pixels"
 
     def rows(self) -> list[dict[str, Any]]:
         """A row of numbers and words for each head, in order."""
-        return [{"layer": i} | row for i, layer in enumerate(self.layers) for row in layer.rows]
+        return [{"layer": i} | row for i, layer in enumerate(self.layers.values()) for row in layer.rows]
 
     def to_frame(self) -> pd.DataFrame:
         """One row for each head.
@@ -80,14 +80,14 @@ class Look:
         # Nor for matplotlib.
         from retconv.heads.plots import plot_heads
 
-        return plot_heads(self.layers, self.title, width)
+        return plot_heads(list(self.layers.values()), self.title, width)
 
     def to_html(self, whole: bool = True) -> str:
         """The look with a picture of every kernel: a page that stands by itself, or the part of one."""
         # Nor for jinja and pillow.
         from retconv.heads.pages import page, part
 
-        body = part(self.layers, self.title, self.confidence, self.notes)
+        body = part(list(self.layers.values()), self.title, self.confidence, self.notes)
         return page(self.title, body) if whole else body
 
     def _repr_html_(self) -> str:
@@ -98,19 +98,19 @@ class Look:
 
     def __str__(self) -> str:
         verdicts = [
-            f"{layer.name} head {head}: {verdict.text}"
-            for layer in self.layers
+            f"{name} head {head}: {verdict.text}"
+            for name, layer in self.layers.items()
             for head, verdict in enumerate(layer.verdicts)
         ]
         return "\n".join([repr(self), "", *verdicts, *[f"\nnote: {note}" for note in self.notes]])
 
     def _table(self) -> list[str]:
         """A line for each layer: means over its heads, and how many there are of each kind."""
-        wide = max([len("layer"), *(len(layer.name) for layer in self.layers)])
+        wide = max([len("layer"), *map(len, self.layers)])
         columns = ("explained", "circulant", "position", "content", "prefix_share", "mean_distance")
         header = f"{'layer':<{wide}}  {'tokens':>9}" + "".join(f"{name.split('_')[-1]:>11}" for name in columns)
         lines = [header.replace("     share", "    prefix") + "  heads"]
-        for layer in self.layers:
+        for layer in self.layers.values():
             grid = "×".join(map(str, layer.grid.shape)) + (f"+{layer.grid.prefix}" if layer.grid.prefix else "")
             means = [_mean([row[name] for row in layer.rows]) for name in columns]
             kinds = Counter(verdict.kind for verdict in layer.verdicts)

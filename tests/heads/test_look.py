@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import timm
 import torch
+import torchvision
 from torch import Tensor, nn
 
 import retconv
@@ -68,7 +69,7 @@ def same(one: list[Any], other: list[Any]) -> bool:
 def test_attention_that_is_a_convolution_is_its_kernel() -> None:
     kernel = kernel_of(SHAPE, 0).abs().float()
     result = look(planted(table(kernel), "convolution"), pictures(5))
-    for layer in result.layers:
+    for layer in result.layers.values():
         assert_close(layer.kernel, kernel, torch.float32)
         assert_close(layer.effective.explained, [1.0, 1.0], torch.float32)
         assert_close(layer.explained_by(layer.kernel), [1.0, 1.0], torch.float32)
@@ -82,7 +83,7 @@ def test_law_17_attention_that_is_a_row_normalised_kernel_has_the_projection_of_
     result = look(planted(table(kernel), "bias_logits"), pictures(3))
     mask = kernel_to_mask(kernel.double(), SHAPE)
     normalised = mask / mask.sum(dim=-1, keepdim=True)
-    for layer in result.layers:
+    for layer in result.layers.values():
         assert_close(layer.kernel, project(normalised, SHAPE).kernel, torch.float32)
         for head in range(HEADS):
             assert float(layer.effective.explained[head]) == pytest.approx(
@@ -96,7 +97,7 @@ def test_every_share_of_a_plain_model_by_loops() -> None:
     model, x = vit(), pictures(6)
     result = look(model, x)
     seen = weights_of(add_masks(model, "table"), x)
-    for layer in result.layers:
+    for layer in result.layers.values():
         for head, row in enumerate(layer.rows):
             matrices = seen[layer.name][:, head].double().tolist()
             kernel, shares = naive_effective.effective(matrices, SHAPE)
@@ -130,7 +131,7 @@ def test_prefix_tokens_are_left_out_and_their_share_is_told(more: dict[str, Any]
     """Queries of 0 attend to all tokens alike, and so to prefix tokens by their number."""
     kernel = torch.ones(1, *Grid(SHAPE).kernel_shape)
     result = look(planted(table(kernel), "multiply_logits", **more), pictures(3))
-    for layer in result.layers:
+    for layer in result.layers.values():
         assert layer.grid == Grid(SHAPE, prefix=prefix)
         assert_close(layer.streamed.prefix, [prefix / (15 + prefix)] * 2, torch.float32)
         assert_close(layer.kernel, torch.full((2, 5, 9), 1 / (15 + prefix)), torch.float32)
@@ -141,14 +142,14 @@ def test_windows_are_grids_of_their_own() -> None:
     """32 pixels, patches of 4: 8×8 tokens in 4 windows of 4×4, then 4×4 in one."""
     model = plain("Swin")
     result = look(model, images("Swin", 3))
-    assert [(layer.grid.shape, layer.windows, len(layer.kernel)) for layer in result.layers] == [
+    assert [(layer.grid.shape, layer.windows, len(layer.kernel)) for layer in result.layers.values()] == [
         ((4, 4), 4, 2),
         ((4, 4), 4, 2),
         ((4, 4), 1, 4),
     ]
-    assert [layer.effective.count for layer in result.layers] == [12, 12, 3]
-    assert [math.isnan(layer.pixels) for layer in result.layers] == [True, True, False]
-    assert result.layers[2].pixels == 8
+    assert [layer.effective.count for layer in result.layers.values()] == [12, 12, 3]
+    assert [math.isnan(layer.pixels) for layer in result.layers.values()] == [True, True, False]
+    assert result.layers["layers.1.blocks.0.attn"].pixels == 8
     frame = result.to_frame()
     assert list(frame["layer"]) == [0, 0, 1, 1, 2, 2, 2, 2]
     assert frame["mean_distance_px"].isna().tolist() == [True] * 4 + [False] * 4
@@ -156,7 +157,7 @@ def test_windows_are_grids_of_their_own() -> None:
 
 def test_a_model_of_several_grids() -> None:
     result = look(plain("PiT"), images("PiT", 3))
-    assert [layer.grid for layer in result.layers] == [Grid((7, 7), 1), Grid((4, 4), 1)]
+    assert [layer.grid for layer in result.layers.values()] == [Grid((7, 7), 1), Grid((4, 4), 1)]
     assert len(result.plot().axes) == 2 + 4
 
 
@@ -165,10 +166,10 @@ def test_keys_of_a_coarser_grid_are_left_out_with_a_note() -> None:
     """PVT pools keys in all stages but the last."""
     model = timm.create_model("pvt_v2_b0", num_classes=5, depths=(1, 1, 1, 1)).eval()
     plain_look = look(model, pictures(2, (64, 64)))
-    assert [layer.name for layer in plain_look.layers] == ["stages.3.blocks.0.attn"]
+    assert list(plain_look.layers) == ["stages.3.blocks.0.attn"]
     assert "3 stay plain, as 'stages.0.blocks.0.attn'" in plain_look.notes[0]
     masked = look(add_masks(model, "manhattan", pooled=True), pictures(2, (64, 64)))
-    assert [layer.name for layer in masked.layers] == ["stages.3.blocks.0.attn"]
+    assert list(masked.layers) == ["stages.3.blocks.0.attn"]
     assert masked.notes[0].startswith(
         "stages.0.blocks.0.attn, stages.1.blocks.0.attn, stages.2.blocks.0.attn: keys lie"
     )
@@ -190,6 +191,22 @@ def test_the_model_is_left_bit_for_bit_as_it_was(family: str) -> None:
     assert not masks_of(model)
 
 
+@pytest.mark.parametrize("library", ["torchvision", "transformers"])
+def test_models_of_other_libraries_are_left_as_they_were(library: str) -> None:
+    """Torch's multi-head module, and an attention function chosen by configuration."""
+    if library == "torchvision":
+        model: nn.Module = torchvision.models.VisionTransformer(32, 8, 2, 2, 24, 48)
+    else:
+        transformers = pytest.importorskip("transformers")
+        sizes = {"hidden_size": 24, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 48}
+        model = transformers.ViTModel(transformers.ViTConfig(**sizes, image_size=32, patch_size=8))
+    before = state(model.train())
+    result = look(model, pictures(3, (32, 32)))
+    assert same(before, state(model))
+    assert [layer.grid for layer in result.layers.values()] == [Grid((4, 4), prefix=1)] * 2
+    assert [layer.pixels for layer in result.layers.values()] == [8, 8]
+
+
 def test_a_model_that_fails_is_left_as_it_was() -> None:
     model = vit()
     before = state(model)
@@ -207,7 +224,7 @@ def test_masks_and_observers_of_the_model_stay() -> None:
     module.observer = seen.append
     mask = module.mask
     result = look(model, pictures(3))
-    assert [layer.name for layer in result.layers] == ["blocks.1.attn"]
+    assert list(result.layers) == ["blocks.1.attn"]
     assert module.mask is mask
     assert not seen
     with torch.no_grad():
@@ -228,7 +245,7 @@ def test_images_come_as_tensor_batches_pairs_or_mappings() -> None:
     ):
         result = look(model, given)
         assert result.images == 7
-        for one, other in zip(result.layers, whole.layers, strict=True):
+        for one, other in zip(result.layers.values(), whole.layers.values(), strict=True):
             assert_close(one.kernel, other.kernel, torch.float32)
             assert_close(one.streamed.interval.low, other.streamed.interval.low, torch.float32)
     assert look(model, [x[:3], x[3:]], limit=4).images == 4
@@ -251,9 +268,9 @@ def test_batches_are_as_large_as_their_weights_allow(monkeypatch: pytest.MonkeyP
 def test_two_looks_are_the_same_and_half_precision_is_looked_at_in_its_own() -> None:
     model, x = vit(depth=1), pictures(4)
     first, second = look(model, x), look(model, x)
-    assert_exact(first.layers[0].kernel, second.layers[0].kernel)
+    assert_exact(first.layers["blocks.0.attn"].kernel, second.layers["blocks.0.attn"].kernel)
     half = look(model.bfloat16(), x)
-    assert float((half.layers[0].kernel - first.layers[0].kernel).abs().max()) < 0.05
+    assert float((half.layers["blocks.0.attn"].kernel - first.layers["blocks.0.attn"].kernel).abs().max()) < 0.05
 
 
 def test_a_wide_mask_of_several_gaussians_is_found() -> None:
@@ -264,10 +281,19 @@ def test_a_wide_mask_of_several_gaussians_is_found() -> None:
         "convolution",
         img_size=(96, 96),
     )
-    for layer in look(model, pictures(2, (96, 96))).layers:
+    for layer in look(model, pictures(2, (96, 96))).layers.values():
         assert [row["sigma"] for row in layer.rows] == pytest.approx([0.8, 1.6], rel=1e-4)
         assert [row["sigma_explained"] for row in layer.rows] == pytest.approx([1, 1], abs=1e-6)
         assert [v.text for v in layer.verdicts] == [
             "local: a Gaussian of σ = 0.8 explains 1.00",
             "local: a Gaussian of σ = 1.6 explains 1.00",
         ]
+
+
+def test_heads_become_the_convolutions_that_they_were_looked_at_as() -> None:
+    """Attention that is a convolution is replaced by it without a change."""
+    kernel = kernel_of(SHAPE, 0).abs().float()
+    model, x = planted(table(kernel), "convolution"), pictures(4)
+    before = model(x).detach()
+    retconv.convolve(model, look=look(model, x), images=x, tolerance=1e-4, rounds=0)
+    assert_close(model(x), before, torch.float32)

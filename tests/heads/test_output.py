@@ -31,7 +31,7 @@ def of(shape: tuple[int, ...]) -> Look:
     stream = HeadStream(shape)
     stream.update(attention(shape, 0, images=4), 4)
     layer = LayerLook.of("attn", Grid(shape), 1, float("nan"), stream.result())
-    return Look("Toy", 4, (8, 8), 0.95, (layer,), ("one layer stays plain",))
+    return Look("Toy", 4, (8, 8), 0.95, {"attn": layer}, ("one layer stays plain",))
 
 
 def test_text(look: Look) -> None:

@@ -17,7 +17,7 @@ from tests.heads.cases import SHAPE, check_stream
 from tests.strategies import DTYPES, every_grid, kernel_of, normal
 
 
-@settings(max_examples=8)
+@settings(max_examples=4)
 @every_grid
 def test_every_number_by_loops(shape: tuple[int, ...], seed: int) -> None:
     check_stream(shape, seed)
