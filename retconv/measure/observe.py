@@ -62,7 +62,11 @@ def replaced(model: nn.Module, kernels: Mapping[str, Tensor], placement: str | N
             "it in a model with mean pooling"
         )
     before = {name: (modules[name].mask, modules[name].placement) for name in kernels}
+    # One mask of all layers is its owner's: the others hold it themselves while the owner has another.
+    lent = {name: module.mask for name, module in modules.items() if module.owner is not None}
     try:
+        for name, mask in lent.items():
+            modules[name].mask = mask
         for name, kernel in kernels.items():
             weight = next(modules[name].parameters())
             modules[name].mask = KernelTableMask.from_kernel(kernel.to(weight.device, weight.dtype)).requires_grad_(
@@ -73,6 +77,8 @@ def replaced(model: nn.Module, kernels: Mapping[str, Tensor], placement: str | N
     finally:
         for name, (mask, place) in before.items():
             modules[name].mask, modules[name].placement = mask, place
+        for name in lent:
+            del modules[name].mask
 
 
 def truncated_kernels(model: nn.Module, size: int) -> dict[str, Tensor]:
