@@ -40,7 +40,9 @@ def centre_only(image: list[list[list[float]]], weight: list[list[list[list[floa
     return out
 
 
-def covers(box: tuple[tuple[int, int], ...], token: tuple[int, ...], shape: tuple[int, ...], sides: tuple[int, ...]) -> bool:
+def covers(
+    box: tuple[tuple[int, int], ...], token: tuple[int, ...], shape: tuple[int, ...], sides: tuple[int, ...]
+) -> bool:
     """Whether every pixel of a box lies in the cell of the token, cells being of equal size."""
     for (first, end), i, n, s in zip(box, token, shape, sides, strict=True):
         for pixel in range(first, end):
