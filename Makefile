@@ -7,7 +7,7 @@
 
 PYTHON    ?= python3
 PYTHON312 ?= 3.12
-EXTRAS    ?= notebooks,train,cluster,export,triton,compiled
+EXTRAS    ?= notebooks,train,cluster,models,export,triton,compiled
 JOBS      ?= 2
 ARGS      ?=
 

@@ -37,8 +37,12 @@ if TYPE_CHECKING:
     from retconv import analysis as analysis
     from retconv import approximate as approximate
     from retconv import attention as attention
+    from retconv import heads as heads
     from retconv import models as models
     from retconv import retention as retention
+    from retconv.heads import attention_from as attention_from
+    from retconv.heads import convolve as convolve
+    from retconv.heads import start_attention as start_attention
 
 lazily(__name__)
 

@@ -18,4 +18,7 @@ OTHERS = ("retconv_swin_tiny", "retconv_cait_tiny", "retconv_pit_tiny", "retconv
 FIVE = ("retconv_vit_tiny", *OTHERS)
 SMALL_MODELS = (*VITS, *OTHERS)
 #: Masks by name, as ``models.named.MASKS`` makes them.
-MASK_NAMES = ("gmm", "elm", "table", "manhattan", "euclidean", "two_sided", "off_diagonal", "retnet")
+MASK_NAMES = (
+    *("gmm", "elm", "table", "manhattan", "euclidean", "two_sided", "off_diagonal", "retnet"),
+    *("alibi", "kerple_log", "kerple_power", "gpsa", "window", "swin_table"),
+)

@@ -24,6 +24,11 @@ def is_traced() -> bool:
     return torch.compiler.is_compiling()
 
 
+def is_scripted() -> bool:
+    """Whether ``torch.jit.trace`` records: sizes are tensors then, and what is read of them is lost."""
+    return torch._C._get_tracing_state() is not None
+
+
 def is_exported() -> bool:
     """Whether ``torch.export`` traces: what is traced runs elsewhere, where this package's own operations are not."""
     return torch.compiler.is_exporting()

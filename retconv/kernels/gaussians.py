@@ -114,5 +114,13 @@ def gpsa(offset: Tensor, alpha: Tensor | float, center: Tensor | None = None) ->
     if center.shape[1] != offset.shape[-1]:
         raise ValueError(f"center must have shape (heads, {offset.shape[-1]}), got {tuple(center.shape)}")
     offset, (alpha, center), dtype = prepare(offset, alpha, center)
+    return positional(offset, alpha, center).to(dtype)
+
+
+def positional(offset: Tensor, alpha: Tensor, center: Tensor) -> Tensor:
+    """``−α (‖δ − Δ‖² − ‖Δ‖²)``, ``(heads, *S)``, of offsets ``(*S, D)``.
+
+    Like ``mixture`` it is for parameters that are a module's own: in the computing dtype, not looked at.
+    """
     projection = torch.tensordot(center, offset, dims=([1], [offset.ndim - 1]))  # (heads, *S): δ · Δ
-    return (per_head(-alpha, offset.ndim - 1) * (offset.square().sum(dim=-1) - 2 * projection)).to(dtype)
+    return per_head(-alpha, offset.ndim - 1) * (offset.square().sum(dim=-1) - 2 * projection)

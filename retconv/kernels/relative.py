@@ -52,7 +52,15 @@ def kerple_log(offset: Tensor, scale: Tensor | float, rate: Tensor | float) -> T
         Chi et al. 2022, KERPLE (arXiv 2205.09921), section 4, logarithmic variant.
     """
     distance, scale, rate, dtype = _kerple(offset, scale, rate)
-    return (-scale * torch.log1p(rate * distance)).to(dtype)
+    return logarithmic(distance, scale, rate).to(dtype)
+
+
+def logarithmic(distance: Tensor, scale: Tensor, rate: Tensor) -> Tensor:
+    """``−r_1 log(1 + r_2 d)``, ``(heads, *S)``, of distances ``(*S)``.
+
+    Like ``power_law`` it is for parameters that are a module's own: in the computing dtype, not looked at.
+    """
+    return -per_head(scale, distance.ndim) * torch.log1p(per_head(rate, distance.ndim) * distance)
 
 
 def kerple_power(offset: Tensor, scale: Tensor | float, exponent: Tensor | float) -> Tensor:
@@ -75,9 +83,15 @@ def kerple_power(offset: Tensor, scale: Tensor | float, exponent: Tensor | float
     power = as_parameter(exponent, "exponent")
     check(power, "exponent", power <= 2, "must lie in (0, 2]")
     distance, scale, power, dtype = _kerple(offset, scale, exponent, second="exponent")
+    return power_law(distance, scale, power).to(dtype)
+
+
+def power_law(distance: Tensor, scale: Tensor, exponent: Tensor) -> Tensor:
+    """``−r_1 d^r_2``, ``(heads, *S)``, of distances ``(*S)``."""
     # 0^r is 0 but its derivative is not finite: the entry at offset 0 is taken out of the power.
     nonzero = torch.where(distance == 0, torch.ones_like(distance), distance)
-    return torch.where(distance == 0, torch.zeros_like(distance), -scale * nonzero**power).to(dtype)
+    bias = -per_head(scale, distance.ndim) * nonzero ** per_head(exponent, distance.ndim)
+    return torch.where(distance == 0, torch.zeros_like(distance), bias)
 
 
 def _kerple(
@@ -88,8 +102,7 @@ def _kerple(
     check(first, "scale", first > 0, "must be positive")
     check(other, second, other > 0, "must be positive")
     offset, (first, other), dtype = prepare(offset, first, other)
-    sites = offset.ndim - 1
-    return offset.abs().sum(dim=-1), per_head(first, sites), per_head(other, sites), dtype
+    return offset.abs().sum(dim=-1), first, other, dtype
 
 
 def relative_table(offset: Tensor, table: Tensor) -> Tensor:

@@ -24,6 +24,12 @@ def distances(grid: Grid, device: torch.device, metric: str) -> Tensor:
 
 
 @kept
+def offsets(grid: Grid, device: torch.device) -> Tensor:
+    """Every offset, ``(2 n_1 − 1, …, 2 n_D − 1, D)`` in the computing dtype."""
+    return grid.offsets(device).to(compute_dtype(device))
+
+
+@kept
 def past(grid: Grid, device: torch.device) -> Tensor:
     """1 where a key is at or before its query on a line, else 0, ``(2n − 1,)`` in the computing dtype."""
     return (grid.offsets(device)[..., 0] <= 0).to(compute_dtype(device))

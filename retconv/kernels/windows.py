@@ -42,6 +42,15 @@ def window(offset: Tensor, radius: int | Tensor, dilation: int = 1) -> Tensor:
     return _weights(inside & (offset % dilation == 0).all(dim=-1))
 
 
+def within(offset: Tensor, radius: int, dilation: int) -> Tensor:
+    """Which offsets ``(*S, D)`` a window has, ``(*S)``; undilated it has the places between tokens too.
+
+    It is for numbers that are a module's own: not looked at.
+    """
+    inside = offset.abs() <= radius * dilation
+    return (inside if dilation == 1 else inside & (offset % dilation == 0)).all(dim=-1)
+
+
 def causal_window(offset: Tensor, length: int | Tensor) -> Tensor:
     """The last tokens up to the query itself, ``K[δ] = 1`` for −length < δ ≤ 0, else 0.
 

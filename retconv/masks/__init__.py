@@ -2,15 +2,19 @@
 
 from retconv.masks import readers as readers  # its functions register themselves
 from retconv.masks.base import Mask
+from retconv.masks.biases import BiasMask
 from retconv.masks.crossed import between, between_log
 from retconv.masks.decay import DecayMask, RetNetMask
 from retconv.masks.diagonal import OffDiagonalMask
 from retconv.masks.forms import Forms, MaskLike
-from retconv.masks.free import ElementwiseMask, KernelTableMask
+from retconv.masks.free import BiasTableMask, ElementwiseMask, KernelTableMask
 from retconv.masks.gates import ForgetGate, LocAt, PolylineGate, SpatialDecay, SSDGate
 from retconv.masks.gaussian import GaussianMixtureMask
+from retconv.masks.window import WindowMask
 
 __all__ = [
+    "BiasMask",
+    "BiasTableMask",
     "DecayMask",
     "ElementwiseMask",
     "ForgetGate",
@@ -25,6 +29,7 @@ __all__ = [
     "RetNetMask",
     "SSDGate",
     "SpatialDecay",
+    "WindowMask",
     "between",
     "between_log",
 ]

@@ -1,4 +1,4 @@
-"""Free masks: the element-wise learnable mask, tied to its grid, and its convolutional twin, a free kernel table."""
+"""Free masks: the element-wise learnable mask, tied to its grid, its convolutional twin, and Swin's table of biases."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from torch.nn import functional as F
 
 from retconv.convert import mask_to_kernel, resize
 from retconv.grid import Grid, GridLike
-from retconv.kernels.parameters import check_real
+from retconv.kernels import swin_table
+from retconv.kernels.parameters import check_real, compute_dtype
 from retconv.masks.base import Mask
 
 Start = Literal["zeros", "ones"]
@@ -142,3 +143,73 @@ class KernelTableMask(Mask):
     def extra_repr(self) -> str:
         """Grid, heads and start."""
         return f"{self.grid}, heads={self.heads}, start={self.start!r}"
+
+
+class BiasTableMask(Mask):
+    """Swin's position bias as a mask: ``M[q, k] = exp(table[k − q])``, one learnable number for each offset and head.
+
+    With the placement ``bias_logits`` the table itself is added. On a smaller grid it is cropped; to a larger one it
+    does not move: of offsets that it never saw it says nothing, where a ``KernelTableMask`` says 0.
+
+    Args:
+        grid: The grid, or window, whose offsets the table covers.
+        heads: Number of heads.
+        std: Of the start, a normal distribution cut off at ±2 (in logits); 0 is the neutral start.
+        generator: Source of the random numbers of the start.
+
+    Raises:
+        ValueError: If std is negative, or the grid periodic.
+
+    Source:
+        Liu et al. 2021, Swin (arXiv 2103.14030), eq. (4), and its code's ``relative_position_bias_table``, which is
+        indexed by query − key and starts with a standard deviation of 0.02. The code interpolates it to larger windows.
+    """
+
+    def __init__(self, grid: GridLike, heads: int, std: float = 0.02, generator: torch.Generator | None = None) -> None:
+        super().__init__(heads)
+        self.grid = Grid.of(grid).without_prefix()
+        self.grid.require_open("BiasTableMask", "a window has a border, use KernelTableMask")
+        if std < 0:
+            raise ValueError(f"std must be at least 0, got {std}")
+        self.weight = nn.Parameter(torch.zeros(heads, *self.grid.kernel_shape))
+        if std:
+            nn.init.trunc_normal_(self.weight, std=std, generator=generator)
+
+    @classmethod
+    def from_table(cls, table: Tensor, window: GridLike) -> BiasTableMask:
+        """A mask with the table of a Swin checkpoint, ``((2 w_1 − 1)(2 w_2 − 1), heads)``.
+
+        Raises:
+            ValueError: If the table is not real, or its length does not belong to the window.
+        """
+        kernel = swin_table(table.detach(), window)
+        mask = cls(window, kernel.shape[0], std=0.0)
+        mask.weight = nn.Parameter(kernel.clone())
+        return mask
+
+    def kernel(self, grid: GridLike) -> Tensor:
+        """``(heads, 2 n_1 − 1, …, 2 n_D − 1)``, the exponential of the table, cropped to the grid.
+
+        Raises:
+            ValueError: If the grid has other axes, a longer side, or rings.
+        """
+        return self.log_kernel(grid).to(compute_dtype(self.weight.device)).exp().to(self.weight.dtype)
+
+    def log_kernel(self, grid: GridLike) -> Tensor:
+        """The table, cropped to the grid.
+
+        Raises:
+            ValueError: If the grid has other axes, a longer side, or rings.
+        """
+        grid = Grid.of(grid).without_prefix()
+        if grid.ndim != self.grid.ndim or any(n > m for n, m in zip(grid.shape, self.grid.shape, strict=True)):
+            raise ValueError(
+                f"BiasTableMask holds the offsets of {self.grid} and cannot move to {grid}: make one for that grid, or "
+                "use KernelTableMask, which is 0 where it has no number"
+            )
+        return resize(self.weight, grid)
+
+    def extra_repr(self) -> str:
+        """Grid, heads, and the range of the table."""
+        table = self.weight.detach()
+        return f"{self.grid}, heads={self.heads}, bias={float(table.min()):.3g}…{float(table.max()):.3g}"

@@ -3,7 +3,15 @@
 Everything here needs a run's weights, which are large; so it is measured when a run ends, and kept in its folder.
 """
 
-from retconv.measure.measures import measure, measured
-from retconv.measure.model import Trained
+from typing import TYPE_CHECKING
 
-__all__ = ["Trained", "measure", "measured"]
+from retconv.lazy import lazily
+
+if TYPE_CHECKING:
+    from retconv.measure.convolved import convolved_table, merged
+    from retconv.measure.measures import measure, measured
+    from retconv.measure.model import Trained
+
+lazily(__name__)
+
+__all__ = ["Trained", "convolved_table", "measure", "measured", "merged"]

@@ -21,7 +21,7 @@ from retconv.models.calls import PRODUCTS, SOFTMAX
 from retconv.models.layout import Layout
 
 UNCLEAR = (
-    "it forms its own softmax, of what is not a matrix product, scaled, plus something that does not depend on it: a "
+    "it forms its own softmax, of what is not one matrix product, scaled, plus something that does not depend on it: a "
     "bias cannot be told from the scores"
 )
 
@@ -36,7 +36,7 @@ class Softmax:
         kwargs: The same by name.
         index: Which of the module's softmaxes it is.
         shape: Of its input.
-        products: The products before it that may be its scores, latest first.
+        products: The products before it that may be its scores.
     """
 
     module: nn.Module
@@ -68,17 +68,21 @@ def find_scores(softmax: Softmax, layout: Layout) -> Scores | str:
         softmax: As it was seen.
         layout: Where its heads are.
     """
-    for product in softmax.products:
-        whole, bias = _reach(softmax), _reach(softmax, product, torch.zeros_like)
-        close, pairs = _Close(whole, bias), layout.fold(bias).flatten(2)
-        biased = not close(pairs, pairs[..., :1].expand_as(pairs))
-        for lead in (whole.shape[:-2], (1,) * (whole.ndim - 2)):
-            r = _random(*lead, *whole.shape[-2:], like=whole).expand_as(whole)
-            expected = torch.where(bias.isinf(), bias, bias + r * (whole - bias))
-            if close(_reach(softmax, product, partial(torch.mul, r)), expected):
-                # One factor for all heads where each has its own fails: heads are mixed.
-                mixed = lead != whole.shape[:-2]
-                return Scores(None if mixed and not biased else product, biased)
+    whole = _reach(softmax)
+    without = {product: _reach(softmax, product, torch.zeros_like) for product in softmax.products}
+    telling = {product: bias for product, bias in without.items() if not torch.equal(whole, bias)}
+    if len(telling) != 1:
+        return UNCLEAR
+    ((product, bias),) = telling.items()
+    close, pairs = _Close(whole, bias), layout.fold(bias).flatten(2)
+    biased = not close(pairs, pairs[..., :1].expand_as(pairs))
+    for lead in (whole.shape[:-2], (1,) * (whole.ndim - 2)):
+        r = _random(*lead, *whole.shape[-2:], like=whole).expand_as(whole)
+        expected = torch.where(bias.isinf(), bias, bias + r * (whole - bias))
+        if close(_reach(softmax, product, partial(torch.mul, r)), expected):
+            # One factor for all heads where each has its own fails: heads are mixed.
+            mixed = lead != whole.shape[:-2]
+            return Scores(None if mixed and not biased else product, biased)
     return UNCLEAR
 
 

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
@@ -22,6 +23,7 @@ from retconv.masks import Mask
 from retconv.models.calls import ATTENTION, MULTIHEAD, PRODUCTS, SOFTMAX
 from retconv.models.multihead import multihead_attention
 from retconv.models.places import Place
+from retconv.watching import is_scripted
 
 
 class _Masking(TorchFunctionMode):
@@ -35,6 +37,7 @@ class _Masking(TorchFunctionMode):
         super().__init__()
         self.module, self.place = module, module.place
         self.placement = PLACEMENTS[module.placement]
+        self.convolved: Any = getattr(module, "convolved", None)
         self.products = self.softmaxes = 0
         self.acted = False
 
@@ -55,6 +58,8 @@ class _Masking(TorchFunctionMode):
             if self.softmaxes - 1 in self.place.softmaxes:
                 self.acted = True
                 return self._weigh(func, *args, **kwargs)
+        if func is F.linear and self.convolved is not None:
+            return self.convolved.project(self.module, *args, **kwargs)
         return func(*args, **kwargs)
 
     @property
@@ -97,6 +102,8 @@ class _Masking(TorchFunctionMode):
         scale: float | None = None,
         need_weights: bool = False,
     ) -> tuple[Tensor, Tensor | None]:
+        if self.convolved is not None:
+            return self.convolved.attend(self.module, q, k, v, bias, dropout_p, scale), None
         module, grid = self.module, self.place.between(q.shape[2], k.shape[2])
         options: dict[str, Any] = {
             "placement": module.placement,
@@ -104,11 +111,16 @@ class _Masking(TorchFunctionMode):
             "bias": bias,
             "dropout_p": dropout_p,
         }
-        if module.observer is None and not need_weights:
+        listener: Any = getattr(module, "attn_drop", None)
+        listened = isinstance(listener, nn.Module) and bool(listener._forward_hooks or listener._forward_pre_hooks)
+        if module.observer is None and not need_weights and not listened:
             return attend(q, k, v, module.mask, grid, backend=module.backend, **options), None
         out, weights = attend(q, k, v, module.mask, grid, return_weights=True, **options)
         if module.observer is not None:
             module.observer(weights)
+        if listened:
+            # Whoever hooks the dropout of weights, as timm's AttentionExtract does, sees those of the masked attention.
+            listener(weights)
         return out, weights
 
     def _multiply(self, product: Tensor) -> Tensor:
@@ -129,6 +141,8 @@ class _Masking(TorchFunctionMode):
                 weights = weigh(placement, scores, acting)
             else:
                 weights = acting.entries.to(scores.dtype).expand_as(scores)
+        if self.convolved is not None:
+            weights = self.convolved.weigh(weights, self.place.grid(scores.shape[-1]))
         if self.module.observer is not None:
             self.module.observer(weights)
         return layout.unfold(weights, tuple(x.shape))
@@ -138,25 +152,45 @@ class MaskedAttention(nn.Module):
     """What a masked attention module adds to its own class.
 
     Attributes:
-        mask: The mask.
+        mask: The mask, or what wraps it, as peft does.
+        owner: Whose mask it is, where one serves the whole model: that of its first place.
         placement: Where it acts, a name of ``retconv.attention.PLACEMENTS``.
         place: The module's name, heads and grid.
         backend: How the placement is computed, ``"auto"`` or one of ``retconv.attention.BACKENDS``.
         observer: If set, is given the weights ``(batch, heads, length, length)`` of every call, which are then formed.
+        convolved: If set, answers attention in the module's stead: see ``retconv.heads.ConvolvedHeads``.
     """
 
-    mask: Mask
+    owner: MaskedAttention | None = None
     placement: str
     place: Place
     backend = "auto"
     observer: Callable[[Tensor], object] | None = None
+    convolved: Any
+
+    @property
+    def mask(self) -> Mask:
+        """The mask."""
+        own: Any = self._modules.get("mask")
+        return own if own is not None or self.owner is None else self.owner.mask
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """The module's own forward, with the mask in place.
 
         Raises:
-            ValueError: If the module no longer attends as it did when the mask was added.
+            ValueError: If the module no longer attends as it did when the mask was added, ``torch.jit`` traces it, or
+                its mask is another layer's, from which it is sharded apart.
         """
+        if is_scripted():
+            raise ValueError(
+                f"attention '{self.place.name}' has a mask, which torch.jit.trace would keep as numbers of one grid: "
+                "use torch.export or torch.compile"
+            )
+        if self.owner is not None and any(hasattr(p, "full_tensor") for p in self.mask.parameters()):
+            raise ValueError(
+                f"attention '{self.place.name}' has the mask of '{self.owner.place.name}', which fully_shard has "
+                "sharded with that layer: shard the model as a whole, or add masks with share='layer' or 'head'"
+            )
         # Not ``as masking``, whose attributes torch.compile does not see.
         masking = _Masking(self)
         with masking:
@@ -177,8 +211,11 @@ class MaskedAttention(nn.Module):
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
         # A checkpoint of the plain model says nothing of masks: they stay as they are. One of a masked model that lacks
         # some is still incomplete.
-        if "mask" in self._modules and not any(key.startswith(f"{prefix}mask.") for key in state_dict):
-            state_dict.update({f"{prefix}mask.{key}": value for key, value in self.mask.state_dict().items()})
+        # So do convolved heads.
+        for name in ("mask", "convolved"):
+            child = self._modules.get(name)
+            if child is not None and not any(key.startswith(f"{prefix}{name}.") for key in state_dict):
+                state_dict.update({f"{prefix}{name}.{key}": value for key, value in child.state_dict().items()})
         super()._load_from_state_dict(state_dict, prefix, *args)
 
     def __reduce_ex__(self, protocol: Any) -> Any:

@@ -10,7 +10,6 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor
 
-
 _PARAMETERS = inspect.signature(F.multi_head_attention_forward).parameters
 _DEFAULTS = {name: one.default for name, one in _PARAMETERS.items() if one.default is not one.empty}
 

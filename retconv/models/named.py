@@ -6,8 +6,14 @@ import copy
 from collections.abc import Callable, Sequence
 from typing import Any, Literal, get_args
 
+import torch
+from torch import Tensor
+
 from retconv.grid import Grid
+from retconv.kernels import slopes
 from retconv.masks import (
+    BiasMask,
+    BiasTableMask,
     DecayMask,
     ElementwiseMask,
     GaussianMixtureMask,
@@ -15,7 +21,9 @@ from retconv.masks import (
     Mask,
     OffDiagonalMask,
     RetNetMask,
+    WindowMask,
 )
+from retconv.masks.decay import Metric
 from retconv.models.raster import RasterMask
 from retconv.names import unknown
 
@@ -23,6 +31,15 @@ from retconv.names import unknown
 MaskFactory = Callable[[Grid, int], Mask]
 MaskChoice = str | MaskFactory | Mask
 Share = Literal["head", "layer", "model"]
+
+
+def _alibi(
+    grid: Grid, heads: int, metric: Metric = "manhattan", slope: str | float | Tensor = "alibi", learnable: bool = False
+) -> Mask:
+    """ALiBi's bias ``−m ‖δ‖`` is the logarithm of a decay with ``γ = exp(−m)``; Euclidean it is CROMA's 2D-ALiBi."""
+    start = slopes(slope, heads) if isinstance(slope, str) else torch.as_tensor(slope, dtype=torch.float64)
+    return DecayMask(heads, metric, (-start).exp(), learnable)
+
 
 #: Masks by name: ``(grid, heads, **options) -> Mask``.
 MASKS: dict[str, Callable[..., Mask]] = {
@@ -34,6 +51,12 @@ MASKS: dict[str, Callable[..., Mask]] = {
     "two_sided": lambda grid, heads, **options: RasterMask(DecayMask(heads, "two_sided", **options)),
     "off_diagonal": lambda grid, heads: OffDiagonalMask(heads),
     "retnet": lambda grid, heads, **options: RasterMask(RetNetMask(heads, **options)),
+    "alibi": _alibi,
+    "kerple_log": lambda grid, heads, **options: BiasMask(heads, "kerple_log", **options),
+    "kerple_power": lambda grid, heads, **options: BiasMask(heads, "kerple_power", **options),
+    "gpsa": lambda grid, heads, **options: BiasMask(heads, "gpsa", axes=grid.ndim, **options),
+    "window": lambda grid, heads, **options: WindowMask(heads, **options),
+    "swin_table": lambda grid, heads, **options: BiasTableMask(grid, heads, **options),
 }
 
 

@@ -49,10 +49,19 @@ def moves_rightly(model: nn.Module, example: Example, places: Sequence[Place]) -
     return {place.name: _agrees(place, rows.seen.get(place.name)) for place in places}
 
 
+def picture(example: Example) -> Example:
+    """Noise in place of an image: on an image of zeros there may be no scores to experiment with."""
+    return _noise(example, 1) if isinstance(example, Tensor) and example.is_floating_point() else example
+
+
+def _noise(example: Tensor, count: int) -> Tensor:
+    noise = torch.randn(count, *example.shape[1:], generator=torch.Generator().manual_seed(0))
+    return noise.to(example.device, example.dtype)
+
+
 def _changed(example: Tensor) -> Tensor:
     """A picture of noise twice, and the same with one patch changed, for each patch."""
-    generator = torch.Generator().manual_seed(0)
-    noise = torch.randn(2, *example.shape[1:], generator=generator).to(example.device, example.dtype)
+    noise = _noise(example, 2)
     axes = [3, 4] if example.ndim == 5 else [2, 3]
     if example.ndim == 5:
         # Videos come as (frames, channels) or the other way round.

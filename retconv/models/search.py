@@ -15,7 +15,7 @@ from retconv.models.experiment import confined_axis, find_scores
 from retconv.models.inputs import Example, call, evaluating, running
 from retconv.models.layout import Layout, axes_of_heads, declared_heads
 from retconv.models.places import Coarser, FeatureMap, Fixed, OwnInput, Place, Source, Window, root
-from retconv.models.probe import moves_rightly
+from retconv.models.probe import moves_rightly, picture
 from retconv.models.watch import Seen, Watch
 
 #: There is no mask of a grid, and none is missed.
@@ -73,7 +73,7 @@ def find_places(
     try:
         with torch.no_grad(), evaluating(model), _fused(model) as fused, running(model, example):
             with watch.hooks(), watch:
-                call(model, example)
+                call(model, picture(example))
             for name, calls in watch.seen.items():
                 place = _place(watch, calls, grid)
                 if isinstance(place, Place) and place.keys is not None and not pooled:

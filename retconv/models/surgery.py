@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from retconv.attention import PLACEMENTS
 from retconv.grid import Grid, GridLike
 from retconv.masks import Mask
+from retconv.models.described import Masking, forget, remember
 from retconv.models.inputs import Example, call, evaluating, example_input, first
 from retconv.models.masked import MaskedAttention, masked_class, plain_class
 from retconv.models.named import MaskChoice, Share, make_masks
@@ -97,10 +98,13 @@ def add_masks(
         for i, (place, one) in enumerate(zip(places, masks, strict=True)):
             _require_live_start(one, placement, place)
             _require_no_bias(placement, place)
-            _put(model.get_submodule(place.name), one, placement, place, shared=i > 0 and one is masks[0])
+            owner = model.get_submodule(places[0].name) if i > 0 and one is masks[0] else None
+            _put(model.get_submodule(place.name), one, placement, place, owner)
         with torch.no_grad(), evaluating(model):
             call(model, example)
         done = True
+        given = {"placement": placement, "share": share, "where": where, "prefix": prefix, "pooled": pooled}
+        remember(model, Masking.of(mask, example, options=options, grid=shape, **given))
         left = [f"'{name}': {reason}" for name, reason in refused.items() if fnmatchcase(name, where)]
         if left:
             warnings.warn(
@@ -129,7 +133,10 @@ def remove_masks(model: nn.Module) -> nn.Module:
             module.fused_attn = module.place.fused
         if module.place.hook is not None:
             module.place.hook.remove()
-        del module.mask, module.placement, module.place
+        module._modules.pop("mask", None)
+        module.__dict__.pop("owner", None)
+        del module.placement, module.place
+    forget(model)
     return model
 
 
@@ -186,14 +193,14 @@ def _no_fast_path(module: nn.Module, args: Any) -> None:
     """A hook that does nothing but be there: torch's encoder layer then calls its attention, not its weights."""
 
 
-def _put(module: Any, mask: Mask, placement: str, place: Place, shared: bool) -> None:
+def _put(module: Any, mask: Mask, placement: str, place: Place, owner: nn.Module | None) -> None:
     weight = next(module.parameters())
     # Masks are computed in float32 at least, and cast to the scores' dtype last.
     mask.to(weight.device, torch.promote_types(weight.dtype, torch.float32))
     module.__class__ = masked_class(type(module))
-    if shared:
+    if owner is not None:
         # One mask of the whole model belongs to its first place alone, so that it has one name in a checkpoint.
-        module.__dict__["mask"] = mask
+        module.__dict__["owner"] = owner
     else:
         module.mask = mask
     module.placement, module.place = placement, place

@@ -110,8 +110,11 @@ class Watch(TorchFunctionMode):
             self._softmax(*args, **kwargs)
         out = func(*args, **kwargs)
         if func in PRODUCTS:
+            shape = tuple(out.shape)
+            # What mixes heads of scores is a product too, but one of scores.
+            scores = [x for x in args if isinstance(x, Tensor) and x.shape == out.shape]
             for frame in self.running:
-                frame.products.append(tuple(out.shape))
+                frame.products.append(() if len(scores) == 1 else shape)
         return out
 
     def windows(self, name: str) -> list[Window]:
@@ -151,7 +154,7 @@ class Watch(TorchFunctionMode):
         if x.ndim < 3 or dim not in (-1, x.ndim - 1):
             return
         shape = tuple(x.shape)
-        products = [i for i in reversed(range(len(frame.products))) if frame.products[i] == shape]
+        products = [i for i in range(len(frame.products)) if frame.products[i] == shape]
         softmax = Softmax(self.modules[frame.name], frame.args, frame.kwargs, index, shape, products)
         self._note(frame, "softmax", shape, shape[-1], softmax)
 

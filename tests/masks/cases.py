@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -10,6 +11,8 @@ from torch import Tensor
 
 from retconv.grid import Grid
 from retconv.masks import (
+    BiasMask,
+    BiasTableMask,
     DecayMask,
     ElementwiseMask,
     GaussianMixtureMask,
@@ -17,11 +20,13 @@ from retconv.masks import (
     Mask,
     OffDiagonalMask,
     RetNetMask,
+    WindowMask,
 )
 from tests import naive
 from tests.compare import assert_close
 from tests.strategies import HEADS, SHAPES
 
+CENTERS = ((0.5, -1.0, 1.5), (-2.0, 1.0, 0.25))
 GAMMA = (0.55, 0.9)
 SIGMA = ((0.7, 2.0, 9.0), (1.3, 0.4, 3.0))
 ALPHA = ((1.5, -0.8, 0.6), (-0.3, 2.0, 0.5))
@@ -43,6 +48,7 @@ class Case:
     shapes: tuple[tuple[int, ...], ...] = SHAPES
     has_kernel: bool = True
     moves: bool = True
+    grows: bool = True
     has_numbers: bool = True
 
 
@@ -64,6 +70,23 @@ def mixture(positive: bool) -> Mask:
 def table(grid: Grid) -> Mask:
     entries = [naive.kernel(lambda d, h=h: naive.ripple(h, *d), grid.shape) for h in range(HEADS)]
     return KernelTableMask.from_kernel(torch.tensor(entries).reshape(HEADS, *grid.kernel_shape))
+
+
+def bias_table(grid: Grid) -> Mask:
+    mask = BiasTableMask(grid, HEADS)
+    mask.load_state_dict({"weight": table(grid).state_dict()["weight"]})
+    return mask
+
+
+def bias(name: str, **numbers: object) -> Callable[[Grid], Mask]:
+    """A bias with numbers as float64 has them, whatever dtype learns their logarithms."""
+    wide = {key: torch.tensor(value, dtype=torch.float64) for key, value in numbers.items()}
+    return lambda grid: BiasMask(HEADS, name, axes=grid.ndim, **wide)  # type: ignore[arg-type]
+
+
+def of_bias(value: Callable[[int, naive.Position], float]) -> Pairwise:
+    """A mask whose logarithm is known."""
+    return of_offset(lambda h, d: math.exp(value(h, d)))
 
 
 def elementwise(grid: Grid, per_head: bool) -> Mask:
@@ -101,6 +124,40 @@ MASKS = {
         lambda g: OffDiagonalMask(2), of_offset(lambda h, d: float(any(d))), ("heads=2",), has_numbers=False
     ),
     "table": Case(table, of_offset(lambda h, d: naive.ripple(h, *d)), ("heads=2", "Grid("), moves=False),
+    "kerple, logarithmic": Case(
+        bias("kerple_log", scale=(1.5, 0.4), rate=(0.3, 2.0)),
+        of_bias(lambda h, d: naive.kerple_log(d, (1.5, 0.4)[h], (0.3, 2.0)[h])),
+        ("heads=2", "kerple_log", "scale=0.4…1.5", "rate=0.3…2", "learnable"),
+    ),
+    "kerple, power": Case(
+        bias("kerple_power", scale=(0.7, 0.2), exponent=(0.5, 1.6)),
+        of_bias(lambda h, d: naive.kerple_power(d, (0.7, 0.2)[h], (0.5, 1.6)[h])),
+        ("heads=2", "kerple_power", "scale=0.2…0.7", "exponent=0.5…1.6"),
+    ),
+    "gpsa": Case(
+        lambda g: bias("gpsa", strength=(0.3, 0.1), center=[c[: g.ndim] for c in CENTERS])(g),
+        of_bias(lambda h, d: naive.gpsa(d, (0.3, 0.1)[h], CENTERS[h][: len(d)])),
+        ("heads=2", "gpsa", "strength=0.1…0.3", "center="),
+    ),
+    "window": Case(
+        lambda g: WindowMask(2, radius=2),
+        of_offset(lambda h, d: naive.window(d, 2)),
+        ("heads=2", "radius=2", "dilation=1"),
+        has_numbers=False,
+    ),
+    "window, dilated": Case(
+        lambda g: WindowMask(2, radius=1, dilation=2),
+        of_offset(lambda h, d: float(all(abs(x) in (0, 2) for x in d))),
+        ("radius=1", "dilation=2"),
+        has_numbers=False,
+    ),
+    "bias table": Case(
+        bias_table,
+        of_bias(lambda h, d: naive.ripple(h, *d)),
+        ("heads=2", "Grid(", "bias="),
+        moves=False,
+        grows=False,
+    ),
     "elm": Case(
         lambda g: elementwise(g, per_head=False),
         lambda h, q, k: naive.ripple(0, *q, *k),

@@ -63,10 +63,10 @@ def test_a_mask_without_kernel_says_so(name: str) -> None:
 
 @with_kernel
 def test_kernels_of_two_grids_agree_where_both_have_offsets(case: Case) -> None:
-    """Moving to a larger grid changes no entry: cropping takes it back, bit for bit."""
+    """Moving to a larger grid changes no entry, nor, of a mask that only shrinks, to a smaller one; bit for bit."""
     for shape in case.shapes:
         larger = tuple(n + 3 for n in shape)
-        mask = build(case, Grid(shape))
+        mask = build(case, Grid(shape if case.grows else larger))
         assert_exact(crop(mask.kernel(larger), shape), mask.kernel(shape))
 
 

@@ -40,7 +40,7 @@ MODELS: dict[str, Error] = {
         "a mask of 2 heads cannot serve an attention of 4: give a mask of 1 head, or a name or factory",
     ),
     "mask misspelt": (lambda: make("gm"), ValueError, "unknown mask 'gm': did you mean 'gmm'?"),
-    "mask unknown": (lambda: make("vortex"), ValueError, "unknown mask 'vortex': choose from elm, euclidean, "),
+    "mask unknown": (lambda: make("vortex"), ValueError, "unknown mask 'vortex': choose from alibi, elm, euclidean, "),
     "mask of no kind": (lambda: make(3), TypeError, r"a name, a Mask, or a factory \(grid, heads\) -> Mask, got int"),
     "factory of something else": (
         lambda: make(lambda grid, heads: torch.ones(2)),

@@ -32,6 +32,11 @@ STARTS: dict[str, tuple[str, dict[str, Any]]] = {
     "euclidean": ("euclidean", {"learnable": True}),
     "two_sided": ("two_sided", {"learnable": True}),
     "retnet": ("retnet", {"learnable": True}),
+    "alibi": ("alibi", {"learnable": True}),
+    "kerple_log": ("kerple_log", {}),
+    "kerple_power": ("kerple_power", {}),
+    "gpsa": ("gpsa", {}),
+    "swin_table": ("swin_table", {}),
 }
 DEAD = {"elm", "elm, per head", "table of zeros"}
 

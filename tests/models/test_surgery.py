@@ -48,7 +48,7 @@ def test_every_named_mask_serves_a_vit(name: str) -> None:
     assert bool(torch.isfinite(model(x)).all())
     assert {type(mask).__name__ for mask in masks_of(model).values()} <= {
         "GaussianMixtureMask", "ElementwiseMask", "KernelTableMask", "DecayMask", "RasterMask",
-        "OffDiagonalMask",
+        "OffDiagonalMask", "BiasMask", "BiasTableMask", "WindowMask",
     }  # fmt: skip
 
 
@@ -171,21 +171,29 @@ def test_maxvit_and_coatnet_and_hybrids() -> None:
     ("name", "reason"),
     [
         ("xcit_nano_12_p16_224", "attends between channels, not between tokens"),
-        ("convit_tiny", "forms its own softmax, where a bias cannot be told from the scores"),
+        (
+            "crossvit_9_240",
+            r"no feature map has its 197 tokens, with \[5\] prefix tokens.*give their number as prefix=",
+        ),
         ("resnet18", "no attention was computed"),
-        ("nest_tiny", r"have 5 axes, not \(batch, heads, tokens, channels\)"),
+        (
+            "halonet26t",
+            r"its 64 queries and 144 keys are not the same tokens \(pooled or strided ones, or with a halo\)",
+        ),
     ],
 )
 def test_models_without_a_place_for_masks_are_refused_with_the_reason(name: str, reason: str) -> None:
     model = timm.create_model(name)
     with pytest.raises(UnsupportedModelError, match=rf"{reason}.*retconv looks for modules that call torch's"):
-        add_masks(model, "gmm")
+        add_masks(model, "gmm", prefix=5 if "crossvit" in name else None)
 
 
 def test_attention_that_stays_plain_is_told() -> None:
-    """Twins attends in windows of which it keeps only the side, and to pooled keys; on the whole map only at last."""
+    """Twins attends in windows, and to pooled keys; on the whole map only at last."""
     model = timm.create_model("twins_svt_small", img_size=64).eval()
-    with pytest.warns(UserWarning, match=r"masks are in 2 attention modules; \d+ stay plain, as 'blocks.0.0.attn'"):
+    with pytest.warns(
+        UserWarning, match=r"masks are in 3 attention modules; 15 stay plain, as 'blocks.0.1.attn'"
+    ):
         add_masks(model, "gmm")
     masked = next(iter(masks_of(model)))
     with warnings.catch_warnings():

@@ -19,7 +19,7 @@ from retconv.operators import operator
 from retconv.retention import Decoder, MultiScaleRetention, chunkwise, recurrent, retention, rotate, rotation_angles
 from retconv.retention.functional import methods
 from tests.attention.portable import PORTABLE
-from tests.public import channels, crossed, gates, online, relatives, rings, solving
+from tests.public import channels, convolved, crossed, gates, online, relatives, rings, solving
 from tests.public.case import HEADS, SHAPE, SIZE, Case, decay, gaussians, kernel, normal, of, positive, qkv, retnet
 from tests.public.relatives import on_offsets
 
@@ -139,7 +139,7 @@ def _convert() -> Iterator[tuple[str, Case]]:
     yield "kernel_to_conv", Case(lambda k: convert.conv_to_kernel(convert.kernel_to_conv(k, SHAPE), SHAPE), (table,))
 
 
-TOPICS = (channels, crossed, gates, online, relatives, rings, solving)
+TOPICS = (channels, convolved, crossed, gates, online, relatives, rings, solving)
 PARTS = (_masks, _operators, _retention, _attention, _kernels, _convert, *(topic.cases for topic in TOPICS))
 CASES = {name: case for part in PARTS for name, case in part()}
 #: The cases that multiply matrices of tokens, and so follow autocast.
@@ -150,5 +150,6 @@ PRODUCTS = {
     in {
         *("operator", "adjoint", "retention", "recurrent", "chunkwise", "decoder", "layer", "extended_attention"),
         *PLACEMENTS,
+        "convolved",
     }
 }

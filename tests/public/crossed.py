@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import get_args
 
+import torch
 from torch import Tensor
 
 from retconv.attention import PLACEMENTS, attend
 from retconv.cross import Cross
-from retconv.masks import between, between_log
+from retconv.masks import BiasMask, between, between_log
+from retconv.masks.biases import Bias
 from tests.public.case import HEADS, Case, decay, gaussians, normal, of, positive
 
 CROSS = Cross((4, 6), (2, 3))
@@ -27,6 +30,10 @@ def cases() -> Iterator[tuple[str, Case]]:
     table = (normal(5, HEADS, *CROSS.table_shape),)
     yield "between", Case(lambda t: between(t, CROSS).entries, table)
     yield "between_log", Case(_log, table)
+    for bias in get_args(Bias):
+        mask = (BiasMask(HEADS, bias, generator=torch.Generator().manual_seed(6)).double(),)
+        yield f"between of {bias}", Case(lambda m: between(m, CROSS).entries, mask, roundings=8)
+        yield f"log between of {bias}", Case(lambda m: between(m, CROSS).log.entries, mask, roundings=8)
 
 
 def _log(table: Tensor) -> Tensor:

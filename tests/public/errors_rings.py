@@ -109,6 +109,32 @@ REFUSED: dict[str, Error] = {
         ValueError,
         "for open grids, got .*use retconv.wrap",
     ),
+    "BiasMask.kernel": (
+        lambda: masks.BiasMask(2, "gpsa").kernel(RING),
+        ValueError,
+        "a BiasMask with a direction is for open grids.*use GaussianMixtureMask",
+    ),
+    "BiasMask.log_kernel": (
+        lambda: masks.BiasMask(2, "gpsa").log_kernel(RING),
+        ValueError,
+        "a BiasMask with a direction is for open grids",
+    ),
+    "BiasTableMask": (lambda: masks.BiasTableMask(RING, 2), ValueError, "BiasTableMask is for open grids.*a border"),
+    "BiasTableMask.kernel": (
+        lambda: masks.BiasTableMask((4, 3), 2).kernel(RING),
+        ValueError,
+        "bringing a kernel to another size is for open grids",
+    ),
+    "BiasTableMask.log_kernel": (
+        lambda: masks.BiasTableMask((4, 3), 2).log_kernel(RING),
+        ValueError,
+        "bringing a kernel to another size is for open grids",
+    ),
+    "BiasTableMask.from_table": (
+        lambda: masks.BiasTableMask.from_table(torch.ones(35, 2), RING),
+        ValueError,
+        "swin_table is for open grids",
+    ),
     "RasterMask.kernel": (
         lambda: models.RasterMask(DecayMask(2)).kernel(RING),
         ValueError,

@@ -21,6 +21,7 @@ from retconv.attention import BACKENDS, attend
 from retconv.cross import Cross
 from retconv.grid import Grid
 from retconv.masks import (
+    BiasMask,
     DecayMask,
     ElementwiseMask,
     Forms,
@@ -28,6 +29,7 @@ from retconv.masks import (
     KernelTableMask,
     MaskLike,
     OffDiagonalMask,
+    WindowMask,
 )
 from retconv.retention import retention
 from tests.compare import assert_close, assert_exact
@@ -78,6 +80,9 @@ def modules() -> dict[str, torch.nn.Module]:
         "one Gaussian": GaussianMixtureMask.from_parameters(sigma, alpha),
         "two Gaussians": GaussianMixtureMask.from_parameters(sigma.repeat(1, 2), alpha.repeat(1, 2)),
         "off diagonal": OffDiagonalMask(HEADS),
+        "kerple, logarithmic": BiasMask(HEADS, "kerple_log", scale=1.5, rate=torch.tensor([0.5, 2.0])),
+        "kerple, power": BiasMask(HEADS, "kerple_power", scale=0.5, exponent=torch.tensor([0.5, 1.5])),
+        "window": WindowMask(HEADS, radius=1),
     }
     return {name: mask.double() for name, mask in made.items()}
 
@@ -217,6 +222,7 @@ RIGHT = {
     *("operator", "wrapped_decay", "wrapped_gaussian", "shift_invariance_residual", "assert_equivalent", "retention"),
     *("attend", "bias_logits", "convolution", "multiply_logits", "multiply_weights"),
     *("definiteness", "eigenvalues", "operator_norm", "singular_values"),
+    *("BiasMask.separable", "WindowMask.kernel", "WindowMask.separable", "WindowMask.log_kernel"),
     *("EffectiveKernel", "effective_kernel", "gradient_field", "extended_attention"),
 }
 #: Results, which hold the grid that they were computed on.

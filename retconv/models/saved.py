@@ -1,0 +1,156 @@
+"""Masked models as folders of weights and a description, for each library by its own means."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import timm
+import torch
+from timm.models import save_for_hf
+from torch import Tensor, nn
+
+from retconv.models.described import KEPT_AS, Masking, masking_of
+from retconv.models.pretrained import load_pretrained, plain_pretrained
+from retconv.models.surgery import add_masks, masks_of
+
+_CONFIG, _WEIGHTS = "config.json", "model.safetensors"
+
+
+def save_masked(model: nn.Module, folder: str | Path) -> Path:
+    """Write a masked model into a folder: ``model.safetensors``, and ``config.json`` with what its masks are.
+
+    A Hugging Face model is written by its own ``save_pretrained``, which alone does as much (so a checkpoint of
+    ``Trainer`` is such a folder); a timm model by timm's ``save_for_hf``, which keeps the arguments that
+    ``timm.create_model`` was given; of any other the weights are written.
+
+    Args:
+        model: A model that ``add_masks`` was called with.
+        folder: Where to write.
+
+    Returns:
+        The folder.
+
+    Raises:
+        ValueError: If ``add_masks`` was not called with this model, or nothing describes its masks: they were made by a
+            factory, or given as they are.
+
+    Example:
+        ``save_masked(add_masks(timm.create_model("vit_tiny_patch16_224"), "gmm"), folder)``
+    """
+    masking = masking_of(model)
+    if masking is None:
+        raise ValueError(
+            f"{type(model).__name__} was not given to add_masks: save the model that was, not what wraps it"
+            if masks_of(model)
+            else f"{type(model).__name__} has no masks: save it as its library does"
+        )
+    if masking.reason is not None:
+        raise ValueError(
+            f"{type(model).__name__} cannot be described, {masking.reason}: use a name of retconv.models.MASKS with "
+            "plain options, or save the state_dict and put the masks in yourself before you load it"
+        )
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    described: Any = model
+    if hasattr(getattr(model, "config", None), "to_json_string"):
+        described.save_pretrained(folder)
+    elif "architecture" in getattr(model, "pretrained_cfg", {}):
+        save_for_hf(model, str(folder), safe_serialization=True)
+    else:
+        (folder / _CONFIG).write_text("{}", encoding="utf-8")
+        safetensors.torch.save_file(model.state_dict(), folder / _WEIGHTS)
+    config = json.loads((folder / _CONFIG).read_text(encoding="utf-8"))
+    (folder / _CONFIG).write_text(json.dumps(config | {KEPT_AS: masking.data()}, indent=2), encoding="utf-8")
+    return folder
+
+
+def load_masked(folder: str | Path, model: nn.Module | None = None) -> nn.Module:
+    """Make a masked model again from what ``save_masked``, or a Hugging Face model's ``save_pretrained``, has written.
+
+    Args:
+        folder: A local folder.
+        model: The plain model, or one with the same masks, whose weights are then loaded. By default it is built: by
+            ``timm.create_model`` with the arguments that were kept, or by the class of ``transformers`` that the
+            configuration names, in the dtype it was saved in. Of torchvision's and other models nothing names the
+            builder: give them, in the dtype that they shall have.
+
+    Returns:
+        The model, in evaluation mode as transformers gives its models.
+
+    Raises:
+        ValueError: If the folder has no description of masks, nothing names the plain model, or the masks' weights are
+            not those of the model's masks.
+    """
+    folder = Path(folder)
+    config = json.loads((folder / _CONFIG).read_text(encoding="utf-8"))
+    if KEPT_AS not in config:
+        raise ValueError(
+            f"{folder / _CONFIG} says nothing of masks: it must come from save_masked, or from save_pretrained after "
+            "add_masks with a mask by name"
+        )
+    theirs = "architectures" in config
+    tensors = {} if theirs else safetensors.torch.load_file(folder / _WEIGHTS)
+    if model is None:
+        model = _plain(config, folder)
+        first = next(iter(dict(model.named_parameters())))
+        # Before the masks, which are wider where a model is narrow; transformers has seen to it.
+        model.to(tensors[first].dtype if first in tensors else None)
+    if not masks_of(model):
+        _mask(model, Masking.read(config[KEPT_AS]))
+    if theirs:
+        load_pretrained(model, folder)
+    else:
+        _load(model, tensors, folder)
+    return model.eval()
+
+
+def _load(model: nn.Module, tensors: dict[str, Tensor], folder: Path) -> None:
+    wrong = sorted(name for name in set(model.state_dict()) ^ set(tensors) if ".mask." in name)
+    if wrong:
+        raise ValueError(
+            f"the masks in {folder} are not those of {type(model).__name__}, as {', '.join(wrong[:3])}: put in those "
+            "that it was saved with"
+        )
+    model.load_state_dict(tensors)
+
+
+def _plain(config: dict[str, Any], folder: Path) -> nn.Module:
+    if str(config.get("architecture")).startswith("retconv_"):
+        return _small(config["architecture"], config["model_args"])
+    if "architecture" in config:
+        return timm.create_model(f"local-dir:{folder}")
+    names = config.get("architectures") or [None]
+    if names[0] is None:
+        raise ValueError(
+            f"{folder / _CONFIG} names no architecture of timm or transformers: build the plain model as it was, and "
+            "give it as model="
+        )
+    return plain_pretrained(names[0], folder)
+
+
+def _small(name: str, arguments: dict[str, Any]) -> nn.Module:
+    """One of the small models, whose pooling and size timm notes in its own way."""
+    sides = {"img_size": arguments["img_size"][0]} if "img_size" in arguments else {}
+    others = {key: value for key, value in arguments.items() if key not in ("global_pool", "img_size")}
+    return timm.create_model(name, **(others | sides | {"pooling": arguments["global_pool"]}))
+
+
+def _mask(model: nn.Module, masking: Masking) -> None:
+    weight = next(model.parameters())
+    assert masking.mask is not None
+    assert masking.image is not None
+    add_masks(
+        model,
+        masking.mask,
+        placement=masking.placement,
+        share=masking.share,  # type: ignore[arg-type]
+        where=masking.where,
+        example=torch.zeros(masking.image, dtype=weight.dtype, device=weight.device),
+        prefix=masking.prefix,
+        grid=masking.grid,
+        pooled=masking.pooled,
+        **masking.options,
+    )

@@ -1,0 +1,221 @@
+"""Attention that modules write by hand, in every form known: found by experiment, or refused with the reason."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from retconv.masks import KernelTableMask
+from retconv.models import UnsupportedModelError, add_masks, masks_of
+from retconv.models.layout import Layout
+from retconv.models.surgery import masked_modules
+from tests.compare import assert_close, assert_exact
+from tests.strategies import normal
+
+HEADS, SIDE, CHANNELS = 2, 3, 8
+TOKENS = SIDE**2
+BIAS = normal(7, HEADS, TOKENS, TOKENS)
+MIX = normal(8, HEADS, HEADS)
+#: ``form(q, k, times)``: logits, with ``times`` done to the product of queries and keys.
+Form = Callable[..., Tensor]
+
+
+def same(x: Tensor) -> Tensor:
+    return x
+
+
+class ByHand(nn.Module):
+    """An attention ``W softmax(form(q, k)) v``, whose form takes ``(batch, heads, tokens, channels)`` to logits."""
+
+    def __init__(self, form: Form, heads: int = HEADS) -> None:
+        super().__init__()
+        self.num_heads, self.form = heads, form
+        self.qkv = nn.Linear(CHANNELS, 3 * CHANNELS)
+
+    def forward(self, x: Tensor) -> Tensor:
+        q, k, v = self.qkv(x).unflatten(-1, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4)
+        logits = self.form(q, k)
+        weights = logits.softmax(dim=-1).reshape(*q.shape[:3], -1)
+        return (weights @ v).transpose(1, 2).flatten(2)
+
+
+class Model(nn.Module):
+    """Patches of one pixel and one attention."""
+
+    def __init__(self, attention: nn.Module) -> None:
+        super().__init__()
+        self.img_size = (SIDE, SIDE)
+        self.embed = nn.Conv2d(3, CHANNELS, 1)
+        self.attn = attention
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.attn(self.embed(x).flatten(2).mT)
+
+
+def model(form: Form) -> Model:
+    torch.manual_seed(0)
+    return Model(ByHand(form)).double().eval()
+
+
+def cosine(q: Tensor, k: Tensor, times: Form = same) -> Tensor:
+    unit = nn.functional.normalize
+    return times(unit(q, dim=-1) @ unit(k, dim=-1).mT) * torch.tensor([3.0, 5.0]).double()[:, None, None] + BIAS
+
+
+def folded(q: Tensor, k: Tensor, times: Form = same) -> Tensor:
+    scores = torch.bmm(q.flatten(0, 1), k.flatten(0, 1).mT)
+    return times(scores.unflatten(0, (-1, HEADS))).flatten(0, 1) / 2 if times is not same else scores / 2
+
+
+def hidden(q: Tensor, k: Tensor, times: Form = same) -> Tensor:
+    return times(q @ k.mT).masked_fill(torch.ones(TOKENS, TOKENS).triu(2).bool(), -torch.inf)
+
+
+def another(q: Tensor, k: Tensor, times: Form = same) -> Tensor:
+    scores, other = times(q @ k.mT), q @ q.mT
+    return scores / 2 + 0 * other
+
+
+#: Every way to scale a product and to add to it.
+FORMS: dict[str, Form] = {
+    "scaled queries": lambda q, k, times=same: times((q * 0.5) @ k.mT),
+    "scaled product and a bias": lambda q, k, times=same: times(q @ k.transpose(-2, -1)) * 0.5 + BIAS,
+    "torch.matmul": lambda q, k, times=same: times(torch.matmul(q, k.mT)).div(math.sqrt(4)),
+    "einsum": lambda q, k, times=same: times(torch.einsum("bhid,bhjd->bhij", q, k)) + BIAS,
+    "cosine": cosine,
+    "heads in the first axis": folded,
+    "hidden keys": hidden,
+    "another product behind": another,
+}
+multiplied = pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)
+
+
+def masked(form: Form, placement: str = "multiply_logits", seed: int = 3) -> tuple[Model, KernelTableMask]:
+    kernel = normal(seed, HEADS, 2 * SIDE - 1, 2 * SIDE - 1).exp()
+    mask = KernelTableMask.from_kernel(kernel)
+    one = add_masks(model(form), mask, placement=placement)
+    return one, next(iter(masks_of(one).values()))
+
+
+@multiplied
+def test_a_neutral_mask_leaves_the_bits(form: Form) -> None:
+    x, plain = normal(1, 2, 3, SIDE, SIDE), model(form)
+    expected = plain(x)
+    assert_exact(add_masks(plain, lambda grid, heads: KernelTableMask(grid, 1))(x), expected)
+
+
+@multiplied
+def test_the_mask_multiplies_the_scores_and_not_what_is_added_to_them(form: Form) -> None:
+    """M ⊙ (q·k) in place of q·k, whatever is done to it after: the bias stays as it is."""
+    one, mask = masked(form)
+    entries = mask((SIDE, SIDE))
+    plain, x = model(lambda q, k: form(q, k, lambda scores: scores * entries)), normal(1, 2, 3, SIDE, SIDE)
+    assert_close(one(x), plain(x))
+    plain = model(form)
+    assert float((one(x) - plain(x)).detach().abs().max()) > 1e-4
+    one(x).square().sum().backward()
+    assert float(mask.weight.grad.abs().max()) > 0
+
+
+@multiplied
+@pytest.mark.parametrize("placement", ["bias_logits", "multiply_weights", "convolution"])
+def test_other_placements_act_at_the_softmax(form: Form, placement: str) -> None:
+    one, mask = masked(form, placement)
+    entries, x, seen = mask((SIDE, SIDE)), normal(1, 2, 3, SIDE, SIDE), []
+    (_, module), *_ = masked_modules(one)
+    module.observer = seen.append
+    one(x)
+    q, k, _ = one.attn.qkv(one.embed(x).flatten(2).mT).unflatten(-1, (3, HEADS, -1)).permute(2, 0, 3, 1, 4)
+    logits = form(q, k).reshape(2, HEADS, TOKENS, TOKENS)
+    expected = {
+        "bias_logits": (logits + entries.log()).softmax(dim=-1),
+        "multiply_weights": logits.softmax(dim=-1) * entries,
+        "convolution": entries.expand_as(logits),
+    }
+    assert_close(seen[0], expected[placement])
+
+
+def test_mixed_heads_take_the_mask_behind_the_mixing_or_before_a_bias() -> None:
+    """Talking heads: the mask acts on mixed scores. With a bias that tells pairs apart, on the product before."""
+    for added, products in ((0, ()), (BIAS, (0,))):
+        for mix in (
+            lambda s: torch.einsum("hg,bgij->bhij", MIX, s),
+            lambda s: (s.movedim(1, -1) @ MIX.T).movedim(-1, 1),
+        ):
+            one, _ = masked(lambda q, k, added=added, mix=mix: mix(q @ k.mT + added))
+            (_, module), *_ = masked_modules(one)
+            assert module.place.products == products
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        lambda q, k: torch.tanh(q @ k.mT),
+        lambda q, k: (q @ k.mT) ** 2,
+        lambda q, k: q @ k.mT + q @ q.mT,
+        lambda q, k: (q[..., None, :] - k[..., None, :, :]).square().sum(-1),
+    ],
+    ids=["capped", "squared", "two products", "distances"],
+)
+def test_what_is_no_scaled_product_is_refused(form: Form) -> None:
+    with pytest.raises(
+        UnsupportedModelError, match=r"'attn': it forms its own softmax, of what is not one matrix prod"
+    ):
+        add_masks(model(form), "gmm")
+
+
+@pytest.mark.parametrize(
+    ("layout", "shape"),
+    [
+        (Layout(2), (3, 2, 4, 5)),
+        (Layout(2, None), (6, 4, 5)),
+        (Layout(2, -4), (3, 2, 7, 4, 5)),
+        (Layout(2, -3), (3, 7, 2, 4, 5)),
+    ],
+)
+def test_layouts_fold_and_unfold(layout: Layout, shape: tuple[int, ...]) -> None:
+    x = normal(0, *shape)
+    folded = layout.fold(x)
+    assert folded.shape[1:] == (2, 4, 5)
+    assert_exact(layout.unfold(folded, shape), x)
+    if layout.axis == -4:
+        assert_exact(folded[8], x[1, :, 1])
+
+
+def test_windows_between_heads_and_tokens_are_told_apart_by_what_one_window_reaches() -> None:
+    """As many windows as heads: which axis is which is seen by changing one window's input."""
+
+    class Windows(nn.Module):
+        def __init__(self, heads_first: bool) -> None:
+            super().__init__()
+            self.num_heads, self.window_size, self.heads_first = 2, (2, 2), heads_first
+            self.qkv = nn.Linear(CHANNELS, 3 * CHANNELS)
+
+        def forward(self, x: Tensor) -> Tensor:
+            order = (3, 0, 4, 1, 2, 5) if self.heads_first else (3, 0, 1, 4, 2, 5)
+            q, k, v = self.qkv(x).unflatten(-1, (3, 2, -1)).permute(*order)
+            out = (q @ k.mT).softmax(dim=-1) @ v
+            return out.movedim(1, -2).flatten(-2) if self.heads_first else out.movedim(2, -2).flatten(-2)
+
+    class Rows(nn.Module):
+        def __init__(self, heads_first: bool) -> None:
+            super().__init__()
+            self.img_size = (2, 4)
+            self.embed, self.attn = nn.Conv2d(3, CHANNELS, 1), Windows(heads_first)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.attn(self.embed(x).unflatten(-1, (2, 2)).permute(0, 3, 2, 4, 1).flatten(2, 3))
+
+    for heads_first, axis in ((True, -4), (False, -3)):
+        torch.manual_seed(0)
+        plain = Rows(heads_first).double()
+        x = normal(1, 2, 3, 2, 4)
+        expected = plain(x)
+        one = add_masks(plain, "table")
+        (_, module), *_ = masked_modules(one)
+        assert module.place.layout == Layout(2, axis)
+        assert_close(one(x), expected)
