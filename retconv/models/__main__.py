@@ -8,8 +8,8 @@ from pathlib import Path
 import click
 
 from retconv import models
-from retconv.models import support
 from retconv.files import replacing
+from retconv.models import support
 from retconv.models.named import MASKS
 from retconv.models.support.case import LIBRARIES
 

@@ -14,13 +14,17 @@ KINDS: dict[str, tuple[str, str]] = {
     ),
     "pooled keys": (
         "with pooled=True",
-        "Keys lie on a coarser map than queries: `add_masks(…, pooled=True)` puts a mask between the two grids, a decay "
-        "or a Gaussian mixture.",
+        "Keys lie on a coarser map than queries: `add_masks(…, pooled=True)` puts a mask between the two grids, of "
+        "decays or Gaussian mixtures.",
+    ),
+    "class token": (
+        "only its class tokens ask",
+        "Only class tokens, or a pooling head's, have queries: there are no pairs of tokens of a grid.",
     ),
     "other keys": (
         "not the same tokens",
-        "Queries and keys are different tokens, and no coarser map has the keys: a class token's or a pooling head's "
-        "attention, windows with a rim (halo), strided queries, or means of all keys.",
+        "Queries and keys are different tokens, and no coarser map has the keys: windows with a rim "
+        "(halo), strided queries, means of all keys.",
     ),
     "channels": (
         "it attends between channels",
@@ -54,14 +58,16 @@ def kind(reason: str) -> str:
     return next((name for name, (phrase, _) in KINDS.items() if phrase in reason), OTHER)
 
 
-def summary(reasons: Iterable[str], unsaid: str, missing: int) -> str:
+def summary(reasons: Iterable[str], missing: int, complete: bool) -> str:
     """Reasons by kind: ``other keys (2), order``.
 
     Args:
         reasons: As ``find_places`` gives them.
-        unsaid: The kind of those that it does not give; empty if it may be any: a single kind so far, else ``others``.
-        missing: How many those are.
+        missing: How many it does not give.
+        complete: Whether it gives all but class tokens', as of a model that takes masks. Otherwise it names three, and
+            the missing are taken for the same where these are of one kind.
     """
     kinds = Counter(kind(reason) for reason in reasons)
-    kinds[unsaid or (next(iter(kinds)) if len(kinds) == 1 else "others")] += missing
+    rest = "class token" if complete else next(iter(kinds)) if len(kinds) == 1 else "others"
+    kinds[rest] += missing
     return ", ".join(f"{name} ({count})" if count > 1 else name for name, count in kinds.items() if count)

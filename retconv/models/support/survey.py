@@ -87,7 +87,7 @@ def row(case: Case) -> dict[str, Any]:
     missing = max(0, attention - len(place_names) - len(reasons)) if attention else 0
     values = (
         case.library, case.model, "×".join(map(str, case.shape[1:])), attention, len(place_names), pooled, grids,
-        *verdicts.values(), summary(reasons, "other keys" if place_names else "", missing), round(time.perf_counter() - start, 1),
+        *verdicts.values(), summary(reasons, missing, bool(place_names)), round(time.perf_counter() - start, 1),
     )  # fmt: skip
     return dict(zip(COLUMNS, values, strict=True))
 
