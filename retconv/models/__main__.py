@@ -6,6 +6,7 @@ import textwrap
 from pathlib import Path
 
 import click
+import pandas as pd
 
 from retconv import models
 from retconv.files import replacing
@@ -85,16 +86,23 @@ def _support(libraries: tuple[str, ...], only: str, out: Path | None, page: Path
     """Try models; of a table that is there, only their rows are replaced."""
     survey = support.survey
     try:
-        rows = survey.survey(survey.cases(libraries, only))
-    except (ValueError, ModuleNotFoundError) as error:
+        chosen = survey.cases(libraries, only)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error
+    before = None if out is None or not out.exists() else survey.read(out)
+
+    def store(rows: pd.DataFrame) -> None:
+        rows = rows if before is None else survey.merged(before, rows)
+        for path, text in ((out, rows.to_csv(index=False)), (page, support.page.page(rows))):
+            if path is not None:
+                with replacing(path) as file:
+                    file.write(text.encode())
+
+    try:
+        rows = survey.survey(chosen, store)
+    except ModuleNotFoundError as error:
         raise click.UsageError(str(error)) from error
     click.echo(rows[list(survey.COLUMNS)].to_string(index=False))
-    if out is not None and out.exists():
-        rows = survey.merged(survey.read(out), rows)
-    for path, text in ((out, rows.to_csv(index=False)), (page, support.page.page(rows))):
-        if path is not None:
-            with replacing(path) as file:
-                file.write(text.encode())
 
 
 if __name__ == "__main__":

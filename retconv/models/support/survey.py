@@ -6,7 +6,7 @@ import re
 import time
 import warnings
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from fnmatch import fnmatchcase
 from importlib import metadata
 from pathlib import Path
@@ -49,12 +49,12 @@ def cases(libraries: Sequence[str] = LIBRARIES, only: str = "") -> list[Case]:
     return chosen
 
 
-def survey(chosen: Iterable[Case], command: str = "retconv.models") -> pd.DataFrame:
+def survey(chosen: Iterable[Case], each: Callable[[pd.DataFrame], object] = lambda rows: None) -> pd.DataFrame:
     """Try models one after the other, with a progress bar where a terminal shows it.
 
     Args:
         chosen: The models.
-        command: The program, for the provenance.
+        each: Called after each model with the rows so far, so that a run that is broken off has not been for nothing.
 
     Returns:
         A row for each: ``COLUMNS``, and where it comes from: command, commit, torch and the library with its version.
@@ -62,13 +62,14 @@ def survey(chosen: Iterable[Case], command: str = "retconv.models") -> pd.DataFr
         ``pooled=True`` masks as well; ``grids`` are theirs; the experiments have their verdicts; ``reason`` says of
         what kind the rest is; ``seconds`` is the time of all.
     """
-    session = provenance(module=command)
+    session = provenance(module="retconv.models")
     origin = {key: session[key] for key in ("command", "commit", "torch", "python")}
     rows = []
     bar = tqdm(list(chosen), disable=None, unit="model")
     for case in bar:
         bar.set_description(case.model)
         rows.append({**row(case), **origin, "version": metadata.version(case.library)})
+        each(pd.DataFrame(rows))
     return pd.DataFrame(rows)
 
 
@@ -81,9 +82,12 @@ def row(case: Case) -> dict[str, Any]:
     pooled = _pooled(model, example) - len(place_names) if attention else 0
     verdicts: dict[str, Any] = dict.fromkeys(QUESTIONS, "")
     if place_names:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            verdicts.update(check_masks(model, example).verdicts)
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                verdicts.update(check_masks(model, example).verdicts)
+        except Exception as error:  # an error of the model, or of ours: the table says so
+            reasons.append(f"{OTHER} {type(error).__name__}: {error}")
     missing = max(0, attention - len(place_names) - len(reasons)) if attention else 0
     values = (
         case.library, case.model, "×".join(map(str, case.shape[1:])), attention, len(place_names), pooled, grids,
