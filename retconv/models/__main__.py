@@ -1,4 +1,4 @@
-"""``python -m retconv.models``: the small models beside their published sizes and costs."""
+"""``python -m retconv.models``: the small models beside their published sizes, and which models take masks."""
 
 from __future__ import annotations
 
@@ -6,10 +6,13 @@ import textwrap
 from pathlib import Path
 
 import click
+import pandas as pd
 
 from retconv import models
 from retconv.files import replacing
+from retconv.models import support
 from retconv.models.named import MASKS
+from retconv.models.support.case import LIBRARIES
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
@@ -24,8 +27,27 @@ from retconv.models.named import MASKS
 @click.option("--classes", default=100, help="Number of classes; the published figures are those of 100.")
 @click.option("--img-size", default=32, help="Side of the image; the published costs are those of 32.")
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Also write the table to this CSV file.")
-def main(masks: tuple[str, ...], classes: int, img_size: int, out: Path | None) -> None:
-    """Count the five small vision transformers and set them beside the published figures.
+@click.option(
+    "--support", "tried", is_flag=True, help="Try which models take masks instead: the table of docs/models.md."
+)
+@click.option(
+    "--library", "libraries", multiple=True, type=click.Choice(LIBRARIES), default=LIBRARIES, help="Whose. Repeatable."
+)
+@click.option("--only", default="", help="Only models whose names match this pattern, such as 'swin*'.")
+@click.option("--page", type=click.Path(dir_okay=False, path_type=Path), help="Also write the page of the table.")
+def main(
+    masks: tuple[str, ...],
+    classes: int,
+    img_size: int,
+    out: Path | None,
+    tried: bool,
+    libraries: tuple[str, ...],
+    only: str,
+    page: Path | None,
+) -> None:
+    """Count the five small vision transformers, or with --support try which models take masks.
+
+    The counts are set beside the published figures; support is tried on models of timm, transformers and torchvision.
 
     Parameters and multiply-accumulates (MACs) are in millions; the columns of masks say how many numbers each adds.
     The published MACs count linear and convolution layers, and an added bias as one for each output; `attention` is
@@ -36,7 +58,11 @@ def main(masks: tuple[str, ...], classes: int, img_size: int, out: Path | None) 
     Examples:
       python -m retconv.models
       python -m retconv.models --mask elm --img-size 64
+      python -m retconv.models --support --library timm --only 'swin*'
     """
+    if tried:
+        _support(libraries, only, out, page)
+        return
     counts = models.table.table(masks, classes, img_size)
     million = counts[["parameters", "layer_macs", "attention_macs"]] / 1e6
     texts = counts[["model"]].assign(
@@ -54,6 +80,29 @@ def main(masks: tuple[str, ...], classes: int, img_size: int, out: Path | None) 
     if out is not None:
         with replacing(out) as file:
             file.write(counts.to_csv(index=False).encode())
+
+
+def _support(libraries: tuple[str, ...], only: str, out: Path | None, page: Path | None) -> None:
+    """Try models; of a table that is there, only their rows are replaced."""
+    survey = support.survey
+    try:
+        chosen = survey.cases(libraries, only)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error
+    before = None if out is None or not out.exists() else survey.read(out)
+
+    def store(rows: pd.DataFrame) -> None:
+        rows = rows if before is None else survey.merged(before, rows)
+        for path, text in ((out, rows.to_csv(index=False)), (page, support.page.page(rows))):
+            if path is not None:
+                with replacing(path) as file:
+                    file.write(text.encode())
+
+    try:
+        rows = survey.survey(chosen, store)
+    except ModuleNotFoundError as error:
+        raise click.UsageError(str(error)) from error
+    click.echo(rows[list(survey.COLUMNS)].to_string(index=False))
 
 
 if __name__ == "__main__":

@@ -14,8 +14,8 @@ from retconv.models.checking.subject import Subject, difference, leaves, neutral
 
 #: Relative difference of outputs in float32 with a neutral mask: sums in another order.
 NEUTRAL = 5e-6
-#: The same for one image in two batches, in units of the dtype's rounding.
-ROUNDINGS = 1e4
+#: The same for one image in two batches, in units of the dtype's rounding, but at most as much.
+ROUNDINGS = 1e6
 #: Numbers of an attention module's output that are asked which of its inputs they depend on.
 ASKED = 5
 #: Modules that mix tokens as well, whatever the mask does.
@@ -162,7 +162,7 @@ def batch_outcomes(subject: Subject) -> list[Outcome]:
     generator = torch.Generator().manual_seed(2)
     others = [torch.randn(image.shape, generator=generator).to(image) for _ in range(2)]
     pairs = [subject.with_image(torch.cat([image, other])) for other in others]
-    limit = max(ROUNDINGS * subject.epsilon, NEUTRAL if subject.epsilon > 1e-12 else 0.0)
+    limit = min(ROUNDINGS * subject.epsilon, NEUTRAL)
     with torch.no_grad(), subject.given(random_tables, "multiply_logits"):
         try:
             error = _first_alone(subject.masked, subject.example, pairs)

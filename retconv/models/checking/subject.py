@@ -139,13 +139,15 @@ def subject_of(model: nn.Module, example: Any, options: Mapping[str, Any]) -> Su
     if example is None:
         example = torch.randn(example_input(base).shape, generator=torch.Generator().manual_seed(0))
     example = _single(example, next(base.parameters()).device)
+    if not has_masks:
+        add_masks(base, neutral, example=example, **options)
+    pooled = [name for name, module in masked_modules(base) if module.place.keys is not None]
+    for name in pooled:
+        remove_masks(base.get_submodule(name))
+    # Only now, so that masks are where the model as it is has them.
     give_voice(base)
     calibrate(base, example)
-    masked = copy.deepcopy(base) if has_masks else add_masks(copy.deepcopy(base), neutral, example=example, **options)
-    pooled = [name for name, module in masked_modules(masked) if module.place.keys is not None]
-    for name in pooled:
-        remove_masks(masked.get_submodule(name))
-    return Subject(remove_masks(base), masked, example, tuple(pooled))
+    return Subject(remove_masks(copy.deepcopy(base)), base, example, tuple(pooled))
 
 
 def give_voice(model: nn.Module) -> None:
