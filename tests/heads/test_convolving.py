@@ -140,6 +140,11 @@ def test_tolerance_takes_the_heads_within_it() -> None:
     assert f"of {len(x)} images" in lines[-1]
 
 
+def test_attention_may_be_found_elsewhere() -> None:
+    _, _, report = convolved(heads=None, tolerance=ALL, where="blocks.1.*")
+    assert report.heads == {"blocks.1.attn": (0, 1)}
+
+
 def test_copies_pickles_and_checkpoints() -> None:
     model, x, _ = convolved("registers")
     expected = model(x).detach()
