@@ -8,7 +8,7 @@ CONVOLVED: dict[str, Error] = {
     "no run": (
         lambda: main.main(["nowhere"], standalone_mode=False),
         Refusal,
-        r"no recipe '?nowhere/config\.yaml|nowhere/config\.yaml",
+        r"no recipe or YAML file 'nowhere/config\.yaml'",
     ),
 }
 
