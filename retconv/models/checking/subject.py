@@ -111,7 +111,7 @@ class Subject:
         try:
             for name, module in self.modules.items():
                 one = mask(module.place.grid().without_prefix(), module.place.heads)
-                module.mask, module.placement = one.to(self.image.dtype), placement
+                module.mask, module.placement = one.to(self.image.device, self.image.dtype), placement
                 module.observer = weights[name].append
             yield weights
         finally:

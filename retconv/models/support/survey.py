@@ -57,18 +57,20 @@ def survey(chosen: Iterable[Case], each: Callable[[pd.DataFrame], object] = lamb
         each: Called after each model with the rows so far, so that a run that is broken off has not been for nothing.
 
     Returns:
-        A row for each: ``COLUMNS``, and where it comes from: command, commit, torch and the library with its version.
+        A row for each: ``COLUMNS``, and where it comes from: the command that repeats it, commit, versions of torch,
+        Python and the library.
         ``attention`` counts modules that attend, ``masked`` those that take a mask, ``pooled`` those that
         ``pooled=True`` masks as well; ``grids`` are theirs; the experiments have their verdicts; ``reason`` says of
         what kind the rest is; ``seconds`` is the time of all.
     """
-    session = provenance(module="retconv.models")
-    origin = {key: session[key] for key in ("command", "commit", "torch", "python")}
+    session = provenance()
+    origin = {key: session[key] for key in ("commit", "torch", "python")}
     rows = []
     bar = tqdm(list(chosen), disable=None, unit="model")
     for case in bar:
         bar.set_description(case.model)
-        rows.append({**row(case), **origin, "version": metadata.version(case.library)})
+        command = f"python -m retconv.models --support --library {case.library} --only {case.model}"
+        rows.append({**row(case), "command": command, **origin, "version": metadata.version(case.library)})
         each(pd.DataFrame(rows))
     return pd.DataFrame(rows)
 
