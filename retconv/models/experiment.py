@@ -1,16 +1,15 @@
 """How a module that forms its own softmax makes its scores, found out by experiment.
 
 Whatever such a module is called and however it is written, between the product of queries and keys and the softmax it
-may only scale and add. So the product S is replaced, by 0 and by a random multiple R ⊙ S, and what reaches the softmax
-is compared: ``c R ⊙ S + B``, with the same B that 0 leaves, if and only if a mask that multiplies the product is a mask
-that multiplies the scores.
+may only scale and add. So the product is replaced, by numbers S, by 0 and by a random multiple R ⊙ S, and what reaches
+the softmax is compared: ``c R ⊙ S + B``, with the same B that 0 leaves, if and only if a mask that multiplies the
+product is a mask that multiplies the scores.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any
 
 import torch
@@ -68,22 +67,30 @@ def find_scores(softmax: Softmax, layout: Layout) -> Scores | str:
         softmax: As it was seen.
         layout: Where its heads are.
     """
-    whole = _reach(softmax)
-    without = {product: _reach(softmax, product, torch.zeros_like) for product in softmax.products}
-    telling = {product: bias for product, bias in without.items() if not torch.equal(whole, bias)}
-    if len(telling) != 1:
-        return UNCLEAR
-    ((product, bias),) = telling.items()
+    scores = [one for product in softmax.products if (one := _try(softmax, product, layout)) is not None]
+    return scores[0] if len(scores) == 1 else UNCLEAR
+
+
+def _try(softmax: Softmax, product: int, layout: Layout) -> Scores | None:
+    """What a product is to the softmax, None if it does not make its scores."""
+
+    def times(*lead: int) -> Callable[[Tensor], Tensor]:
+        # Any numbers serve as the product: a model's own may all be 0.
+        return lambda own: _numbers(own) * _random(*(lead or own.shape[:-2]), *own.shape[-2:], like=own)
+
+    whole, bias = _reach(softmax, product, _numbers), _reach(softmax, product, torch.zeros_like)
+    if torch.equal(whole, bias):
+        return None
     close, pairs = _Close(whole, bias), layout.fold(bias).flatten(2)
     biased = not close(pairs, pairs[..., :1].expand_as(pairs))
-    for lead in (whole.shape[:-2], (1,) * (whole.ndim - 2)):
-        r = _random(*lead, *whole.shape[-2:], like=whole).expand_as(whole)
+    one = (1,) * (whole.ndim - 2)
+    for lead in ((), one):
+        r = _random(*(lead or whole.shape[:-2]), *whole.shape[-2:], like=whole).expand_as(whole)
         expected = torch.where(bias.isinf(), bias, bias + r * (whole - bias))
-        if close(_reach(softmax, product, partial(torch.mul, r)), expected):
+        if close(_reach(softmax, product, times(*lead)), expected):
             # One factor for all heads where each has its own fails: heads are mixed.
-            mixed = lead != whole.shape[:-2]
-            return Scores(None if mixed and not biased else product, biased)
-    return UNCLEAR
+            return Scores(None if lead and not biased else product, biased)
+    return None
 
 
 def confined_axis(softmax: Softmax, axes: list[int | None]) -> int | None:
@@ -112,6 +119,12 @@ class _Close:
     def __call__(self, x: Tensor, y: Tensor) -> bool:
         hidden = (x == y) & x.isinf()
         return bool((hidden | ((x - y).abs() <= self.tolerance)).all())
+
+
+def _numbers(like: Tensor) -> Tensor:
+    """As many numbers around 0."""
+    numbers = torch.randn(like.shape, generator=torch.Generator().manual_seed(1))
+    return numbers.to(like.device, like.dtype)
 
 
 def _random(*shape: int, like: Tensor) -> Tensor:

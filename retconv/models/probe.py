@@ -97,12 +97,11 @@ def _agrees(place: Place, seen: Tensor | None) -> bool | None:
     for patch, row in zip(_PATCHES, size, strict=True):
         if float(row.max()) <= _STANDS_OUT * float(row.median()):
             continue
-        # Convolutions before the attention move neighbours too: where the movement is, on average, is steadier than
-        # where it is largest.
-        share = (row - row.median()).clamp(min=0).square().reshape(grid.shape)
-        centres = [(share * _centres(share, axis)).sum() / share.sum() for axis in range(grid.ndim)]
-        sides = zip(centres, grid.shape, patch[-grid.ndim :], strict=True)
-        near = all(abs(float(at) - centre) <= max(1.25 / n, 0.12) for at, n, centre in sides)
+        # Convolutions before the attention move neighbours too, and attention others: either where the movement is
+        # largest or where it is on average is steady.
+        moves = (row - row.median()).clamp(min=0).square().reshape(grid.shape)
+        peak = (row == row.max()).to(row.dtype).reshape(grid.shape)
+        near = any(_at(share, patch[-grid.ndim :]) for share in (peak, moves))
         right, wrong = right + near, wrong + (not near)
         sharp += bool(row.max() > _SHARP * row.median())
     few = len(_PATCHES) - 1
@@ -111,11 +110,14 @@ def _agrees(place: Place, seen: Tensor | None) -> bool | None:
     return True if right + wrong >= few and right > wrong else None
 
 
-def _centres(share: Tensor, axis: int) -> Tensor:
-    """Along an axis, where each cell lies as a fraction of the side."""
-    side = share.shape[axis]
-    centres = (torch.arange(side, dtype=share.dtype, device=share.device) + 0.5) / side
-    return centres.reshape([side if i == axis else 1 for i in range(share.ndim)])
+def _at(share: Tensor, patch: Sequence[float]) -> bool:
+    """Whether what moves lies, on average, where a patch does."""
+    for axis, (side, centre) in enumerate(zip(share.shape, patch, strict=True)):
+        centres = (torch.arange(side, dtype=share.dtype, device=share.device) + 0.5) / side
+        along = share.movedim(axis, -1).reshape(-1, side).sum(dim=0)
+        if abs(float(along @ centres / along.sum()) - centre) > max(1.25 / side, 0.12):
+            return False
+    return True
 
 
 class _Rows(TorchFunctionMode):

@@ -29,6 +29,10 @@ ORDER = (
     "its tokens do not lie on their grid by rows: when a patch of the image changes, the token that moves is another "
     "one (tokens may be shuffled, in another order, or no tokens but channels)"
 )
+UNSEEN = (
+    "its grid would be a feature map's made coarser, and no token stands out when a patch of the image changes: if it "
+    "is, give it as grid="
+)
 LOOKED_FOR = (
     "retconv looks for modules that call torch's scaled_dot_product_attention or multi_head_attention_forward, or "
     "scale a product of queries and keys for a softmax, on as many queries as keys, whose tokens are those of a window "
@@ -83,11 +87,12 @@ def find_places(
                     places[name] = replace(place, fused=fused.get(watch.modules[name]))
                 else:
                     refused[name] = place
-            whole = [place for place in places.values() if _is_whole(place, watch.seen[place.name][0])]
+            whole = [place for place in places.values() if _is_whole(watch, place, watch.seen[place.name][0])]
             for name, right in moves_rightly(model, example, whole).items():
                 # A coarser map is a guess, which only the experiment makes certain.
-                if right is False or (right is None and isinstance(places[name].source, Coarser)):
-                    refused[name] = ORDER
+                guessed = isinstance(places[name].source, Coarser)
+                if right is False or (right is None and guessed):
+                    refused[name] = UNSEEN if right is None else ORDER
                     del places[name]
     finally:
         needed = {id(root(source)) for place in places.values() for source in place.sources}
@@ -183,9 +188,15 @@ def _times(seen: Seen, layout: Layout) -> int:
     return math.prod(seen.shape[:-2]) // layout.heads
 
 
-def _is_whole(place: Place, seen: Seen) -> bool:
-    """Whether the grid is that of all tokens of a map, so that a token's place in the image is known."""
-    return isinstance(place.source, FeatureMap | Coarser) or _times(seen, place.layout) == 1
+def _is_whole(watch: Watch, place: Place, seen: Seen) -> bool:
+    """Whether the grid is that of all tokens of a map, so that a token's place in the image is known.
+
+    One window may hold a whole map, and be padded beyond it.
+    """
+    if isinstance(place.source, FeatureMap | Coarser):
+        return True
+    windows = [window.shape for window in watch.windows(place.name) if window.attribute != "resolution"]
+    return _times(seen, place.layout) == 1 and place.source.shape not in windows
 
 
 def _source(watch: Watch, seen: Seen, layout: Layout, grid: tuple[int, ...] | None) -> tuple[Source, int] | str:

@@ -110,11 +110,11 @@ class Watch(TorchFunctionMode):
             self._softmax(*args, **kwargs)
         out = func(*args, **kwargs)
         if func in PRODUCTS:
-            shape = tuple(out.shape)
-            # What mixes heads of scores is a product too, but one of scores.
-            scores = [x for x in args if isinstance(x, Tensor) and x.shape == out.shape]
+            # What mixes heads of scores by einsum is a product too, but one of scores, by a smaller matrix.
+            tensors = [x for x in args if isinstance(x, Tensor)]
+            mixes = any(x.shape == out.shape for x in tensors) and min(x.ndim for x in tensors) < out.ndim
             for frame in self.running:
-                frame.products.append(() if len(scores) == 1 else shape)
+                frame.products.append(() if mixes else tuple(out.shape))
         return out
 
     def windows(self, name: str) -> list[Window]:

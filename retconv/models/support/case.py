@@ -26,6 +26,7 @@ class Case:
         options: Arguments of the model, or of its configuration, that make it small.
         factory: Of others than timm: dotted name of the class or function that makes the model.
         config: Of transformers: name of the class of its configuration.
+        grid: Of a model that cuts patches before any module sees them: what ``add_masks`` must be told.
     """
 
     library: Library
@@ -34,6 +35,7 @@ class Case:
     options: Mapping[str, Any] = field(default_factory=dict)
     factory: str = ""
     config: str = ""
+    grid: tuple[int, ...] | None = None
 
     def build(self) -> tuple[nn.Module, Tensor]:
         """The model in evaluation mode, and noise of its size, always the same.

@@ -43,6 +43,10 @@ KINDS: dict[str, tuple[str, str]] = {
         "do not lie on their grid by rows",
         "Tokens do not lie on their grid by rows: they are shuffled or unrolled, or they are no tokens but channels.",
     ),
+    "unseen": (
+        "no token stands out when a patch",
+        "The grid would be that of a feature map made coarser, and experiment did not show it.",
+    ),
     "heads": ("may be that of its", "Which axis of the scores is that of the heads is not certain."),
     "several calls": ("it attends several times", "One module attends several times, and not on the same tokens."),
     "own softmax": (

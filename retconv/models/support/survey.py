@@ -80,14 +80,14 @@ def row(case: Case) -> dict[str, Any]:
     start = time.perf_counter()
     model, example = case.build()
     attention = _attending(model, example)
-    place_names, grids, reasons = _places(model, example)
-    pooled = _pooled(model, example) - len(place_names) if attention else 0
+    place_names, grids, reasons = _places(model, example, case.grid)
+    pooled = _pooled(model, example, case.grid) - len(place_names) if attention else 0
     verdicts: dict[str, Any] = dict.fromkeys(QUESTIONS, "")
     if place_names:
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                verdicts.update(check_masks(model, example).verdicts)
+                verdicts.update(check_masks(model, example, grid=case.grid).verdicts)
         except Exception as error:  # an error of the model, or of ours: the table says so
             reasons.append(f"{OTHER} {type(error).__name__}: {error}")
     missing = max(0, attention - len(place_names) - len(reasons)) if attention else 0
@@ -122,10 +122,10 @@ def _attending(model: nn.Module, example: Tensor) -> int:
     return len(watch.seen)
 
 
-def _places(model: nn.Module, example: Tensor) -> tuple[list[str], str, list[str]]:
+def _places(model: nn.Module, example: Tensor, grid: tuple[int, ...] | None) -> tuple[list[str], str, list[str]]:
     """Names and grids of the attention that takes a mask, and reasons of what does not, as far as they are given."""
     try:
-        places, refused = find_places(model, example)
+        places, refused = find_places(model, example, grid=grid)
     except UnsupportedModelError as error:
         text = str(error).partition(". retconv looks for")[0]
         return [], "", re.split(r"; (?=')", text)[1:] or [text]
@@ -137,10 +137,10 @@ def _places(model: nn.Module, example: Tensor) -> tuple[list[str], str, list[str
     return [place.name for place in places], ", ".join(texts), list(refused.values())
 
 
-def _pooled(model: nn.Module, example: Tensor) -> int:
+def _pooled(model: nn.Module, example: Tensor, grid: tuple[int, ...] | None) -> int:
     """How many places there are with those whose keys are pooled."""
     try:
-        places, _ = find_places(model, example, pooled=True)
+        places, _ = find_places(model, example, grid=grid, pooled=True)
     except ValueError:
         return 0
     release(places)

@@ -39,7 +39,7 @@ _FAMILIES: dict[str, tuple[tuple[str, int, bool, dict[str, Any]], ...]] = {
     ),
     "cait": (("cait_xxs24_224", 64, True, _SMALL),),
     "coat": (("coat_tiny", 128, True, {}),),
-    "convit": (("convit_tiny", 64, True, _SMALL),),
+    "convit": (("convit_tiny", 64, True, _SMALL | {"local_up_to_layer": 1}),),
     "cpubone": (("cpubone_nano", 112, False, {}),),
     "crossvit": (("crossvit_tiny_240", 240, True, {}),),
     "csatv2": (("csatv2", 128, False, {}),),
@@ -116,15 +116,18 @@ _FAMILIES: dict[str, tuple[tuple[str, int, bool, dict[str, Any]], ...]] = {
         ("test_vit_relpos", 64, True, _SMALL),
         ("vit_srelpos_small_patch16_224", 64, True, _SMALL),
     ),
-    "vision_transformer_sam": (("samvit_base_patch16_224", 128, True, _SMALL),),
+    "vision_transformer_sam": (("samvit_base_patch16_224", 224, True, _SMALL),),
     "vitamin": (("vitamin_small_224", 64, True, _SHALLOW),),
     "volo": (("volo_d1_224", 64, True, {}),),
     "xcit": (("xcit_nano_12_p8_224", 128, True, _SMALL),),
 }
+#: Grids of models that cut patches before any module sees them: 128 pixels in patches of 16.
+_GRIDS = {"gemma4_vit_167m": (8, 8), "naflexvit_base_patch16_parfac_gap": (8, 8)}
 
 
 def _case(name: str, side: int, sized: bool, options: dict[str, Any]) -> Case:
-    return Case("timm", name, (1, 3, side, side), options | ({"img_size": side} if sized else {}))
+    sizes = {"img_size": side} if sized else {}
+    return Case("timm", name, (1, 3, side, side), options | sizes, grid=_GRIDS.get(name))
 
 
 TIMM: tuple[Case, ...] = tuple(_case(*family) for families in _FAMILIES.values() for family in families)
