@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from retconv import retention as retention
     from retconv.heads import attention_from as attention_from
     from retconv.heads import convolve as convolve
+    from retconv.heads import look as look
     from retconv.heads import start_attention as start_attention
 
 lazily(__name__)

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import base64
+import io
 from typing import Any
 
+import numpy as np
+import PIL.Image
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 
@@ -18,3 +22,10 @@ def render(package: str, template: str, **values: Any) -> str:
         undefined=StrictUndefined,
     )
     return environment.get_template(template).render(**values)
+
+
+def png_address(pixels: np.ndarray) -> str:
+    """An image ``(height, width, 4)`` of bytes as a PNG in an address, for pages with nothing outside of them."""
+    file = io.BytesIO()
+    PIL.Image.fromarray(pixels).save(file, format="png")
+    return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()

@@ -80,8 +80,18 @@ def solve(
     y = scale * values
     low, high = model.bounds
 
+    latest: dict[bytes, tuple[Array, Array, Array]] = {}
+
     def project(theta: Array) -> tuple[Array, Array, Array]:
         """Orthonormal basis of the range of Φ, linear parameters, and residual Φ c − y."""
+        # The search asks for residual and Jacobian in turn at one θ.
+        key = theta.tobytes()
+        if key not in latest:
+            latest.clear()
+            latest[key] = decompose(theta)
+        return latest[key]
+
+    def decompose(theta: Array) -> tuple[Array, Array, Array]:
         basis = scale[:, None] * model.basis(theta)
         u, s, vt = np.linalg.svd(basis, full_matrices=False)
         large = s > s[0] * cutoff

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import base64
-import io
 import re
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import PIL.Image
 from markupsafe import Markup, escape
 
 from retconv.atlas.entry import Entry
@@ -16,7 +13,7 @@ from retconv.atlas.judgement import sample
 from retconv.atlas.published import ENTRIES
 from retconv.atlas.words import COLUMNS, cells
 from retconv.colours import scale
-from retconv.templates import render
+from retconv.templates import png_address, render
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -58,10 +55,7 @@ def _row(row: dict[str, Any]) -> dict[str, Any]:
 def _image(values: np.ndarray) -> str:
     """A matrix as a PNG in an address."""
     colours = scale(values, bool(values.min() < 0))
-    image = PIL.Image.fromarray(colours["cmap"](colours["norm"](values), bytes=True))
-    file = io.BytesIO()
-    image.save(file, format="png")
-    return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
+    return png_address(colours["cmap"](colours["norm"](values), bytes=True))
 
 
 def _linked(source: str) -> Markup:

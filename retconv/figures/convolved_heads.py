@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import textwrap
+from typing import Literal
 
 import pandas as pd
 from matplotlib.figure import Figure
@@ -19,6 +20,8 @@ from retconv.stored import TABLES
 _DATA = TABLES / "convolved_heads.csv"
 _COLUMNS = ["arm", "seed", "run", "order", "heads", "of", "accuracy", "change", "error", "logits", "measured", "tested"]
 _ORIGIN = ["data", "commit", "torch", "device"]
+#: Line and name of each order, the one in front last.
+_ORDERS: dict[str, tuple[Literal["-", "--"], str]] = {"random": ("--", "at random"), "error": ("-", "by error")}
 #: Of all heads, the share that the message tells of.
 _SHARE = 4
 
@@ -52,7 +55,7 @@ def _plot(data: pd.DataFrame) -> Figure:
     figure = new_figure(SINGLE, 2.7)
     ax = figure.subplots()
     arms = [arm for arm in LOOK if arm in set(data["arm"])]
-    for order, style in (("random", "--"), ("error", "-")):
+    for order, (style, _) in _ORDERS.items():
         for arm in arms:
             own, (colour, marker) = data[(data["arm"] == arm) & (data["order"] == order)], LOOK[arm]
             for _, rows in own.groupby("seed"):
@@ -63,7 +66,7 @@ def _plot(data: pd.DataFrame) -> Figure:
     ax.axhline(0, color="0.35", linewidth=0.6, zorder=0)
     ax.set(xlabel=f"heads that are convolutions (of {data['of'].iloc[0]})", ylabel="change of accuracy (points)")
     keys = [Line2D([], [], color=LOOK[arm][0], marker=LOOK[arm][1], markersize=3, label=LABELS[arm]) for arm in arms]
-    keys += [Line2D([], [], color="0.35", linestyle=s, label=o) for s, o in (("-", "by error"), ("--", "at random"))]
+    keys += [Line2D([], [], color="0.35", linestyle=style, label=name) for style, name in _ORDERS.values()]
     ax.legend(handles=keys, loc="lower left", handlelength=2.4)
     open_frame(ax)
     return figure

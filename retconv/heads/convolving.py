@@ -14,7 +14,7 @@ from retconv.analysis.effective import Effective
 from retconv.heads.certifying import Certifier, Images, Means, batches_of, logits_of, race, relative, skip_unread
 from retconv.heads.replacing import ConvolvedHeads, NeutralMask
 from retconv.models import add_masks, masks_of, remove_masks
-from retconv.models.search import evaluating
+from retconv.models.inputs import evaluating
 from retconv.models.surgery import masked_modules
 
 
@@ -81,6 +81,7 @@ def convolve(
     tolerance: float | None = None,
     heads: Mapping[str, Iterable[int]] | None = None,
     rounds: int = 5,
+    **places: Any,
 ) -> Convolution:
     """Replace heads whose attention is nearly a convolution by depthwise convolutions with their effective kernels.
 
@@ -103,6 +104,7 @@ def convolve(
         heads: Replace these, ``{"blocks.0.attn": [0, 2]}``; either this or a tolerance.
         rounds: Interleaved rounds in which the model is timed before and after on the first batch; 0 times nothing and
             makes no copy of the model.
+        **places: How ``retconv.models.add_masks`` is to find attention in a plain model, as ``where="blocks.1.*"``.
 
     Returns:
         The report; ``print`` it for a line a head. The model itself is changed: ``report.remove()`` undoes it.
@@ -139,7 +141,7 @@ def convolve(
     done = False
     try:
         if plain:
-            add_masks(model, NeutralMask(), example=first[:1])
+            add_masks(model, NeutralMask(), **{"example": first[:1]} | places)
         with torch.no_grad(), evaluating(model):
             candidates = _candidates(model, look, images, plain)
             logits, certifiers = _certify(model, candidates, images, plain)

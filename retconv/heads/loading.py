@@ -12,13 +12,15 @@ from retconv.heads.certifying import skip_unread
 from retconv.heads.convolving import remove_convolutions
 from retconv.heads.replacing import ConvolvedHeads, NeutralMask
 from retconv.models import add_masks, masks_of, remove_masks
-from retconv.models.search import evaluating, example_input
+from retconv.models.inputs import evaluating, example_input
 from retconv.models.surgery import masked_modules
 
 _NUMBERS = ".convolved.numbers"
 
 
-def load_convolutions(model: nn.Module, state_dict: Mapping[str, Tensor], example: Tensor | None = None) -> nn.Module:
+def load_convolutions(
+    model: nn.Module, state_dict: Mapping[str, Tensor], example: Tensor | None = None, **places: Any
+) -> nn.Module:
     """Put the convolved heads of a checkpoint into a model that has none, and load the checkpoint.
 
     Nothing is measured: the certificate is the report of ``convolve``, which made the checkpoint.
@@ -27,6 +29,7 @@ def load_convolutions(model: nn.Module, state_dict: Mapping[str, Tensor], exampl
         model: The model that was convolved, as it is before that: with its masks, if it had some.
         state_dict: Of the convolved model.
         example: An input of batch size 1 to run the model with, if it does not name its image size.
+        **places: As of ``convolve``.
 
     Returns:
         The model.
@@ -51,7 +54,7 @@ def load_convolutions(model: nn.Module, state_dict: Mapping[str, Tensor], exampl
         raise ValueError("the model has convolved heads already: call remove_convolutions(model) first")
     plain = not masks_of(model)
     if plain:
-        add_masks(model, NeutralMask(), example=example)
+        add_masks(model, NeutralMask(), example=example, **places)
     done = False
     try:
         modules: dict[str, Any] = dict(masked_modules(model))

@@ -40,6 +40,7 @@ def start_attention(
     position_scale: float | None = None,
     seed: int = 0,
     example: Tensor | None = None,
+    **places: Any,
 ) -> dict[str, Tensor]:
     """Set the query and key weights of a vision transformer's attention to a structured start, in place.
 
@@ -74,6 +75,7 @@ def start_attention(
         position_scale: See above; 1 leaves the embedding. If not given 18 for impulse and 100 for quadratic.
         seed: Of the noise of mimetic.
         example: An input of batch size 1, if the model does not name its image size.
+        **places: How else ``retconv.models.add_masks`` is to find the attention of a model without masks.
 
     Returns:
         The offsets that heads start at, int64 ``(heads, D)``, by the name of the attention module.
@@ -103,13 +105,13 @@ def start_attention(
     """
     if how not in get_args(How):
         raise ValueError(f"unknown start {how!r}: choose one of {', '.join(get_args(How))}")
-    places = _places(model, where, example)
+    attention = _places(model, where, {"example": example} | places)
     scale = _SCALES.get(how, 1.0) if position_scale is None else position_scale
     generator = torch.Generator().manual_seed(seed)
     starts: dict[str, Tensor] = {}
     plans: list[Callable[[], None]] = []
     scaled: dict[int, Tensor] = {}
-    for name, (module, grid, heads) in places.items():
+    for name, (module, grid, heads) in attention.items():
         weights = Projections.of(name, module)
         if how == "mimetic":
             plans.append(_mimetic(name, weights, heads, generator))
@@ -134,10 +136,10 @@ def start_attention(
     return starts
 
 
-def _places(model: nn.Module, where: str, example: Tensor | None) -> dict[str, tuple[Any, Grid, int]]:
+def _places(model: nn.Module, where: str, given: dict[str, Any]) -> dict[str, tuple[Any, Grid, int]]:
     plain = not masks_of(model)
     if plain:
-        add_masks(model, NeutralMask(), example=example)
+        add_masks(model, NeutralMask(), **given)
     masked: dict[str, Any] = dict(masked_modules(model))
     places = {name: (m, m.place.grid().without_prefix(), m.place.heads) for name, m in masked.items()}
     if plain:

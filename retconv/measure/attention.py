@@ -8,8 +8,8 @@ from torch import Tensor
 
 from retconv.analysis.effective import Effective
 from retconv.analysis.locality import locality
+from retconv.heads.columns import fitted_columns, locality_columns
 from retconv.masks import KernelTableMask
-from retconv.measure.learned import fitted_columns, locality_columns
 from retconv.measure.model import Trained
 from retconv.measure.observe import replaced, truncated_kernels
 from retconv.measure.rows import Row

@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from retconv.analysis.locality import Locality, locality
-from retconv.approximate import fit_decay, fit_gaussian_mixture
+from retconv.analysis.locality import locality
 from retconv.convert import NotAConvolutionError, project
 from retconv.grid import Grid
+from retconv.heads.columns import fitted_columns, locality_columns
 from retconv.masks import ElementwiseMask, GaussianMixtureMask, Mask
 from retconv.measure.model import Trained
 from retconv.measure.rows import Row
 from retconv.models import grids_of, masks_of
 from retconv.train import RunFolder
 from retconv.train.build import mask_kernel
-
-_MEASURES = ("mean_distance", "radius_half", "radius_95", "size_95", "entropy", "anisotropy")
 
 
 def elm_rows(run: RunFolder, trained: Trained) -> list[Row]:
@@ -62,27 +59,6 @@ def mask_rows(trained: Trained) -> list[Row]:
             at = {"layer": layer, "module": module, "head": head, "residual": float(residual[head])}
             rows.append(at | locality_columns(measures, head) | fits[head])
     return rows
-
-
-def locality_columns(measures: Locality, head: int) -> Row:
-    """One head's measures as columns, those of a vector left out."""
-    values = {f.name: float(getattr(measures, f.name)[head]) for f in fields(measures) if f.name != "center"}
-    signed = {name: values[name] for name in ("self_weight", "neighbour_weight", "extroversion")}
-    return signed | {name: values[name] for name in _MEASURES} | {"negative_center": values["self_weight"] < 0}
-
-
-def fitted_columns(kernel: Tensor) -> list[Row]:
-    """By head, γ of the Manhattan decay and σ of the Gaussian nearest to a kernel, each with the residual it leaves."""
-    decay, gaussian = fit_decay(kernel), fit_gaussian_mixture(kernel, 1)
-    return [
-        {
-            "gamma": float(decay.gamma[head]),
-            "gamma_residual": float(decay.residual[head]),
-            "sigma": float(gaussian.sigma[head, 0]),
-            "sigma_residual": float(gaussian.residual[head]),
-        }
-        for head in range(len(kernel))
-    ]
 
 
 def gaussian_rows(trained: Trained) -> list[Row]:

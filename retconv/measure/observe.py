@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from retconv.analysis.effective import Effective, EffectiveKernel
 from retconv.approximate import truncate
+from retconv.heads.observing import neutral, observed
 from retconv.masks import KernelTableMask
 from retconv.measure.model import Trained
 from retconv.models import add_masks, grids_of, masks_of
@@ -18,13 +19,9 @@ from retconv.train.build import mask_kernel
 
 
 def with_places(trained: Trained) -> Trained:
-    """The same model with a neutral mask if it has none: its attention can then be observed and replaced.
-
-    That mask is 1 everywhere: the scores are the same to the bit, and with them the output of timm's plain attention;
-    fused attention sums in another order.
-    """
+    """The same model with a neutral mask if it has none: its attention can then be observed and replaced."""
     if not masks_of(trained.model):
-        add_masks(trained.model, lambda grid, heads: KernelTableMask(grid, 1), where="*blocks*")
+        add_masks(trained.model, neutral, where="*blocks*")
         trained.model.requires_grad_(False)
     return trained
 
@@ -39,15 +36,9 @@ def effective_kernels(trained: Trained) -> dict[str, Effective]:
         By the name of the attention module, in order.
     """
     streams = {name: EffectiveKernel(grid) for name, grid in grids_of(trained.model).items()}
-    modules = dict(masked_modules(trained.model))
-    try:
-        for name, module in modules.items():
-            module.observer = streams[name].update
+    with observed(trained.model, {name: stream.update for name, stream in streams.items()}):
         for _ in trained.logits():
             pass
-    finally:
-        for module in modules.values():
-            module.observer = None
     return {name: stream.result() for name, stream in streams.items()}
 
 
@@ -71,7 +62,11 @@ def replaced(model: nn.Module, kernels: Mapping[str, Tensor], placement: str | N
             "it in a model with mean pooling"
         )
     before = {name: (modules[name].mask, modules[name].placement) for name in kernels}
+    # One mask of all layers is its owner's: the others hold it themselves while the owner has another.
+    lent = {name: module.mask for name, module in modules.items() if module.owner is not None}
     try:
+        for name, mask in lent.items():
+            modules[name].mask = mask
         for name, kernel in kernels.items():
             weight = next(modules[name].parameters())
             modules[name].mask = KernelTableMask.from_kernel(kernel.to(weight.device, weight.dtype)).requires_grad_(
@@ -82,6 +77,8 @@ def replaced(model: nn.Module, kernels: Mapping[str, Tensor], placement: str | N
     finally:
         for name, (mask, place) in before.items():
             modules[name].mask, modules[name].placement = mask, place
+        for name in lent:
+            del modules[name].mask
 
 
 def truncated_kernels(model: nn.Module, size: int) -> dict[str, Tensor]:

@@ -91,13 +91,12 @@ def load_masked(folder: str | Path, model: nn.Module | None = None) -> nn.Module
             f"{folder / _CONFIG} says nothing of masks: it must come from save_masked, or from save_pretrained after "
             "add_masks with a mask by name"
         )
-    theirs = "architectures" in config
+    theirs, built = "architectures" in config, model is None
+    model = _plain(config, folder) if model is None else model
     tensors = {} if theirs else safetensors.torch.load_file(folder / _WEIGHTS)
-    if model is None:
-        model = _plain(config, folder)
-        first = next(iter(dict(model.named_parameters())))
-        # Before the masks, which are wider where a model is narrow; transformers has seen to it.
-        model.to(tensors[first].dtype if first in tensors else None)
+    if built and not theirs:
+        # Before the masks, which are wider where a model is narrow.
+        model.to(tensors[next(name for name, _ in model.named_parameters())].dtype)
     if not masks_of(model):
         _mask(model, Masking.read(config[KEPT_AS]))
     if theirs:

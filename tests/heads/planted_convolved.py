@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor, nn
 
@@ -45,7 +43,3 @@ def wanted(grid: Grid, heads: int) -> Tensor:
     corner = kernel[(slice(None), *(slice(0, n) for n in grid.shape))]
     total = corner.flatten(1).sum(dim=1) + grid.prefix
     return kernel / total.reshape(-1, *[1] * grid.ndim)
-
-
-def size_of(grid: Grid) -> int:
-    return math.prod(grid.shape)

@@ -102,7 +102,7 @@ def test_every_family_is_convolved_and_is_bit_for_bit_what_it_was(family: str) -
     assert model.training
     with torch.no_grad():
         now = model.eval()(x)
-    assert report.of == dict.fromkeys(report.of, "weights" if family == "CaiT" else "output")
+    assert report.of == dict.fromkeys(report.of, "weights" if family in ("CaiT", "Swin v2") else "output")
     assert all(len(report.heads[name]) == len(error) for name, error in report.error.items())
     assert abs(report.logits - float((now - expected).norm() / expected.norm())) <= 1e-4
     assert report.logits > 1e-4
@@ -138,6 +138,11 @@ def test_tolerance_takes_the_heads_within_it() -> None:
     assert len(lines) == 3
     assert lines[0].startswith(f"{next(iter(report.heads))} head")
     assert f"of {len(x)} images" in lines[-1]
+
+
+def test_attention_may_be_found_elsewhere() -> None:
+    _, _, report = convolved(heads=None, tolerance=ALL, where="blocks.1.*")
+    assert report.heads == {"blocks.1.attn": (0, 1)}
 
 
 def test_copies_pickles_and_checkpoints() -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from retconv.__main__ import COMMANDS
 from retconv.bench.__main__ import main as benchmarks
 from retconv.results.__main__ import main as results
 from tests.project.modules import MODULES, PACKAGE, ROOT
@@ -23,6 +24,7 @@ HELP = [f"{name.removesuffix('.__main__')} --help" for name in MODULES if name.e
 HELP.remove("retconv.models --help")
 HELP += ["retconv.describe --help", *(f"retconv.results {name} --help" for name in results.commands)]
 HELP += [f"retconv.bench {name} --help" for name in benchmarks.commands]
+HELP += [f"retconv {name} --help" for name in COMMANDS]
 #: Run in a new interpreter: each command in a fork of it, so that none hides what another loads; a line for each, with
 #: its text and what is loaded.
 FORKS = """

@@ -38,6 +38,7 @@ PARTS = (
     ("bench", "planted"),
     ("figures",),
     ("explorer",),
+    ("__main__",),
 )
 RANK = {name: rank for rank, names in enumerate(PARTS) for name in names}
 #: What may be imported inside a function, as (module, imported package): optional extras, and slow libraries that only
@@ -53,6 +54,9 @@ OPTIONAL: set[tuple[str, str]] = {
     ("retconv.attention.triton_backend", "triton"),
     ("retconv.approximate.variable_projection", "scipy"),
     ("retconv.models.pretrained", "transformers"),
+    ("retconv.heads.result", "pandas"),
+    ("retconv.heads.result", "retconv"),
+    ("retconv.heads.sources", "transformers"),
     ("retconv.operators.direct", "scipy"),
     ("retconv.bench.peers.convolutions", "linear_operator"),
     ("retconv.bench.peers.convolutions", "nvsubquadratic"),

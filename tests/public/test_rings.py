@@ -225,8 +225,8 @@ RIGHT = {
     *("BiasMask.separable", "WindowMask.kernel", "WindowMask.separable", "WindowMask.log_kernel"),
     *("EffectiveKernel", "effective_kernel", "gradient_field", "extended_attention"),
 }
-#: Results, which hold the grid that they were computed on.
-RESULTS = {"Description"}
+#: Records, which hold the grid that they are of.
+RESULTS = {"Description", "Masking"}
 
 
 def test_everything_that_takes_a_grid_is_said_to_be_right_or_refused() -> None:

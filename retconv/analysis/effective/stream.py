@@ -102,7 +102,8 @@ class EffectiveKernel:
         if new == 0:
             return
         mean = weights.mean(dim=0)
-        within = (weights - mean).square().sum(dim=(0, 3))
+        # A norm takes no second copy of all weights, as their squares would.
+        within = torch.linalg.vector_norm(weights - mean, dim=(0, 3)).square()
         if self._mean is None or self._within is None:
             self._count, self._mean, self._within = new, mean, within
             return
