@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from retconv.analysis.effective import Effective
 from retconv.heads.certifying import Certifier, Images, Means, batches_of, logits_of, race, relative, skip_unread
-from retconv.heads.replacing import ConvolvedHeads, NeutralMask
+from retconv.heads.neutral import NeutralMask
+from retconv.heads.replacing import ConvolvedHeads
 from retconv.models import add_masks, masks_of, remove_masks
 from retconv.models.inputs import evaluating
 from retconv.models.surgery import masked_modules

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from retconv.heads.certifying import skip_unread
 from retconv.heads.convolving import remove_convolutions
-from retconv.heads.replacing import ConvolvedHeads, NeutralMask
+from retconv.heads.neutral import NeutralMask
+from retconv.heads.replacing import ConvolvedHeads
 from retconv.models import add_masks, masks_of, remove_masks
 from retconv.models.inputs import evaluating, example_input
 from retconv.models.surgery import masked_modules

@@ -11,23 +11,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from retconv.grid import Grid, GridLike
-from retconv.masks import KernelTableMask
+from retconv.grid import GridLike
+from retconv.heads.neutral import NeutralMask
 from retconv.models import add_masks, remove_masks
 from retconv.models.inputs import evaluating
 from retconv.models.masked import MaskedAttention
 from retconv.models.surgery import masked_modules
 
 _NOTHING = object()
-
-
-def neutral(grid: Grid, heads: int) -> KernelTableMask:
-    """A mask that is 1 everywhere.
-
-    With it the scores are the same to the bit, and with them the output of timm's plain attention; fused attention sums
-    in another order.
-    """
-    return KernelTableMask(grid, 1)
 
 
 @contextmanager
@@ -83,7 +74,7 @@ def watchable(
             if not is_masked:
                 with warnings.catch_warnings(record=True) as caught:
                     warnings.simplefilter("always")
-                    add_masks(model, neutral, where=where, example=example, prefix=prefix, grid=grid)
+                    add_masks(model, NeutralMask(), where=where, example=example, prefix=prefix, grid=grid)
                 notes = [str(one.message) for one in caught]
             masked: dict[str, Any] = {n: m for n, m in masked_modules(model) if fnmatchcase(n, where)}
             modules = {name: module for name, module in masked.items() if module.place.keys is None}

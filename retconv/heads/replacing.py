@@ -22,24 +22,11 @@ from retconv.attention import attend
 from retconv.attention.inputs import read_mask
 from retconv.convert import kernel_to_mask
 from retconv.grid import Grid, GridLike
-from retconv.masks import KernelTableMask, Mask
+from retconv.masks import KernelTableMask
 from retconv.operators import operator
 
 #: Up to so many tokens a head is one dense product: on a CPU faster than a convolution and a border of its own.
 DENSE = 256
-
-
-class NeutralMask(Mask):
-    """1 everywhere, and nothing to learn: what a plain model is given for as long as its attention is worked on."""
-
-    def __init__(self, heads: int = 1) -> None:
-        super().__init__(heads)
-        self.register_buffer("one", torch.ones(()), persistent=False)
-
-    def kernel(self, grid: GridLike) -> Tensor:
-        """Ones, ``(heads, 2 n_1 − 1, …)``."""
-        one: Tensor = self.get_buffer("one")
-        return one.expand(self.heads, *Grid.of(grid).kernel_shape)
 
 
 class ConvolvedHeads(nn.Module):

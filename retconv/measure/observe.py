@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from retconv.analysis.effective import Effective, EffectiveKernel
 from retconv.approximate import truncate
-from retconv.heads.observing import neutral, observed
+from retconv.heads.neutral import NeutralMask
+from retconv.heads.observing import observed
 from retconv.masks import KernelTableMask
 from retconv.measure.model import Trained
 from retconv.models import add_masks, grids_of, masks_of
@@ -21,7 +22,7 @@ from retconv.train.build import mask_kernel
 def with_places(trained: Trained) -> Trained:
     """The same model with a neutral mask if it has none: its attention can then be observed and replaced."""
     if not masks_of(trained.model):
-        add_masks(trained.model, neutral, where="*blocks*")
+        add_masks(trained.model, NeutralMask(), where="*blocks*")
         trained.model.requires_grad_(False)
     return trained
 

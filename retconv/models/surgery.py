@@ -87,7 +87,10 @@ def add_masks(
         raise ValueError("the model has masks already: call remove_masks(model) first")
     model = copying.deepcopy(model) if copy else model
     example = example_input(model) if example is None else first(example)
-    shape = None if grid is None else Grid.of(grid).shape
+    shape = None
+    if grid is not None:
+        Grid.of(grid).require_open("add_masks(grid=)", "tokens of an image have a border, use grid.opened()")
+        shape = Grid.of(grid).shape
     candidates, refused = find_places(model, example, prefix, shape, pooled)
     places = [place for place in candidates if fnmatchcase(place.name, where)]
     done = False

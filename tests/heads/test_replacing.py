@@ -9,7 +9,7 @@ import torch
 
 from retconv.grid import Grid
 from retconv.heads import ConvolvedHeads, replacing
-from retconv.heads.replacing import NeutralMask
+from retconv.heads.neutral import NeutralMask
 from retconv.models import add_masks, masks_of
 from retconv.models.surgery import masked_modules
 from tests.compare import assert_close, assert_exact

@@ -28,7 +28,7 @@ MASKING: dict[str, Error] = {
     "attention that is computed otherwise": (
         unfused,
         ValueError,
-        r"'blocks.0.attn' was masked when it computed by torch'sX,
+        r"'blocks.0.attn' was masked when it computed by torch's scaled_dot_product_attention, and now",
     ),
     "keys of no map": (
         other_keys,

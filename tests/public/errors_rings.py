@@ -45,6 +45,7 @@ BORDERS: dict[str, Callable[[], object]] = {
     "SpatialDecay.forward": lambda: masks.SpatialDecay(4, HEADS)(torch.ones(1, 12, 4), RING),
     "LocAt": lambda: masks.LocAt(4, RING),
     "LocAt.forward": lambda: masks.LocAt(4, RING.opened())(torch.ones(1, HEADS, 12, 4), RING),
+    "add_masks": lambda: models.add_masks(torch.nn.Conv2d(3, 3, 1), "gmm", example=torch.zeros(1, 3, 4, 3), grid=RING),
     "alibi_channels": lambda: attention.alibi_channels(ONES, LINE),
     "decay_channels": lambda: attention.decay_channels(ONES / 2, LINE),
     "forget_channels": lambda: attention.forget_channels(torch.zeros(HEADS, 6), LINE),
