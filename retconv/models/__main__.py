@@ -98,10 +98,7 @@ def _support(libraries: tuple[str, ...], only: str, out: Path | None, page: Path
                 with replacing(path) as file:
                     file.write(text.encode())
 
-    try:
-        rows = survey.survey(chosen, store)
-    except ModuleNotFoundError as error:
-        raise click.UsageError(str(error)) from error
+    rows = survey.survey(chosen, store)
     click.echo(rows[list(survey.COLUMNS)].to_string(index=False))
 
 

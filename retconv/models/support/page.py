@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from retconv.models.checking.report import QUESTIONS
-from retconv.models.support.reasons import KINDS, OTHER
+from retconv.models.support.reasons import KINDS, OTHER, OTHERS
 from retconv.models.support.timm_models import MODULES
 
 _INTRODUCTION = """# Models
@@ -15,7 +15,7 @@ _INTRODUCTION = """# Models
 Which models take masks, tried one by one and asked by experiment whether the masks are right:
 
 ```sh
-python -m retconv.models --support                       # all of them, about a quarter of an hour on one core
+python -m retconv.models --support                       # all of them, about eight minutes on one core
 python -m retconv.models --support --library timm --only 'swin*'
 ```
 
@@ -101,6 +101,8 @@ def _reasons(table: pd.DataFrame) -> str:
     """A sentence for each kind of reason that the table has."""
     text = ", ".join(map(str, table["reason"]))
     lines = [f"- **{name}**: {sentence}" for name, (_, sentence) in KINDS.items() if name in text]
-    if OTHER in text:
+    if OTHERS in text:
+        lines.append(f"- **{OTHERS}**: Of a model that takes no mask, three reasons are given and the rest counted.")
+    if OTHER in text.replace(OTHERS, ""):
         lines.append(f"- **{OTHER}**: The model, or its masks, raised what the table says.")
     return "\n".join(["## Why attention stays plain\n", *lines]) + "\n"

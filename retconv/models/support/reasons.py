@@ -55,6 +55,8 @@ KINDS: dict[str, tuple[str, str]] = {
     ),
 }
 OTHER = "error"
+#: What is counted without a reason.
+OTHERS = "others"
 
 
 def kind(reason: str) -> str:
@@ -72,6 +74,6 @@ def summary(reasons: Iterable[str], missing: int, complete: bool) -> str:
             the missing are taken for the same where these are of one kind.
     """
     kinds = Counter(kind(reason) for reason in reasons)
-    rest = "class token" if complete else next(iter(kinds)) if len(kinds) == 1 else "others"
+    rest = "class token" if complete else next(iter(kinds)) if len(kinds) == 1 else OTHERS
     kinds[rest] += missing
     return ", ".join(f"{name} ({count})" if count > 1 else name for name, count in kinds.items() if count)

@@ -17,7 +17,7 @@ from retconv.models.__main__ import main
 from retconv.models.checking.report import QUESTIONS
 from retconv.models.search import CLASS_TOKENS, ORDER, OTHER_KEYS, POOLED
 from retconv.models.support.page import page
-from retconv.models.support.reasons import KINDS, OTHER, kind, summary
+from retconv.models.support.reasons import KINDS, OTHER, OTHERS, kind, summary
 from retconv.models.support.survey import CASES, COLUMNS, STEADY, cases, merged, read, row
 from retconv.models.support.timm_models import MODULES, TIMM
 from retconv.stored import TABLES
@@ -76,7 +76,7 @@ def test_what_takes_no_mask_says_why() -> None:
     plain = STORED[STORED["masked"] < STORED["attention"]]
     assert (plain["reason"] != "").all()
     named = {re.sub(r" \(\d+\)", "", text) for reason in STORED["reason"] if reason for text in reason.split(", ")}
-    assert named <= {*KINDS, OTHER, "others"}
+    assert named <= {*KINDS, OTHER, OTHERS}
     for name in named & set(KINDS):
         assert f"- **{name}**: {KINDS[name][1]}" in page(STORED)
 
