@@ -50,3 +50,12 @@ def images(family: str, batch: int = 2) -> Tensor:
     size = FAMILIES[family][1]["img_size"]
     height, width = size if isinstance(size, tuple) else (size, size)
     return normal(1, batch, 3, height, width, dtype=torch.float32)
+
+
+def pvt() -> nn.Module:
+    """A pyramid whose keys are pooled but in the last stage, in float64."""
+    torch.manual_seed(0)
+    model = timm.create_model(
+        "pvt_v2_b0", num_classes=5, depths=(1, 1, 1, 1), embed_dims=(8, 8, 8, 8), num_heads=(2, 2, 2, 2)
+    )
+    return model.double().eval()

@@ -9,8 +9,7 @@ import torch
 from retconv.models import add_masks
 from retconv.models.surgery import masked_modules
 from tests.error_table import Error
-from tests.models.cases import images, plain
-from tests.models.test_places import pvt
+from tests.models.cases import images, plain, pvt
 
 
 def unfused() -> None:

@@ -14,7 +14,7 @@ from retconv.masks import DecayMask
 from retconv.models import UnsupportedModelError, add_masks, grids_of, masks_of, remove_masks
 from retconv.models.surgery import masked_modules
 from tests.compare import assert_close
-from tests.models.cases import images, plain
+from tests.models.cases import images, plain, pvt
 from tests.strategies import normal
 
 
@@ -56,14 +56,6 @@ def test_a_module_that_attends_otherwise_than_when_it_was_masked_says_so() -> No
     model.blocks[1].attn.fused_attn = False
     with pytest.raises(ValueError, match=r"'blocks.1.attn' was masked when it computed by torch's scaled_dot_product"):
         model(images("ViT"))
-
-
-def pvt() -> Any:
-    torch.manual_seed(0)
-    model = timm.create_model(
-        "pvt_v2_b0", num_classes=5, depths=(1, 1, 1, 1), embed_dims=(8, 8, 8, 8), num_heads=(2, 2, 2, 2)
-    )
-    return model.double().eval()
 
 
 def test_pooled_keys_stay_plain_and_that_is_told() -> None:
