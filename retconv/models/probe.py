@@ -12,7 +12,7 @@ from torch.overrides import TorchFunctionMode
 
 from retconv.models.calls import ATTENTION, MULTIHEAD, SOFTMAX
 from retconv.models.inputs import Example, call
-from retconv.models.places import Place
+from retconv.models.places import Coarser, Place
 
 #: Where patches are changed, as fractions of frames, height and width: no symmetry of a grid maps one onto another, and
 #: an order other than by rows puts few of them right.
@@ -93,7 +93,9 @@ def _agrees(place: Place, seen: Tensor | None) -> bool | None:
     again, size = size[0], size[1:]
     if float(again.max()) > 0.1 * float(size.max()) > 0:
         return False
-    right = wrong = sharp = 0
+    # A guess must be right to the cell.
+    guessed = isinstance(place.source, Coarser)
+    cells, right, wrong, sharp = 0.75 if guessed else 1.25, 0, 0, 0
     for patch, row in zip(_PATCHES, size, strict=True):
         if float(row.max()) <= _STANDS_OUT * float(row.median()):
             continue
@@ -101,21 +103,21 @@ def _agrees(place: Place, seen: Tensor | None) -> bool | None:
         # largest or where it is on average is steady.
         moves = (row - row.median()).clamp(min=0).square().reshape(grid.shape)
         peak = (row == row.max()).to(row.dtype).reshape(grid.shape)
-        near = any(_at(share, patch[-grid.ndim :]) for share in (peak, moves))
+        near = any(_at(share, patch[-grid.ndim :], cells) for share in (peak, moves))
         right, wrong = right + near, wrong + (not near)
         sharp += bool(row.max() > _SHARP * row.median())
     few = len(_PATCHES) - 1
-    if wrong >= (2 if sharp >= few else few):
+    if wrong >= (1 if guessed else 2 if sharp >= few else few):
         return False
     return True if right + wrong >= few and right > wrong else None
 
 
-def _at(share: Tensor, patch: Sequence[float]) -> bool:
-    """Whether what moves lies, on average, where a patch does."""
+def _at(share: Tensor, patch: Sequence[float], cells: float) -> bool:
+    """Whether what moves lies, on average, where a patch does, within so many cells or a part of the image."""
     for axis, (side, centre) in enumerate(zip(share.shape, patch, strict=True)):
         centres = (torch.arange(side, dtype=share.dtype, device=share.device) + 0.5) / side
         along = share.movedim(axis, -1).reshape(-1, side).sum(dim=0)
-        if abs(float(along @ centres / along.sum()) - centre) > max(1.25 / side, 0.12):
+        if abs(float(along @ centres / along.sum()) - centre) > max(cells / side, 0.12):
             return False
     return True
 

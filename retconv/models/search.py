@@ -191,12 +191,13 @@ def _times(seen: Seen, layout: Layout) -> int:
 def _is_whole(watch: Watch, place: Place, seen: Seen) -> bool:
     """Whether the grid is that of all tokens of a map, so that a token's place in the image is known.
 
-    One window may hold a whole map, and be padded beyond it.
+    What an attention is given may be a window that holds a whole map, padded beyond it.
     """
     if isinstance(place.source, FeatureMap | Coarser):
         return True
-    windows = [window.shape for window in watch.windows(place.name) if window.attribute != "resolution"]
-    return _times(seen, place.layout) == 1 and place.source.shape not in windows
+    windows = [window.shape for window in watch.windows(place.name)]
+    padded = isinstance(place.source, OwnInput) and place.source.shape in windows
+    return _times(seen, place.layout) == 1 and not padded
 
 
 def _source(watch: Watch, seen: Seen, layout: Layout, grid: tuple[int, ...] | None) -> tuple[Source, int] | str:

@@ -89,7 +89,7 @@ def add_masks(
     example = example_input(model) if example is None else first(example)
     shape = None
     if grid is not None:
-        Grid.of(grid).require_open("add_masks(grid=)", "tokens of an image have a border, use grid.opened()")
+        Grid.of(grid).require_open("add_masks", "tokens of an image have a border, use grid.opened()")
         shape = Grid.of(grid).shape
     candidates, refused = find_places(model, example, prefix, shape, pooled)
     places = [place for place in candidates if fnmatchcase(place.name, where)]
