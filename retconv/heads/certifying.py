@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Iterable
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -13,29 +13,27 @@ from torch import Tensor, nn
 from retconv.analysis.effective import Effective, EffectiveKernel
 from retconv.checks import TOLERANCES
 from retconv.grid import Grid
+from retconv.heads.feeding import Images, batches
 from retconv.heads.replacing import ConvolvedHeads
 from retconv.kernels.parameters import compute_dtype
 from retconv.models.surgery import masked_modules
 
-#: A tensor of images, or what yields batches of them, alone or first in a tuple, as often as it is asked.
-Images = Tensor | Iterable[Any]
+#: How many images are looked at together.
+_AT_ONCE = 32
 
 
-def batches_of(images: Images) -> Iterable[Tensor]:
-    """The batches of images, once through.
+def batches_of(images: Images) -> Iterator[Tensor]:
+    """The batches of images, once through, of a few at a time.
 
     Raises:
         TypeError: If images can be read only once, or a batch holds no tensor.
+        ValueError: If there is no image, or a batch is not of images of one size.
     """
     if not isinstance(images, Tensor) and iter(images) is images:
         raise TypeError(
             "images are read several times, an iterator can be read once: give a tensor, a list or a loader"
         )
-    for batch in [images] if isinstance(images, Tensor) else images:
-        x = batch[0] if isinstance(batch, (tuple, list)) and batch else batch
-        if not isinstance(x, Tensor):
-            raise TypeError(f"a batch of images is a tensor, or a tuple that starts with one, got {type(x).__name__}")
-        yield x
+    return batches(images, lambda: _AT_ONCE)
 
 
 def logits_of(output: Any) -> Tensor:

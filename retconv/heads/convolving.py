@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from retconv.analysis.effective import Effective
-from retconv.heads.certifying import Certifier, Images, Means, batches_of, logits_of, race, relative, skip_unread
+from retconv.heads.certifying import Certifier, Means, batches_of, logits_of, race, relative, skip_unread
+from retconv.heads.feeding import Images
 from retconv.heads.neutral import NeutralMask
 from retconv.heads.replacing import ConvolvedHeads
 from retconv.models import add_masks, masks_of, remove_masks
@@ -134,9 +135,9 @@ def convolve(
         raise ValueError("say which heads: either tolerance=, the largest error of an output, or heads={layer: [0, …]}")
     if any(getattr(module, "convolved", None) is not None for _, module in masked_modules(model)):
         raise ValueError("the model has convolved heads already: call remove_convolutions(model) first")
-    first = None if images is None else next(iter(batches_of(images)), None)
-    if images is None or first is None or not first.shape[0]:
+    if images is None:
         raise ValueError("convolve needs images, on which it measures what it does: give at least one")
+    first = next(batches_of(images))
     plain = not masks_of(model)
     before = copy.deepcopy(model) if rounds else model
     done = False

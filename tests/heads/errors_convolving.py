@@ -53,7 +53,11 @@ CONVOLVING: dict[str, Error] = {
         TypeError,
         "an iterator can be read once: give a",
     ),
-    "no tensor": (lambda: call(images=["cat"], tolerance=1.0), TypeError, "a batch of images is a tensor, .* got str"),
+    "no tensor": (
+        lambda: call(images=["cat"], tolerance=1.0),
+        TypeError,
+        "a batch of images must be a tensor, .* got str",
+    ),
     "convolved twice": (twice, ValueError, r"convolved heads already: call remove_convolutions\(model\) first"),
     "layer unknown": (
         lambda: call({"blocks.3": torch.ones(1)}, tolerance=1.0),
