@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import click
@@ -49,17 +51,25 @@ def command(
         files = heads.image_files(images, limit)
         heads.check_model(name, weights)
         if out is not None:
-            out.mkdir(parents=True, exist_ok=True)
+            with _writing(out):
+                out.mkdir(parents=True, exist_ok=True)
         model, transform = heads.load_model(name, weights, untrained)
         look = heads.look(model, heads.read(files, transform), where=where)
         click.echo(str(look))
         if out is not None:
-            _write(look, out)
+            with _writing(out):
+                _write(look, out)
             click.echo(f"\n{out}: heads.csv, heads.png, heads.html")
-    except OSError as error:
-        raise click.UsageError(f"cannot write to {out}: {error.strerror}") from error
     except ValueError as error:
         raise click.UsageError(str(error)) from error
+
+
+@contextmanager
+def _writing(out: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise click.UsageError(f"cannot write to {out}: {error.strerror}") from error
 
 
 def _write(look: heads.Look, out: Path) -> None:

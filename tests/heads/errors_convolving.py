@@ -56,7 +56,7 @@ CONVOLVING: dict[str, Error] = {
     "no tensor": (
         lambda: call(images=["cat"], tolerance=1.0),
         TypeError,
-        "a batch of images must be a tensor, .* got str",
+        "images must be a tensor, .* got str",
     ),
     "convolved twice": (twice, ValueError, r"convolved heads already: call remove_convolutions\(model\) first"),
     "layer unknown": (
