@@ -8,6 +8,7 @@ product is a mask that multiplies the scores.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -23,6 +24,9 @@ UNCLEAR = (
     "it forms its own softmax, of what is not one matrix product, scaled, plus something that does not depend on it: a "
     "bias cannot be told from the scores"
 )
+
+
+_FLOAT32 = 4
 
 
 @dataclass
@@ -67,8 +71,24 @@ def find_scores(softmax: Softmax, layout: Layout) -> Scores | str:
         softmax: As it was seen.
         layout: Where its heads are.
     """
-    scores = [one for product in softmax.products if (one := _try(softmax, product, layout)) is not None]
+    wide = _widened(softmax)
+    scores = [one for product in softmax.products if (one := _try(wide, product, layout)) is not None]
     return scores[0] if len(scores) == 1 else UNCLEAR
+
+
+def _widened(softmax: Softmax) -> Softmax:
+    """The same in float32 at least: in half precision every function is nearly linear."""
+
+    def widen(x: Any) -> Any:
+        narrow = isinstance(x, Tensor) and x.is_floating_point() and x.element_size() < _FLOAT32
+        return x.float() if narrow else x
+
+    if all(widen(x) is x for x in (*softmax.module.parameters(), *softmax.args, *softmax.kwargs.values())):
+        return softmax
+    kwargs = {name: widen(x) for name, x in softmax.kwargs.items()}
+    return replace(
+        softmax, module=copy.deepcopy(softmax.module).float(), args=tuple(map(widen, softmax.args)), kwargs=kwargs
+    )
 
 
 def _try(softmax: Softmax, product: int, layout: Layout) -> Scores | None:
