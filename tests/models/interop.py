@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 from torch import nn
 from transformers import ViTConfig, ViTForImageClassification
 
@@ -12,5 +14,6 @@ HUGGING_FACE = ViTConfig(
 
 def hugging_face(**options: object) -> nn.Module:
     """A ViT of two layers and heads on 4×4 tokens and a class token."""
-    model: nn.Module = ViTForImageClassification._from_config(HUGGING_FACE, **options)
+    # A model writes into its configuration how it attends.
+    model: nn.Module = ViTForImageClassification._from_config(copy.deepcopy(HUGGING_FACE), **options)
     return model

@@ -29,8 +29,9 @@ def slot(folder: Path, *skip: str) -> list[str]:
     model = {"name": "retconv_vit_tiny", "options": {"patch_size": 4, "embed_dim": 16, "depth": 1, "num_heads": 2}}
     base = BASE | {"data": {"name": "digits", "validation": 0.8}, "model": model}
     (folder / "base.yaml").write_text(yaml.safe_dump(base), encoding="utf-8")
-    arms = {"short": {"schedule.epochs": 2}, "long": {"schedule.epochs": 240}}
-    (folder / "two.yaml").write_text(yaml.safe_dump({"recipe": "base.yaml", "arms": arms}), encoding="utf-8")
+    arms = {"short": {"schedule.epochs": 2}, "long": {"schedule.epochs": 80}}
+    text = yaml.safe_dump({"recipe": "base.yaml", "arms": arms}, sort_keys=False)
+    (folder / "two.yaml").write_text(text, encoding="utf-8")
     command = [sys.executable, str(TREE / "scripts/gpu_slot"), "--toy", "--device", "cpu", "--budget", "600"]
     command += ["--out", str(folder / "out"), "--root", str(folder / "runs"), "--study", str(folder / "two.yaml")]
     return command + [word for stage in skip for word in ("--skip", stage)]

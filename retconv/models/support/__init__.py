@@ -9,3 +9,5 @@ if TYPE_CHECKING:
     from retconv.models.support import survey as survey
 
 lazily(__name__)
+
+__all__ = ["page", "survey"]
