@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from typing import Literal
+from typing import Any, Literal
 
 import pandas as pd
 from matplotlib.figure import Figure
@@ -22,6 +22,7 @@ _COLUMNS = ["arm", "seed", "run", "order", "heads", "of", "accuracy", "change", 
 _ORIGIN = ["data", "commit", "torch", "device"]
 #: Line and name of each order, the one in front last.
 _ORDERS: dict[str, tuple[Literal["-", "--"], str]] = {"random": ("--", "at random"), "error": ("-", "by error")}
+_FOOT: dict[str, Any] = {"x": 0.01, "ha": "left", "fontsize": 5.5, "color": "0.35"}
 #: Of all heads, the share that the message tells of.
 _SHARE = 4
 
@@ -85,4 +86,7 @@ def draw() -> Drawn:
     data = pd.read_csv(_DATA, dtype={"run": str})[[*_COLUMNS, *_ORIGIN]]
     figure = _plot(data)
     figure.suptitle(textwrap.fill(_message(data), 46), x=0.01, ha="left", fontweight="bold")
+    seeds = data.groupby("arm")["seed"].nunique()
+    counts = ", ".join(f"{LABELS[arm]} {seeds[arm]}" for arm in LOOK if arm in seeds)
+    figure.supxlabel(f"CIFAR-10 (JPEG), {data['tested'].iloc[0]:,} test images; seeds: {counts}", **_FOOT)
     return figure, data

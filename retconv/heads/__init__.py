@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from retconv.lazy import lazily
 
 if TYPE_CHECKING:
-    from retconv.heads.convolving import Convolution, convolve, remove_convolutions
+    from retconv.heads.convolving import Convolution, convolve
     from retconv.heads.encoding import PositionalAttention, attention_from
     from retconv.heads.layer import LayerLook
     from retconv.heads.loading import load_convolutions
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from retconv.heads.sources import SourceError, check_model, image_files, load_model, read
     from retconv.heads.starts import start_attention
     from retconv.heads.stream import HeadStream
+    from retconv.heads.undoing import remove_convolutions
     from retconv.heads.verdicts import Verdict
 
 lazily(__name__)

@@ -13,9 +13,8 @@ from torch import Tensor, nn
 from retconv.analysis.effective import Effective
 from retconv.heads.certifying import Certifier, Means, batches_of, logits_of, race, relative, skip_unread
 from retconv.heads.feeding import Images
-from retconv.heads.neutral import NeutralMask
 from retconv.heads.replacing import ConvolvedHeads
-from retconv.models import add_masks, masks_of, remove_masks
+from retconv.heads.undoing import convolvable, remove_convolutions
 from retconv.models.inputs import evaluating
 from retconv.models.surgery import masked_modules
 
@@ -133,36 +132,23 @@ def convolve(
     """
     if (tolerance is None) == (heads is None):
         raise ValueError("say which heads: either tolerance=, the largest error of an output, or heads={layer: [0, …]}")
-    if any(getattr(module, "convolved", None) is not None for _, module in masked_modules(model)):
-        raise ValueError("the model has convolved heads already: call remove_convolutions(model) first")
     if images is None:
         raise ValueError("convolve needs images, on which it measures what it does: give at least one")
     first = next(batches_of(images))
-    plain = not masks_of(model)
     before = copy.deepcopy(model) if rounds else model
-    done = False
-    try:
-        if plain:
-            add_masks(model, NeutralMask(), **{"example": first[:1]} | places)
-        with torch.no_grad(), evaluating(model):
-            candidates = _candidates(model, look, images, plain)
-            logits, certifiers = _certify(model, candidates, images, plain)
-            results = {name: certifier.result() for name, certifier in certifiers.items()}
-            error = {name: result[0] for name, result in results.items()}
-            chosen = _named(heads, error) if heads is not None else _within(tolerance or 0.0, error)
-            for name, module in masked_modules(model):
-                if plain or name in chosen:
-                    module.convolved = _part(candidates.get(name), chosen.get(name, ()), module, plain)
-            skip_unread(model, first[:1])
-            after = torch.cat([logits_of(model(x)).cpu() for x in batches_of(images)])
-            with evaluating(before):
-                timed = race(before, model, first, rounds) if rounds else None
-        done = True
-    finally:
-        if not done:
-            remove_convolutions(model)
-            if plain:
-                remove_masks(model)
+    with convolvable(model, {"example": first[:1]} | places) as plain, torch.no_grad(), evaluating(model):
+        candidates = _candidates(model, look, images, plain)
+        logits, certifiers = _certify(model, candidates, images, plain)
+        results = {name: certifier.result() for name, certifier in certifiers.items()}
+        error = {name: result[0] for name, result in results.items()}
+        chosen = _named(heads, error) if heads is not None else _within(tolerance or 0.0, error)
+        for name, module in masked_modules(model):
+            if plain or name in chosen:
+                module.convolved = _part(candidates.get(name), chosen.get(name, ()), module, plain)
+        skip_unread(model, first[:1])
+        after = torch.cat([logits_of(model(x)).cpu() for x in batches_of(images)])
+        with evaluating(before):
+            timed = race(before, model, first, rounds) if rounds else None
     change, most = relative(after, logits)
     same = (after.flatten(1).argmax(dim=1) == logits.flatten(1).argmax(dim=1)).double().mean()
     return Convolution(
@@ -178,20 +164,6 @@ def convolve(
         seconds=timed[:2] if timed else None,
         speed=timed[2] if timed else None,
     )
-
-
-def remove_convolutions(model: nn.Module) -> nn.Module:
-    """Let convolved heads attend again. A model that had no masks has none again, and is bit for bit what it was.
-
-    Returns:
-        The same model.
-    """
-    convolved = [module for _, module in masked_modules(model) if getattr(module, "convolved", None) is not None]
-    # Before its class is the plain one again, which knows nothing of them.
-    plain = any(module.convolved.plain for module in convolved)
-    for module in convolved:
-        del module.convolved
-    return remove_masks(model) if plain else model
 
 
 def _candidates(model: nn.Module, look: Any, images: Images, plain: bool) -> dict[str, ConvolvedHeads]:

@@ -9,10 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from retconv.heads.certifying import skip_unread
-from retconv.heads.convolving import remove_convolutions
-from retconv.heads.neutral import NeutralMask
 from retconv.heads.replacing import ConvolvedHeads
-from retconv.models import add_masks, masks_of, remove_masks
+from retconv.heads.undoing import convolvable
 from retconv.models.inputs import evaluating, example_input
 from retconv.models.surgery import masked_modules
 
@@ -51,13 +49,7 @@ def load_convolutions(
     names = [key.removesuffix(_NUMBERS) for key in state_dict if key.endswith(_NUMBERS)]
     if not names:
         raise ValueError("the checkpoint has no convolved heads: load it with model.load_state_dict")
-    if any(getattr(module, "convolved", None) is not None for _, module in masked_modules(model)):
-        raise ValueError("the model has convolved heads already: call remove_convolutions(model) first")
-    plain = not masks_of(model)
-    if plain:
-        add_masks(model, NeutralMask(), example=example, **places)
-    done = False
-    try:
+    with convolvable(model, {"example": example} | places) as plain:
         modules: dict[str, Any] = dict(masked_modules(model))
         missing = sorted(set(names) - set(modules))
         if missing:
@@ -76,10 +68,4 @@ def load_convolutions(
         model.load_state_dict(dict(state_dict))
         with torch.no_grad(), evaluating(model):
             skip_unread(model, example_input(model) if example is None else example[:1])
-        done = True
-    finally:
-        if not done:
-            remove_convolutions(model)
-            if plain:
-                remove_masks(model)
     return model

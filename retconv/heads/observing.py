@@ -12,10 +12,10 @@ import torch
 from torch import Tensor, nn
 
 from retconv.grid import GridLike
-from retconv.heads.neutral import NeutralMask
 from retconv.models import add_masks, remove_masks
 from retconv.models.inputs import evaluating
 from retconv.models.masked import MaskedAttention
+from retconv.models.neutral import NeutralMask
 from retconv.models.surgery import masked_modules
 
 _NOTHING = object()

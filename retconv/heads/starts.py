@@ -15,9 +15,9 @@ from torch import Tensor, nn
 from retconv.convert import kernel_to_mask
 from retconv.grid import Grid
 from retconv.heads.encoding import attention_from
-from retconv.heads.neutral import NeutralMask
 from retconv.heads.projections import Projections, balanced, position_embedding
 from retconv.models import add_masks, masks_of, remove_masks
+from retconv.models.neutral import NeutralMask
 from retconv.models.surgery import masked_modules
 
 How = Literal["impulse", "mimetic", "quadratic"]

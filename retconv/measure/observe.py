@@ -10,11 +10,11 @@ from torch import Tensor, nn
 
 from retconv.analysis.effective import Effective, EffectiveKernel
 from retconv.approximate import truncate
-from retconv.heads.neutral import NeutralMask
 from retconv.heads.observing import observed
 from retconv.masks import KernelTableMask
 from retconv.measure.model import Trained
 from retconv.models import add_masks, grids_of, masks_of
+from retconv.models.neutral import NeutralMask
 from retconv.models.surgery import masked_modules
 from retconv.train.build import mask_kernel
 

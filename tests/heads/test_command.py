@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 import timm
 import torch
+import transformers
 from click.testing import CliRunner
 from PIL import Image
 
@@ -77,7 +78,6 @@ def test_random_weights_are_the_same_at_each_call_and_leave_the_generator_alone(
 
 
 def test_a_folder_of_transformers(folder: Path, tmp_path: Path) -> None:
-    transformers = pytest.importorskip("transformers")
     sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
     own = tmp_path / "vit"
     config = transformers.ViTConfig(**sizes, image_size=32, patch_size=8)

@@ -9,6 +9,7 @@ import pytest
 import timm
 import torch
 import torchvision
+import transformers
 from torch import Tensor, nn
 
 import retconv
@@ -197,7 +198,6 @@ def test_models_of_other_libraries_are_left_as_they_were(library: str) -> None:
     if library == "torchvision":
         model: nn.Module = torchvision.models.VisionTransformer(32, 8, 2, 2, 24, 48)
     else:
-        transformers = pytest.importorskip("transformers")
         sizes = {"hidden_size": 24, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 48}
         model = transformers.ViTModel(transformers.ViTConfig(**sizes, image_size=32, patch_size=8))
     before = state(model.train())

@@ -9,8 +9,8 @@ import torch
 
 from retconv.grid import Grid
 from retconv.heads import ConvolvedHeads, replacing
-from retconv.heads.neutral import NeutralMask
 from retconv.models import add_masks, masks_of
+from retconv.models.neutral import NeutralMask
 from retconv.models.surgery import masked_modules
 from tests.compare import assert_close, assert_exact
 from tests.heads import naive_convolved as naive

@@ -12,10 +12,10 @@ from torch import Tensor, nn
 
 from retconv.analysis.effective import Effective, EffectiveKernel
 from retconv.heads import start_attention
-from retconv.heads.neutral import NeutralMask
 from retconv.heads.projections import Projections
 from retconv.heads.starts import _noisy
 from retconv.models import add_masks, masks_of, remove_masks
+from retconv.models.neutral import NeutralMask
 from retconv.models.surgery import masked_modules
 from tests.compare import assert_close, assert_exact
 from tests.heads import naive_starts as naive

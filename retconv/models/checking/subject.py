@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from retconv.grid import Grid
 from retconv.masks import KernelTableMask, Mask
 from retconv.models.inputs import call, example_input
+from retconv.models.neutral import NeutralMask
 from retconv.models.surgery import add_masks, masked_modules, masks_of, remove_masks
 
 #: Numbers all smaller than this make a branch that nobody would hear: layer scales, norms and tables that start at 0.
@@ -187,7 +188,7 @@ def calibrate(model: nn.Module, example: Any) -> None:
 
 def neutral(grid: Grid, heads: int) -> Mask:
     """1 everywhere."""
-    return KernelTableMask(grid, 1).requires_grad_(False)
+    return NeutralMask()
 
 
 def one_token(grid: Grid, heads: int) -> Mask:
