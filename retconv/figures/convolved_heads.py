@@ -87,6 +87,7 @@ def draw() -> Drawn:
     figure = _plot(data)
     figure.suptitle(textwrap.fill(_message(data), 46), x=0.01, ha="left", fontweight="bold")
     seeds = data.groupby("arm")["seed"].nunique()
-    counts = ", ".join(f"{LABELS[arm]} {seeds[arm]}" for arm in LOOK if arm in seeds)
-    figure.supxlabel(f"CIFAR-10 (JPEG), {data['tested'].iloc[0]:,} test images; seeds: {counts}", **_FOOT)
+    tested, runs = data["tested"].iloc[0], data["run"].nunique()
+    scale = f"{tested:,} test images, {runs} runs, {seeds.min()} to {seeds.max()} seeds a mask"
+    figure.supxlabel(f"CIFAR-10 (JPEG), {scale}", **_FOOT)
     return figure, data
