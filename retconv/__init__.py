@@ -6,44 +6,44 @@ Tokens lie on a grid; **offset = key − query**; a mask that depends on the off
 
 from typing import TYPE_CHECKING
 
-from retconv import checks, convert, kernels, masks, operators
-from retconv.convert import (
-    NotAConvolutionError,
-    Projection,
-    bank_to_mask,
-    conv_to_kernel,
-    crop,
-    extend,
-    kernel_to_conv,
-    kernel_to_mask,
-    mask_to_bank,
-    mask_to_kernel,
-    project,
-    project_rectangular,
-    rectangular,
-    resize,
-    unroll,
-    windows,
-    wrap,
-)
-from retconv.cross import Cross
-from retconv.grid import DenseLimitError, Grid, GridLike, dense_limit
-from retconv.kernels import gammas
 from retconv.lazy import lazily
-from retconv.masks import DecayMask, ElementwiseMask, GaussianMixtureMask, KernelTableMask, Mask, RetNetMask
-from retconv.operators import MaskOperator, operator
 
 if TYPE_CHECKING:
     from retconv import analysis as analysis
     from retconv import approximate as approximate
     from retconv import attention as attention
+    from retconv import checks, convert, kernels, masks, operators
     from retconv import heads as heads
     from retconv import models as models
     from retconv import retention as retention
+    from retconv.convert import (
+        NotAConvolutionError,
+        Projection,
+        bank_to_mask,
+        conv_to_kernel,
+        crop,
+        extend,
+        kernel_to_conv,
+        kernel_to_mask,
+        mask_to_bank,
+        mask_to_kernel,
+        project,
+        project_rectangular,
+        rectangular,
+        resize,
+        unroll,
+        windows,
+        wrap,
+    )
+    from retconv.cross import Cross
+    from retconv.grid import DenseLimitError, Grid, GridLike, dense_limit
     from retconv.heads import attention_from as attention_from
     from retconv.heads import convolve as convolve
     from retconv.heads import look as look
     from retconv.heads import start_attention as start_attention
+    from retconv.kernels import gammas
+    from retconv.masks import DecayMask, ElementwiseMask, GaussianMixtureMask, KernelTableMask, Mask, RetNetMask
+    from retconv.operators import MaskOperator, operator
 
 lazily(__name__)
 

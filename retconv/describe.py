@@ -105,6 +105,8 @@ def main(
     picture: Path | None,
 ) -> None:
     """Describe a mask on a grid."""
+    # The matrices are small: on a busy machine threads wait for each other longer than they work.
+    torch.set_num_threads(1)
     try:
         if mask in ("retnet", "two-sided", "manhattan", "euclidean"):
             source: Mask | Tensor = _decay(mask, _gammas(gamma), heads, normalize)
@@ -168,6 +170,4 @@ def _other(
 
 
 if __name__ == "__main__":
-    # The matrices are small: on a busy machine threads wait for each other longer than they work.
-    torch.set_num_threads(1)
     main(prog_name="python -m retconv.describe")

@@ -31,17 +31,19 @@ def commit() -> str:
     return answer.stdout.strip() or "unknown"
 
 
-def provenance(device: torch.device | str = "cpu", module: str = "") -> dict[str, str | int]:
+def provenance(device: torch.device | str = "cpu", command: str = "") -> dict[str, str | int]:
     """Command, commit, versions, host, device, threads and time of a session; tables store what they need of it.
 
     Args:
         device: What computes; of a CPU its processor is named.
-        module: The program as it is called, such as ``"retconv.bench"``; without, the command names its file.
+        command: The subcommand of ``retconv``, such as ``"bench"``; without, the command names its file.
     """
     device = torch.device(device)
-    program = f"python -m {module}" if module else sys.argv[0]
+    program = f"retconv {command}" if command else sys.argv[0]
+    # Called as ``retconv bench …`` the subcommand is an argument, as ``python -m retconv.bench …`` it is none.
+    arguments = sys.argv[1 + (sys.argv[1:2] == [command]) :]
     return {
-        "command": " ".join([program, *sys.argv[1:]]),
+        "command": " ".join([program, *arguments]),
         "commit": commit(),
         "python": platform.python_version(),
         "torch": torch.__version__,

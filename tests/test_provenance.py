@@ -39,14 +39,16 @@ def test_outside_a_checkout_the_commit_is_unknown(tmp_path: Path, monkeypatch: p
 def test_tables_name_the_program_as_it_is_called(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
-    """A run its file, a benchmark and a planted task their module; the rest is the session's."""
+    """A run its file, a benchmark and a planted task their subcommand; the rest is the session's."""
     monkeypatch.setattr(sys, "argv", ["/a/program.py", "--seed", "1"])
     session = provenance()
     assert session["command"] == "/a/program.py --seed 1"
     assert session["timm"] == timm.__version__
-    assert origin(small=True)["command"] == "python -m retconv.planted --seed 1"
+    assert origin(small=True)["command"] == "retconv planted --seed 1"
     assert {key: session[key] for key in ("torch", "device", "threads")}.items() <= origin(small=True).items()
     report(pd.DataFrame({"grid": ["2x2"], "ms": [1.0]}), "default", None)
     printed = capsys.readouterr().out
-    assert "# command: python -m retconv.bench --seed 1\n" in printed
+    assert "# command: retconv bench --seed 1\n" in printed
     assert f"# processor: {session['device']}\n" in printed
+    monkeypatch.setattr(sys, "argv", ["/bin/retconv", "bench", "--seed", "1"])
+    assert provenance(command="bench")["command"] == "retconv bench --seed 1"

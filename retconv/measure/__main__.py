@@ -47,7 +47,7 @@ Example:
 def main(runs: tuple[Path, ...], out: Path, threads: int) -> None:
     """Measure runs, and write their table."""
     torch.set_num_threads(threads)
-    session = provenance(module="retconv.measure")
+    session = provenance(command="measure")
     origin = {key: session[key] for key in ("commit", "torch", "device", "threads")}
     try:
         with tqdm(runs, unit="run", disable=None) as bar:

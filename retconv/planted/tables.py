@@ -47,7 +47,7 @@ def scatter(degrees: int, slack: float) -> tuple[float, float]:
 
 def origin(small: bool) -> dict[str, str | int]:
     """Scale, command, commit, versions, processor and threads of a table."""
-    session = provenance(module="retconv.planted")
+    session = provenance(command="planted")
     keys = ("command", "commit", "torch", "python", "device", "threads")
     return {"scale": "small" if small else "full"} | {key: session[key] for key in keys}
 

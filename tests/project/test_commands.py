@@ -6,11 +6,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+import click
 import pytest
+from click.testing import CliRunner
 
-from retconv.__main__ import COMMANDS
+import retconv
+from retconv.__main__ import COMMANDS, main
 from retconv.bench.__main__ import main as benchmarks
 from retconv.results.__main__ import main as results
+from retconv.train.cli import budget_option
 from tests.project.modules import MODULES, PACKAGE, ROOT
 
 #: Libraries that take longer to import than a help text may take, most of them longer than retconv itself.
@@ -24,12 +28,12 @@ HELP = [f"{name.removesuffix('.__main__')} --help" for name in MODULES if name.e
 HELP.remove("retconv.models --help")
 HELP += ["retconv.describe --help", *(f"retconv.results {name} --help" for name in results.commands)]
 HELP += [f"retconv.bench {name} --help" for name in benchmarks.commands]
-HELP += [f"retconv {name} --help" for name in COMMANDS]
+HELP += [f"retconv {name} --help" for name in COMMANDS if name != "models"]
 #: Run in a new interpreter: each command in a fork of it, so that none hides what another loads; a line for each, with
 #: its text and what is loaded.
 FORKS = """
 import contextlib, io, json, os, runpy, sys
-import retconv
+import torch
 for command in json.loads(sys.argv[1]):
     if os.fork() == 0:
         sys.argv = command.split()
@@ -39,6 +43,12 @@ for command in json.loads(sys.argv[1]):
         os._exit(0)
     os.wait()
 """
+
+
+@click.command()
+@budget_option
+def probe(budget: object) -> None:
+    """Has a budget; what it does with it is patched."""
 
 
 @pytest.fixture(scope="module")
@@ -55,6 +65,45 @@ def test_help_waits_for_no_slow_library(command: str, helped: dict[str, tuple[st
     text, loaded = helped[command]
     assert text.startswith(f"Usage: python -m {command.removesuffix(' --help')} [OPTIONS]")
     assert loaded.isdisjoint(SLOW), f"{command} loads {sorted(loaded & {*SLOW})}"
+
+
+def test_every_command_is_a_subcommand_and_a_module() -> None:
+    """``retconv train`` is what ``python -m retconv.train`` runs, and a package that is a program is listed."""
+    programs = {name.removesuffix(".__main__") for name in MODULES if name.endswith(".__main__")} - {"retconv"}
+    assert {f"retconv.{name}" for name in COMMANDS} == programs | {"retconv.describe", "retconv.look"}
+    for name, (where, _) in COMMANDS.items():
+        module = where.partition(":")[0]
+        assert name == "look" or module.removesuffix(".__main__") == f"retconv.{name}"
+        assert isinstance(main.get_command(click.Context(main), name), click.Command)
+
+
+def test_its_own_help_lists_the_commands_and_imports_none() -> None:
+    program = "import sys, retconv.__main__ as r; r.main(['--help'], 'retconv', standalone_mode=False)"
+    program += "; print(*{'torch', 'numpy'} & {*sys.modules})"
+    run = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
+    *text, loaded = run.stdout.splitlines()
+    assert loaded == ""
+    assert text[0] == "Usage: retconv [OPTIONS] COMMAND [ARGS]..."
+    assert [line.split()[0] for line in text[text.index("Commands:") + 1 :] if line] == list(COMMANDS)
+    assert all(len(line) <= 80 for line in text)
+
+
+def test_it_knows_its_version_and_what_is_near_an_unknown_command() -> None:
+    result = CliRunner().invoke(main, ["--version"], prog_name="retconv")
+    assert result.output == f"retconv, version {retconv.__version__}\n"
+    result = CliRunner().invoke(main, ["studis"], prog_name="retconv")
+    assert result.exit_code == 2
+    assert result.output.endswith("Error: unknown command 'studis': did you mean 'studies'?\n")
+
+
+def test_a_subcommand_counts_its_budget_from_the_start_of_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As its module does when it is the program."""
+    budgets = []
+    monkeypatch.setattr("retconv.__main__.process_start", lambda: 1000.0)
+    monkeypatch.setitem(COMMANDS, "probe", (f"{__name__}:probe", ""))
+    monkeypatch.setattr(probe, "callback", lambda budget: budgets.append(budget))
+    assert CliRunner().invoke(main, ["probe", "--budget", "60"]).exit_code == 0
+    assert budgets[0].until == 1060
 
 
 #: Run in a new interpreter: each module in a fork of it; exits with the names of those that know no small model.
@@ -90,7 +139,7 @@ EXTRAS = (
     "triton",
 )
 #: Run in a new interpreter: commands one after the other, each with its exit code and what it wrote.
-COMMANDS = """
+ONE_BY_ONE = """
 import contextlib, io, json, runpy, sys, traceback
 extras, commands = json.loads(sys.argv[1])
 sys.modules.update(dict.fromkeys(extras))
@@ -118,7 +167,7 @@ def test_without_extras_and_git_commands_run_or_name_what_they_lack(tmp_path: Pa
     working += ["retconv.sweep --list", "retconv.results"]
     refused = {"retconv.train --recipe smoke": "the digits data set needs sklearn, which is not installed: pip install"}
     run = subprocess.run(
-        [sys.executable, "-c", COMMANDS, json.dumps([EXTRAS, [*working, *refused]])],
+        [sys.executable, "-c", ONE_BY_ONE, json.dumps([EXTRAS, [*working, *refused]])],
         cwd=tmp_path,
         env={**os.environ, "PYTHONPATH": str(ROOT), "PATH": ""},
         capture_output=True,
