@@ -19,7 +19,7 @@ LOCK   := requirements/lock.txt
 STAMP  := $(VENV)/.installed-$(EXTRAS)
 
 .DEFAULT_GOAL := help
-.PHONY: help figures test test-oldest lint types notebooks lock bench clean
+.PHONY: help figures test test-oldest lint types wheel notebooks lock bench clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -39,6 +39,9 @@ lint: $(STAMP) ## ruff
 
 types: $(STAMP) ## mypy on the package
 	$(BIN)/mypy
+
+wheel: $(STAMP) ## install the wheel alone in a fresh environment, and use it there
+	scripts/try_wheel
 
 notebooks: $(STAMP) ## run every notebook and keep its output
 	$(BIN)/jupyter execute --inplace notebooks/*.ipynb

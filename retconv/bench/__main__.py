@@ -21,6 +21,7 @@ from retconv.bench.commands import (
     steps,
     train,
 )
+from retconv.extras import lacking
 
 
 class _Benchmarks(click.Group):
@@ -35,8 +36,7 @@ class _Benchmarks(click.Group):
         except ModuleNotFoundError as error:
             if not error.name or error.name.startswith("retconv"):
                 raise
-            reason = f"needs {error.name}, which is not installed: pip install 'retconv[train]'"
-            raise click.ClickException(f"{ctx.invoked_subcommand} {reason}") from error
+            raise click.ClickException(lacking(error.name, str(ctx.invoked_subcommand))) from error
 
 
 @click.group(cls=_Benchmarks, context_settings={"help_option_names": ["-h", "--help"], "show_default": True})

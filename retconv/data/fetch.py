@@ -6,8 +6,8 @@ from pathlib import Path
 
 from torchvision import datasets
 
-from retconv.data.extras import extra
 from retconv.data.registry import Spec
+from retconv.extras import extra
 
 
 def fetch(spec: Spec, root: Path) -> None:

@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from retconv.data.extras import extra
+from retconv.extras import extra
 from retconv.train.config import option
 
 #: Maps a function over units of work and yields what it returned, in any order.

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from retconv.data.extras import extra
+from retconv.extras import extra
 
 
 def boards(folders: Sequence[Path]) -> list[Any]:

@@ -11,9 +11,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from retconv.data import CorruptDataError, DataNotFoundError, cache, load
-from retconv.data.extras import extra
 from retconv.data.registry import SPECS
 from retconv.data.sources.arrays import Arrays
+from retconv.extras import extra
 from tests.data.on_disk import random_split, write_annotated, write_folders, write_idx, write_parquet
 from tests.error_table import Error
 
@@ -123,6 +123,11 @@ LOAD: dict[str, Error] = {
         r"val\*\.parquet.*val/<class>/\) into [^,]*imagenet; load",
     ),
     "module": (lambda: extra("nosuch.module", "this"), ModuleNotFoundError, r"this needs nosuch.*retconv\[train\]"),
+    "of the cluster": (
+        lambda: extra("ray.nosuch", "engine ray"),
+        ModuleNotFoundError,
+        r"ray needs ray.*retconv\[cluster\]",
+    ),
     "no file": (
         lambda: cache.content_hash(CIFAR10, [Path("/nonexistent/file")]),
         CorruptDataError,

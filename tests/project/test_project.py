@@ -13,6 +13,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 import retconv
+from retconv.extras import EXTRAS
 
 ROOT = Path(__file__).resolve().parents[2]
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
@@ -82,12 +83,21 @@ def test_readme_commands_are_make_targets(target: str) -> None:
     assert re.search(rf"^{target}:", makefile, flags=re.MULTILINE)
 
 
-def test_conda_environment_lists_core_and_notebook_packages() -> None:
+def test_the_extra_that_is_named_brings_the_package() -> None:
+    brought = {
+        name: {Requirement(line).name for line in lines} for name, lines in PROJECT["optional-dependencies"].items()
+    }
+    brought["cluster"].add("distributed")  # by dask[distributed]
+    assert [(name, of) for name, of in EXTRAS.items() if name not in brought[of]] == []
+
+
+def test_conda_environment_is_core_and_notebooks_with_the_same_bounds() -> None:
     environment = yaml.safe_load((ROOT / "environment.yml").read_text(encoding="utf-8"))
     listed = {line for line in environment["dependencies"] if isinstance(line, str)}
     lines = PROJECT["dependencies"] + PROJECT["optional-dependencies"]["notebooks"]
+    lines += [f"python{PROJECT['requires-python']}", "pip"]
     wanted = {re.sub(r"^[\w-]+", lambda name: CONDA_NAMES.get(name[0], name[0]), line) for line in lines}
-    assert wanted <= listed, f"environment.yml lacks {sorted(wanted - listed)}"
+    assert wanted == listed, f"environment.yml and pyproject.toml differ in {sorted(wanted ^ listed)}"
     assert {"pip": ["-e ."]} in environment["dependencies"]
 
 

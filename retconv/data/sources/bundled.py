@@ -8,9 +8,9 @@ import numpy as np
 import torch
 
 from retconv.data.dataset import stratified_order
-from retconv.data.extras import extra
 from retconv.data.registry import Spec
 from retconv.data.sources.arrays import Arrays, Source, three_channels
+from retconv.extras import extra
 
 #: Test images; the bundle has no split of its own, so this one is fixed here for good.
 _TEST, _SEED = 360, 0

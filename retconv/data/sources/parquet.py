@@ -12,10 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retconv.data.errors import CorruptDataError
-from retconv.data.extras import extra
 from retconv.data.registry import Spec
 from retconv.data.sources.arrays import Arrays, Source
 from retconv.data.sources.decode import decode
+from retconv.extras import extra
 
 #: Names that data sets on the hub give to the two columns.
 _IMAGE, _LABEL = ("image", "img"), ("label", "fine_label")
