@@ -38,8 +38,8 @@ kernel = mask.kernel(grid).detach()
 # %% [markdown]
 # ## Everything at once
 #
-# `describe` collects what the rest of this notebook derives. The same table is printed at a terminal by `python -m
-# retconv.describe gmm --grid 14x14 --sigma 2 0.2 --alpha 0.6 -0.8`.
+# `describe` collects what the rest of this notebook derives. The same table is printed at a terminal by `retconv
+# describe gmm --grid 14x14 --sigma 2 0.2 --alpha 0.6 -0.8`.
 
 # %%
 description = describe(mask, grid)

@@ -18,7 +18,7 @@
 # number is evaluated. Sums of any length are compared term by term or by induction, so a proof holds for every size of
 # the grid. Beside each proof stands a check that the package's numbers are those of the proved form.
 #
-# `python -m retconv.proofs` runs all of them at a terminal.
+# `retconv proofs` runs all of them at a terminal.
 
 # %%
 import numpy as np

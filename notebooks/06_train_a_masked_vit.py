@@ -106,7 +106,7 @@ comparison
 
 # %% [markdown]
 # An interval from three seeds is wide, and a p-value that cannot fall below `p_least` cannot convince. For a claim,
-# take the recipe at full length, a larger data set, and more seeds: `python -m retconv.sweep` trains whatever is
+# take the recipe at full length, a larger data set, and more seeds: `retconv sweep` trains whatever is
 # missing.
 
 # %% [markdown]

@@ -175,9 +175,9 @@ pd.crosstab(verdicts.index.rename("study"), verdicts["verdict"].to_numpy(), marg
 # ## Where a number comes from
 #
 # Each row of a table names its run, by the hash of everything that the run depends on, and commit, version and device.
-# The runs are stored without their weights, with what was measured on them: `python -m retconv.results merge
-# retconv/stored/archives/*.zip` puts them below `runs/`, `python -m retconv.studies STUDY` makes the tables from them,
-# and without them `python -m retconv.sweep STUDY` trains and measures them again.
+# The runs are stored without their weights, with what was measured on them: `retconv results merge
+# retconv/stored/archives/*.zip` puts them below `runs/`, `retconv studies STUDY` makes the tables from them,
+# and without them `retconv sweep STUDY` trains and measures them again.
 
 # %%
 runs = tables["study_cifar_small"]

@@ -19,7 +19,7 @@
 # say yes where the claim is true, no where it is false, and come as near as theory says.
 #
 # Four tasks, a page each: claim, equation, five lines, test. The figures are of stored tables, which
-# `python -m retconv.planted` makes anew in a few minutes, with every bound.
+# `retconv planted` makes anew in a few minutes, with every bound.
 
 # %%
 import pandas as pd

@@ -16,7 +16,7 @@
 #
 # Every mask of the field, from its authors' formula, with a verdict that is computed: is it a kernel, of how many outer
 # products, how many poles, how many channels of query and key, and if it is no kernel, how far is it from one?
-# `python -m retconv.atlas` prints the table, and [docs/atlas.html](../docs/atlas.html) shows it with pictures.
+# `retconv atlas` prints the table, and [docs/atlas.html](../docs/atlas.html) shows it with pictures.
 
 # %%
 import torch

@@ -1,4 +1,4 @@
-"""``python -m retconv.describe``: what a mask does, for a person at a terminal."""
+"""``retconv describe``: what a mask does, for a person at a terminal."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ Several values of gamma, sigma (of gaussian) or radius are several heads; gamma 
 
 \b
 Examples:
-  python -m retconv.describe gmm --grid 14x14 --sigma 2 0.2 --alpha 0.6 -0.8
-  python -m retconv.describe manhattan --grid 14x14 --gamma rmt --heads 4
-  python -m retconv.describe retnet --grid 196 --gamma 0.97 --json
-  python -m retconv.describe gaussian --grid 16x16 --sigma 3 --plot gaussian.png
+  retconv describe gmm --grid 14x14 --sigma 2 0.2 --alpha 0.6 -0.8
+  retconv describe manhattan --grid 14x14 --gamma rmt --heads 4
+  retconv describe retnet --grid 196 --gamma 0.97 --json
+  retconv describe gaussian --grid 16x16 --sigma 3 --plot gaussian.png
 """
 
 MASKS = ("retnet", "two-sided", "manhattan", "euclidean", "gaussian", "gmm", "gpsa", "window", "file")

@@ -1,4 +1,4 @@
-"""The command ``python -m retconv.atlas``."""
+"""The command ``retconv atlas``."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ its formula and source.
 
 \b
 Examples:
-  python -m retconv.atlas
-  python -m retconv.atlas alibi swin fox
-  python -m retconv.atlas --compute --out atlas.csv   all of them computed anew
-  python -m retconv.atlas --page atlas.html           a page with pictures, to be filtered and sorted
+  retconv atlas
+  retconv atlas alibi swin fox
+  retconv atlas --compute --out atlas.csv   all of them computed anew
+  retconv atlas --page atlas.html           a page with pictures, to be filtered and sorted
 """
 
 

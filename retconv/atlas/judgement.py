@@ -140,7 +140,7 @@ def table(entries: Iterable[Entry] = ENTRIES.values()) -> pd.DataFrame:
 
 
 def stored() -> pd.DataFrame:
-    """The table of all masks as ``python -m retconv.atlas --compute --out`` wrote it, which comes with the package."""
+    """The table of all masks as ``retconv atlas --compute --out`` wrote it, which comes with the package."""
     # As above.
     import pandas as pd
 

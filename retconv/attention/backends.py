@@ -46,7 +46,7 @@ def refusal(call: Call, backend: str) -> str | None:
 
 
 def choose(call: Call) -> str:
-    """The fastest exact backend: on a CPU as ``python -m retconv.bench attention`` finds it, on a GPU the fused one."""
+    """The fastest exact backend: on a CPU as ``retconv bench attention`` finds it, on a GPU the fused one."""
     if is_exported():
         return "reference"
     if call.crossed:

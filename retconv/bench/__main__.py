@@ -1,4 +1,4 @@
-"""``python -m retconv.bench``: the command line."""
+"""``retconv bench``: the command line."""
 
 from __future__ import annotations
 

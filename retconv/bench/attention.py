@@ -1,4 +1,4 @@
-"""``python -m retconv.bench attention``: what a mask costs, in each placement, against plain attention."""
+"""``retconv bench attention``: what a mask costs, in each placement, against plain attention."""
 
 from __future__ import annotations
 

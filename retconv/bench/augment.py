@@ -1,4 +1,4 @@
-"""``python -m retconv.bench augment``: a batch augmented as a whole, and by torchvision sample by sample."""
+"""``retconv bench augment``: a batch augmented as a whole, and by torchvision sample by sample."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``python -m retconv.bench describe``: how long a person at a terminal waits for a description."""
+"""``retconv bench describe``: how long a person at a terminal waits for a description."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``python -m retconv.bench fused``: on a GPU, what a mask costs against fused attention without one."""
+"""``retconv bench fused``: on a GPU, what a mask costs against fused attention without one."""
 
 from __future__ import annotations
 

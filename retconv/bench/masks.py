@@ -1,4 +1,4 @@
-"""``python -m retconv.bench masks``: building a Gaussian mixture mask, forward and backward."""
+"""``retconv bench masks``: building a Gaussian mixture mask, forward and backward."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``python -m retconv.bench models``: a step of each small vision transformer, masked, against the same model plain."""
+"""``retconv bench models``: a step of each small vision transformer, masked, against the same model plain."""
 
 from __future__ import annotations
 

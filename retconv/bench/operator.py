@@ -1,4 +1,4 @@
-"""``python -m retconv.bench operator``: every way of computing ``M @ x``, and scipy's, side by side."""
+"""``retconv bench operator``: every way of computing ``M @ x``, and scipy's, side by side."""
 
 from __future__ import annotations
 

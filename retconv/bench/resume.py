@@ -1,4 +1,4 @@
-"""``python -m retconv.bench resume``: training killed at random instants and resumed ends in the same bits."""
+"""``retconv bench resume``: training killed at random instants and resumed ends in the same bits."""
 
 from __future__ import annotations
 

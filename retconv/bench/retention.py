@@ -1,4 +1,4 @@
-"""``python -m retconv.bench retention``: every form of ``(S ⊙ M) V``, and the public ones, side by side by length."""
+"""``retconv bench retention``: every form of ``(S ⊙ M) V``, and the public ones, side by side by length."""
 
 from __future__ import annotations
 

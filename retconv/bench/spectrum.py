@@ -1,4 +1,4 @@
-"""``python -m retconv.bench spectrum``: the largest singular values of a mask that is never formed."""
+"""``retconv bench spectrum``: the largest singular values of a mask that is never formed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``python -m retconv.bench steps``: what a training step costs, compiled or not, masked or plain, alone or stacked."""
+"""``retconv bench steps``: what a training step costs, compiled or not, masked or plain, alone or stacked."""
 
 from __future__ import annotations
 

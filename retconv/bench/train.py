@@ -1,4 +1,4 @@
-"""``python -m retconv.bench train``: images per second of training, by model, mask, precision and replicas."""
+"""``retconv bench train``: images per second of training, by model, mask, precision and replicas."""
 
 from __future__ import annotations
 

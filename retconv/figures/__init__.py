@@ -1,4 +1,4 @@
-"""The paper's figures, each drawn by computation: ``python -m retconv.figures``.
+"""The paper's figures, each drawn by computation: ``retconv figures``.
 
 A module of this package whose function ``registry`` decorates is a figure; ``runner`` saves it with the data it shows.
 """

@@ -1,4 +1,4 @@
-"""The command ``python -m retconv.figures``."""
+"""The command ``retconv figures``."""
 
 from __future__ import annotations
 
@@ -41,11 +41,11 @@ waits: --list names it and the command that makes its data.
 
 \b
 Examples:
-  python -m retconv.figures                    every figure, into paper_figures/
-  python -m retconv.figures --list             what there is, and what waits for data
-  python -m retconv.figures --only windows     one figure
-  python -m retconv.figures --only windows underflow --format pdf svg
-  python -m retconv.figures --out draft        into another folder
+  retconv figures                    every figure, into paper_figures/
+  retconv figures --list             what there is, and what waits for data
+  retconv figures --only windows     one figure
+  retconv figures --only windows underflow --format pdf svg
+  retconv figures --out draft        into another folder
 """
 
 

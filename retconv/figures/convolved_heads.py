@@ -16,7 +16,7 @@ from retconv.figures.style import SINGLE, new_figure
 from retconv.stats import interval
 from retconv.stored import TABLES
 
-#: Written by ``python -m retconv.measure``.
+#: Written by ``retconv measure``.
 _DATA = TABLES / "convolved_heads.csv"
 _COLUMNS = ["arm", "seed", "run", "order", "heads", "of", "accuracy", "change", "error", "logits", "measured", "tested"]
 _ORIGIN = ["data", "commit", "torch", "device"]
@@ -81,7 +81,7 @@ def draw() -> Drawn:
     the same run, as more and more heads are replaced by depthwise convolutions with their effective kernels, without
     any training: in the order of the error of their output, ‖A V − M V‖ / ‖A V‖ on 512 images that the run held out,
     smallest first (solid, marked), and at random (dashed). Thin lines are runs, thick ones their means by the mask that
-    the model was trained with, which heads that still attend keep. Stored results of `python -m retconv.measure`.
+    the model was trained with, which heads that still attend keep. Stored results of `retconv measure`.
     """
     data = pd.read_csv(_DATA, dtype={"run": str})[[*_COLUMNS, *_ORIGIN]]
     figure = _plot(data)

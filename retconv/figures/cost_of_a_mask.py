@@ -72,7 +72,7 @@ def draw() -> Drawn:
 
     Time of forward and backward of attention with a learnt mask, divided by that of PyTorch's fused attention (SDPA)
     without one, by number of tokens: float32, about 12 million scores in all (34 million at 4,096 tokens), medians of
-    ratios within rounds with quartiles, stored results of `python -m retconv.bench attention`. Grey: the same mask by
+    ratios within rounds with quartiles, stored results of `retconv bench attention`. Grey: the same mask by
     plain autograd. The mask on logits is a kernel table, others are mixtures of 5 Gaussians; one Gaussian as a bias is,
     from 1,024 tokens on, extra channels of query and key.
     """

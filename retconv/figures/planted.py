@@ -55,7 +55,7 @@ def register(
 
         def caption(data: pd.DataFrame) -> str:
             seeds, grid = data["seed"].nunique(), data["grid"].iloc[0]
-            origin = f"{seeds} seeds, grid {grid}; stored results of `python -m retconv.planted`."
+            origin = f"{seeds} seeds, grid {grid}; stored results of `retconv planted`."
             return f"{text.format(**numbers(data))} Seen: {finding(data)}. {origin}"
 
         data = (TABLES / f"planted_{name}.csv",)

@@ -20,7 +20,7 @@ _KINDS = {
     "manhattan": "Manhattan decay on a square",
     "gmm": "Gaussian mixture on a square",
 }
-#: Written by ``python -m retconv.bench retention --kind KIND --out retconv/stored/tables/retention_KIND.csv``.
+#: Written by ``retconv bench retention --kind KIND --out retconv/stored/tables/retention_KIND.csv``.
 STORED = tuple(TABLES / f"retention_{kind}.csv" for kind in _KINDS)
 
 _LOOK = {

@@ -121,7 +121,7 @@ def register(
             draw=draw,
             finding=message,
             data=tuple(TABLES / f"{table}.csv" for table in tables),
-            command=f"python -m retconv.sweep {study} && python -m retconv.studies {study}",
+            command=f"retconv sweep {study} && retconv studies {study}",
             suffices=lambda: bool((whole()["part"] != "run").any()),
             place=place,
         )

@@ -12,7 +12,7 @@ from retconv.figures.study import MODELS
 from retconv.figures.style import BLUE, DOUBLE, ORANGE, new_figure
 from retconv.stored import TABLES
 
-#: Written by ``python -m retconv.bench train --out``.
+#: Written by ``retconv bench train --out``.
 _DATA = TABLES / "throughput.csv"
 _LOOK = {"none": (BLUE, "o", "plain", -0.14), "gmm": (ORANGE, "s", "Gaussian mixture mask", 0.14)}
 _PANELS = {
@@ -63,7 +63,7 @@ def draw() -> Drawn:
 
     Training steps of the paper's five small models in float32 on two cores, batch 8 for each replica: one model, three
     stacked ones (replicas), and the same model fed by a DataLoader with torchvision's transforms sample by sample,
-    stored results of `python -m retconv.bench train`. (a) Images per second over all replicas, median with the range
+    stored results of `retconv bench train`. (a) Images per second over all replicas, median with the range
     over rounds; (b) the share of a step spent on making its batch; (c) floating-point operations of forward and
     backward per second against those of a large matrix product. On a CPU this small the model takes nearly all the
     time, and a stack trains as fast as its models one after the other.

@@ -1,4 +1,4 @@
-"""The command ``python -m retconv.measure``."""
+"""The command ``retconv measure``."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Rows of other runs that the table holds stay.
 
 \b
 Example:
-  python -m retconv.measure runs/850502d5bc4b6394 runs/aa862cd7962fe0bd
+  retconv measure runs/850502d5bc4b6394 runs/aa862cd7962fe0bd
 """
 
 

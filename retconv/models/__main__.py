@@ -1,4 +1,4 @@
-"""``python -m retconv.models``: the small models beside their published sizes, and which models take masks."""
+"""``retconv models``: the small models beside their published sizes, and which models take masks."""
 
 from __future__ import annotations
 
@@ -56,9 +56,9 @@ def main(
 
     \b
     Examples:
-      python -m retconv.models
-      python -m retconv.models --mask elm --img-size 64
-      python -m retconv.models --support --library timm --only 'swin*'
+      retconv models
+      retconv models --mask elm --img-size 64
+      retconv models --support --library timm --only 'swin*'
     """
     if tried:
         _support(libraries, only, out, page)

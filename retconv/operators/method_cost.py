@@ -42,7 +42,7 @@ class Problem:
 
 
 #: Seconds for each unit of work and for each call, by method, on two cores with AVX-512 (a 2.8 GHz Xeon, an EPYC) in
-#: float32, read off `python -m retconv.bench operator`. Only ratios matter for the choice. Work is counted in
+#: float32, read off `retconv bench operator`. Only ratios matter for the choice. Work is counted in
 #: multiplications for products, and in n log n for transforms.
 SECONDS = {
     "dense": (9.5e-12, 3.0e-5),
@@ -52,7 +52,7 @@ SECONDS = {
     "separable": (1.2e-11, 3.0e-5),
     "recursive": (1.2e-11, 8.0e-5),
 }
-#: The same of recursions by compiled loops, for each entry and axis, on one core of that EPYC: `python -m retconv.bench
+#: The same of recursions by compiled loops, for each entry and axis, on one core of that EPYC: `retconv bench
 #: operator --threads 1`. The start of an inner loop takes as long as so many columns.
 COMPILED, COMPILED_START = (1.7e-10, 1.6e-5), 24
 #: Products of matrices with fewer columns take about as long as with so many, but for one: 2 to 12 of a decay on

@@ -1,4 +1,4 @@
-"""The command ``python -m retconv.planted``."""
+"""The command ``retconv planted``."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ Each writes planted_TASK.csv, which figures and notebook 08 read, and prints its
 
 \b
 Examples:
-  python -m retconv.planted                      all, six minutes on one core
-  python -m retconv.planted varying --small      one, in seconds, into planted_small/
+  retconv planted                      all, six minutes on one core
+  retconv planted varying --small      one, in seconds, into planted_small/
 """
 
 

@@ -5,7 +5,7 @@ law holds if every step's residual reduces to exactly 0. Assumptions are those o
 u > 0 says all of 0 < γ < 1); sums of symbolic length are compared term by term or by induction, with base case and step
 both reduced; and nothing is ever evaluated in floating point. So a proof holds for every size of the grid.
 
-``python -m retconv.proofs`` runs them all.
+``retconv proofs`` runs them all.
 """
 
 from typing import TYPE_CHECKING

@@ -1,4 +1,4 @@
-"""The command ``python -m retconv.proofs``."""
+"""The command ``retconv proofs``."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ of it.
 
 \b
 Examples:
-  python -m retconv.proofs                             every law: name, PASS and time
-  python -m retconv.proofs --list                      what there is
-  python -m retconv.proofs two_sided_inverse           one law
-  python -m retconv.proofs --latex two_sided_inverse   its statement and steps, to paste into a paper
+  retconv proofs                             every law: name, PASS and time
+  retconv proofs --list                      what there is
+  retconv proofs two_sided_inverse           one law
+  retconv proofs --latex two_sided_inverse   its statement and steps, to paste into a paper
 """
 
 

@@ -1,4 +1,4 @@
-"""The command ``python -m retconv.results``."""
+"""The command ``retconv results``."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ Without a command, show.
 
 \b
 Examples:
-  python -m retconv.results                                test results of all finished runs below runs/
-  python -m retconv.results --what metrics --out all.csv   every epoch of every run, with its options
-  python -m retconv.results pack --out archives            all runs as archives of at most 15 MiB
-  python -m retconv.results merge archives/*.zip           put what they hold among the runs below runs/
+  retconv results                                test results of all finished runs below runs/
+  retconv results --what metrics --out all.csv   every epoch of every run, with its options
+  retconv results pack --out archives            all runs as archives of at most 15 MiB
+  retconv results merge archives/*.zip           put what they hold among the runs below runs/
 """
 _SHOW = """Read stored runs back as one table.
 
 \b
 Examples:
-  python -m retconv.results show                           test results of all finished runs below runs/
-  python -m retconv.results show --what metrics --out all.csv   every epoch of every run, with its options
-  python -m retconv.results show --what kernels --out kernels.csv
-  python -m retconv.results show --what provenance         where and with what each run was trained
+  retconv results show                           test results of all finished runs below runs/
+  retconv results show --what metrics --out all.csv   every epoch of every run, with its options
+  retconv results show --what kernels --out kernels.csv
+  retconv results show --what provenance         where and with what each run was trained
 """
 _PACK = """Pack all runs into few archives, each below a size limit.
 
@@ -40,9 +40,9 @@ left out is named.
 
 \b
 Examples:
-  python -m retconv.results pack --out archives
-  python -m retconv.results pack --out archives --archives 8 --replace      at most 8, instead of those there
-  python -m retconv.results pack --out archives --add                       finished runs that those there do not hold
+  retconv results pack --out archives
+  retconv results pack --out archives --archives 8 --replace      at most 8, instead of those there
+  retconv results pack --out archives --add                       finished runs that those there do not hold
 """
 _MERGE = """Merge the runs of archives into those below a folder.
 
@@ -53,7 +53,7 @@ one that was killed.
 
 \b
 Example:
-  python -m retconv.results merge archives/*.zip --root runs
+  retconv results merge archives/*.zip --root runs
 """
 
 

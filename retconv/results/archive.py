@@ -168,7 +168,7 @@ def _naming(where: str) -> Iterator[None]:
     except Exception as error:
         raise TrainError(
             f"{where}: {error or type(error).__name__}; nothing was merged: it is damaged, or was not written by "
-            "python -m retconv.results pack"
+            "retconv results pack"
         ) from error
 
 

@@ -15,7 +15,7 @@ from retconv.retention.chunks import chunk_length
 #: ``"parallel"`` is chosen only where its scores and mask together stay below this, in bytes.
 PARALLEL_BYTES = 2**26
 #: Seconds for each multiplication of a product and for each entry of a dense object that is written or read, on one
-#: core of a 2.8 GHz Xeon in float32, read off `python -m retconv.bench retention`. Only ratios matter.
+#: core of a 2.8 GHz Xeon in float32, read off `retconv bench retention`. Only ratios matter.
 PRODUCT, ENTRY = 3.0e-11, 2.0e-10
 #: The same on one core of an EPYC for each entry of the outer products of keys and values, which no cache holds.
 OUTER = 1.0e-9

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 _FOLDER = Path(__file__).parent
-#: Tables as CSV files, each row with the commit that it comes from: ``python -m retconv.studies`` and ``planted`` write
+#: Tables as CSV files, each row with the commit that it comes from: ``retconv studies`` and ``planted`` write
 #: theirs here, ``bench`` and ``models`` with ``--out``.
 TABLES = _FOLDER / "tables"
-#: The runs of the studies' tables, without weights: ``python -m retconv.results merge`` reads them.
+#: The runs of the studies' tables, without weights: ``retconv results merge`` reads them.
 ARCHIVES = _FOLDER / "archives"

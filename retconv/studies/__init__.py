@@ -1,6 +1,6 @@
 """What studies show: tables from their runs and what was measured on them, and the verdicts of their rules.
 
-``python -m retconv.studies --help`` explains the command.
+``retconv studies --help`` explains the command.
 """
 
 from typing import TYPE_CHECKING

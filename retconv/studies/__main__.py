@@ -1,4 +1,4 @@
-"""The command ``python -m retconv.studies``."""
+"""The command ``retconv studies``."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ _HELP = """Write the tables of a study's finished runs, and apply the rules that
 Nothing is trained here. Deleting the runs and the tables, and calling these two commands again, makes both anew:
 
 \b
-  python -m retconv.sweep cifar_small     trains and measures what is missing (see its --help)
-  python -m retconv.studies cifar_small   writes study_*.csv, which figures read, and prints the verdicts
+  retconv sweep cifar_small     trains and measures what is missing (see its --help)
+  retconv studies cifar_small   writes study_*.csv, which figures read, and prints the verdicts
 \b
 A rule is decided when all seeds of its study are there. While some are missing, and where the interval holds the
 threshold, the verdict says how many seeds would decide it if mean and spread stayed what they are.
 \b
 Examples:
-  python -m retconv.studies                         the verdicts, from the tables that there are
-  python -m retconv.studies cifar_small --partial   from the runs that there are
-  python -m retconv.studies main --small            the small twin, for CPUs
-  python -m retconv.studies --readme                main results as Markdown, beside the published ones
-  python -m retconv.studies cifar_small --rules     a study's rules and verdicts as Markdown
+  retconv studies                         the verdicts, from the tables that there are
+  retconv studies cifar_small --partial   from the runs that there are
+  retconv studies main --small            the small twin, for CPUs
+  retconv studies --readme                main results as Markdown, beside the published ones
+  retconv studies cifar_small --rules     a study's rules and verdicts as Markdown
 """
 
 

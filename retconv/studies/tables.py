@@ -52,7 +52,7 @@ def build_tables(
     if len(missing) == len(study.configs) or (missing and not partial):
         raise TrainError(
             f"{len(missing)} of the {len(study.configs)} runs of study {study.name} are not finished in {root}: train "
-            f"them with python -m retconv.sweep {study.name}{' --small' * (study.scale == 'small')}"
+            f"them with retconv sweep {study.name}{' --small' * (study.scale == 'small')}"
         )
     runs = f"study_{study.name}"
     rows: dict[str, list[Row]] = {runs: []}

@@ -1,4 +1,4 @@
-"""Studies: many runs from one file, over an engine by name. ``python -m retconv.sweep --help`` explains the command."""
+"""Studies: many runs from one file, over an engine by name. ``retconv sweep --help`` explains the command."""
 
 from typing import TYPE_CHECKING
 

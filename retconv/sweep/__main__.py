@@ -1,4 +1,4 @@
-"""The command ``python -m retconv.sweep``."""
+"""The command ``retconv sweep``."""
 
 from __future__ import annotations
 
@@ -41,13 +41,13 @@ A study file:
   workers: 2
 \b
 Examples:
-  python -m retconv.sweep --list                       the studies of the package
-  python -m retconv.sweep main --list                  the runs of one, and which are finished
-  python -m retconv.sweep main                         train what is missing
-  python -m retconv.sweep main --small                 its small twin, for CPUs
-  python -m retconv.sweep study.yaml --engine ray      a study of your own, over another engine
-  python -m retconv.sweep main --budget 600            what ten minutes allow; again to go on
-  python -m retconv.sweep --options                    every key of a study file, with its meaning
+  retconv sweep --list                       the studies of the package
+  retconv sweep main --list                  the runs of one, and which are finished
+  retconv sweep main                         train what is missing
+  retconv sweep main --small                 its small twin, for CPUs
+  retconv sweep study.yaml --engine ray      a study of your own, over another engine
+  retconv sweep main --budget 600            what ten minutes allow; again to go on
+  retconv sweep --options                    every key of a study file, with its meaning
 """
 
 

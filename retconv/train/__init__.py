@@ -1,4 +1,4 @@
-"""Training of small ViTs: recipes, replicas, exact resume. ``python -m retconv.train --help`` explains the command."""
+"""Training of small ViTs: recipes, replicas, exact resume. ``retconv train --help`` explains the command."""
 
 from typing import TYPE_CHECKING
 

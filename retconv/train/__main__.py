@@ -1,4 +1,4 @@
-"""The command ``python -m retconv.train``."""
+"""The command ``retconv train``."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ saves a checkpoint first.
 \b
 Recipes: {", ".join(RECIPES)}, or a YAML file
 Examples:
-  python -m retconv.train --recipe smoke                      handwritten digits, under a minute on two cores
-  python -m retconv.train --recipe smoke --show               the resolved recipe, as YAML
-  python -m retconv.train --options                           every option of a recipe, with its meaning
-  python -m retconv.train --recipe standard --set data.name=cifar100 --set model.options.mask=null
-  python -m retconv.train --recipe standard --seed 0 --seed 1 --seed 2     three runs as one stacked model
-  python -m retconv.train --recipe standard --budget 600       what ten minutes allow; again to go on
-  torchrun --nproc-per-node 4 -m retconv.train --recipe standard           four processes share each batch
+  retconv train --recipe smoke                      handwritten digits, under a minute on two cores
+  retconv train --recipe smoke --show               the resolved recipe, as YAML
+  retconv train --options                           every option of a recipe, with its meaning
+  retconv train --recipe standard --set data.name=cifar100 --set model.options.mask=null
+  retconv train --recipe standard --seed 0 --seed 1 --seed 2     three runs as one stacked model
+  retconv train --recipe standard --budget 600       what ten minutes allow; again to go on
+  torchrun --nproc-per-node 4 -m retconv.train --recipe standard  four processes share each batch
 """
 
 

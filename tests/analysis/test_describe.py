@@ -192,6 +192,6 @@ def test_command_refuses_with_the_remedy(arguments: str, message: str) -> None:
 
 def test_help_teaches_by_example() -> None:
     output = run("--help")
-    assert "python -m retconv.describe gmm --grid 14x14 --sigma 2 0.2 --alpha 0.6 -0.8" in output
+    assert "retconv describe gmm --grid 14x14 --sigma 2 0.2 --alpha 0.6 -0.8" in output
     for mask in ("retnet", "two-sided", "manhattan", "euclidean", "gaussian", "gmm", "gpsa", "window", "file"):
         assert f"\n    {mask} " in output or f"\n  {mask} " in output

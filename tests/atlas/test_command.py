@@ -1,4 +1,4 @@
-"""The command ``python -m retconv.atlas``, and the page that it writes."""
+"""The command ``retconv atlas``, and the page that it writes."""
 
 import base64
 import re

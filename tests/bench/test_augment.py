@@ -1,4 +1,4 @@
-"""``python -m retconv.bench augment``: what it prints, never how fast anything is."""
+"""``retconv bench augment``: what it prints, never how fast anything is."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The command ``python -m retconv.figures``: what it writes and what it refuses."""
+"""The command ``retconv figures``: what it writes and what it refuses."""
 
 import os
 import pkgutil
@@ -147,7 +147,7 @@ def test_figure_that_waits_is_listed_with_its_command_and_not_drawn(tmp_path: Pa
 def test_help_teaches_by_example() -> None:
     result = run("--help")
     assert result.exit_code == 0
-    assert "\n    python -m retconv.figures --only windows underflow --format pdf svg\n" in result.output
+    assert "\n    retconv figures --only windows underflow --format pdf svg\n" in result.output
     assert "Exit codes" in result.output
 
 

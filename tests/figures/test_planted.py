@@ -36,7 +36,7 @@ def test_every_stored_row_is_shown_under_one_message(name: str) -> None:
     assert marks >= len(rows)
     (message,) = (text for text in figure.findobj(matplotlib.text.Text) if text is figure._suptitle)
     assert len(message.get_text()) < 100
-    assert FIGURES[name].text(data).endswith("`python -m retconv.planted`.")
+    assert FIGURES[name].text(data).endswith("`retconv planted`.")
 
 
 def said(name: str) -> str:

@@ -83,7 +83,7 @@ def test_the_command_prints_the_table(tmp_path: Path) -> None:
 
 
 def test_stored_table_is_the_one_that_is_counted() -> None:
-    """The figure of parameters and costs reads it: ``python -m retconv.models --out`` writes it anew."""
+    """The figure of parameters and costs reads it: ``retconv models --out`` writes it anew."""
     stored = pd.read_csv(TABLES / "models.csv")
     pd.testing.assert_frame_equal(stored, table())
 

@@ -66,7 +66,7 @@ def test_command_fails_where_a_bound_does(tmp_path: Path, monkeypatch: pytest.Mo
 def test_help_teaches_by_example() -> None:
     result = CliRunner().invoke(main, ["--help"])
     assert result.exit_code == 0
-    assert "\n    python -m retconv.planted varying --small" in result.output
+    assert "\n    retconv planted varying --small" in result.output
 
 
 @pytest.mark.parametrize("name", ["decay", "mixture"])

@@ -136,7 +136,7 @@ TABLES: dict[str, dict[str, Error]] = {
         "runs that are missing": (
             measuring_without_runs,
             RuntimeError,
-            "60 of the 60 runs of study main are not finished.*python -m retconv.sweep main --small",
+            "60 of the 60 runs of study main are not finished.*retconv sweep main --small",
         ),
         "command without runs": (command_without_runs, click.ClickException, "60 of the 60 runs of study main"),
         "command into a folder that cannot be": (

@@ -42,7 +42,7 @@ def run(config: Config, root: Path, **options) -> RunFolder:
 
 
 def test_killed_at_random_instants_and_resumed_the_bits_are_the_same(tmp_path: Path) -> None:
-    """SIGKILL, three times; ``python -m retconv.bench resume`` shows twenty."""
+    """SIGKILL, three times; ``retconv bench resume`` shows twenty."""
     found = list(trials(tiny(ema=0.9), kills=3, seed=1, folder=tmp_path))
     assert len(found) == 3
     assert all(trial.weights and trial.metrics for trial in found), found

@@ -1,4 +1,4 @@
-"""``python -m retconv.bench attention``: what a mask costs, in each placement, against plain attention."""
+"""``retconv bench attention``: what a mask costs, in each placement, against plain attention."""
 
 from __future__ import annotations
 
@@ -47,8 +47,8 @@ def command(
 
     \b
     Examples:
-      python -m retconv.bench attention --grid 8x8 --dim 64
-      python -m retconv.bench attention --grid 64x64 --dim 64 --width 128 --rounds 5 --out results.csv --append
+      retconv bench attention --grid 8x8 --dim 64
+      retconv bench attention --grid 64x64 --dim 64 --width 128 --rounds 5 --out results.csv --append
     """
     torch.set_num_threads(threads)
     torch.manual_seed(0)

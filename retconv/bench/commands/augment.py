@@ -1,4 +1,4 @@
-"""``python -m retconv.bench augment``: a batch augmented as a whole, and by torchvision sample by sample."""
+"""``retconv bench augment``: a batch augmented as a whole, and by torchvision sample by sample."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ def command(policies: tuple[str, ...], batch: int, size: int, threads: int, roun
 
     \b
     Examples:
-      python -m retconv.bench augment
-      python -m retconv.bench augment --policy trivialaugment --batch 640
+      retconv bench augment
+      retconv bench augment --policy trivialaugment --batch 640
     """
     torch.set_num_threads(threads)
     torch.manual_seed(0)

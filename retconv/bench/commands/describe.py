@@ -1,4 +1,4 @@
-"""``python -m retconv.bench describe``: how long a person at a terminal waits for a description."""
+"""``retconv bench describe``: how long a person at a terminal waits for a description."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from retconv.bench.cli import out_option, rounds_option
 @rounds_option
 @out_option
 def command(rounds: int, out: Path | None) -> None:
-    """Cold starts of python -m retconv.describe, beside those of import torch, which it cannot avoid.
+    """Cold starts of retconv describe, beside those of import torch, which it cannot avoid.
 
     \b
     Example:
-      python -m retconv.bench describe --rounds 5
+      retconv bench describe --rounds 5
     """
     bench.report(bench.describe.bench(rounds), "default", out)

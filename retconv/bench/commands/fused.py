@@ -1,4 +1,4 @@
-"""``python -m retconv.bench fused``: on a GPU, what a mask costs against fused attention without one."""
+"""``retconv bench fused``: on a GPU, what a mask costs against fused attention without one."""
 
 from __future__ import annotations
 
@@ -51,8 +51,8 @@ def command(
 
     \b
     Examples:
-      python -m retconv.bench fused
-      python -m retconv.bench fused --grid 64x64 --dim 64 --form flex --form auto
+      retconv bench fused
+      retconv bench fused --grid 64x64 --dim 64 --form flex --form auto
     """
     os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "2")
     kinds = [(grid.shape, dim, placement) for grid in grids for dim in dims for placement in placements]

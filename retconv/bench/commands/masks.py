@@ -1,4 +1,4 @@
-"""``python -m retconv.bench masks``: building a Gaussian mixture mask, forward and backward."""
+"""``retconv bench masks``: building a Gaussian mixture mask, forward and backward."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def command(grids: list[Grid], heads: int, components: int, rounds: int, threads
 
     \b
     Example:
-      python -m retconv.bench masks --grid 32x32
+      retconv bench masks --grid 32x32
     """
     torch.set_num_threads(threads)
     allocator = bench.keep_pages()

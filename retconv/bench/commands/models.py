@@ -1,4 +1,4 @@
-"""``python -m retconv.bench models``: a step of each small vision transformer, masked, against the same model plain."""
+"""``retconv bench models``: a step of each small vision transformer, masked, against the same model plain."""
 
 from __future__ import annotations
 
@@ -55,8 +55,8 @@ def command(
 
     \b
     Examples:
-      python -m retconv.bench models --model retconv_vit_tiny
-      python -m retconv.bench models --mode eager --mode compiled --dtype fp32 --dtype bf16 --pass train --pass forward
+      retconv bench models --model retconv_vit_tiny
+      retconv bench models --mode eager --mode compiled --dtype fp32 --dtype bf16 --pass train --pass forward
     """
     torch.set_num_threads(threads)
     allocator = bench.keep_pages()

@@ -1,4 +1,4 @@
-"""``python -m retconv.bench operator``: every way of computing ``M @ x``, and scipy's, side by side."""
+"""``retconv bench operator``: every way of computing ``M @ x``, and scipy's, side by side."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ def command(
 
     \b
     Examples:
-      python -m retconv.bench operator
-      python -m retconv.bench operator --grid 64x64 --kind arbitrary --rounds 21
+      retconv bench operator
+      retconv bench operator --grid 64x64 --kind arbitrary --rounds 21
     """
     torch.set_num_threads(threads)
     torch.manual_seed(0)

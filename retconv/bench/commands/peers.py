@@ -1,4 +1,4 @@
-"""``python -m retconv.bench peers``: every claim of speed against the best of what a user would write."""
+"""``retconv bench peers``: every claim of speed against the best of what a user would write."""
 
 from __future__ import annotations
 
@@ -42,8 +42,8 @@ def command(parts: tuple[str, ...], rounds: int, threads: int, out: Path | None,
 
     \b
     Examples:
-      python -m retconv.bench peers --out tables
-      python -m retconv.bench peers --part attending --rounds 21
+      retconv bench peers --out tables
+      retconv bench peers --part attending --rounds 21
       pip install flash-linear-attention flash-pop linear-operator pylops yet-another-retnet
       pip install --no-deps torchscale fairscale nvsubquadratic
     """

@@ -1,4 +1,4 @@
-"""``python -m retconv.bench resume``: training killed at random instants and resumed ends in the same bits."""
+"""``retconv bench resume``: training killed at random instants and resumed ends in the same bits."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def command(kills: int, seed: int, threads: int, out: Path | None) -> None:
 
     \b
     Example:
-      python -m retconv.bench resume --kills 20
+      retconv bench resume --kills 20
     """
     torch.set_num_threads(threads)
     table = bench.resume.bench(kills, seed)

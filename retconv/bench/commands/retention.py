@@ -1,4 +1,4 @@
-"""``python -m retconv.bench retention``: every form of ``(S ⊙ M) V``, and the public ones, side by side by length."""
+"""``retconv bench retention``: every form of ``(S ⊙ M) V``, and the public ones, side by side by length."""
 
 from __future__ import annotations
 
@@ -48,8 +48,8 @@ def command(
 
     \b
     Examples:
-      python -m retconv.bench retention
-      python -m retconv.bench retention --kind causal --length 4096 --rounds 15
+      retconv bench retention
+      retconv bench retention --kind causal --length 4096 --rounds 15
       pip install flash-linear-attention flash-pop yet-another-retnet   # peers, raced once they are installed
     """
     torch.set_num_threads(threads)

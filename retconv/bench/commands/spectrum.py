@@ -1,4 +1,4 @@
-"""``python -m retconv.bench spectrum``: the largest singular values of a mask that is never formed."""
+"""``retconv bench spectrum``: the largest singular values of a mask that is never formed."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def command(grids: list[Grid], kinds: tuple[str, ...], k: int, rounds: int, thre
 
     \b
     Example:
-      python -m retconv.bench spectrum --grid 128x128 --rounds 3
+      retconv bench spectrum --grid 128x128 --rounds 3
     """
     torch.set_num_threads(threads)
     allocator = bench.keep_pages()

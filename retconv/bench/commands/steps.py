@@ -1,4 +1,4 @@
-"""``python -m retconv.bench steps``: what a training step costs, compiled or not, masked or plain, alone or stacked."""
+"""``retconv bench steps``: what a training step costs, compiled or not, masked or plain, alone or stacked."""
 
 from __future__ import annotations
 
@@ -46,8 +46,8 @@ def command(
 
     \b
     Examples:
-      python -m retconv.bench steps --stack 1 --stack 5 --stack 5/eager --mask none --mask gmm
-      python -m retconv.bench steps --others --stack 1 --device cuda
+      retconv bench steps --stack 1 --stack 5 --stack 5/eager --mask none --mask gmm
+      retconv bench steps --others --stack 1 --device cuda
     """
     place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "2")

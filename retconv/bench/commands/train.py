@@ -1,4 +1,4 @@
-"""``python -m retconv.bench train``: images per second of training, by model, mask, precision and replicas."""
+"""``retconv bench train``: images per second of training, by model, mask, precision and replicas."""
 
 from __future__ import annotations
 
@@ -61,10 +61,10 @@ def command(
 
     \b
     Examples:
-      python -m retconv.bench train --batch 8 --replicas 3 --rounds 5        all five on two cores: two minutes
-      python -m retconv.bench train --model retconv_pit_tiny --mask gmm --device cuda
-      python -m retconv.bench train --shape 64/4/4 --shape 96/6/6 --mask none --mask gmm --mask manhattan
-      python -m retconv.bench train --shape 64/4/4 --beside
+      retconv bench train --batch 8 --replicas 3 --rounds 5        all five on two cores: two minutes
+      retconv bench train --model retconv_pit_tiny --mask gmm --device cuda
+      retconv bench train --shape 64/4/4 --shape 96/6/6 --mask none --mask gmm --mask manhattan
+      retconv bench train --shape 64/4/4 --beside
     """
     torch.set_num_threads(threads)
     torch.manual_seed(0)

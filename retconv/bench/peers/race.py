@@ -1,4 +1,4 @@
-"""``python -m retconv.bench peers``: every claim of speed against the best of what a user would write."""
+"""``retconv bench peers``: every claim of speed against the best of what a user would write."""
 
 from __future__ import annotations
 

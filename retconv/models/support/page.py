@@ -15,8 +15,8 @@ _INTRODUCTION = """# Models
 Which models take masks, tried one by one and asked by experiment whether the masks are right:
 
 ```sh
-python -m retconv.models --support                       # all of them, about eight minutes on one core
-python -m retconv.models --support --library timm --only 'swin*'
+retconv models --support                       # all of them, about eight minutes on one core
+retconv models --support --library timm --only 'swin*'
 ```
 
 ```python

@@ -69,7 +69,7 @@ def survey(chosen: Iterable[Case], each: Callable[[pd.DataFrame], object] = lamb
     bar = tqdm(list(chosen), disable=None, unit="model")
     for case in bar:
         bar.set_description(case.model)
-        command = f"python -m retconv.models --support --library {case.library} --only {case.model}"
+        command = f"retconv models --support --library {case.library} --only {case.model}"
         rows.append({**row(case), "command": command, **origin, "version": metadata.version(case.library)})
         each(pd.DataFrame(rows))
     return pd.DataFrame(rows)
