@@ -124,9 +124,9 @@ LOAD: dict[str, Error] = {
     ),
     "module": (lambda: extra("nosuch.module", "this"), ModuleNotFoundError, r"this needs nosuch.*retconv\[train\]"),
     "of the cluster": (
-        lambda: extra("ray.nosuch", "engine ray"),
+        lambda: extra("joblib.nosuch", "engine loky"),
         ModuleNotFoundError,
-        r"ray needs ray.*retconv\[cluster\]",
+        r"loky needs joblib.*retconv\[cluster\]",
     ),
     "no file": (
         lambda: cache.content_hash(CIFAR10, [Path("/nonexistent/file")]),
