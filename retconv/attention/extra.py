@@ -131,6 +131,11 @@ def alibi_channels(slope: Tensor | float, grid: GridLike) -> ExtraChannels:
 
     Source:
         Press et al. 2022, ALiBi (arXiv 2108.12409), section 3.
+
+    Example:
+        >>> query, key = alibi_channels(torch.tensor([0.5]), 3)
+        >>> (query @ key.mT)[0].tolist()  # −(q − k)/2 up to a constant of each row
+        [[-0.5, 0.0, 0.5], [-0.5, 0.0, 0.5], [-0.5, 0.0, 0.5]]
     """
     slope = as_parameter(slope, "slope")
     return line_factors(slope, _line(grid, "alibi_channels")).to(slope.dtype)
