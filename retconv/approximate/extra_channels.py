@@ -49,6 +49,11 @@ class Channels:
         hidden: Which keys are hidden, bool ``(…, heads, length, length)``; None if none are. Channels say nothing of
             them.
         dtype: Of the mask's logarithm, in which its entries are rounded.
+
+    Example:
+        >>> extra = retconv.approximate.channels(retconv.RetNetMask(heads=2), 8)
+        >>> extra.query.shape, extra.error.max().item() < 1e-6
+        (torch.Size([2, 8, 1]), True)
     """
 
     grid: Grid
