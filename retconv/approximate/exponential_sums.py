@@ -88,8 +88,8 @@ def exponentials(
 
     Example:
         >>> line = torch.arange(-63, 64)[:, None]
-        >>> made = exponentials(gaussian(line, torch.tensor(5.0).double()), order=4)
-        >>> bool(made.relative < 1e-3), made.exponentials.past_poles.shape
+        >>> fit = exponentials(retconv.kernels.gaussian(line, torch.tensor(5.0).double()), order=4)
+        >>> bool(fit.relative < 1e-3), fit.exponentials.past_poles.shape
         (True, torch.Size([1, 4]))
     """
     check_choice("exponentials", "order", order, tolerance)

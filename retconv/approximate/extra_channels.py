@@ -168,7 +168,7 @@ def channels(
         lower triangular operators and minimal rank extensions.
 
     Example:
-        >>> channels(RetNetMask(2), 64).count.tolist()
+        >>> channels(retconv.RetNetMask(2), 64).count.tolist()
         [1, 1]
     """
     grid = Grid.of(grid)
