@@ -23,6 +23,10 @@ def tolerance(dtype: torch.dtype) -> float:
 
     Raises:
         ValueError: If the table has no such dtype.
+
+    Example:
+        >>> tolerance(torch.float64) < tolerance(torch.float32)
+        True
     """
     if dtype not in TOLERANCES:
         raise ValueError(f"no tolerance for {dtype}: the table has {', '.join(str(t) for t in TOLERANCES)}")
@@ -36,6 +40,10 @@ def relative_error(actual: Tensor, expected: Tensor) -> float:
 
     Raises:
         ValueError: If the shapes differ.
+
+    Example:
+        >>> relative_error(torch.tensor([3.0, 4.5]), torch.tensor([3.0, 4.0]))
+        0.125
     """
     if actual.shape != expected.shape:
         raise ValueError(f"shapes differ: {tuple(actual.shape)} and {tuple(expected.shape)}")
@@ -60,6 +68,10 @@ def shift_invariance_residual(mask: Tensor, grid: GridLike) -> Tensor:
 
     Raises:
         ValueError: If the mask's shape is not the grid's, or it is not real.
+
+    Example:
+        >>> shift_invariance_residual(retconv.DecayMask(heads=1)(4), 4).item()
+        0.0
     """
     return project(mask, grid).residual
 
@@ -79,6 +91,10 @@ def assert_equivalent(mask: Tensor, kernel: Tensor, grid: GridLike, columns: int
     Raises:
         AssertionError: If they differ, naming where and by how much.
         ValueError: If a shape is not the grid's.
+
+    Example:
+        >>> mask = retconv.GaussianMixtureMask(heads=3)
+        >>> assert_equivalent(mask((4, 4)), mask.kernel(retconv.Grid((4, 4))), (4, 4))  # silent: they are one map
     """
     grid = Grid.of(grid)
     gathered = kernel_to_mask(kernel, grid)
@@ -114,6 +130,9 @@ def dot_test(op: MaskOperator, columns: int = 3, dtype: torch.dtype = torch.floa
 
     Raises:
         AssertionError: If the two sides differ by more than the dtype's tolerance of their scale ``‖M x‖ ‖y‖``.
+
+    Example:
+        >>> dot_test(retconv.operator(retconv.DecayMask(heads=2), (4, 4)))  # silent: ⟨M x, y⟩ = ⟨x, Mᵀ y⟩
     """
     generator = torch.Generator().manual_seed(seed)
     x, y = torch.randn(2, op.shape[0], op.shape[1], columns, generator=generator, dtype=torch.float64)

@@ -30,7 +30,16 @@ _dense_limit: ContextVar[int] = ContextVar("dense_limit", default=DENSE_LIMIT_BY
 
 
 class DenseLimitError(MemoryError):
-    """A dense ``(heads, N, N)`` object would exceed the memory limit."""
+    """A dense ``(heads, N, N)`` object would exceed the memory limit.
+
+    Example:
+        >>> with retconv.dense_limit(1000):
+        ...     try:
+        ...         retconv.DecayMask(heads=1)(100)
+        ...     except DenseLimitError as error:
+        ...         print("too large")
+        too large
+    """
 
 
 @contextmanager
@@ -42,6 +51,10 @@ def dense_limit(limit_bytes: int) -> Iterator[None]:
 
     Raises:
         ValueError: If the limit is not positive.
+
+    Example:
+        >>> with dense_limit(2**40):  # a TiB
+        ...     mask = retconv.DecayMask(heads=1)(8)
     """
     if limit_bytes <= 0:
         raise ValueError(f"dense_limit: the limit must be a positive number of bytes, got {limit_bytes}")

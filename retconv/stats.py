@@ -35,6 +35,11 @@ def interval(values: ArrayLike, confidence: float = 0.95) -> tuple[float, float]
 
     Raises:
         ValueError: If there are fewer than three values, one is not finite, or the confidence is not in (0, 1).
+
+    Example:
+        >>> low, high = interval([1.0, 1.2, 0.9])
+        >>> round(low, 2), round(high, 2)
+        (0.65, 1.41)
     """
     x = _values(values)
     if not 0 < confidence < 1:
@@ -50,6 +55,10 @@ def half_width(sd: float, n: int, confidence: float = 0.95) -> float:
         sd: s, the standard deviation over seeds.
         n: Seeds, at least 2.
         confidence: c.
+
+    Example:
+        >>> round(half_width(0.3, 8), 3)
+        0.251
     """
     return float(stats.t.ppf((1 + confidence) / 2, n - 1)) * sd / n**0.5
 
@@ -65,6 +74,10 @@ def sign_flip_p(differences: ArrayLike) -> float:
 
     Raises:
         ValueError: If there are fewer than three or more than 20 differences, or one is not finite.
+
+    Example:
+        >>> sign_flip_p([0.5, 0.7, 0.2, 0.9])
+        0.125
     """
     x = _values(differences)
     if len(x) > MAX_SEEDS:
@@ -91,6 +104,10 @@ def holm(p_values: ArrayLike) -> NDArray[np.float64]:
 
     Raises:
         ValueError: If one is not in [0, 1].
+
+    Example:
+        >>> holm([0.01, 0.04]).tolist()
+        [0.02, 0.04]
     """
     p = np.asarray(p_values, np.float64)
     if not ((p >= 0) & (p <= 1)).all():
@@ -120,6 +137,12 @@ def summarise(
     Raises:
         ValueError: If a column is missing, a seed occurs twice in an arm, a value is not finite, or an arm has fewer
             than three seeds.
+
+    Example:
+        >>> import pandas as pd
+        >>> runs = pd.DataFrame({"arm": ["a"] * 3, "seed": [0, 1, 2], "accuracy": [0.7, 0.71, 0.69]})
+        >>> summarise(runs, "accuracy", ["arm"])[["arm", "n"]].values.tolist()
+        [['a', 3]]
     """
     by = list(by)
     _require_runs(frame, metric, by, seed)
@@ -160,6 +183,12 @@ def compare(
     Raises:
         ValueError: If a column is missing, a seed occurs twice in an arm, a value is not finite, an arm and the
             reference differ in their seeds, the reference is missing or alone, or there are fewer than three seeds.
+
+    Example:
+        >>> import pandas as pd
+        >>> runs = pd.DataFrame({"arm": ["a"] * 3 + ["b"] * 3, "seed": [0, 1, 2] * 2, "accuracy": [7, 8, 9, 8, 9, 11]})
+        >>> round(compare(runs, "accuracy", reference="a")["difference"].item(), 2)
+        1.33
     """
     within = list(within)
     _require_runs(frame, metric, [*within, arm], seed)

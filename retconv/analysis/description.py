@@ -51,6 +51,12 @@ class Description:
         bounds: The norm's bounds by symbol and ℓ1 mass; None for a mask without kernel, which has none.
         passband: The kernel's frequency response.
         definiteness: The mask's, with the reason.
+
+    Example:
+        >>> import retconv.analysis
+        >>> description = retconv.analysis.describe(retconv.DecayMask(heads=2), (4, 4))
+        >>> description.to_frame().shape[0]  # a row for each head
+        2
     """
 
     name: str

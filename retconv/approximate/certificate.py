@@ -22,6 +22,12 @@ class Approximation:
         certificate: ``‖K − K'‖₁`` of the two tables as they are stored, rounded up; float64 ``(heads,)`` on the CPU.
             Infinite only where the sum is beyond the largest number.
         relative: ``‖K − K'‖₁ / ‖K‖₁``, rounded up likewise, whatever the scale of K; 0 only where K and K' are equal.
+
+    Example:
+        >>> kernel = retconv.DecayMask(heads=1, gamma=0.5).kernel(retconv.Grid(16))
+        >>> cut = retconv.approximate.truncate(kernel, tolerance=0.1)
+        >>> bool((kernel - cut.kernel).abs().sum() <= cut.certificate)  # and ‖M − M'‖₂ is no more
+        True
     """
 
     kernel: Tensor

@@ -33,6 +33,13 @@ class DecayFit(Approximation):
         scale: c, float64 ``(heads,)`` on the CPU; 1 if the kernel is a decay itself.
         residual: ``‖K − K'‖₂ / ‖K‖₂``, what the fit makes small; float64 ``(heads,)``.
         mask: The fitted module, without the scale: K' is ``scale · mask.kernel(grid)``.
+
+    Example:
+        >>> fit = retconv.approximate.fit_decay(retconv.DecayMask(heads=1, gamma=0.75).kernel(retconv.Grid((5, 5))))
+        >>> fit.mask(3)
+        tensor([[[1.0000, 0.7500, 0.5625],
+                 [0.7500, 1.0000, 0.7500],
+                 [0.5625, 0.7500, 1.0000]]])
     """
 
     gamma: Tensor
@@ -59,6 +66,12 @@ def fit_decay(kernel: Tensor, metric: DecayMetric = "manhattan") -> DecayFit:
     Raises:
         ValueError: If the kernel is not a real finite table, the metric is unknown, or it is for lines and the table
             has several axes.
+
+    Example:
+        >>> kernel = 3 * retconv.DecayMask(heads=1, gamma=0.75).kernel(retconv.Grid((5, 5)))
+        >>> fit = fit_decay(kernel)
+        >>> round(fit.gamma.item(), 4), round(fit.scale.item(), 4)
+        (0.75, 3.0)
     """
     check_table(kernel, "fit_decay")
     if metric not in get_args(DecayMetric):

@@ -34,6 +34,11 @@ class ExponentialApproximation(Approximation):
             A kernel on a line has one axis and rank 1. Always complex128, on the kernel's device: near the unit circle
             single precision does not resolve a pole.
         order: Exponentials used by each head, the most over axes and terms; int64 ``(heads,)`` on the CPU.
+
+    Example:
+        >>> kernel = retconv.DecayMask(heads=1, gamma=0.5).kernel(retconv.Grid(16))
+        >>> retconv.approximate.exponentials(kernel, tolerance=1e-6).order.tolist()
+        [1]
     """
 
     axes: tuple[Exponentials, ...]
@@ -83,8 +88,8 @@ def exponentials(
 
     Example:
         >>> line = torch.arange(-63, 64)[:, None]
-        >>> made = exponentials(gaussian(line, torch.tensor(5.0).double()), order=4)
-        >>> bool(made.relative < 1e-3), made.exponentials.past_poles.shape
+        >>> fit = exponentials(retconv.kernels.gaussian(line, torch.tensor(5.0).double()), order=4)
+        >>> bool(fit.relative < 1e-3), fit.exponentials.past_poles.shape
         (True, torch.Size([1, 4]))
     """
     check_choice("exponentials", "order", order, tolerance)

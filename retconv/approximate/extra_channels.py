@@ -49,6 +49,11 @@ class Channels:
         hidden: Which keys are hidden, bool ``(…, heads, length, length)``; None if none are. Channels say nothing of
             them.
         dtype: Of the mask's logarithm, in which its entries are rounded.
+
+    Example:
+        >>> extra = retconv.approximate.channels(retconv.RetNetMask(heads=2), 8)
+        >>> extra.query.shape, extra.error.max().item() < 1e-6
+        (torch.Size([2, 8, 1]), True)
     """
 
     grid: Grid
@@ -163,7 +168,7 @@ def channels(
         lower triangular operators and minimal rank extensions.
 
     Example:
-        >>> channels(RetNetMask(2), 64).count.tolist()
+        >>> channels(retconv.RetNetMask(2), 64).count.tolist()
         [1, 1]
     """
     grid = Grid.of(grid)

@@ -20,6 +20,11 @@ class Separation(Approximation):
         factors: The factors, in the kernel's dtype; ``kernel`` is ``factors.kernel()``, and ``retconv.operator`` runs
             them axis by axis. Heads of lower rank are filled up with factors that are 0.
         rank: Outer products of each head; int64 ``(heads,)`` on the CPU.
+
+    Example:
+        >>> kernel = retconv.DecayMask(heads=1).kernel(retconv.Grid((4, 4)))
+        >>> retconv.approximate.separate(kernel, rank=1).relative.item() < 1e-6  # law 8
+        True
     """
 
     factors: Separable
@@ -47,6 +52,11 @@ def separate(kernel: Tensor, *, rank: int | None = None, tolerance: float | None
     Raises:
         ValueError: If not exactly one of rank and tolerance is given, either is out of range, the kernel is not a real
             finite table, or the tolerance is below the rounding of its dtype.
+
+    Example:
+        >>> kernel = retconv.DecayMask(heads=1, metric="euclidean").kernel(retconv.Grid((14, 14)))
+        >>> separate(kernel, tolerance=0.01).rank.tolist()
+        [4]
     """
     check_table(kernel, "separate")
     check_choice("separate", "rank", rank, tolerance)

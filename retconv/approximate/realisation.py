@@ -32,6 +32,12 @@ class Realisation(Approximation):
         exponentials: Poles and weights, complex128 ``(heads, terms)``, filled up with terms of weight 0.
         states: Real numbers of state for each pair of features: 1 for a real pole, 2 for a conjugate pair, of which one
             is stored; int64 ``(heads,)`` on the CPU.
+
+    Example:
+        >>> kernel = retconv.RetNetMask(heads=1, gamma=0.5).kernel(retconv.Grid(16))
+        >>> fit = retconv.approximate.balanced_truncation(kernel, tolerance=1e-6)
+        >>> fit.states.tolist()
+        [1]
     """
 
     exponentials: Exponentials

@@ -17,6 +17,11 @@ class SemiseparableRank(NamedTuple):
     Attributes:
         lower: Of the blocks below the diagonal, from the past; int64 ``(heads,)``.
         upper: Of those above it, from the future; 0 for a causal mask.
+
+    Example:
+        >>> lower, upper = retconv.approximate.semiseparable_rank(retconv.RetNetMask(heads=1)(8), tolerance=1e-6)
+        >>> lower.tolist(), upper.tolist()
+        ([1], [0])
     """
 
     lower: Tensor
@@ -45,6 +50,10 @@ def semiseparable_rank(mask: Tensor, tolerance: float) -> SemiseparableRank:
 
     Source:
         Dao and Gu 2024, Transformers are SSMs (arXiv 2405.21060), section 3, for the lower triangle.
+
+    Example:
+        >>> semiseparable_rank(retconv.DecayMask(heads=1)(8), 1e-6).lower.tolist()  # what one state can do
+        [1]
     """
     if mask.ndim != 3 or mask.shape[1] != mask.shape[2] or not mask.is_floating_point():
         raise ValueError(

@@ -25,6 +25,11 @@ class Truncation(Approximation):
 
     Attributes:
         size: Side of each head's window, odd; int64 ``(heads,)``.
+
+    Example:
+        >>> kernel = retconv.kernels.gaussian(retconv.Grid((14, 14)).offsets(), 1.0)
+        >>> retconv.approximate.truncate(kernel, tolerance=0.01).size.tolist()
+        [7]
     """
 
     size: Tensor
@@ -46,6 +51,11 @@ def effective_size(kernel: Tensor, tolerance: float) -> Tensor:
 
     Raises:
         ValueError: If the kernel is not a real finite table, or the tolerance is outside [0, 1).
+
+    Example:
+        >>> kernel = retconv.kernels.two_sided_decay(retconv.Grid(32).offsets(), 0.5)
+        >>> effective_size(kernel, 0.05).tolist()
+        [9]
     """
     check_table(kernel, "effective_size")
     check_tolerance(tolerance, "effective_size")
@@ -120,6 +130,10 @@ def decay_effective_size(gamma: Tensor | float, tolerance: float, *, axes: int =
 
     Raises:
         ValueError: If gamma, the tolerance or the number of axes is out of range, or a causal decay has several axes.
+
+    Example:
+        >>> decay_effective_size(0.5, 0.05).item()
+        9
     """
     gamma = as_parameter(torch.as_tensor(gamma, dtype=torch.float64), "gamma").detach()
     check(gamma, "gamma", (gamma > 0) & (gamma < 1), "must lie in (0, 1)")
@@ -161,6 +175,10 @@ def gaussian_effective_size(sigma: Tensor | float, tolerance: float, *, axes: in
 
     Raises:
         ValueError: If sigma is not finite, or the tolerance or the number of axes is out of range.
+
+    Example:
+        >>> gaussian_effective_size(1.0, 0.05, axes=2).item()
+        5
     """
     sigma = as_parameter(torch.as_tensor(sigma, dtype=torch.float64), "sigma").detach()
     _check_closed_form(tolerance, axes, "gaussian_effective_size")

@@ -54,7 +54,7 @@ def roots_of_unity(kernel: Tensor) -> Realisation:
 
     Example:
         >>> line = torch.arange(-3, 4)[:, None]
-        >>> fit = roots_of_unity(causal_decay(line, torch.tensor(0.5).double()))
+        >>> fit = roots_of_unity(retconv.kernels.causal_decay(line, torch.tensor(0.5).double()))
         >>> fit.response(6)[0, 3:].round(decimals=9).tolist()  # γ³, then −Σ γ^m, then from the start
         [0.125, -1.875, 1.0]
     """
@@ -107,7 +107,7 @@ def balanced_truncation(kernel: Tensor, *, states: int | None = None, tolerance:
 
     Example:
         >>> line = torch.arange(-63, 64)[:, None]
-        >>> past = torch.where(line[:, 0] <= 0, gaussian(line, torch.tensor(5.0).double()), 0.0)
+        >>> past = torch.where(line[:, 0] <= 0, retconv.kernels.gaussian(line, torch.tensor(5.0).double()), 0.0)
         >>> int(balanced_truncation(past, tolerance=1e-3).states)
         4
     """
@@ -165,7 +165,9 @@ def real_poles(kernel: Tensor, *, states: int | None = None, tolerance: float | 
         Shah et al. 2025, SpectraLDS (arXiv 2505.17868), and its code (dshah02/SpectraLDS, ``filter_gen.py``).
 
     Example:
-        >>> fit = real_poles(causal_decay(torch.arange(-63, 64)[:, None], torch.tensor(0.9).double()), states=24)
+        >>> line = torch.arange(-63, 64)[:, None]
+        >>> kernel = retconv.kernels.causal_decay(line, torch.tensor(0.9).double())
+        >>> fit = real_poles(kernel, states=24)
         >>> bool(fit.relative < 1e-3), float(fit.exponentials.past_poles.imag.abs().max())
         (True, 0.0)
     """
@@ -196,7 +198,7 @@ def decay_sum(kernel: Tensor, *, order: int | None = None, tolerance: float | No
 
     Example:
         >>> line = torch.arange(-63, 64)[:, None]
-        >>> past = torch.where(line[:, 0] <= 0, gaussian(line, torch.tensor(5.0).double()), 0.0)
+        >>> past = torch.where(line[:, 0] <= 0, retconv.kernels.gaussian(line, torch.tensor(5.0).double()), 0.0)
         >>> int(decay_sum(past, tolerance=1e-3).states)
         4
     """

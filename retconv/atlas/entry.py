@@ -25,6 +25,10 @@ class Entry:
             (``Forms.of_log``), so that M is always what multiplies.
         reads: What its entries depend on beside the pair of tokens: ``""``, ``"queries"`` or ``"tokens"``, of which
             ``build`` then draws some from a fixed seed.
+
+    Example:
+        >>> retconv.atlas.ENTRIES["alibi"].formula
+        'exp(m δ) for δ ≤ 0, else 0; slopes of 12 heads'
     """
 
     name: str

@@ -51,6 +51,10 @@ class Verdict:
         definite: Law 11.
         dc: ``Σ K``, the gain of a constant image, of the nearest kernel where there is none.
         nyquist: ``Σ (−1)^Σδ K``, the gain of a checkerboard, likewise.
+
+    Example:
+        >>> retconv.atlas.verdict(retconv.DecayMask(heads=1), (8, 8)).separable_rank
+        1
     """
 
     residual: float
@@ -116,6 +120,11 @@ def sample(mask: MaskLike, grid: GridLike) -> tuple[Forms, Tensor, float]:
     Returns:
         The mask of that head without prefix tokens, its kernel or that of the nearest convolution,
         ``(1, *grid.kernel_shape)`` in float64, and the residual.
+
+    Example:
+        >>> forms, residual, worst = sample(retconv.DecayMask(heads=2), 8)
+        >>> forms.heads
+        1
     """
     with torch.no_grad():
         forms = Forms.of(mask, grid).without_prefix()
@@ -130,7 +139,12 @@ def sample(mask: MaskLike, grid: GridLike) -> tuple[Forms, Tensor, float]:
 
 
 def table(entries: Iterable[Entry] = ENTRIES.values()) -> pd.DataFrame:
-    """One row for each mask: what is known of it, then its verdict; numbers are not rounded."""
+    """One row for each mask: what is known of it, then its verdict; numbers are not rounded.
+
+    Example:
+        >>> table([retconv.atlas.ENTRIES["retnet"]])["residual"].item()
+        0.0
+    """
     # Whoever asks for one verdict need not wait for pandas.
     import pandas as pd
 
@@ -140,7 +154,12 @@ def table(entries: Iterable[Entry] = ENTRIES.values()) -> pd.DataFrame:
 
 
 def stored() -> pd.DataFrame:
-    """The table of all masks as ``retconv atlas --compute --out`` wrote it, which comes with the package."""
+    """The table of all masks as ``retconv atlas --compute --out`` wrote it, which comes with the package.
+
+    Example:
+        >>> stored().shape[0] > 50
+        True
+    """
     # As above.
     import pandas as pd
 
@@ -148,7 +167,13 @@ def stored() -> pd.DataFrame:
 
 
 def row(entry: Entry, judged: Verdict) -> dict[str, Any]:
-    """A row of the table."""
+    """A row of the table.
+
+    Example:
+        >>> judged = retconv.atlas.verdict(retconv.DecayMask(heads=1), (8, 8))
+        >>> row(retconv.atlas.ENTRIES["retnet"], judged)["residual"]
+        0.0
+    """
     told = {name: getattr(entry, name) for name in ("name", "title", "formula", "source", "placement", "reads")}
     grid = "×".join(map(str, entry.grid.shape)) + (", torus" if not entry.grid.is_open else "")
     return {**told, "grid": grid, **asdict(judged)}

@@ -36,7 +36,12 @@ def cells(row: dict[str, Any]) -> dict[str, str]:
 
 
 def listed(table: pd.DataFrame) -> str:
-    """All masks, a line each."""
+    """All masks, a line each.
+
+    Example:
+        >>> listed(retconv.atlas.stored()[:1]).splitlines()[-1].split()[:3]
+        ['retnet', '64', 'retention']
+    """
     rows = table.to_dict("records")
     lines = [["name", "grid", "placement", *COLUMNS]]
     lines += [[row["name"], row["grid"], row["placement"], *cells(row).values()] for row in rows]
@@ -46,7 +51,12 @@ def listed(table: pd.DataFrame) -> str:
 
 
 def told(table: pd.DataFrame) -> str:
-    """Each mask by itself, with formula and source."""
+    """Each mask by itself, with formula and source.
+
+    Example:
+        >>> told(retconv.atlas.stored()[:1]).splitlines()[0]
+        'RetNet (retnet)'
+    """
     return "\n\n".join(_told(row) for row in table.to_dict("records"))
 
 

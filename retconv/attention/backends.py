@@ -255,6 +255,12 @@ def attend(
             dropout is no probability, a backend does not apply, or a weight that is to be logged is negative.
         DenseLimitError: If a backend would form too large a mask.
         RuntimeError: If ``"flex"``, which compiles a program for each size, keeps as many as it may.
+
+    Example:
+        >>> q, k, v = torch.rand(3, 2, 3, 196, 16)  # (batch, heads, tokens, features)
+        >>> mask = retconv.GaussianMixtureMask(heads=3)
+        >>> attend(q, k, v, mask, (14, 14), placement="multiply_logits").shape
+        torch.Size([2, 3, 196, 16])
     """
     if placement not in PLACEMENTS:
         raise ValueError(f"unknown placement {placement!r}: choose one of {sorted(PLACEMENTS)}")

@@ -132,7 +132,7 @@ def extended_attention(
 
     Example:
         >>> q, k, v = torch.randn(3, 2, 4, 196, 16)
-        >>> extended_attention(q, k, v, gaussian_channels(8.0, (14, 14)), (14, 14)).shape
+        >>> extended_attention(q, k, v, retconv.attention.gaussian_channels(8.0, (14, 14)), (14, 14)).shape
         torch.Size([2, 4, 196, 16])
     """
     grid = Grid.of(grid)

@@ -72,6 +72,11 @@ def gpsa_channels(alpha: Tensor | float, grid: GridLike, center: Tensor | None =
 
     Source:
         d'Ascoli et al. 2021, ConViT (arXiv 2103.10697), section 2.
+
+    Example:
+        >>> query, key = gpsa_channels(torch.tensor([1.0]), (2, 2))
+        >>> query.shape, key.shape
+        (torch.Size([1, 4, 2]), torch.Size([1, 4, 2]))
     """
     grid, alpha = _open(grid, "gpsa_channels"), as_parameter(alpha, "alpha")
     shift = torch.zeros(1, grid.ndim, device=alpha.device) if center is None else as_parameter(center, "center", axes=2)
@@ -99,6 +104,11 @@ def shifted_gaussian_channels(shift: Tensor, precision: Tensor, grid: GridLike) 
 
     Raises:
         ValueError: If the shapes do not belong together and to the grid.
+
+    Example:
+        >>> query, key = shifted_gaussian_channels(torch.zeros(1, 4, 2), torch.eye(2).expand(1, 4, 2, 2), (2, 2))
+        >>> query.shape, key.shape
+        (torch.Size([1, 4, 3]), torch.Size([1, 4, 3]))
     """
     grid = _open(grid, "shifted_gaussian_channels")
     _require_axes(shift, grid, "shift")
@@ -131,6 +141,11 @@ def alibi_channels(slope: Tensor | float, grid: GridLike) -> ExtraChannels:
 
     Source:
         Press et al. 2022, ALiBi (arXiv 2108.12409), section 3.
+
+    Example:
+        >>> query, key = alibi_channels(torch.tensor([0.5]), 3)
+        >>> (query @ key.mT)[0].tolist()  # −(q − k)/2 up to a constant of each row
+        [[-0.5, 0.0, 0.5], [-0.5, 0.0, 0.5], [-0.5, 0.0, 0.5]]
     """
     slope = as_parameter(slope, "slope")
     return line_factors(slope, _line(grid, "alibi_channels")).to(slope.dtype)
@@ -151,6 +166,11 @@ def decay_channels(gamma: Tensor | float, grid: GridLike) -> ExtraChannels:
 
     Source:
         Sun et al. 2023, Retentive Network (arXiv 2307.08621), eq. (5).
+
+    Example:
+        >>> query, key = decay_channels(torch.tensor([0.5]), 3)
+        >>> (query @ key.mT).exp()[0].tolist()  # γ^(q − k) up to a factor of each row
+        [[0.5, 1.0, 2.0], [0.5, 1.0, 2.0], [0.5, 1.0, 2.0]]
     """
     gamma = as_parameter(gamma, "gamma")
     check(gamma, "gamma", (gamma > 0) & (gamma <= 1), "must lie in (0, 1]")
@@ -176,6 +196,11 @@ def forget_channels(log_gamma: Tensor, grid: GridLike | None = None) -> ExtraCha
 
     Source:
         Lin et al. 2025, Forgetting Transformer (arXiv 2503.02130). It hands −F and F to a kernel of its own.
+
+    Example:
+        >>> query, key = forget_channels(torch.tensor([[0.5, 0.5, 0.25]]).log())
+        >>> query.shape, key.shape
+        (torch.Size([1, 3, 1]), torch.Size([1, 3, 1]))
     """
     line = _line(log_gamma.shape[-1] if grid is None else grid, "forget_channels")
     if log_gamma.ndim < 2 or log_gamma.shape[-1] != line.size:
@@ -209,6 +234,11 @@ def cosine_channels(amplitude: Tensor, frequency: Tensor, grid: GridLike, phase:
 
     Source:
         Chi et al. 2023, Sandwich (arXiv 2212.10356), section 5.
+
+    Example:
+        >>> query, key = cosine_channels(torch.ones(1, 1), torch.tensor([[torch.pi]]), 3)
+        >>> (query @ key.mT).round()[0].tolist()
+        [[1.0, -1.0, 1.0], [-1.0, 1.0, -1.0], [1.0, -1.0, 1.0]]
     """
     grid = _open(grid, "cosine_channels")
     shift = torch.zeros_like(amplitude) if phase is None else phase

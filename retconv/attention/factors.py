@@ -20,6 +20,11 @@ class ExtraChannels(NamedTuple):
     Attributes:
         query: u, ``(…, heads, length, channels)``.
         key: w, as u; one head may serve all.
+
+    Example:
+        >>> query, key = retconv.attention.alibi_channels(torch.tensor([0.5]), 3)
+        >>> query.shape, key.shape
+        (torch.Size([1, 3, 1]), torch.Size([1, 3, 1]))
     """
 
     query: Tensor

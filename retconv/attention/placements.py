@@ -24,6 +24,10 @@ class Placement:
             backward; compiled loops of a CPU, for inference; fused kernels of a GPU that read the mask by offset, our
             own or FlexAttention's, which changes logits only; fused ``scaled_dot_product_attention`` with a bias, or
             with extra channels for one Gaussian or a causal decay; the operator M V.
+
+    Example:
+        >>> retconv.attention.PLACEMENTS["bias_logits"].formula
+        'softmax(S + log M + B)'
     """
 
     name: str

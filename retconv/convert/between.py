@@ -83,6 +83,12 @@ def project_rectangular(mask: Tensor, cross: Cross) -> Projection:
     Raises:
         ValueError: If the mask's shape is not that, it is not real or floating, an entry is not finite, or
             ``torch.vmap`` or a tracer hides it.
+
+    Example:
+        >>> cross = retconv.Cross((4,), (2,))  # four queries, two keys
+        >>> kernel, residual = project_rectangular(torch.ones(1, 4, 2), cross)
+        >>> residual.item()
+        0.0
     """
     require_values(mask, "project_rectangular")
     check_real(mask, "mask")

@@ -28,8 +28,8 @@ def unroll(kernel: Tensor, grid: GridLike) -> Tensor:
         ValueError: If the kernel's shape is not the grid's, or it is not real.
 
     Example:
-        >>> unroll(torch.tensor([[3.0, 0.0, 1.0, 2.0]]), Grid(4, periodic=True))  # of δ = −1, 0, 1, 2
-        tensor([[0., 1., 2., 3., 0., 1., 2.]])
+        >>> unroll(torch.tensor([[3.0, 0.0, 1.0, 2.0]]), retconv.Grid(4, periodic=True))  # of δ = −1, 0, 1, 2
+        tensor([[1., 2., 3., 0., 1., 2., 3.]])
     """
     grid = Grid.of(grid)
     check_kernel(kernel, grid)
@@ -59,7 +59,7 @@ def wrap(kernel: Tensor, grid: GridLike) -> Tensor:
         ValueError: If the kernel is not real, has other axes, an even side, or not 2n − 1 entries along an open axis.
 
     Example:
-        >>> wrap(torch.tensor([[1.0, 2.0, 4.0, 2.0, 1.0]]), Grid(3, periodic=True))  # 1 at −2 falls on 2 at 1
+        >>> wrap(torch.tensor([[1.0, 2.0, 4.0, 2.0, 1.0]]), retconv.Grid(3, periodic=True))  # 1 at −2 falls on 2 at 1
         tensor([[3., 4., 3.]])
     """
     grid = Grid.of(grid)

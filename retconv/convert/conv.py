@@ -34,6 +34,14 @@ def kernel_to_conv(kernel: Tensor, grid: GridLike, channels_per_head: int = 1) -
     Raises:
         ValueError: If the kernel's shape is not the grid's, some axes of the grid are periodic and others open,
             channels_per_head is not positive, or ``torch.func`` or forward mode derives the kernel.
+
+    Example:
+        >>> kernel = torch.rand(3, 27, 27)
+        >>> conv = kernel_to_conv(kernel, (14, 14))
+        >>> x = torch.rand(1, 3, 14, 14)
+        >>> y = retconv.kernel_to_mask(kernel, (14, 14)) @ x.reshape(1, 3, 196, 1)
+        >>> torch.allclose(conv(x).reshape(y.shape), y, rtol=1e-4)
+        True
     """
     grid = Grid.of(grid)
     check_kernel(kernel, grid)
@@ -70,6 +78,11 @@ def conv_to_kernel(conv: nn.Module, grid: GridLike) -> Tensor:
 
     Raises:
         ValueError: If the module is not such a convolution, naming what is wrong.
+
+    Example:
+        >>> conv = torch.nn.Conv1d(2, 2, 3, padding=1, groups=2, bias=False)
+        >>> conv_to_kernel(conv, 5).shape  # offsets −4 to 4, two heads
+        torch.Size([2, 9])
     """
     grid = Grid.of(grid)
     if not isinstance(conv, _CONVS[grid.ndim]):

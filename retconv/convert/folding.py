@@ -180,7 +180,12 @@ def _is_few(x: Tensor, shape: tuple[int, ...], pairs: int) -> bool:
 
 
 def unfold(kernel: Tensor, shape: tuple[int, ...]) -> Tensor:
-    """Gather a kernel ``(…, 2n − 1)`` into ``(…, n, n)`` (queries, then keys), without any check."""
+    """Gather a kernel ``(…, 2n − 1)`` into ``(…, n, n)`` (queries, then keys), without any check.
+
+    Example:
+        >>> unfold(torch.tensor([1.0, 2.0, 3.0]), (2,)).tolist()
+        [[2.0, 3.0], [1.0, 2.0]]
+    """
     watched = is_differentiated(kernel)
     if is_traced():
         return Unfold.apply(kernel, shape) if watched else Unfold.forward(kernel, shape)
@@ -192,7 +197,12 @@ def unfold(kernel: Tensor, shape: tuple[int, ...]) -> Tensor:
 
 
 def fold(mask: Tensor, shape: tuple[int, ...]) -> Tensor:
-    """Sum a mask ``(…, n, n)`` over pairs of equal offset into ``(…, 2n − 1)``, without any check."""
+    """Sum a mask ``(…, n, n)`` over pairs of equal offset into ``(…, 2n − 1)``, without any check.
+
+    Example:
+        >>> fold(torch.ones(2, 2), (2,)).tolist()  # pairs of offset −1, 0, 1
+        [1.0, 2.0, 1.0]
+    """
     if is_traced():
         return Fold.apply(mask, shape)
     if _is_few(mask, shape, INDEXED):

@@ -22,6 +22,14 @@ class NotAConvolutionError(ValueError):
 
     Attributes:
         residual: ``(heads,)``, ``‖M − PM‖_F / ‖M‖_F`` per head (law 3), or None where it is not defined.
+
+    Example:
+        >>> mask = torch.arange(9.0).reshape(1, 3, 3)
+        >>> try:
+        ...     retconv.mask_to_kernel(mask, 3)
+        ... except NotAConvolutionError as error:
+        ...     print(f"{error.residual.item():.2f} of its norm is no convolution")
+        0.49 of its norm is no convolution
     """
 
     def __init__(self, message: str, residual: Tensor | None = None) -> None:
@@ -36,6 +44,11 @@ class Projection(NamedTuple):
         kernel: ``(heads, 2 n_1 − 1, …, 2 n_D − 1)``, the mean of the mask over pairs of equal offset.
         residual: ``(heads,)`` in float64, ``‖M − PM‖_F / ‖M‖_F``, at most 1; 0 iff the mask is bit for bit a
             convolution, whatever the scale of its entries.
+
+    Example:
+        >>> nearest, residual = retconv.project(torch.eye(3)[None], 3)
+        >>> nearest.tolist(), residual.item()
+        ([[0.0, 0.0, 1.0, 0.0, 0.0]], 0.0)
     """
 
     kernel: Tensor
@@ -58,6 +71,10 @@ def windows(kernel: Tensor, grid: GridLike) -> Tensor:
     Raises:
         ValueError: If the kernel's shape is not the grid's, or it is not real.
         DenseLimitError: If the result would exceed the memory limit.
+
+    Example:
+        >>> windows(torch.tensor([[1.0, 2.0, 3.0]]), 2).tolist()
+        [[[2.0, 3.0], [1.0, 2.0]]]
     """
     grid = Grid.of(grid)
     return _unfolded(kernel, grid).reshape(kernel.shape[0], grid.size, *grid.shape)
@@ -80,6 +97,12 @@ def kernel_to_mask(kernel: Tensor, grid: GridLike, neutral: float = 1.0) -> Tens
     Raises:
         ValueError: If the kernel's shape is not the grid's, or it is not real.
         DenseLimitError: If the mask would exceed the memory limit.
+
+    Example:
+        >>> kernel_to_mask(torch.tensor([[1.0, 2.0, 3.0]]), 2).tolist()  # offsets −1, 0, 1
+        [[[2.0, 3.0], [1.0, 2.0]]]
+        >>> kernel_to_mask(torch.ones(3, 27, 27), retconv.Grid((14, 14), prefix=1)).shape  # with a class token
+        torch.Size([3, 197, 197])
     """
     grid = Grid.of(grid)
     mask = _unfolded(kernel, grid).reshape(kernel.shape[0], grid.size, grid.size)
@@ -102,6 +125,10 @@ def mask_to_kernel(mask: Tensor, grid: GridLike, tolerance: float = 0.0, neutral
     Raises:
         NotAConvolutionError: If the mask has no kernel within the tolerance, or its prefix entries are not neutral.
         ValueError: If the mask's shape is not the grid's, it is not real, or ``torch.vmap`` or a tracer hides it.
+
+    Example:
+        >>> mask_to_kernel(torch.tensor([[[2.0, 3.0], [1.0, 2.0]]]), 2).tolist()
+        [[1.0, 2.0, 3.0]]
     """
     grid = Grid.of(grid)
     require_values(mask, "mask_to_kernel")
@@ -145,6 +172,11 @@ def project(mask: Tensor, grid: GridLike) -> Projection:
     Raises:
         ValueError: If the mask's shape is not the grid's, it is not real, an entry is not finite, or ``torch.vmap`` or
             a tracer hides it.
+
+    Example:
+        >>> kernel, residual = project(torch.tensor([[[1.0, 0.0], [0.0, 3.0]]]), 2)
+        >>> kernel.tolist(), residual.tolist()
+        ([[0.0, 2.0, 0.0]], [0.44721359549995787])
     """
     grid = Grid.of(grid)
     require_values(mask, "project")
@@ -164,6 +196,10 @@ def mask_to_bank(mask: Tensor, grid: GridLike) -> Tensor:
     Raises:
         ValueError: If the mask's shape is not the grid's, or it is not real.
         DenseLimitError: If the bank, about 2^D times the mask, would exceed the memory limit.
+
+    Example:
+        >>> mask_to_bank(torch.tensor([[[1.0, 2.0], [3.0, 4.0]]]), 2).tolist()
+        [[[0.0, 1.0, 2.0], [3.0, 4.0, 0.0]]]
     """
     grid = Grid.of(grid)
     body = _body(mask, grid).reshape(mask.shape[0], grid.size, grid.size)
@@ -186,6 +222,11 @@ def bank_to_mask(bank: Tensor, grid: GridLike) -> Tensor:
 
     Raises:
         ValueError: If the bank's shape is not the grid's, it is not real, or the grid has prefix tokens.
+
+    Example:
+        >>> mask = torch.rand(2, 6, 6)
+        >>> torch.equal(bank_to_mask(retconv.mask_to_bank(mask, (2, 3)), (2, 3)), mask)
+        True
     """
     grid = Grid.of(grid)
     if grid.prefix or tuple(bank.shape[1:]) != (grid.size, *grid.kernel_shape):

@@ -22,6 +22,10 @@ def crop(kernel: Tensor, grid: GridLike) -> Tensor:
     Raises:
         ValueError: If the kernel is not real, has other axes, an even side, or a side smaller than the grid needs, or
             the grid is periodic.
+
+    Example:
+        >>> crop(torch.arange(5.0)[None], 2).tolist()  # from offsets −2 to 2 to −1 to 1
+        [[1.0, 2.0, 3.0]]
     """
     grid = Grid.of(grid)
     margins = _margins(kernel, grid)
@@ -46,6 +50,10 @@ def extend(kernel: Tensor, grid: GridLike) -> Tensor:
     Raises:
         ValueError: If the kernel is not real, has other axes, an even side, or a side larger than the grid's kernel, or
             the grid is periodic.
+
+    Example:
+        >>> extend(torch.ones(1, 3), 3).tolist()  # from offsets −1 to 1 to −2 to 2
+        [[0.0, 1.0, 1.0, 1.0, 0.0]]
     """
     grid = Grid.of(grid)
     margins = _margins(kernel, grid)
@@ -69,6 +77,11 @@ def resize(kernel: Tensor, grid: GridLike) -> Tensor:
 
     Raises:
         ValueError: If the kernel is not real, or has other axes or an even side, or the grid is periodic.
+
+    Example:
+        >>> kernel = torch.ones(1, 3, 5)  # of a 2×3 grid
+        >>> resize(kernel, (3, 2)).shape
+        torch.Size([1, 5, 3])
     """
     grid = Grid.of(grid)
     return _pad(kernel, _margins(kernel, grid))

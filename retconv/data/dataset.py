@@ -26,6 +26,11 @@ class Dataset:
         std: Standard deviation of each channel over all training pixels, in the same units.
         flip: Whether the mirror image of an image is one of the same class; not so for digits.
         source: Where the images come from, with the hash of their files: to be stored beside results.
+
+    Example:
+        >>> data = retconv.data.load("digits")
+        >>> data.train_images.shape, len(data.classes)
+        (torch.Size([1437, 3, 8, 8]), 10)
     """
 
     name: str

@@ -45,6 +45,10 @@ def load(name: str, root: str | Path | None = None, download: bool = True) -> Da
         ValueError: If there is no such data set.
         DataNotFoundError: If it is nowhere and cannot be downloaded.
         CorruptDataError: If its files are damaged or incomplete.
+
+    Example:
+        >>> load("digits").test_labels.shape
+        torch.Size([360])
     """
     if name not in SPECS:
         hint = like(name, NAMES)

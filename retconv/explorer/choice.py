@@ -41,6 +41,10 @@ class Choice:
         sigma_1: Its width in tokens.
         alpha_2: Weight of the second.
         sigma_2: Its width in tokens.
+
+    Example:
+        >>> retconv.explorer.Choice(kind="Manhattan decay", gamma=0.5).columns
+        14
     """
 
     kind: Kind = "Gaussian mixture"
@@ -80,6 +84,10 @@ class View:
         radius: Distances from the query that occur, ascending, in tokens.
         share: Share of the kernel's ℓ1 mass within each radius.
         image: The photograph under the mask, a convolution with the kernel.
+
+    Example:
+        >>> retconv.explorer.view(Choice(rows=4, columns=4), np.zeros((4, 4))).kernel.shape
+        (7, 7)
     """
 
     kernel: np.ndarray
@@ -105,6 +113,11 @@ def view(choice: Choice, pixels: np.ndarray) -> View:
     Args:
         choice: The mask and the board.
         pixels: The photograph ``(height, width)``, each pixel a token.
+
+    Example:
+        >>> import numpy as np
+        >>> view(Choice(rows=4, columns=4), np.zeros((4, 4))).mask.shape
+        (16, 16)
     """
     kernel = choice.kernel()
     values = array(kernel[0])

@@ -25,6 +25,10 @@ def find(names: Sequence[str] = ()) -> list[FigureSpec]:
 
     Raises:
         FiguresError: If a name is unknown, naming the nearest right one.
+
+    Example:
+        >>> [spec.name for spec in find(["windows", "szego"])]
+        ['windows', 'szego']
     """
     for name in names:
         if name not in FIGURES:

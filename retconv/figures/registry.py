@@ -35,6 +35,10 @@ class FigureSpec:
         command: What makes these files, if a command does.
         suffices: Whether the files, all there, hold enough to draw.
         place: Where in the gallery it stands: figures are in ascending order, those of one place as they were entered.
+
+    Example:
+        >>> retconv.figures.FIGURES["windows"].title
+        'A row of the mask is a window of the kernel'
     """
 
     name: str

@@ -40,6 +40,13 @@ class Convolution:
         agreement: The share of images whose largest logit stays the largest.
         seconds: Median seconds of a forward pass of the first batch, before and after; None if no round was timed.
         speed: How many times as fast it is: the median ratio of interleaved rounds; None if none was timed.
+
+    Example:
+        >>> import timm
+        >>> model = timm.create_model("vit_tiny_patch16_224", img_size=32, patch_size=8, depth=1).eval()
+        >>> report = retconv.convolve(model, images=torch.rand(2, 3, 32, 32), heads={"blocks.0.attn": [0]}, rounds=0)
+        >>> report.error["blocks.0.attn"].shape
+        torch.Size([3])
     """
 
     model: nn.Module

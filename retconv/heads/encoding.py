@@ -29,6 +29,13 @@ class PositionalAttention:
         key: ``W_K``, as query.
         target: The mask of the kernel, each row divided by its sum: ``(heads, N, N)``, float64. A row that sees no key
             is 0: the query's offset leads off the grid, and a softmax attends to the nearest token instead.
+
+    Example:
+        >>> shift = torch.zeros(1, 3, 5)
+        >>> shift[0, 1, 3] = 1  # one token to the right
+        >>> start = retconv.attention_from(shift, (2, 3))
+        >>> start.query.shape, start.error.item() < 1e-2
+        (torch.Size([1, 4, 3]), True)
     """
 
     grid: Grid

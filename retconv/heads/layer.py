@@ -32,6 +32,13 @@ class LayerLook:
         locality: Of the mean attention, with its border; ``mean_distance`` is the mean attention distance in tokens.
         decay: The Manhattan decay nearest to the kernel, least squares over all offsets.
         gaussian: The Gaussian nearest to the kernel, likewise.
+
+    Example:
+        >>> import timm
+        >>> model = timm.create_model("vit_tiny_patch16_224", img_size=32, patch_size=8, depth=1).eval()
+        >>> layer = retconv.look(model, torch.rand(4, 3, 32, 32)).layers["blocks.0.attn"]
+        >>> layer.grid
+        Grid((4, 4), prefix=1)
     """
 
     name: str

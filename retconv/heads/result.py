@@ -32,6 +32,12 @@ class Look:
         confidence: Of the intervals over images.
         layers: Every attention that was looked at by the module's name, in the order of the model's modules.
         notes: What was said of attention that could not be looked at.
+
+    Example:
+        >>> import timm
+        >>> model = timm.create_model("vit_tiny_patch16_224", img_size=32, patch_size=8, depth=1).eval()
+        >>> retconv.look(model, torch.rand(4, 3, 32, 32)).to_frame().shape[0]  # a row for each head
+        3
     """
 
     model: str

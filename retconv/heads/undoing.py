@@ -46,6 +46,15 @@ def remove_convolutions(model: nn.Module) -> nn.Module:
 
     Returns:
         The same model.
+
+    Example:
+        >>> import timm
+        >>> model = timm.create_model("vit_tiny_patch16_224", img_size=32, patch_size=8, depth=1).eval()
+        >>> x = torch.rand(2, 3, 32, 32)
+        >>> before = model(x)
+        >>> report = retconv.convolve(model, images=x, heads={"blocks.0.attn": [0]}, rounds=0)
+        >>> torch.equal(remove_convolutions(model)(x), before)
+        True
     """
     convolved = [module for _, module in masked_modules(model) if getattr(module, "convolved", None) is not None]
     # Before its class is the plain one again, which knows nothing of them.

@@ -31,6 +31,10 @@ class Verdict(NamedTuple):
     Attributes:
         kind: ``"uniform"``, ``"content"``, ``"local"``, ``"convolution"``, ``"position"`` or ``"mixed"``.
         text: The reason, with its numbers.
+
+    Example:
+        >>> retconv.heads.Verdict("convolution", "a kernel explains 99 % of this head").kind
+        'convolution'
     """
 
     kind: str

@@ -60,6 +60,10 @@ def causal_decay(offset: Tensor, gamma: Tensor | float) -> Tensor:
 
     Source:
         Sun et al. 2023, Retentive Network (arXiv 2307.08621), eq. (5).
+
+    Example:
+        >>> causal_decay(retconv.Grid(3).offsets(), 0.5).tolist()
+        [[0.25, 0.5, 1.0, 0.0, 0.0]]
     """
     _require_1d(offset, "causal_decay")
     decay = _power(offset, offset[..., 0].abs(), gamma)
@@ -81,6 +85,10 @@ def two_sided_decay(offset: Tensor, gamma: Tensor | float) -> Tensor:
 
     Source:
         The bidirectional decay ``D^Bi[n, m] = γ^|n−m|``, Fan et al. 2024, RMT (arXiv 2309.11523), eq. (3).
+
+    Example:
+        >>> two_sided_decay(retconv.Grid(3).offsets(), 0.5).tolist()
+        [[0.25, 0.5, 1.0, 0.5, 0.25]]
     """
     _require_1d(offset, "two_sided_decay")
     return manhattan_decay(offset, gamma)
@@ -101,6 +109,10 @@ def manhattan_decay(offset: Tensor, gamma: Tensor | float) -> Tensor:
 
     Source:
         Fan et al. 2024, RMT (arXiv 2309.11523), eq. (4).
+
+    Example:
+        >>> manhattan_decay(retconv.Grid((2, 2)).offsets(), 0.5).tolist()
+        [[[0.25, 0.5, 0.25], [0.5, 1.0, 0.5], [0.25, 0.5, 0.25]]]
     """
     return _power(offset, offset.abs().sum(dim=-1), gamma)
 
@@ -120,6 +132,10 @@ def euclidean_decay(offset: Tensor, gamma: Tensor | float) -> Tensor:
 
     Source:
         Fan et al. 2026, EVT (arXiv 2604.18549), RMT's decay with this distance.
+
+    Example:
+        >>> euclidean_decay(torch.tensor([[3, 4]]), 0.5).item() == 0.5**5
+        True
     """
     squared = offset.to(torch.float64 if offset.device.type != "mps" else torch.float32).square().sum(dim=-1)
     return _power(offset, squared.sqrt(), gamma)
@@ -135,6 +151,11 @@ class Decay:
 
     Raises:
         ValueError: If gamma is not a tensor of shape ``(heads,)``.
+
+    Example:
+        >>> decay = Decay(torch.tensor([0.5]), causal=True)
+        >>> decay.kernel(retconv.Grid(3)).tolist()
+        [[0.25, 0.5, 1.0, 0.0, 0.0]]
     """
 
     gamma: Tensor

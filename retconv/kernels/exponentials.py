@@ -26,6 +26,11 @@ class Exponentials:
 
     Raises:
         ValueError: If the shapes disagree, or on a CPU a pole is outside the unit circle.
+
+    Example:
+        >>> decay = Exponentials(torch.tensor([[1.0]]), torch.tensor([[0.5]]))
+        >>> decay.kernel(3).tolist()
+        [[0.25, 0.5, 1.0, 0.0, 0.0]]
     """
 
     past_weights: Tensor

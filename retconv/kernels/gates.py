@@ -106,6 +106,14 @@ class PolylineGates:
     Source:
         Zhao et al. 2025, PPMA (arXiv 2506.15940), eq. (3) for L and (4) for ``L + Lᵀ``. Its code (``PathEmbeding2D`` in
         ``classification/models/PPMA.py``) adds log L to logits, and means that attention and the one with log Lᵀ.
+
+    Example:
+        >>> half = torch.full((1, 4), 0.5).log()  # one gate for each token, the same on both axes
+        >>> PolylineGates((half, half)).entries(retconv.Grid((2, 2)))
+        tensor([[[1.0000, 0.5000, 0.5000, 0.2500],
+                 [0.5000, 1.0000, 0.2500, 0.5000],
+                 [0.5000, 0.2500, 1.0000, 0.5000],
+                 [0.2500, 0.5000, 0.5000, 1.0000]]])
     """
 
     log_gammas: tuple[Tensor, ...]

@@ -23,6 +23,10 @@ def gaussian(offset: Tensor, sigma: Tensor | float) -> Tensor:
 
     Raises:
         ValueError: If sigma is not finite.
+
+    Example:
+        >>> gaussian(retconv.Grid(3).offsets(), 1.0)
+        tensor([[0.1353, 0.6065, 1.0000, 0.6065, 0.1353]])
     """
     sigma = as_parameter(sigma, "sigma", device=offset.device)
     return gaussian_mixture(offset, sigma[:, None], torch.ones_like(sigma)[:, None])
@@ -46,6 +50,12 @@ def gaussian_mixture(offset: Tensor, sigma: Tensor | float, alpha: Tensor | floa
         Li and Zhang 2023 (arXiv 2309.05375), Gaussian mixture mask. The authors' code computes
         ``exp(−d²)^(1/2)`` in float32 and raises it to ``1 / (σ² + ε)``: every pair with d² ≥ 104 is then a wrong zero
         whatever σ is. Here the exponents are combined before the one ``exp``.
+
+    Example:
+        >>> sigma, alpha = torch.tensor([[1.0], [3.0]]), torch.tensor([[0.75], [0.25]])  # two Gaussians, one head
+        >>> gaussian_mixture(retconv.Grid(2).offsets(), sigma, alpha)
+        tensor([[0.4549, 0.7500, 0.4549],
+                [0.2365, 0.2500, 0.2365]])
     """
     sigma = as_parameter(sigma, "sigma", axes=2, device=offset.device)
     alpha = as_parameter(alpha, "alpha", axes=2, device=offset.device)
@@ -105,6 +115,11 @@ def gpsa(offset: Tensor, alpha: Tensor | float, center: Tensor | None = None) ->
     Source:
         d'Ascoli et al. 2021, ConViT (arXiv 2103.10697), section 2, after Cordonnier et al. 2020 (arXiv 1911.03584):
         ``v = −α (1, −2Δ_1, −2Δ_2)``, ``r_δ = (‖δ‖², δ_1, δ_2)``.
+
+    Example:
+        >>> right = torch.tensor([[0, 1]])  # a head that looks at the token to its right
+        >>> gpsa(torch.tensor([[0, 0], [0, 1], [0, 2]]), 1.0, right).tolist()
+        [[-0.0, 1.0, -0.0]]
     """
     alpha = as_parameter(alpha, "alpha", device=offset.device)
     check(alpha, "alpha", alpha >= 0, "must be at least 0")

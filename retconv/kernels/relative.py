@@ -27,6 +27,11 @@ def alibi(offset: Tensor, slope: Tensor | float) -> Tensor:
 
     Source:
         Press et al. 2022, ALiBi (arXiv 2108.12409), section 3.
+
+    Example:
+        >>> line = torch.tensor([[-2], [-1], [0]])
+        >>> alibi(line, 0.5).tolist()
+        [[-1.0, -0.5, -0.0]]
     """
     slope = as_parameter(slope, "slope", device=offset.device)
     check(slope, "slope", slope >= 0, "must be at least 0")
@@ -50,6 +55,10 @@ def kerple_log(offset: Tensor, scale: Tensor | float, rate: Tensor | float) -> T
 
     Source:
         Chi et al. 2022, KERPLE (arXiv 2205.09921), section 4, logarithmic variant.
+
+    Example:
+        >>> kerple_log(torch.tensor([[0], [-1], [-3]]), 1.0, 1.0)
+        tensor([[-0.0000, -0.6931, -1.3863]])
     """
     distance, scale, rate, dtype = _kerple(offset, scale, rate)
     return logarithmic(distance, scale, rate).to(dtype)
@@ -79,6 +88,10 @@ def kerple_power(offset: Tensor, scale: Tensor | float, exponent: Tensor | float
 
     Source:
         Chi et al. 2022, KERPLE (arXiv 2205.09921), section 4, power variant.
+
+    Example:
+        >>> kerple_power(torch.tensor([[0], [-1], [-4]]), 1.0, 0.5).tolist()
+        [[0.0, -1.0, -2.0]]
     """
     power = as_parameter(exponent, "exponent")
     check(power, "exponent", power <= 2, "must lie in (0, 2]")
@@ -121,6 +134,10 @@ def relative_table(offset: Tensor, table: Tensor) -> Tensor:
     Source:
         Shaw et al. 2018 (arXiv 1803.02155), section 3.2, and Raffel et al. 2020 without buckets. Shaw and T5 clip far
         offsets to the last entry; here they read 0, as a convolution kernel does beyond its support.
+
+    Example:
+        >>> relative_table(torch.tensor([[-1], [0], [5]]), torch.tensor([[0.25, 1.0, 0.5]])).tolist()
+        [[0.25, 1.0, 0.0]]
     """
     ndim = offset.shape[-1]
     if table.ndim != ndim + 1 or any(side % 2 == 0 for side in table.shape[1:]):
@@ -152,6 +169,11 @@ def swin_table(table: Tensor, window: GridLike) -> Tensor:
 
     Source:
         Liu et al. 2021, Swin (arXiv 2103.14030), eq. (4), and its code's ``relative_position_index``.
+
+    Example:
+        >>> table = torch.arange(9.0)[:, None]  # Swin's for a 2×2 window and one head
+        >>> swin_table(table, (2, 2)).tolist()
+        [[[8.0, 7.0, 6.0], [5.0, 4.0, 3.0], [2.0, 1.0, 0.0]]]
     """
     grid = Grid.of(window)
     grid.require_open("swin_table", "a Swin window has a border")

@@ -41,6 +41,10 @@ def gammas(schedule: str, heads: int, **options: float) -> Tensor:
 
     Raises:
         ValueError: If the name is unknown, heads is not positive, or a gamma falls outside (0, 1).
+
+    Example:
+        >>> gammas("retnet", 3)
+        tensor([0.9688, 0.9844, 0.9922], dtype=torch.float64)
     """
     if schedule not in SCHEDULES:
         raise ValueError(f"unknown gamma schedule {schedule!r}: choose one of {sorted(SCHEDULES)}")

@@ -19,6 +19,11 @@ class Separable:
 
     Attributes:
         factors: One tensor per axis, ``(heads, rank, 2 n_d − 1)``: ``factors[d][h, r]`` is f_{r,d} of head h.
+
+    Example:
+        >>> box = torch.tensor([[[1.0, 1.0, 0.0]]])  # (heads, rank, 2n − 1), one tensor for each axis
+        >>> Separable((box, box)).kernel().tolist()
+        [[[1.0, 1.0, 0.0], [1.0, 1.0, 0.0], [0.0, 0.0, 0.0]]]
     """
 
     factors: tuple[Tensor, ...]

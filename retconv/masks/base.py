@@ -29,6 +29,14 @@ class Mask(nn.Module):
     Attributes:
         heads: Number of heads, the first axis of kernel and mask.
         neutral: What a prefix token's rows and columns hold: 1, since these masks multiply.
+
+    Example:
+        >>> class Box(retconv.Mask):
+        ...     def kernel(self, grid, dtype=None, device=None):
+        ...         near = retconv.Grid.of(grid).offsets().abs().amax(-1) <= 1
+        ...         return near.float().expand(self.heads, *near.shape)
+        >>> Box(heads=1)(retconv.Grid(3)).tolist()
+        [[[1.0, 1.0, 0.0], [1.0, 1.0, 1.0], [0.0, 1.0, 1.0]]]
     """
 
     neutral = 1.0

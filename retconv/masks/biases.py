@@ -128,8 +128,8 @@ class BiasMask(Mask):
         b with that of the scores, is another thing: here b is added to the scores, or multiplies.
 
     Example:
-        >>> BiasMask(1, "kerple_log", scale=1.0, rate=1.0).kernel(3)
-        tensor([[0.3333, 0.5000, 1.0000, 0.5000, 0.3333]], grad_fn=<...>)
+        >>> BiasMask(1, "kerple_log", scale=1.0, rate=1.0).kernel(retconv.Grid(3)).detach()
+        tensor([[0.3333, 0.5000, 1.0000, 0.5000, 0.3333]])
     """
 
     def __init__(

@@ -95,6 +95,10 @@ class RetNetMask(_Decay):
     Source:
         Sun et al. 2023 (arXiv 2307.08621), eqs. (5) and (8); normalisation: section 2.3 and torchscale's
         ``RetNetRelPos``.
+
+    Example:
+        >>> RetNetMask(heads=1, gamma=0.5)(3).tolist()
+        [[[1.0, 0.0, 0.0], [0.5, 1.0, 0.0], [0.25, 0.5, 1.0]]]
     """
 
     def __init__(
@@ -182,6 +186,10 @@ class DecayMask(_Decay):
 
     Source:
         Fan et al. 2024, RMT (arXiv 2309.11523), eqs. (3) and (4).
+
+    Example:
+        >>> DecayMask(heads=1, gamma=0.5)(3).tolist()
+        [[[1.0, 0.5, 0.25], [0.5, 1.0, 0.5], [0.25, 0.5, 1.0]]]
     """
 
     def __init__(

@@ -21,6 +21,10 @@ class OffDiagonalMask(Mask):
 
     Source:
         Diagonal masking in locality self-attention, LSA: Lee et al. 2021 (arXiv 2112.13492), section 3.2, eq. (7).
+
+    Example:
+        >>> OffDiagonalMask(heads=1)(2).tolist()
+        [[[0.0, 1.0], [1.0, 0.0]]]
     """
 
     _one: Tensor

@@ -64,6 +64,11 @@ class Forms:
             ``gaussian``, ``gates``, and ``exact``, the kernel of entries, which raises if they have none.
         neutral: What rows and columns of prefix tokens hold: 1 where masks multiply, 0 where they are added.
         handed_in: Whether it was given as values, not by a module, which may learn them: such values are looked at.
+
+    Example:
+        >>> forms = retconv.RetNetMask(heads=2).forms(8)
+        >>> forms.kernel.shape, forms.entries.shape
+        (torch.Size([2, 15]), torch.Size([2, 8, 8]))
     """
 
     grid: Grid

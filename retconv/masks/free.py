@@ -40,6 +40,11 @@ class ElementwiseMask(Mask):
 
     Source:
         Li and Zhang 2023 (arXiv 2309.05375), section 3.2 and ``Simple_Mask`` in ``models/gmm.py``.
+
+    Example:
+        >>> mask = ElementwiseMask((14, 14), heads=3, start="ones")
+        >>> mask((14, 14)).shape
+        torch.Size([3, 196, 196])
     """
 
     def __init__(
@@ -106,6 +111,11 @@ class KernelTableMask(Mask):
     Source:
         The relative position table of Shaw et al. 2018 (arXiv 1803.02155) and Swin (arXiv 2103.14030, eq. 4), here as a
         multiplicative mask indexed by key − query.
+
+    Example:
+        >>> mask = KernelTableMask((14, 14), heads=3)
+        >>> mask.kernel(retconv.Grid((14, 14))).shape
+        torch.Size([3, 27, 27])
     """
 
     def __init__(self, grid: GridLike, heads: int, start: Start = "ones") -> None:
@@ -163,6 +173,11 @@ class BiasTableMask(Mask):
     Source:
         Liu et al. 2021, Swin (arXiv 2103.14030), eq. (4), and its code's ``relative_position_bias_table``, which is
         indexed by query − key and starts with a standard deviation of 0.02. The code interpolates it to larger windows.
+
+    Example:
+        >>> mask = BiasTableMask((7, 7), heads=3)  # a window of Swin
+        >>> mask(retconv.Grid((7, 7))).shape, sum(p.numel() for p in mask.parameters())
+        (torch.Size([3, 49, 49]), 507)
     """
 
     def __init__(self, grid: GridLike, heads: int, std: float = 0.02, generator: torch.Generator | None = None) -> None:

@@ -116,6 +116,11 @@ class SSDGate(_StepGate):
 
     Source:
         Dao and Gu 2024, SSD (arXiv 2405.21060), section 7, and the start in ``modules/mamba2.py`` of its code.
+
+    Example:
+        >>> gate = SSDGate(dim=16, heads=2)
+        >>> gate(torch.rand(1, 9, 16), 9).log_gamma.shape
+        torch.Size([1, 2, 9])
     """
 
     def __init__(self, dim: int, heads: int) -> None:
@@ -143,6 +148,12 @@ class PolylineGate(_StepGate):
     Source:
         Zhao et al. 2025, PPMA (arXiv 2506.15940), section 4.1, and ``PathEmbeding2D`` in its code, of which the first
         output is the gate along the last axis.
+
+    Example:
+        >>> gate = PolylineGate(dim=16, heads=2)
+        >>> gates = gate(torch.rand(1, 9, 16), (3, 3))  # for each axis a gate for each token
+        >>> [tuple(g.shape) for g in gates.log_gammas]
+        [(1, 2, 9), (1, 2, 9)]
     """
 
     def __init__(self, dim: int, heads: int, axes: int = 2, both: bool = True) -> None:
@@ -182,6 +193,11 @@ class SpatialDecay(_Reader):
     Source:
         Mao et al. 2025, Learning Spatial Decay for Vision Transformers (arXiv 2508.09525), context-aware gating and
         spatial-content fusion. There is no public code; that α is one given number is our reading.
+
+    Example:
+        >>> gate = SpatialDecay(dim=16, heads=2)
+        >>> gate(torch.rand(1, 9, 16), (3, 3)).entries.shape
+        torch.Size([1, 2, 9, 9])
     """
 
     def __init__(self, dim: int, heads: int, alpha: float = 1.0) -> None:
@@ -220,6 +236,12 @@ class LocAt(_Reader):
     Source:
         Hajimiri et al. 2026, Locality-Attending Vision Transformer (arXiv 2603.04892), and ``GaussianAugment`` in
         ``models/locat.py`` of its code. We neither clamp distances nor pool queries on large grids, as that does.
+
+    Example:
+        >>> layer = LocAt(dim=16, grid=(4, 4))
+        >>> q, k, v = torch.rand(3, 2, 3, 16, 16)  # (batch, heads, tokens, features)
+        >>> retconv.attention.bias_logits(q, k, v, layer(q, (4, 4)), (4, 4)).shape
+        torch.Size([2, 3, 16, 16])
     """
 
     def __init__(self, dim: int, grid: GridLike, epsilon: float = 0.1) -> None:

@@ -40,6 +40,11 @@ class GaussianMixtureMask(Mask):
     Source:
         Li and Zhang 2023 (arXiv 2309.05375), section 3.3 and ``models/gmm.py``. We compute the same function with the
         exponents combined; the authors' float32 formula is a wrong zero wherever d² ≥ 104.
+
+    Example:
+        >>> mask = GaussianMixtureMask(heads=3, components=5)
+        >>> sum(p.numel() for p in mask.parameters()), mask((14, 14)).shape
+        (30, torch.Size([3, 196, 196]))
     """
 
     def __init__(

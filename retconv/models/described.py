@@ -30,6 +30,12 @@ class Masking:
         prefix: See ``add_masks``.
         grid: See ``add_masks``.
         pooled: See ``add_masks``.
+
+    Example:
+        >>> import timm
+        >>> model = retconv.models.add_masks(timm.create_model("vit_tiny_patch16_224", depth=2), "gmm", components=3)
+        >>> retconv.models.masking_of(model).options
+        {'components': 3}
     """
 
     mask: str | None
@@ -95,6 +101,12 @@ def forget(model: nn.Module) -> None:
 
 
 def masking_of(model: nn.Module) -> Masking | None:
-    """What masks ``add_masks`` has put into a model, or None."""
+    """What masks ``add_masks`` has put into a model, or None.
+
+    Example:
+        >>> import timm
+        >>> masking_of(timm.create_model("vit_tiny_patch16_224", depth=2)) is None
+        True
+    """
     masking: Masking | None = model.__dict__.get(KEPT_AS)
     return masking

@@ -20,6 +20,10 @@ class RasterMask(Mask):
 
     Args:
         line: A mask that has a kernel on 1-D grids, such as ``RetNetMask(heads)``.
+
+    Example:
+        >>> RasterMask(retconv.RetNetMask(heads=1, gamma=0.5))((2, 2)).tolist()
+        [[[1.0, 0.0, 0.0, 0.0], [0.5, 1.0, 0.0, 0.0], [0.25, 0.5, 1.0, 0.0], [0.125, 0.25, 0.5, 1.0]]]
     """
 
     def __init__(self, line: Mask) -> None:

@@ -39,6 +39,12 @@ def save_masked(model: nn.Module, folder: str | Path) -> Path:
 
     Example:
         ``save_masked(add_masks(timm.create_model("vit_tiny_patch16_224"), "gmm"), folder)``
+
+    Example:
+        >>> import tempfile, timm
+        >>> model = retconv.models.add_masks(timm.create_model("vit_tiny_patch16_224", depth=2), "gmm")
+        >>> sorted(path.name for path in save_masked(model, tempfile.mkdtemp()).iterdir())
+        ['config.json', 'model.safetensors']
     """
     masking = masking_of(model)
     if masking is None:
@@ -83,6 +89,14 @@ def load_masked(folder: str | Path, model: nn.Module | None = None) -> nn.Module
     Raises:
         ValueError: If the folder has no description of masks, nothing names the plain model, or the masks' weights are
             not those of the model's masks.
+
+    Example:
+        >>> import tempfile, timm
+        >>> model = retconv.models.add_masks(timm.create_model("vit_tiny_patch16_224", depth=2), "gmm").eval()
+        >>> again = load_masked(retconv.models.save_masked(model, tempfile.mkdtemp())).eval()
+        >>> x = torch.rand(1, 3, 224, 224)
+        >>> torch.equal(model(x), again(x))
+        True
     """
     folder = Path(folder)
     config = json.loads((folder / _CONFIG).read_text(encoding="utf-8"))

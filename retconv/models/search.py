@@ -42,7 +42,15 @@ _FACTORS = (2, 4, 8)
 
 
 class UnsupportedModelError(ValueError):
-    """A model has no attention that a mask of a token grid can be put into."""
+    """A model has no attention that a mask of a token grid can be put into.
+
+    Example:
+        >>> try:
+        ...     retconv.models.add_masks(torch.nn.Linear(3, 3), "gmm", example=torch.rand(1, 3))
+        ... except UnsupportedModelError as error:
+        ...     print("no attention")
+        no attention
+    """
 
 
 def find_places(

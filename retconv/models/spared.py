@@ -16,7 +16,14 @@ from retconv.masks import Mask
 
 
 def mask_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
-    """The parameters of all masks by their names in the model, wrapped masks (peft's, parametrised ones) among them."""
+    """The parameters of all masks by their names in the model, wrapped masks (peft's, parametrised ones) among them.
+
+    Example:
+        >>> import timm
+        >>> model = retconv.models.add_masks(timm.create_model("vit_tiny_patch16_224", depth=2), "gmm")
+        >>> list(mask_parameters(model))[:2]
+        ['blocks.0.attn.mask.sigma', 'blocks.0.attn.mask.alpha']
+    """
     masks = [module for module in model.modules() if isinstance(module, Mask)]
     learnt = {id(p) for mask in masks for p in mask.parameters()}
     return {name: p for name, p in model.named_parameters() if id(p) in learnt}

@@ -80,6 +80,12 @@ def add_masks(
             not agree, or a mask that is to learn starts where its placement gives it no gradient: at 0 under
             ``bias_logits``.
         TypeError: If ``mask`` is no mask, name or factory.
+
+    Example:
+        >>> import timm
+        >>> model = add_masks(timm.create_model("vit_tiny_patch16_224"), "gmm")
+        >>> model(torch.rand(1, 3, 224, 224)).shape, len(retconv.models.masks_of(model))
+        (torch.Size([1, 1000]), 12)
     """
     if placement not in PLACEMENTS:
         raise ValueError(f"unknown placement {placement!r}: choose one of {sorted(PLACEMENTS)}")
@@ -127,6 +133,12 @@ def remove_masks(model: nn.Module) -> nn.Module:
 
     Returns:
         The same model.
+
+    Example:
+        >>> import timm
+        >>> model = retconv.models.add_masks(timm.create_model("vit_tiny_patch16_224", depth=2), "gmm")
+        >>> retconv.models.masks_of(remove_masks(model))
+        {}
     """
     masked: dict[str, Any] = dict(masked_modules(model))
     release([module.place for module in masked.values()])
@@ -144,12 +156,26 @@ def remove_masks(model: nn.Module) -> nn.Module:
 
 
 def masks_of(model: nn.Module) -> dict[str, Mask]:
-    """The masks of a model by the name of their attention module, in the order of the model's modules."""
+    """The masks of a model by the name of their attention module, in the order of the model's modules.
+
+    Example:
+        >>> import timm
+        >>> model = retconv.models.add_masks(timm.create_model("vit_tiny_patch16_224", depth=2), "gmm")
+        >>> list(masks_of(model))[:2]
+        ['blocks.0.attn', 'blocks.1.attn']
+    """
     return {name: module.mask for name, module in masked_modules(model)}
 
 
 def grids_of(model: nn.Module) -> dict[str, Grid]:
-    """The grid of each masked attention module, with its prefix tokens: the model's last image size, or its windows."""
+    """The grid of each masked attention module, with its prefix tokens: the model's last image size, or its windows.
+
+    Example:
+        >>> import timm
+        >>> model = retconv.models.add_masks(timm.create_model("vit_tiny_patch16_224", depth=2), "gmm")
+        >>> grids_of(model)["blocks.0.attn"]
+        Grid((14, 14), prefix=1)
+    """
     return {name: module.place.grid() for name, module in masked_modules(model)}
 
 
@@ -158,6 +184,12 @@ def kernels_of(model: nn.Module) -> dict[str, Tensor]:
 
     Raises:
         NotAConvolutionError: If a mask has none, as an element-wise mask once it has learnt.
+
+    Example:
+        >>> import timm
+        >>> model = retconv.models.add_masks(timm.create_model("vit_tiny_patch16_224", depth=2), "manhattan")
+        >>> kernels_of(model)["blocks.0.attn"].shape
+        torch.Size([3, 27, 27])
     """
     return {name: module.mask.kernel(module.place.grid()) for name, module in masked_modules(model)}
 

@@ -51,6 +51,11 @@ class MaskOperator(Solvable):
         method: ``"auto"`` or a name in ``METHODS``.
         kernel: ``(heads, *grid.kernel_shape)``.
         decay: The decay that the kernel is, or None.
+
+    Example:
+        >>> op = retconv.operator(retconv.GaussianMixtureMask(heads=3), (14, 14))
+        >>> op.method, op.T.shape
+        ('auto', (3, 196, 196))
     """
 
     def __init__(self, forms: Forms, method: str) -> None:
@@ -234,6 +239,11 @@ def operator(mask: MaskLike, grid: GridLike, method: str = "auto") -> MaskOperat
     Raises:
         ValueError: If the method is unknown or does not apply, the kernel is not the grid's, or the grid has a prefix.
         NotAConvolutionError: If the mask has no kernel.
+
+    Example:
+        >>> op = operator(retconv.DecayMask(heads=2, gamma=0.5), 100_000)
+        >>> (op @ torch.ones(2, 100_000, 1))[0, 50_000].item()  # Σ 2^−|δ|
+        3.0
     """
     grid = Grid.of(grid)
     if grid.prefix:

@@ -152,7 +152,7 @@ class OnlineConvolution:
         NotAConvolutionError: If it has no kernel.
 
     Examples:
-        >>> online = OnlineConvolution(RetNetMask(heads=2), length=1000)
+        >>> online = OnlineConvolution(retconv.RetNetMask(heads=2), length=1000)
         >>> online.step(torch.randn(2, 1, 8)).shape
         torch.Size([2, 1, 8])
 

@@ -16,6 +16,14 @@ class SolveError(ArithmeticError):
     Attributes:
         condition: An estimate of the mask's condition number; NaN where it is not the reason.
         residual: The relative residual that was reached; NaN where the method did not start.
+
+    Example:
+        >>> op = retconv.operator(torch.ones(1, 5), 3)  # the sum of all tokens has no inverse
+        >>> try:
+        ...     op.solve(torch.ones(1, 3, 1))
+        ... except SolveError as error:
+        ...     print(error.condition)
+        inf
     """
 
     def __init__(self, message: str, condition: float = float("nan"), residual: float = float("nan")) -> None:

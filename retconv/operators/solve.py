@@ -45,6 +45,14 @@ class Solution:
         condition: The condition number, float64 ``(heads,)``. ``"dense"`` and ``"separable"``: exactly, in the 1-norm.
             ``"recursive"`` and ``"cg"``: in the 2-norm a bound from above, or for ``"cg"`` where the symbol gives none
             one from below, by Rayleigh quotients. NaN where it is not known: of Levinson's recursion.
+
+    Example:
+        >>> op = retconv.operator(retconv.DecayMask(heads=1, gamma=0.5), 3)
+        >>> solution = op.solution(torch.tensor([[1.0], [0.0], [0.0]]))
+        >>> solution.method, solution.x
+        ('recursive', tensor([[[ 1.3333],
+                 [-0.6667],
+                 [ 0.0000]]]))
     """
 
     x: Tensor

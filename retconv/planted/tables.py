@@ -19,7 +19,12 @@ CHANCE = 1e-4
 
 
 class Bound(NamedTuple):
-    """A value that must lie between two numbers."""
+    """A value that must lie between two numbers.
+
+    Example:
+        >>> Bound("the residual of what was planted", 0.0, 0.01, 0.05).value
+        0.01
+    """
 
     claim: str
     low: float

@@ -43,6 +43,12 @@ class Equation:
         left: One side, as derived.
         right: The other.
         of: LaTeX of what the left side is, where SymPy's form of it no longer tells.
+
+    Example:
+        >>> import sympy
+        >>> x = sympy.Symbol("x")
+        >>> Equation("a square", (x + 1) ** 2, x**2 + 2 * x + 1).residual
+        0
     """
 
     reason: str
@@ -64,7 +70,13 @@ class Equation:
 
 @dataclass(frozen=True)
 class Sign:
-    """The step that an expression is positive, nonnegative or nonzero, derived from its symbols' assumptions."""
+    """The step that an expression is positive, nonnegative or nonzero, derived from its symbols' assumptions.
+
+    Example:
+        >>> import sympy
+        >>> Sign("γ is positive", sympy.Symbol("gamma", positive=True)).residual
+        0
+    """
 
     reason: str
     value: Expr
@@ -93,6 +105,11 @@ class Proof:
         template: The statement as LaTeX, with ``$name`` where a claimed closed form stands.
         claim: The claimed closed forms by name.
         argue: Derives the steps from any claim: from a wrong one it derives a step that fails.
+
+    Example:
+        >>> (proof,) = retconv.proofs.find(["causal_transfer"])
+        >>> proof.law
+        6
     """
 
     name: str

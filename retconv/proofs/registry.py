@@ -68,6 +68,10 @@ def find(names: Sequence[str] = ()) -> list[Proof]:
 
     Raises:
         ValueError: If a name is unknown, naming the nearest right one.
+
+    Example:
+        >>> [proof.law for proof in find()][:3]
+        [6, 6, 6]
     """
     for name in names:
         if name not in PROOFS:

@@ -26,6 +26,11 @@ class Merged:
         taken: Names of the runs that the archives had more of.
         kept: Names of those that the folder had as much of, or more.
         faults: A line for each archive or run that is not whole.
+
+    Example:
+        >>> import tempfile
+        >>> retconv.results.merge([], tempfile.mkdtemp()).taken
+        []
     """
 
     taken: list[str] = field(default_factory=list)
@@ -49,6 +54,11 @@ def merge(archives: Sequence[str | Path], root: str | Path) -> Merged:
     Raises:
         TrainError: If an archive is refused, naming it and its member, a run is being trained by another process, or
             the disk is full.
+
+    Example:
+        >>> import tempfile
+        >>> merge([], tempfile.mkdtemp()).faults
+        []
     """
     runs, faults = read([Path(archive) for archive in archives])
     merged = Merged(faults=faults)

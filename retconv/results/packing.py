@@ -41,6 +41,11 @@ class Packed:
         finished: Names of the finished runs in them.
         unfinished: Names of the runs in them that go on from a checkpoint.
         left_out: Why, by the name of each run that is not in them.
+
+    Example:
+        >>> import tempfile
+        >>> retconv.results.pack(tempfile.mkdtemp(), tempfile.mkdtemp(), limit=2**20).archives
+        []
     """
 
     archives: list[Path] = field(default_factory=list)
@@ -78,6 +83,11 @@ def pack(
         ValueError: If the limit is too small, or both ``replace`` and ``add`` are set.
         TrainError: If ``out`` holds another set and neither ``replace`` nor ``add`` is set, archives there are damaged
             and ``add`` is set, finished runs do not fit ``most`` archives, or the disk is full.
+
+    Example:
+        >>> import tempfile
+        >>> pack(tempfile.mkdtemp(), tempfile.mkdtemp(), limit=2**20).finished
+        []
     """
     if replace and add:
         raise ValueError("archives of earlier sets are replaced or added to, not both: choose one of replace and add")

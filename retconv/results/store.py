@@ -22,6 +22,11 @@ class Store:
 
     Args:
         root: The folder, which need not exist yet.
+
+    Example:
+        >>> import tempfile
+        >>> retconv.results.Store(tempfile.mkdtemp()).runs()
+        []
     """
 
     def __init__(self, root: str | Path) -> None:

@@ -32,6 +32,10 @@ class Conventions:
     Source:
         Sun et al. 2023 (arXiv 2307.08621), section 2.3 ("Retention Score Normalization") and eq. (8); torchscale's
         ``component/multiscale_retention.py`` and ``architecture/retnet.py``, from which the lines are quoted.
+
+    Example:
+        >>> Conventions(scale=1.0, rotation="none").normalize_mask
+        False
     """
 
     scale: float | None = None

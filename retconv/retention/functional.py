@@ -105,6 +105,11 @@ def retention(
     Source:
         Sun et al. 2023, Retentive Network (arXiv 2307.08621): eq. (5) is ``parallel`` with RetNet's mask, eq. (6)
         ``recurrent``, eq. (7) ``chunkwise``.
+
+    Example:
+        >>> q, k, v = torch.rand(3, 1, 2, 1000, 16)
+        >>> retention(q, k, v, retconv.RetNetMask(heads=2), 1000).shape
+        torch.Size([1, 2, 1000, 16])
     """
     grid = Grid.of(grid)
     if grid.prefix:
@@ -170,6 +175,14 @@ def recurrent(
 
     Source:
         Sun et al. 2023 (arXiv 2307.08621), eq. (6).
+
+    Example:
+        >>> q, k, v = torch.rand(3, 1, 2, 10, 4).double()
+        >>> mask, state = retconv.RetNetMask(heads=2), None
+        >>> for n in range(10):
+        ...     y, state = recurrent(q[:, :, n, None], k[:, :, n, None], v[:, :, n, None], mask, state)
+        >>> torch.allclose(y, retconv.retention.retention(q, k, v, mask, 10)[:, :, -1:])
+        True
     """
 
     def run(q: Tensor, k: Tensor, v: Tensor, line: Line, memory: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -209,6 +222,14 @@ def chunkwise(
 
     Source:
         Sun et al. 2023 (arXiv 2307.08621), eq. (7).
+
+    Example:
+        >>> q, k, v = torch.rand(3, 1, 2, 10, 4).double()
+        >>> mask = retconv.RetNetMask(heads=2)
+        >>> begun, state = chunkwise(q[:, :, :6], k[:, :, :6], v[:, :, :6], mask)
+        >>> ended, state = chunkwise(q[:, :, 6:], k[:, :, 6:], v[:, :, 6:], mask, state)
+        >>> torch.allclose(torch.cat([begun, ended], -2), retconv.retention.retention(q, k, v, mask, 10))
+        True
     """
 
     def run(q: Tensor, k: Tensor, v: Tensor, line: Line, memory: Tensor | None) -> tuple[Tensor, Tensor]:

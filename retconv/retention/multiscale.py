@@ -47,6 +47,11 @@ class MultiScaleRetention(nn.Module):
     Source:
         Sun et al. 2023 (arXiv 2307.08621), eq. (8); weights and names as in torchscale's ``MultiScaleRetention``
         (``q_proj``, ``k_proj``, ``v_proj``, ``g_proj``, ``out_proj``, no biases), whose weights load by name.
+
+    Example:
+        >>> layer = MultiScaleRetention(dim=64, heads=4)
+        >>> layer(torch.rand(2, 10, 64)).shape
+        torch.Size([2, 10, 64])
     """
 
     def __init__(

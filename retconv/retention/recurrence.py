@@ -23,6 +23,12 @@ class RetentionState:
         memory: ``(batch, heads, order, d, e)``, for each exponential ``Σ_m λ^(n−m) k_m v_mᵀ`` after n tokens, real or
             complex as the poles are, in float64 for float64 inputs and else in float32.
         position: Number of tokens seen.
+
+    Example:
+        >>> q, k, v = torch.rand(3, 1, 2, 5, 4)
+        >>> _, state = retconv.retention.chunkwise(q, k, v, retconv.RetNetMask(heads=2))
+        >>> state.memory.shape, state.position
+        (torch.Size([1, 2, 1, 4, 4]), 5)
     """
 
     memory: Tensor

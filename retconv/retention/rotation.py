@@ -29,6 +29,10 @@ def rotation_angles(head_size: int, base: float = 10000.0, endpoint: bool = True
 
     Source:
         ``RetNetRelPos`` in torchscale's ``architecture/retnet.py``: ``1.0 / (10000 ** linspace(0, 1, d // 2))``.
+
+    Example:
+        >>> rotation_angles(4)
+        tensor([1.0000e+00, 1.0000e-04], dtype=torch.float64)
     """
     if head_size < 2 or head_size % 2:
         raise ValueError(f"rotation turns pairs of features: the head size must be even, got {head_size}")
@@ -58,6 +62,11 @@ def rotate(x: Tensor, angles: Tensor, position: int = 0, layout: Layout = "inter
 
     Raises:
         ValueError: If the layout is unknown, or there is not one angle for each pair.
+
+    Example:
+        >>> x = torch.tensor([[1.0, 0.0], [1.0, 0.0]])  # two tokens, one pair of features
+        >>> rotate(x, torch.tensor([torch.pi / 2])).round(decimals=4).tolist()
+        [[1.0, 0.0], [-0.0, 1.0]]
     """
     if layout not in get_args(Layout):
         raise ValueError(f"unknown layout {layout!r}: choose one of {sorted(get_args(Layout))}")

@@ -28,6 +28,10 @@ class Decision:
         p: Exact two-sided p-value of the values under random signs, hence about 0 whatever the threshold: information.
         needed: The fewest seeds that decide it if mean and spread stay what they are; None if more than ``MOST_SEEDS``.
         verdict: ``"supported"``, ``"refuted"`` or ``"undecided at this n"``.
+
+    Example:
+        >>> retconv.studies.decide([0.9, 1.1, 1.0, 1.2], threshold=0.7).verdict
+        'supported'
     """
 
     n: int
@@ -56,6 +60,10 @@ def decide(values: ArrayLike, expect: str = "above", threshold: float = 0.0, con
 
     Raises:
         ValueError: If ``expect`` is none of the three, there are fewer than three values, or one is not finite.
+
+    Example:
+        >>> decide([0.9, 1.1, 1.0, 1.2], threshold=0.7).verdict, decide([0.9, 0.2, 1.0], threshold=0.7).verdict
+        ('supported', 'undecided at this n')
     """
     if expect not in EXPECTATIONS:
         raise ValueError(f"unknown expectation {expect!r}: choose one of {', '.join(EXPECTATIONS)}")

@@ -68,6 +68,10 @@ def readme_table(folder: str | Path = TABLES) -> str:
 
     Intervals are of 95 % each, not adjusted for their number as those of the verdicts are. Rows that have fewer than
     three pairs of runs stored are left out.
+
+    Example:
+        >>> readme_table().splitlines()[0].split(" | ")[3]
+        'difference, 95 % interval (points)'
     """
     tables = load_tables(folder)
     lines = [_line(_HEAD), _line(["---"] * len(_HEAD))]

@@ -34,6 +34,10 @@ def verdicts(folder: str | Path = TABLES, studies: Sequence[Study] | None = None
         ``scale`` of the runs: a table that holds both is read at the full one. While seeds are missing the verdict is
         ``"not finished"``, or ``"not run"`` without any: an interval that is looked at again and again until it decides
         errs more often than it says.
+
+    Example:
+        >>> verdicts()["study"].iloc[0]
+        'cifar_small'
     """
     tables = load_tables(folder)
     rows = []
@@ -99,7 +103,12 @@ def _point(point: Mapping[str, Any]) -> str:
 
 
 def readable(table: pd.DataFrame) -> str:
-    """The verdicts as text, one claim a line with its numbers below it; of an open one, what would decide it."""
+    """The verdicts as text, one claim a line with its numbers below it; of an open one, what would decide it.
+
+    Example:
+        >>> print(readable(retconv.studies.verdicts()[:1]).splitlines()[0])
+        cifar_small: The logarithm of a learnable Manhattan decay, added to the logits, is worth 0.7 points.
+    """
     lines = []
     for row in table.to_dict("records"):
         lines.append(f"{row['study']}: {row['claim']}")
@@ -121,7 +130,12 @@ def needed(row: Mapping[Hashable, Any]) -> str:
 
 
 def markdown(table: pd.DataFrame) -> str:
-    """The verdicts as a table in Markdown, a rule a row."""
+    """The verdicts as a table in Markdown, a rule a row.
+
+    Example:
+        >>> markdown(retconv.studies.verdicts()).splitlines()[0]
+        '| rule, written before the runs | value [interval] | wanted | seeds | verdict |'
+    """
     lines = ["| rule, written before the runs | value [interval] | wanted | seeds | verdict |", "|---|---|---|---|---|"]
     for row in table.to_dict("records"):
         known = not pd.isna(row["difference"])

@@ -76,6 +76,13 @@ def write_tables(tables: Mapping[str, pd.DataFrame], folder: str | Path = TABLES
     Raises:
         TrainError: If small tables would replace full ones, or those of one study another's, the disk is full, or the
             folder cannot be written to.
+
+    Example:
+        >>> import tempfile
+        >>> folder = tempfile.mkdtemp()
+        >>> write_tables({"study_mine": pd.DataFrame({"arm": ["plain"]})}, folder)
+        >>> [path.name for path in Path(folder).iterdir()]
+        ['study_mine.csv']
     """
     make_folder(Path(folder))
     stored = load_tables(folder)
@@ -103,6 +110,11 @@ def _values(table: pd.DataFrame, column: str) -> set[str]:
 
 
 def load_tables(folder: str | Path = TABLES) -> dict[str, pd.DataFrame]:
-    """The tables that stand in a folder, by name; without one, those that come with the package."""
+    """The tables that stand in a folder, by name; without one, those that come with the package.
+
+    Example:
+        >>> sorted(load_tables())[:2]
+        ['study_cifar_small', 'study_cifar_small_distance']
+    """
     # The name of a run may be made of digits alone, or look like 12e34: it is text.
     return {path.stem: pd.read_csv(path, dtype={"run": str}) for path in sorted(Path(folder).glob("study_*.csv"))}

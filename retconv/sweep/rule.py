@@ -22,6 +22,10 @@ class Rule:
     difference at ``versus``. A value of several rows, such as layers, is their mean. The claim is supported if the
     whole interval of the mean over seeds lies where ``expect`` says, refuted if all of it lies elsewhere, and undecided
     otherwise (see ``retconv.studies.decide``).
+
+    Example:
+        >>> retconv.sweep.load_study("cifar_small").rules[0].claim
+        'The logarithm of a learnable Manhattan decay, added to the logits, is worth 0.7 points.'
     """
 
     claim: str = option("", "what is claimed, a sentence")

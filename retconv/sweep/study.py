@@ -36,6 +36,11 @@ class Study(Plan):
         configs: The runs: every arm at every combination of the grid.
         arm_of: The arm of each run, by the run's name.
         scale: ``"full"``, or ``"small"`` for the small twin.
+
+    Example:
+        >>> study = retconv.sweep.load_study("cifar_small")
+        >>> list(study.arms)[:3]
+        ['plain', 'manhattan_bias', 'gmm']
     """
 
     hypothesis: str = option("", "what the study is to decide, a sentence")
@@ -105,6 +110,10 @@ def load_study(study: str | Path, small: bool = False) -> Study:
 
     Raises:
         RecipeError: If it cannot be read, has no small twin, or with a line for each fault in it or in its runs.
+
+    Example:
+        >>> load_study("cifar_small").hypothesis[:40]
+        'After a short training on CIFAR-10 a mas'
     """
     if str(study) in STUDIES:
         text = (_FOLDER / f"{study}.yaml").read_text(encoding="utf-8")
@@ -130,6 +139,11 @@ def parse_study(values: Mapping[str, Any], folder: Path = Path(), name: str = "s
 
     Raises:
         RecipeError: With a line for each fault.
+
+    Example:
+        >>> study = parse_study({"recipe": "smoke", "arms": {"plain": {}}, "grid": {"seed": [0, 1, 2]}})
+        >>> len(study.configs)
+        3
     """
     derived = ("name", "configs", "arm_of", "scale")
     faults = [f"no option {key}: it follows from the others" for key in derived if key in values]

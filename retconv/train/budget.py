@@ -36,6 +36,11 @@ class Budget:
 
     Attributes:
         told: Whether a signal said to stop.
+
+    Example:
+        >>> import time
+        >>> retconv.train.Budget(until=time.time() + 600).until > time.time()  # ten minutes
+        True
     """
 
     until: float = math.inf

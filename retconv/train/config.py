@@ -98,6 +98,10 @@ class Config:
 
     Where it runs, how often it saves and how many replicas share a model are not part of it: they do not change what
     is computed, beyond rounding where ``precision`` is left to the device.
+
+    Example:
+        >>> retconv.train.load("smoke").data.name
+        'digits'
     """
 
     seed: int = option(0, "of start, order, augmentation and drop path", low=0)

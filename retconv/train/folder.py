@@ -41,6 +41,12 @@ class RunFolder:
     Args:
         root: Folder of all runs.
         config: The run's configuration, whose hash names its folder.
+
+    Example:
+        >>> import tempfile
+        >>> run = retconv.train.RunFolder(tempfile.mkdtemp(), retconv.train.load("smoke"))
+        >>> run.finished
+        False
     """
 
     def __init__(self, root: str | Path, config: Config) -> None:

@@ -20,7 +20,16 @@ FROM_DATA = ("img_size", "in_chans", "num_classes")
 
 
 class RecipeError(ValueError):
-    """A recipe cannot be used; the message lists all of its faults."""
+    """A recipe cannot be used; the message lists all of its faults.
+
+    Example:
+        >>> try:
+        ...     retconv.train.parse({"batch_sise": 64})
+        ... except RecipeError as error:
+        ...     print(error)
+        recipe has 1 fault:
+          no option batch_sise; did you mean 'batch_size'?
+    """
 
 
 def parse(values: Mapping[str, Any], source: str = "recipe") -> Config:
@@ -32,6 +41,10 @@ def parse(values: Mapping[str, Any], source: str = "recipe") -> Config:
 
     Raises:
         RecipeError: With a line for each fault.
+
+    Example:
+        >>> parse({"seed": 3, "data": {"name": "digits"}}).seed
+        3
     """
     faults: list[str] = []
     config = build(Config, values, "", faults)
@@ -54,6 +67,10 @@ def load(recipe: str | Path, settings: Sequence[str] = ()) -> Config:
 
     Raises:
         RecipeError: If there is no such recipe, or with a line for each fault in it.
+
+    Example:
+        >>> load("smoke", ["batch_size=64", "seed=3"]).batch_size
+        64
     """
     return parse(override(read(recipe), settings), f"recipe {str(recipe)!r}")
 

@@ -41,6 +41,12 @@ class Replicas(nn.Module):
 
     Raises:
         ValueError: If the models differ in their modules or settings, naming the first difference.
+
+    Example:
+        >>> import timm
+        >>> models = [timm.create_model("retconv_vit_tiny", num_classes=10) for _ in range(2)]
+        >>> retconv.train.Replicas(models)(torch.rand(2, 4, 3, 32, 32)).shape
+        torch.Size([2, 4, 10])
     """
 
     def __init__(self, models: Sequence[nn.Module], apart: Collection[str] = ()) -> None:

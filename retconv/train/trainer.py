@@ -59,6 +59,11 @@ class Trainer:
         tally: What steps add up.
         precision: Of the forward pass, ``"float32"`` or ``"bfloat16"``, also where it is left to the device.
         compiles: Whether the step is compiled, also where that is left to the device.
+
+    Example:
+        >>> trainer = retconv.train.Trainer([retconv.train.load("smoke")], retconv.data.load("digits"))
+        >>> len(trainer.configs)
+        1
     """
 
     def __init__(self, configs: Sequence[Config], data: Dataset, rank: int = 0, world: int = 1) -> None:

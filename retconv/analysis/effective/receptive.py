@@ -26,6 +26,10 @@ def compose(kernels: Sequence[Tensor]) -> Tensor:
 
     Raises:
         ValueError: If there is no kernel, one is not real, or they have different numbers of axes or an even side.
+
+    Example:
+        >>> compose([torch.ones(1, 3), torch.ones(1, 3)]).round().tolist()
+        [[1.0, 2.0, 3.0, 2.0, 1.0]]
     """
     shapes = [tuple(k.shape) for k in kernels]
     if not kernels or len({len(s) for s in shapes}) > 1 or any(side % 2 == 0 for s in shapes for side in s[1:]):
@@ -50,6 +54,10 @@ def composed_sigma(sigma: Tensor) -> Tensor:
 
     Returns:
         ``(…)``, in tokens.
+
+    Example:
+        >>> composed_sigma(torch.tensor([3.0, 4.0])).item()
+        5.0
     """
     return sigma.square().sum(dim=0).sqrt()
 
@@ -63,6 +71,10 @@ def spread(weights: Tensor, ndim: int) -> Tensor:
 
     Returns:
         float64 ``(…, D)``, in tokens; NaN where there is no mass. The standard deviation of a Gaussian is its σ.
+
+    Example:
+        >>> spread(torch.ones(1, 3), 1)
+        tensor([[0.8165]], dtype=torch.float64)
     """
     mass = weights.detach().abs().to(compute_dtype(weights.device))
     lead = mass.shape[: mass.ndim - ndim]
@@ -105,6 +117,11 @@ def gradient_field(
         Luo et al. 2016, Understanding the Effective Receptive Field (arXiv 1701.04128), who take the gradient at the
         central unit for random inputs and weights. They average gradients over weights; with fixed weights, as here,
         gradients of opposite sign would cancel, so magnitudes are averaged.
+
+    Example:
+        >>> mask = retconv.DecayMask(heads=1, gamma=0.5)(5)
+        >>> gradient_field(lambda x: mask @ x, torch.rand(1, 5, 2), 5).tolist()
+        [0.5, 1.0, 2.0, 1.0, 0.5]
     """
     grid = Grid.of(grid)
     place = tuple(n // 2 for n in grid.shape) if query is None else tuple(query)

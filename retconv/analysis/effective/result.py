@@ -32,6 +32,12 @@ class Effective:
         content: ``(heads,)``, the share that changes from image to image.
         residual: ``(heads, n_1, …, n_D)``, for each query the relative residual ``‖A_q − M_q‖ / ‖A_q‖`` of its row
             against the kernel's window, root mean square over images; 0 where the kernel says all.
+
+    Example:
+        >>> weights = torch.rand(8, 2, 9, 9).softmax(-1)  # of eight images
+        >>> effective = retconv.analysis.effective.effective_kernel(weights, (3, 3))
+        >>> effective.kernel.shape, effective.count
+        (torch.Size([2, 5, 5]), 8)
     """
 
     grid: Grid

@@ -126,6 +126,11 @@ def effective_kernel(weights: Tensor | Iterable[Tensor], grid: GridLike) -> Effe
 
     Raises:
         ValueError: If a shape is not the grid's, a weight is not finite, or there is no image.
+
+    Example:
+        >>> weights = torch.eye(9).expand(8, 1, 9, 9)  # each token sees itself, in every image
+        >>> effective_kernel(weights, (3, 3)).explained.tolist()
+        [1.0]
     """
     stream = EffectiveKernel(grid)
     for batch in [weights] if isinstance(weights, Tensor) else weights:

@@ -46,6 +46,10 @@ class Locality:
         anisotropy: ``(heads,)`` in [0, 1], ``1 − λ_min / λ_max`` of the covariance of the offset; 0 is round, 1 is a
             line; 0 on grids of one axis. Of the kernel, or of the mean mass over the pairs of each offset, within the
             largest cube of offsets.
+
+    Example:
+        >>> retconv.analysis.locality.locality(torch.eye(9)[None], (3, 3)).self_weight.tolist()
+        [1.0]
     """
 
     self_weight: Tensor
@@ -77,6 +81,11 @@ def locality(mask: MaskLike, grid: GridLike, border: bool = True) -> Locality:
     Raises:
         ValueError: If it is no kernel or mask of the grid, border is False for one that has no kernel, or the grid is
             periodic.
+
+    Example:
+        >>> near = locality(retconv.DecayMask(heads=1, gamma=0.5), (14, 14))
+        >>> round(near.mean_distance.item(), 2)
+        1.94
     """
     grid = Grid.of(grid)
     grid.require_open("locality", _DISTANCES)
@@ -128,6 +137,10 @@ def mass_within(mask: MaskLike, grid: GridLike, radius: Tensor | float, border: 
     Raises:
         ValueError: If it is no kernel or mask of the grid, border is False for one that has no kernel, or the grid is
             periodic.
+
+    Example:
+        >>> mass_within(torch.eye(9)[None], (3, 3), radius=0.0).tolist()
+        [1.0]
     """
     Grid.of(grid).require_open("mass_within", _DISTANCES)
     subject = resolve(mask, grid)

@@ -25,6 +25,10 @@ def window_sums(table: Tensor, grid: Grid) -> Tensor:
 
     Raises:
         ValueError: If the grid is periodic.
+
+    Example:
+        >>> window_sums(torch.ones(1, 5), retconv.Grid(3)).tolist()
+        [[3.0, 3.0, 3.0]]
     """
     grid.require_open("window_sums", "on a ring every query sees the whole table, whose sum is table.flatten(1).sum(1)")
     for axis, n in enumerate(grid.shape, start=1):

@@ -23,6 +23,11 @@ class NormBounds(NamedTuple):
         symbol: A certified upper bound of ``sup |a(θ)|``; exactly ``|a(0)|`` for a kernel of one sign.
         sampled: The largest ``|a(θ)|`` that was met: at most ``sup |a(θ)|``.
         l1: ``‖K‖₁``.
+
+    Example:
+        >>> bounds = retconv.analysis.spectrum.norm_bounds(retconv.DecayMask(heads=1, gamma=0.5), 8)
+        >>> bool(bounds.norm <= bounds.symbol <= bounds.l1)
+        True
     """
 
     norm: Tensor
@@ -47,6 +52,10 @@ def norm_bounds(mask: MaskLike, grid: GridLike) -> NormBounds:
 
     Raises:
         ValueError: If the mask has no kernel, or the grid is periodic.
+
+    Example:
+        >>> norm_bounds(retconv.DecayMask(heads=1, gamma=0.5), 8).l1.tolist()
+        [2.984375]
     """
     Grid.of(grid).require_open("norm_bounds", "use operator_norm, which takes one transform on a torus")
     subject = resolve(mask, grid)

@@ -30,6 +30,10 @@ def causal_decay_symbol(theta: Tensor, gamma: Tensor | float) -> Tensor:
 
     Raises:
         ValueError: If gamma is outside (0, 1), or theta has more than one axis.
+
+    Example:
+        >>> causal_decay_symbol(torch.tensor([[0.0], [torch.pi]]), 0.5).abs()
+        tensor([[2.0000, 0.6667]], dtype=torch.float64)
     """
     theta, gamma = _decay(theta, gamma)
     if theta.shape[-1] != 1:
@@ -53,6 +57,10 @@ def manhattan_decay_symbol(theta: Tensor, gamma: Tensor | float) -> Tensor:
 
     Raises:
         ValueError: If gamma is outside (0, 1).
+
+    Example:
+        >>> manhattan_decay_symbol(torch.tensor([[0.0, 0.0]]), 0.5).tolist()
+        [[9.0]]
     """
     theta, gamma = _decay(theta, gamma)
     gamma = gamma[..., None]
@@ -75,6 +83,10 @@ def gaussian_symbol(theta: Tensor, sigma: Tensor | float) -> Tensor:
 
     Raises:
         ValueError: If sigma is not finite.
+
+    Example:
+        >>> gaussian_symbol(torch.tensor([[0.0], [torch.pi]]), 1.0)
+        tensor([[2.5066, 0.0361]], dtype=torch.float64)
     """
     sigma = _parameter(sigma, "sigma", device=theta.device)
     return gaussian_mixture_symbol(theta, sigma[:, None], torch.ones_like(sigma)[:, None])
@@ -93,6 +105,12 @@ def gaussian_mixture_symbol(theta: Tensor, sigma: Tensor | float, alpha: Tensor 
 
     Raises:
         ValueError: If a parameter is not finite or numbers of heads disagree.
+
+    Example:
+        >>> sigma, alpha = torch.tensor([[1.0], [3.0]]), torch.tensor([[1.0], [-0.3]])
+        >>> gaussian_mixture_symbol(torch.zeros(1, 1), sigma, alpha)
+        tensor([[ 2.5066],
+                [-2.2560]], dtype=torch.float64)
     """
     sigma = _parameter(sigma, "sigma", axes=2, device=theta.device)
     alpha = _parameter(alpha, "alpha", axes=2, device=theta.device)
@@ -118,6 +136,10 @@ def gpsa_symbol(theta: Tensor, alpha: Tensor | float, center: Tensor | None = No
 
     Raises:
         ValueError: If alpha is not positive or center has another number of axes.
+
+    Example:
+        >>> gpsa_symbol(torch.zeros(1, 2), 1.0).real.round().tolist()
+        [[1.0]]
     """
     alpha = _parameter(alpha, "alpha", device=theta.device)
     check(alpha, "alpha", alpha > 0, "must be positive for a symbol")

@@ -28,6 +28,11 @@ class Definiteness:
         reason: One sentence that a reader can check.
         lowest: The smallest eigenvalue; NaN where it was not needed, or the mask is not symmetric.
         highest: The largest eigenvalue, likewise.
+
+    Example:
+        >>> (head,) = retconv.analysis.spectrum.definiteness(retconv.DecayMask(heads=1), (4, 4))
+        >>> head.verdict
+        'positive definite'
     """
 
     verdict: str
@@ -49,6 +54,10 @@ def definiteness(mask: MaskLike, grid: GridLike) -> list[Definiteness]:
 
     Returns:
         One verdict for each head.
+
+    Example:
+        >>> [head.verdict for head in definiteness(retconv.DecayMask(heads=2), (4, 4))]
+        ['positive definite', 'positive definite']
     """
     subject = resolve(mask, grid)
     # What a formula says of the plane need not hold of distances on a torus (law 23).

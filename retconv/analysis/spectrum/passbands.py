@@ -27,6 +27,11 @@ class Passband:
         peak_frequency: float64 ``(heads, D)``, where, in rad/token.
         band: float64 ``(heads, D, 2)``, from the peak along each axis, the frequencies in [0, π] at which the power
             ``|a|²`` has fallen to half the peak's, below and above it; 0 or π where it never does.
+
+    Example:
+        >>> kernel = retconv.kernels.gaussian(retconv.Grid(9).offsets(), 2.0)
+        >>> retconv.analysis.spectrum.passband(kernel).kind
+        ('low-pass',)
     """
 
     kind: tuple[str, ...]
@@ -57,6 +62,10 @@ def passband(kernel: Tensor) -> Passband:
 
     Raises:
         ValueError: If the kernel has an even side.
+
+    Example:
+        >>> passband(torch.tensor([[0.5, 1.0, 0.5], [-0.5, 1.0, -0.5]])).kind
+        ('low-pass', 'high-pass')
     """
     kernel, ndim = kernel.detach(), kernel.ndim - 1
     ends = torch.tensor([[0.0] * ndim, [math.pi] * ndim], dtype=torch.float64, device=kernel.device)

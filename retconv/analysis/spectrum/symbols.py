@@ -22,6 +22,10 @@ def frequencies(sizes: int | tuple[int, ...], device: torch.device | str | None 
 
     Returns:
         float64 ``(L_1, …, L_D, D)`` in rad/token, in [−π, π).
+
+    Example:
+        >>> frequencies(4)[:, 0] / torch.pi
+        tensor([-1.0000, -0.5000,  0.0000,  0.5000], dtype=torch.float64)
     """
     lengths = (sizes,) if isinstance(sizes, int) else sizes
     dtype = compute_dtype(torch.device(device or "cpu"))
@@ -46,6 +50,10 @@ def symbol(kernel: Tensor, theta: Tensor) -> Tensor:
 
     Raises:
         ValueError: If the kernel is not real or has an even side, or theta another number of axes.
+
+    Example:
+        >>> symbol(torch.tensor([[0.5, 1.0, 0.5]]), torch.tensor([[0.0], [torch.pi]])).real.round(decimals=6).tolist()
+        [[2.0, 0.0]]
     """
     kernel = _checked(kernel)
     ndim = kernel.ndim - 1
@@ -74,6 +82,10 @@ def sampled_symbol(kernel: Tensor, sizes: int | tuple[int, ...]) -> Tensor:
 
     Raises:
         ValueError: If the kernel is not real or has an even side, or there is not one size for each axis.
+
+    Example:
+        >>> sampled_symbol(torch.tensor([[0.5, 1.0, 0.5]]), 4).real.tolist()
+        [[0.0, 1.0, 2.0, 1.0]]
     """
     wrapped = _wrapped(_checked(kernel), (sizes,) if isinstance(sizes, int) else tuple(sizes))
     axes = tuple(range(1, wrapped.ndim))

@@ -39,6 +39,10 @@ def eigenvalues(mask: MaskLike, grid: GridLike, k: int | None = None) -> Tensor:
     Raises:
         ValueError: If k is not in 1 … N, or is asked of a large mask that is neither symmetric nor triangular.
         DenseLimitError: If the dense mask is needed and exceeds the memory limit.
+
+    Example:
+        >>> eigenvalues(torch.tensor([[[2.0, 1.0], [1.0, 2.0]]]), 2).tolist()
+        [[3.0, 1.0]]
     """
     subject, k = resolve(mask, grid), _count(grid, k)
     symmetric = is_symmetric(subject)
@@ -77,6 +81,10 @@ def singular_values(mask: MaskLike, grid: GridLike, k: int | None = None) -> Ten
     Raises:
         ValueError: If k is not in 1 … N.
         DenseLimitError: If the dense mask is needed and exceeds the memory limit.
+
+    Example:
+        >>> singular_values(torch.tensor([[[2.0, 1.0], [1.0, 2.0]]]), 2).tolist()
+        [[3.0, 1.0]]
     """
     subject, k = resolve(mask, grid), _count(grid, k)
     if (circulant := _circulant(mask, grid)) is not None:
@@ -98,6 +106,10 @@ def operator_norm(mask: MaskLike, grid: GridLike) -> Tensor:
 
     Returns:
         float64 ``(heads,)``.
+
+    Example:
+        >>> operator_norm(torch.tensor([[[2.0, 1.0], [1.0, 2.0]]]), 2).tolist()
+        [3.0]
     """
     return singular_values(mask, grid, k=1)[:, 0]
 
