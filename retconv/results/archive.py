@@ -15,9 +15,9 @@ from typing import Any
 
 import numpy as np
 import torch
-import yaml
 from torch import Tensor
 
+from retconv.plain_yaml import load_text
 from retconv.train import Config, TrainError, parse
 from retconv.train.folder import ORIGIN
 
@@ -177,11 +177,7 @@ def _largest(file: str) -> int:
 
 
 def _config(content: bytes) -> Config:
-    text = content.decode()
-    # A few aliases of aliases stand for more values than there is memory.
-    if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, yaml.SafeLoader)):
-        raise ValueError("a configuration has no aliases")
-    return parse(yaml.safe_load(text))
+    return parse(load_text(content, "it"))
 
 
 def _check(file: str, content: bytes, config: Config) -> None:

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import yaml
 
+from retconv.plain_yaml import YamlError, load_file
 from retconv.train import Config, RecipeError, RunFolder, parse
 from retconv.train.config import flatten
 
@@ -73,8 +73,8 @@ class Store:
 
     def _open(self, folder: Path) -> RunFolder | None:
         try:
-            config = parse(yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8")))
-        except (RecipeError, yaml.YAMLError, UnicodeDecodeError):
+            config = parse(load_file(folder / "config.yaml"))
+        except (RecipeError, YamlError, OSError):
             return None
         return RunFolder(self.root, config) if config.id == folder.name else None
 

@@ -27,6 +27,7 @@ import torch
 import yaml
 from torch import Tensor
 
+from retconv.plain_yaml import YamlError, load_file
 from retconv.train import checkpoint
 from retconv.train.config import Config, differences
 from retconv.train.files import TrainError, append_line, make_folder, sync, write_whole
@@ -85,11 +86,15 @@ class RunFolder:
         if not file.is_file():
             text = yaml.safe_dump(config, sort_keys=False, allow_unicode=True)
             write_whole(file, lambda out: out.write(text.encode()))
-        stored = yaml.safe_load(file.read_text(encoding="utf-8"))
-        if stored != config:
+        try:
+            stored = load_file(file)
+            changed = differences(stored, config) if isinstance(stored, dict) else [f"it holds {stored!r}"]
+        except YamlError as error:
+            changed = [str(error)]
+        if changed:
             raise TrainError(
                 f"{file} was changed since the run began (file against recipe):\n"
-                + "\n".join(f"  {line}" for line in differences(stored, config))
+                + "\n".join(f"  {line}" for line in changed)
                 + "\nA run's folder is named by its configuration: put the file back, or remove the folder"
             )
 

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
+from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any, get_type_hints
 
 import timm
-import yaml
 
 from retconv.data import NAMES
 from retconv.models import SMALL_MODELS
 from retconv.names import nearest
+from retconv.plain_yaml import DEPTH, YamlError, load_file, load_text
 from retconv.train.config import RECIPES, RECIPES_FOLDER, Config, flatten
 
 #: Arguments of a model that the data give.
@@ -65,24 +66,22 @@ def read(recipe: str | Path) -> dict[str, Any]:
         RecipeError: If there is none, or it is no YAML mapping.
     """
     if str(recipe) in RECIPES:
-        text = (RECIPES_FOLDER / f"{recipe}.yaml").read_text(encoding="utf-8")
-    elif Path(recipe).is_file():
-        text = Path(recipe).read_text(encoding="utf-8")
-    else:
+        return mapping(RECIPES_FOLDER / f"{recipe}.yaml", f"recipe {str(recipe)!r}")
+    if not Path(recipe).is_file():
         raise RecipeError(f"no recipe or YAML file {str(recipe)!r}; {nearest(str(recipe), RECIPES)}")
-    return mapping(text, f"recipe {str(recipe)!r}")
+    return mapping(Path(recipe), f"recipe {str(recipe)!r}")
 
 
-def mapping(text: str, source: str) -> dict[str, Any]:
-    """The mapping that YAML text holds.
+def mapping(file: Path | Traversable, source: str) -> dict[str, Any]:
+    """The mapping that a YAML file holds.
 
     Raises:
-        RecipeError: If it is not valid YAML, or no mapping.
+        RecipeError: If it cannot be read, is not valid YAML, or no mapping.
     """
     try:
-        values = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise RecipeError(f"{source} is not valid YAML: {error}") from error
+        values = load_file(file, source)
+    except (OSError, YamlError) as error:
+        raise RecipeError(str(error)) from error
     if not isinstance(values, dict):
         raise RecipeError(f"{source} must be a mapping of options, got {values!r}")
     return values
@@ -103,6 +102,8 @@ def override(values: Mapping[str, Any], settings: Sequence[str] | Mapping[str, A
         settings = {key: _scalar(value, key) for key, _, value in lines}
     for key, value in settings.items():
         *parents, last = key.split(".")
+        if len(parents) > DEPTH:
+            raise RecipeError(f"no option {key[:40]}…: it is {len(parents)} deep, and options are at most {DEPTH}")
         level = result
         for parent in parents:
             if not isinstance(level.get(parent), dict):
@@ -119,9 +120,9 @@ def _copy(values: Mapping[str, Any]) -> dict[str, Any]:
 def _scalar(text: str, key: str) -> Any:
     """YAML 1.1 reads ``1e-3`` as a string; a number is meant."""
     try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise RecipeError(f"{key}={text}: the value is not valid YAML; a text is quoted, such as {key}='…'") from error
+        value = load_text(text, "the value")
+    except YamlError as error:
+        raise RecipeError(f"{key}={text}: {error}; a text is quoted, such as {key}='…'") from error
     return _number(value) if isinstance(value, str) else value
 
 
