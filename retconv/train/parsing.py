@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Mapping, Sequence
+from functools import cache
 from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -36,7 +38,7 @@ def parse(values: Mapping[str, Any], source: str = "recipe") -> Config:
     """
     faults: list[str] = []
     config = build(Config, values, "", faults)
-    faults += _unknown_names(values)
+    faults += _unknown_names(values) if isinstance(values, Mapping) else []
     if not faults:
         faults += _conflicts(config)
     if faults:
@@ -133,6 +135,10 @@ def _number(text: str) -> Any:
         return text
 
 
+#: They cost more than all else of reading a recipe.
+_type_hints = cache(get_type_hints)
+
+
 def build(kind: type, values: Any, prefix: str, faults: list[str]) -> Any:
     """A dataclass of ``option`` fields from a mapping, strictly.
 
@@ -143,15 +149,16 @@ def build(kind: type, values: Any, prefix: str, faults: list[str]) -> Any:
         faults: To which a line is added for each fault; the result is of use only if there is none.
     """
     if not isinstance(values, Mapping):
-        faults.append(f"{prefix.rstrip('.')} must be a mapping of options, got {values!r}")
+        faults.append(f"{prefix.rstrip('.') or 'it'} must be a mapping of options, got {values!r}")
         return None
     fields = {f.name: f for f in dataclasses.fields(kind)}
-    every = flatten(Config().as_dict()) if kind is Config else {}
-    for key in [key for key in values if key not in fields]:
+    odd = [key for key in values if key not in fields]
+    every = flatten(Config().as_dict()) if odd and kind is Config else {}
+    for key in odd:
         elsewhere = [name for name in every if name.rpartition(".")[2] == key]
         remedy = f"did you mean {elsewhere[0]!r}?" if elsewhere else nearest(str(key), sorted(fields))
         faults.append(f"no option {prefix}{key}; {remedy}")
-    hints = get_type_hints(kind)
+    hints = _type_hints(kind)
     parsed = {}
     for name in [name for name in fields if name in values]:
         if dataclasses.is_dataclass(hints[name]):
@@ -185,6 +192,10 @@ def _check(option: dataclasses.Field[Any], value: Any, key: str, faults: list[st
     if (low is not None and not value >= low) or (high is not None and not value <= high):
         faults.append(f"{key} must be {_range(low, high)}, got {value!r}")
     if isinstance(value, Mapping):
+        try:
+            json.dumps(value, sort_keys=True)  # of which the run's name is made
+        except TypeError as error:
+            faults.append(f"{key} must hold numbers, text, true, false, null, lists and mappings of them: {error}")
         return _copy(value)
     return float(value) if kind == "float" else value
 
