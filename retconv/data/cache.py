@@ -19,7 +19,7 @@ from retconv.data.sources import Arrays, Source
 from retconv.files import replacing
 
 #: Raised whenever decoding changes.
-_VERSION = 1
+_VERSION = 2
 _FIELDS = ("train_images", "train_labels", "test_images", "test_labels", "classes", "levels")
 
 

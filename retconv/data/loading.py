@@ -39,7 +39,8 @@ def load(name: str, root: str | Path | None = None, download: bool = True) -> Da
         download: Whether to download what is not found.
 
     Returns:
-        The data set, on the CPU.
+        The data set, on the CPU, in the order of its files. That may be class by class, so its first images may all be
+        of one: ``Dataset.subset`` and ``split`` draw from every class, at random by a seed.
 
     Raises:
         ValueError: If there is no such data set.

@@ -82,8 +82,8 @@ def main() -> None:
 def show(root: Path, what: str, out: Path | None) -> None:
     """Read stored runs back as one table."""
     store = results.Store(root)
-    for folder in store.damaged():
-        click.echo(f"left out: {folder} is not the run that its name says", err=True)
+    for folder, fault in store.damaged(kernels=what == "kernels").items():
+        click.echo(f"left out: {folder.name}: {fault}", err=True)
     table = getattr(store, what)()
     if out is not None:
         try:

@@ -11,15 +11,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
-import yaml
 from torch import Tensor
 
+from retconv.plain_yaml import load_text
 from retconv.train import Config, TrainError, parse
-from retconv.train.folder import ORIGIN
+from retconv.train.recorded import LINES, OBJECTS, require
 
 #: Where a member may stand: a run's folder, one of its files, and perhaps which part of that.
 _MEMBER = re.compile(
@@ -34,15 +33,6 @@ _LARGEST = {".yaml": 2**18, ".json": 2**20, "measures.json": 2**26, ".jsonl": 2*
 _MOST = 100_000
 #: What a checkpoint must have for a run to go on.
 _STATE = dict.fromkeys(("config", "model", "ema", "optimiser", "best", "sums", "random"), object) | {"step": int}
-_NUMBER = (int, float)
-_OBJECTS: dict[str, dict[str, Any]] = {
-    "result.json": {"test_accuracy": _NUMBER, "test_loss": _NUMBER, "epochs": int, "test_images": int},
-    "measures.json": {"images": int, "part": str, "commit": str, "tables": dict},
-}
-_LINES: dict[str, dict[str, Any]] = {
-    "provenance.jsonl": dict.fromkeys(ORIGIN, (str, int)),
-    "metrics.jsonl": {"epoch": int},
-}
 
 
 @dataclass
@@ -177,21 +167,17 @@ def _largest(file: str) -> int:
 
 
 def _config(content: bytes) -> Config:
-    text = content.decode()
-    # A few aliases of aliases stand for more values than there is memory.
-    if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, yaml.SafeLoader)):
-        raise ValueError("a configuration has no aliases")
-    return parse(yaml.safe_load(text))
+    return parse(load_text(content, "it"))
 
 
 def _check(file: str, content: bytes, config: Config) -> None:
     """Parse a file of a run as those who read it do, or raise what they raise."""
     kind = Path(file).suffix
     if kind == ".json":
-        _require(_OBJECTS[file], json.loads(content))
+        require(OBJECTS[file], json.loads(content))
     elif kind == ".jsonl":
         for line in content.decode().splitlines():
-            _require(_LINES[file], json.loads(line))
+            require(LINES[file], json.loads(line))
     elif kind in (".npz", ".pt"):
         with zipfile.ZipFile(io.BytesIO(content)) as inner:
             size = sum(info.file_size for info in inner.infolist())
@@ -206,15 +192,8 @@ def _check(file: str, content: bytes, config: Config) -> None:
             return
         state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
         if step := checkpoint_step(file):
-            _require(_STATE, state)
+            require(_STATE, state)
             if state["step"] != step or state["config"] != config.as_dict():
                 raise ValueError("it is the checkpoint of another step or run")
         elif not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
             raise ValueError("it holds no weights by name")
-
-
-def _require(kinds: Mapping[str, Any], value: Any) -> None:
-    if not isinstance(value, dict) or not all(
-        key in value and isinstance(value[key], kind) for key, kind in kinds.items()
-    ):
-        raise ValueError(f"it must have {', '.join(kinds)}, each of its type")

@@ -100,9 +100,9 @@ def pack(
     unfinished: list[tuple[str, Members]] = []
     store = Store(root)
     archived = _held(earlier) if add else {}
-    for folder in store.damaged():
-        packed.left_out[folder.name] = "its config.yaml cannot be read, or is not that of the run it is named by"
-    for run in store.runs():
+    faults = store.damaged()
+    packed.left_out |= {folder.name: fault for folder, fault in faults.items()}
+    for run in (run for run in store.runs() if run.path not in faults):
         is_held = run.path.name in archived and archived[run.path.name] >= run.measured
         if add and (is_held or not run.finished):
             continue
@@ -144,7 +144,7 @@ def pack(
     for i, (path, archive) in enumerate(zip(packed.archives, archives, strict=True), 1):
         write_whole(path, methodcaller("write", zipped(archive, {"set": label, "archive": i, "of": len(archives)})))
     # An earlier set may hold the only copy of a run that cannot be read any more.
-    for path in stale if replace and archives and not store.damaged() else ():
+    for path in stale if replace and archives and not faults else ():
         path.unlink()
     return packed
 

@@ -116,16 +116,15 @@ def load_study(study: str | Path, small: bool = False) -> Study:
         'After a short training on CIFAR-10 a mas'
     """
     if str(study) in STUDIES:
-        text = (_FOLDER / f"{study}.yaml").read_text(encoding="utf-8")
-        return parse_study(mapping(text, f"study {study}"), name=str(study), small=small)
+        values = mapping(_FOLDER / f"{study}.yaml", f"study {study}")
+        return parse_study(values, name=str(study), small=small)
     path = Path(study)
     if not path.is_file():
         raise RecipeError(
             f"no study file {path}, nor a study of that name; {nearest(str(study), STUDIES)}: give a name or the path "
             "of a YAML file; --help shows one"
         )
-    values = mapping(path.read_text(encoding="utf-8"), f"study {path}")
-    return parse_study(values, path.parent, path.stem, small)
+    return parse_study(mapping(path, f"study {path}"), path.parent, path.stem, small)
 
 
 def parse_study(values: Mapping[str, Any], folder: Path = Path(), name: str = "study", small: bool = False) -> Study:

@@ -27,16 +27,22 @@ import torch
 import yaml
 from torch import Tensor
 
+from retconv.plain_yaml import YamlError, load_file
 from retconv.train import checkpoint
 from retconv.train.config import Config, differences
 from retconv.train.files import TrainError, append_line, make_folder, sync, write_whole
-
-#: What of a session's provenance stands beside numbers in tables; all of it is in the run's folder.
-ORIGIN = ("commit", "torch", "device", "threads", "replicas")
+from retconv.train.recorded import (
+    damaged,
+    read_kernels,
+    read_lines,
+    read_metrics,
+    read_object,
+    read_origin,
+)
 
 
 class RunFolder:
-    """A run on disk.
+    """A run on disk. What reads it raises ``DamagedRunError`` where a file is not what training wrote.
 
     Args:
         root: Folder of all runs.
@@ -91,11 +97,15 @@ class RunFolder:
         if not file.is_file():
             text = yaml.safe_dump(config, sort_keys=False, allow_unicode=True)
             write_whole(file, lambda out: out.write(text.encode()))
-        stored = yaml.safe_load(file.read_text(encoding="utf-8"))
-        if stored != config:
+        try:
+            stored = load_file(file)
+            changed = differences(stored, config) if isinstance(stored, dict) else [f"it holds {stored!r}"]
+        except YamlError as error:
+            changed = [str(error)]
+        if changed:
             raise TrainError(
                 f"{file} was changed since the run began (file against recipe):\n"
-                + "\n".join(f"  {line}" for line in differences(stored, config))
+                + "\n".join(f"  {line}" for line in changed)
                 + "\nA run's folder is named by its configuration: put the file back, or remove the folder"
             )
 
@@ -143,7 +153,7 @@ class RunFolder:
 
     def measures(self) -> dict[str, Any]:
         """What was measured on the weights."""
-        return dict(json.loads((self.path / "measures.json").read_text(encoding="utf-8")))
+        return read_object(self.path / "measures.json")
 
     def provenance(self) -> list[dict[str, Any]]:
         """The sessions that trained the run."""
@@ -151,22 +161,15 @@ class RunFolder:
 
     def origin(self) -> dict[str, Any]:
         """What stands beside every number of the run: ``ORIGIN`` of the last session that trained it."""
-        session = self.provenance()[-1]
-        # Where the configuration leaves precision to the device, the session says which it was.
-        return {key: session[key] for key in (*ORIGIN, "precision") if key in session}
+        return read_origin(self.path)
 
     def metrics(self) -> list[dict[str, Any]]:
         """Each epoch's numbers, in order; of an epoch that stands there twice, the last."""
-        rows = {row["epoch"]: row for row in read_lines(self.path / "metrics.jsonl")}
-        return [rows[epoch] for epoch in sorted(rows)]
+        return read_metrics(self.path)
 
     def kernels(self) -> dict[int, dict[str, np.ndarray]]:
         """The kernels of every mask by epoch, for the epochs that they were kept for."""
-        epochs = {}
-        for path in sorted((self.path / "kernels").glob("epoch-*.npz")):
-            with np.load(path) as archive:
-                epochs[int(path.stem.removeprefix("epoch-"))] = dict(archive)
-        return epochs
+        return read_kernels(self.path)
 
     def result(self) -> dict[str, Any]:
         """The test result.
@@ -176,7 +179,7 @@ class RunFolder:
         """
         if not self.finished:
             raise TrainError(f"run {self.path} is not finished: train it first")
-        return dict(json.loads((self.path / "result.json").read_text(encoding="utf-8")))
+        return read_object(self.path / "result.json")
 
     def weights(self) -> dict[str, Tensor]:
         """The weights that were tested, on the CPU.
@@ -191,15 +194,7 @@ class RunFolder:
                 f"run {self.path} was merged without its weights: merge an archive packed with --weights, or remove "
                 "the folder and train it again"
             )
-        return dict(torch.load(path, map_location="cpu", weights_only=True))
-
-
-def read_lines(path: Path) -> list[dict[str, Any]]:
-    """The objects of a JSON-lines file; lines torn by a kill are left out."""
-    rows = []
-    for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else []:
         try:
-            rows.append(json.loads(line))
-        except json.JSONDecodeError:
-            continue
-    return rows
+            return dict(torch.load(path, map_location="cpu", weights_only=True))
+        except Exception as error:  # of zipfile, pickle and torch
+            raise damaged(path, error) from error

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Mapping, Sequence
+from functools import cache
+from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any, get_type_hints
 
 import timm
-import yaml
 
 from retconv.data import NAMES
 from retconv.models import SMALL_MODELS
 from retconv.names import nearest
+from retconv.plain_yaml import DEPTH, YamlError, load_file, load_text
 from retconv.train.config import RECIPES, RECIPES_FOLDER, Config, flatten
 
 #: Arguments of a model that the data give.
@@ -48,7 +51,7 @@ def parse(values: Mapping[str, Any], source: str = "recipe") -> Config:
     """
     faults: list[str] = []
     config = build(Config, values, "", faults)
-    faults += _unknown_names(values)
+    faults += _unknown_names(values) if isinstance(values, Mapping) else []
     if not faults:
         faults += _conflicts(config)
     if faults:
@@ -82,24 +85,22 @@ def read(recipe: str | Path) -> dict[str, Any]:
         RecipeError: If there is none, or it is no YAML mapping.
     """
     if str(recipe) in RECIPES:
-        text = (RECIPES_FOLDER / f"{recipe}.yaml").read_text(encoding="utf-8")
-    elif Path(recipe).is_file():
-        text = Path(recipe).read_text(encoding="utf-8")
-    else:
+        return mapping(RECIPES_FOLDER / f"{recipe}.yaml", f"recipe {str(recipe)!r}")
+    if not Path(recipe).is_file():
         raise RecipeError(f"no recipe or YAML file {str(recipe)!r}; {nearest(str(recipe), RECIPES)}")
-    return mapping(text, f"recipe {str(recipe)!r}")
+    return mapping(Path(recipe), f"recipe {str(recipe)!r}")
 
 
-def mapping(text: str, source: str) -> dict[str, Any]:
-    """The mapping that YAML text holds.
+def mapping(file: Path | Traversable, source: str) -> dict[str, Any]:
+    """The mapping that a YAML file holds.
 
     Raises:
-        RecipeError: If it is not valid YAML, or no mapping.
+        RecipeError: If it cannot be read, is not valid YAML, or no mapping.
     """
     try:
-        values = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise RecipeError(f"{source} is not valid YAML: {error}") from error
+        values = load_file(file, source)
+    except (OSError, YamlError) as error:
+        raise RecipeError(str(error)) from error
     if not isinstance(values, dict):
         raise RecipeError(f"{source} must be a mapping of options, got {values!r}")
     return values
@@ -120,6 +121,8 @@ def override(values: Mapping[str, Any], settings: Sequence[str] | Mapping[str, A
         settings = {key: _scalar(value, key) for key, _, value in lines}
     for key, value in settings.items():
         *parents, last = key.split(".")
+        if len(parents) > DEPTH:
+            raise RecipeError(f"no option {key[:40]}…: it is {len(parents)} deep, and options are at most {DEPTH}")
         level = result
         for parent in parents:
             if not isinstance(level.get(parent), dict):
@@ -136,9 +139,9 @@ def _copy(values: Mapping[str, Any]) -> dict[str, Any]:
 def _scalar(text: str, key: str) -> Any:
     """YAML 1.1 reads ``1e-3`` as a string; a number is meant."""
     try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise RecipeError(f"{key}={text}: the value is not valid YAML; a text is quoted, such as {key}='…'") from error
+        value = load_text(text, "the value")
+    except YamlError as error:
+        raise RecipeError(f"{key}={text}: {error}; a text is quoted, such as {key}='…'") from error
     return _number(value) if isinstance(value, str) else value
 
 
@@ -147,6 +150,10 @@ def _number(text: str) -> Any:
         return float(text)
     except ValueError:
         return text
+
+
+#: They cost more than all else of reading a recipe.
+_type_hints = cache(get_type_hints)
 
 
 def build(kind: type, values: Any, prefix: str, faults: list[str]) -> Any:
@@ -159,15 +166,16 @@ def build(kind: type, values: Any, prefix: str, faults: list[str]) -> Any:
         faults: To which a line is added for each fault; the result is of use only if there is none.
     """
     if not isinstance(values, Mapping):
-        faults.append(f"{prefix.rstrip('.')} must be a mapping of options, got {values!r}")
+        faults.append(f"{prefix.rstrip('.') or 'it'} must be a mapping of options, got {values!r}")
         return None
     fields = {f.name: f for f in dataclasses.fields(kind)}
-    every = flatten(Config().as_dict()) if kind is Config else {}
-    for key in [key for key in values if key not in fields]:
+    odd = [key for key in values if key not in fields]
+    every = flatten(Config().as_dict()) if odd and kind is Config else {}
+    for key in odd:
         elsewhere = [name for name in every if name.rpartition(".")[2] == key]
         remedy = f"did you mean {elsewhere[0]!r}?" if elsewhere else nearest(str(key), sorted(fields))
         faults.append(f"no option {prefix}{key}; {remedy}")
-    hints = get_type_hints(kind)
+    hints = _type_hints(kind)
     parsed = {}
     for name in [name for name in fields if name in values]:
         if dataclasses.is_dataclass(hints[name]):
@@ -201,6 +209,10 @@ def _check(option: dataclasses.Field[Any], value: Any, key: str, faults: list[st
     if (low is not None and not value >= low) or (high is not None and not value <= high):
         faults.append(f"{key} must be {_range(low, high)}, got {value!r}")
     if isinstance(value, Mapping):
+        try:
+            json.dumps(value, sort_keys=True)  # of which the run's name is made
+        except TypeError as error:
+            faults.append(f"{key} must hold numbers, text, true, false, null, lists and mappings of them: {error}")
         return _copy(value)
     return float(value) if kind == "float" else value
 

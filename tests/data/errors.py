@@ -169,7 +169,7 @@ ON_DISK: dict[str, Error] = {
     "null image": (
         loading(lambda root: write(root, image=images_of(None), label=[1])),  # type: ignore[arg-type]
         CorruptDataError,
-        r"row 0 of .*train\.parquet is no image",
+        r"train\.parquet has no bytes in column 'image' at row 0: remove the row",
     ),
     "size": (
         loading(

@@ -19,7 +19,18 @@ TESTS = Path(__file__).parents[1]
 #: A part imports only from parts of lower rank, and from itself.
 PARTS = (
     ("extras", "lazy", "watching"),
-    ("colours", "precision", "grid", "files", "model_names", "names", "provenance", "stored", "templates"),
+    (
+        "colours",
+        "precision",
+        "grid",
+        "files",
+        "model_names",
+        "names",
+        "plain_yaml",
+        "provenance",
+        "stored",
+        "templates",
+    ),
     ("kernels", "cross"),
     ("convert",),
     ("masks",),

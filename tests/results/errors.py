@@ -171,7 +171,6 @@ TABLES: dict[str, dict[str, Error]] = {
             "2097152 bytes are more than such a file",
         ),
         "other run": (merging({}, run="0" * 16), RuntimeError, f"its configuration is that of run {tiny().id}"),
-        "aliases": (merging({"config.yaml": b"a: &a 1\nb: *a"}), RuntimeError, "a configuration has no aliases"),
         "result": (merging({"result.json": b"{}"}), RuntimeError, "result.json: it must have test_accuracy, test_loss"),
         "weights": (merging({"weights.pt": saved([1])}), RuntimeError, "weights.pt: it holds no weights by name"),
         "damaged weights": (

@@ -171,7 +171,7 @@ def test_store_leaves_out_what_is_not_the_run_that_it_is_named(tmp_path: Path) -
     (other / "config.yaml").write_text("sede: 1\n")
     store = Store(tmp_path)
     assert [run.path.name for run in store.runs()] == [tiny().id]
-    assert store.damaged() == [copy, other]
+    assert list(store.damaged()) == [copy, other]
     assert Store(tmp_path / "nowhere").frame().empty
 
 

@@ -21,7 +21,7 @@ from retconv.train.checkpoint import load as load_checkpoint
 from retconv.train.checkpoint import save
 from retconv.train.config import DataConfig, ModelConfig, OptimConfig, ScheduleConfig
 from retconv.train.files import append_line, sync, write_whole
-from retconv.train.parsing import mapping, override
+from retconv.train.parsing import override
 from tests.error_table import Error
 from tests.train.small import few_digits, tiny
 
@@ -106,6 +106,16 @@ def step_that_fails_of_divergence(folder: Path) -> None:
     step_that_fails(folder, float("inf"))
 
 
+def recipe(text: str) -> Callable[[], object]:
+    """Read a recipe from a file."""
+
+    def call(folder: Path) -> None:
+        (folder / "x.yaml").write_text(text, encoding="utf-8")
+        load(folder / "x.yaml")
+
+    return in_folder(call)
+
+
 def command(*arguments: str) -> Callable[[], object]:
     """The command line, its exception not yet turned into an exit code."""
     return lambda: main.main(list(arguments), standalone_mode=False)
@@ -143,12 +153,17 @@ TABLES: dict[str, dict[str, Error]] = {
         ),
         "odd batch": (lambda: parse({"batch_size": 7, "augment": {"mixup": 1}}), ValueError, "must be even, got 7"),
         "no recipe": (lambda: load("standart"), ValueError, "no recipe.*'standart'; did you mean 'standard'"),
-        "not YAML": (lambda: mapping("a: [", "recipe 'x'"), ValueError, "recipe 'x' is not valid YAML"),
-        "no mapping": (lambda: mapping("[1]", "recipe 'x'"), ValueError, r"must be a mapping of options, got \[1\]"),
+        "not YAML": (recipe("a: ["), ValueError, "recipe .*x.yaml' is not valid YAML: line 2, column 1: "),
+        "no mapping": (recipe("[1]"), ValueError, r"must be a mapping of options, got \[1\]"),
         "setting that is no YAML": (
             lambda: override({}, ["optim.lr=["]),
             ValueError,
             r"optim.lr=\[: .* not valid YAML",
+        ),
+        "deep setting": (
+            lambda: override({}, ["a." * 3000 + "a=1"]),
+            ValueError,
+            r"no option (a\.){20}…: it is 3000 deep, and options are at most 64",
         ),
         "setting": (lambda: override({}, ["seed"]), ValueError, "KEY=VALUE.*'seed'"),
         "model options": (

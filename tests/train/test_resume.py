@@ -18,7 +18,7 @@ from retconv.data import Dataset
 from retconv.train import Config, DivergedError, RunFolder, Trainer, TrainError, checkpoint, train
 from retconv.train.config import DataConfig, OptimConfig, ScheduleConfig
 from retconv.train.files import append_line, write_whole
-from retconv.train.folder import read_lines
+from retconv.train.recorded import read_lines
 from tests.train.small import few_digits, tiny
 
 #: Everything that resuming must carry: moving average, best weights, clipping, mixing, drop path.

@@ -66,12 +66,43 @@ def _table(shard: Path) -> tuple[Any, str, str]:
         file = parquet.ParquetFile(shard, page_checksum_verification=True)
         present = file.schema_arrow.names
         image, label = (next((c for c in names if c in present), "") for names in (_IMAGE, _LABEL))
-        table = file.read(columns=[f"{image}.bytes", label])
+        fault = _fault(file.schema_arrow, image, label)
+        table = None if fault else file.read(columns=[f"{image}.bytes", label])
     except (OSError, ValueError) as error:
         raise CorruptDataError(f"{shard} is damaged or no parquet file ({error}); get it again") from error
-    if not image or not label:
-        raise CorruptDataError(f"{shard} has columns {present}, but images stand in 'image' and classes in 'label'")
+    fault = fault or _wrong_row(table, image, label)
+    if fault:
+        raise CorruptDataError(f"{shard} {fault}")
     return table, image, label
+
+
+def _fault(schema: Any, image: str, label: str) -> str:
+    """What is wrong with the columns, if anything."""
+    types = extra("pyarrow.types", "reading a data set in parquet")
+    if not image or not label:
+        return f"has columns {schema.names}, but images stand in 'image' and classes in 'label'"
+    kind = schema.field(image).type
+    if not types.is_struct(kind) or "bytes" not in [field.name for field in kind]:
+        return (
+            f"holds {kind} in column {image!r}, where images are structs whose field 'bytes' is a PNG or JPEG: write "
+            "it with datasets.Image, or as folders of images"
+        )
+    kind = schema.field(label).type
+    if not types.is_integer(kind):
+        return f"holds {kind} in column {label!r}, where classes are integers from 0: number them"
+    return ""
+
+
+def _wrong_row(table: Any, image: str, label: str) -> str:
+    """Which row has no image or no class, if any."""
+    nulls = table.column(image).combine_chunks().field("bytes").is_null().to_pylist()
+    labels = table.column(label).to_pylist()
+    for row, (null, value) in enumerate(zip(nulls, labels, strict=True)):
+        if null:
+            return f"has no bytes in column {image!r} at row {row}: remove the row, or put the image's file there"
+        if value is None or value < 0:
+            return f"has {value} in column {label!r} at row {row}, where classes count from 0: is the split unlabelled?"
+    return ""
 
 
 def _class_names(table: Any, label: str) -> tuple[str, ...]:
