@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from string import ascii_lowercase
+from textwrap import wrap
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,8 @@ from torch import Tensor
 from retconv.colours import SEQUENTIAL, scale
 from retconv.grid import Grid
 from retconv.kernels import gaussian_mixture
+
+_MESSAGE, _FOOT = 7.5, 6.0
 
 
 def array(tensor: Tensor) -> np.ndarray:
@@ -39,6 +42,13 @@ def mixture(grid: Grid, components: Iterable[tuple[float, float]]) -> Tensor:
 def open_frame(ax: Axes) -> None:
     """No line where there is no axis."""
     ax.spines[["top", "right"]].set_visible(False)
+
+
+def headline(figure: Figure, message: str, foot: str = "") -> None:
+    """The message of a figure, bold and centred above its panels, and the conditions in grey below them."""
+    figure.suptitle("\n".join(wrap(message, 62)), fontweight="bold", fontsize=_MESSAGE)
+    if foot:
+        figure.supxlabel("\n".join(wrap(foot, 80)), fontsize=_FOOT, color="0.35")
 
 
 def letters(axes: Iterable[Axes]) -> None:
