@@ -73,7 +73,7 @@ def _plot(data: pd.DataFrame) -> Figure:
     return figure
 
 
-@register("convolved_heads", 285, finding, data=(_DATA,))
+@register("convolved_heads", 285, finding, data=(_DATA,), group="study")
 def draw() -> Drawn:
     """Heads that become convolutions.
 

@@ -43,7 +43,7 @@ def finding(data: pd.DataFrame) -> str:
     )
 
 
-@register("parameters_and_macs", 220, finding, data=(_STORED,))
+@register("parameters_and_macs", 220, finding, data=(_STORED,), group="speed")
 def draw() -> Drawn:
     """Sizes and costs of the small models.
 

@@ -59,7 +59,7 @@ def register(
             return f"{text.format(**numbers(data))} Seen: {finding(data)}. {origin}"
 
         data = (TABLES / f"planted_{name}.csv",)
-        enter(FigureSpec(f"planted_{name}", title, caption, draw, finding, data, place=place))
+        enter(FigureSpec(f"planted_{name}", title, caption, draw, finding, data, place=place, group="study"))
         return plot
 
     return registered

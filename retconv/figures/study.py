@@ -124,6 +124,7 @@ def register(
             command=f"python -m retconv.sweep {study} && python -m retconv.studies {study}",
             suffices=lambda: bool((whole()["part"] != "run").any()),
             place=place,
+            group="study",
         )
         enter(spec)
         return plot
