@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from string import ascii_lowercase
 from textwrap import wrap
 from typing import Any
@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+from matplotlib import rcParams
 from matplotlib.axes import Axes
 from matplotlib.colorbar import Colorbar
 from matplotlib.figure import Figure, SubFigure
@@ -17,6 +18,7 @@ from matplotlib.image import AxesImage
 from torch import Tensor
 
 from retconv.colours import SEQUENTIAL, scale
+from retconv.figures.style import SINGLE, new_figure
 from retconv.grid import Grid
 from retconv.kernels import gaussian_mixture
 
@@ -58,6 +60,24 @@ def letters(axes: Iterable[Axes]) -> None:
         ax.annotate(text, (0, 1), (-12, 4), ha="right", fontweight="bold", **where)
         if not ax.images:
             open_frame(ax)
+
+
+def in_pairs(titles: Sequence[str], xlabel: str, ylabel: str, height: float = 1.15) -> tuple[Figure, list[Axes]]:
+    """A figure of one column whose panels of these titles and this height share both axes, two in a row."""
+    columns = min(2, len(titles))
+    rows = -(-len(titles) // columns)
+    figure = new_figure(SINGLE, 0.75 + height * rows)
+    panels = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).ravel().tolist()
+    while len(panels) > len(titles):
+        panels.pop().remove()
+    for ax, title in zip(panels, titles, strict=True):
+        ax.set_title(title)
+        open_frame(ax)
+    for ax in panels[-columns:]:
+        ax.set_xlabel(xlabel)
+        ax.tick_params(labelbottom=True)
+    figure.supylabel(ylabel, fontsize=rcParams["axes.labelsize"])
+    return figure, panels
 
 
 def draw_mask(ax: Axes, mask: np.ndarray, signed: bool = False) -> AxesImage:
