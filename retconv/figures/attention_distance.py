@@ -8,18 +8,15 @@ from matplotlib.figure import Figure
 
 from retconv.figures import study
 from retconv.figures.paired import (
-    apart,
-    beside,
-    draw_line,
+    SEED,
+    by_arm,
     gains,
-    key_below,
     look,
     over_seeds,
     pm,
     side,
     spread,
 )
-from retconv.figures.style import SINGLE, new_figure
 
 _ARMS = ("plain", "manhattan_bias", "gmm", "table")
 _TABLES = ("study_cifar_small_distance", "study_cifar_small_effective")
@@ -70,21 +67,28 @@ def plot(data: pd.DataFrame) -> Figure:
     """How far attention looks, with and without a mask.
 
     Mean distance between a query and what it attends to, by layer: small dots are single heads of single seeds, larger
-    marks means over heads and seeds with 95 % t intervals. The mean over layers is compared with plain attention's,
-    seed by seed; {tokens} tokens is the smallest difference that matters.
+    marks means over heads and seeds with 95 % t intervals, dashed the mean of plain attention, dotted what looks
+    everywhere alike. The mean over layers is compared with plain attention's, seed by seed; {tokens} tokens is the
+    smallest difference that matters.
     """
-    figure = new_figure(SINGLE, 2.6)
-    ax = figure.subplots()
-    for arm, own, shift in apart(data, 0.22):
-        heads = own[own["part"] == "head"]
-        place = heads["layer"] + shift + spread(heads["seed"], 0.12)
-        ax.plot(place, heads["mean_distance"], ".", color=look(arm)[0], markersize=2.4, markeredgewidth=0, alpha=0.6)
-        draw_line(ax, own[own["part"] == "mean"], "layer", "distance", arm, shift)
-    uniform = uniform_distance()
-    ax.axhline(uniform, color="0.35", linewidth=0.8, linestyle=":", zorder=0)
-    beside(ax, uniform, "uniform", color="0.35")
-    layers = sorted(data.loc[data["part"] == "mean", "layer"].unique())
-    ax.set(ylim=(0, None), xticks=layers, xticklabels=[f"{layer + 1:.0f}" for layer in layers])
-    ax.set(xlabel="layer", ylabel="mean attention distance (tokens)")
-    key_below(ax)
+    overall = data[data["part"] == "overall"].set_index("arm").to_dict("index")
+    rows = data[data["part"] == "mean"]
+    figure, panels = by_arm(
+        rows,
+        "layer",
+        "distance",
+        "layer",
+        "mean attention distance (tokens)",
+        lambda arm: f"{pm(overall[arm], 2, sign=False)} tokens" if arm in overall else "",
+    )
+    layers = sorted(rows["layer"].unique())
+    for arm, ax in panels.items():
+        heads = data[(data["part"] == "head") & (data["arm"] == arm)]
+        place = heads["layer"] + spread(heads["seed"], 0.3)
+        ax.plot(place, heads["mean_distance"], color=look(arm)[0], **SEED | {"markersize": 1.8})
+        ax.axhline(uniform_distance(), color="0.35", linewidth=0.8, linestyle=":", zorder=0)
+        ax.set(xticks=layers, xticklabels=[f"{layer + 1:.0f}" for layer in layers])
+    first = next(iter(panels.values()))
+    first.set_ylim(0, max(first.get_ylim()[1], 1.3 * uniform_distance()))
+    first.annotate("uniform", (layers[0], uniform_distance()), (-4, 5), textcoords="offset points", color="0.35")
     return figure

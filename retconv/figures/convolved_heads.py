@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import textwrap
-from typing import Any, Literal
+from typing import Literal
 
 import pandas as pd
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 
-from retconv.figures.panels import open_frame
+from retconv.figures.panels import headline, in_pairs
 from retconv.figures.registry import Drawn, register
 from retconv.figures.study import LABELS, LOOK, signed
-from retconv.figures.style import SINGLE, new_figure
 from retconv.stats import interval
 from retconv.stored import TABLES
 
@@ -22,7 +19,6 @@ _COLUMNS = ["arm", "seed", "run", "order", "heads", "of", "accuracy", "change", 
 _ORIGIN = ["data", "commit", "torch", "device"]
 #: Line and name of each order, the one in front last.
 _ORDERS: dict[str, tuple[Literal["-", "--"], str]] = {"random": ("--", "at random"), "error": ("-", "by error")}
-_FOOT: dict[str, Any] = {"x": 0.01, "ha": "left", "fontsize": 5.5, "color": "0.35"}
 #: Of all heads, the share that the message tells of.
 _SHARE = 4
 
@@ -53,41 +49,39 @@ def finding(data: pd.DataFrame) -> str:
 
 
 def _plot(data: pd.DataFrame) -> Figure:
-    figure = new_figure(SINGLE, 2.7)
-    ax = figure.subplots()
-    arms = [arm for arm in LOOK if arm in set(data["arm"])]
-    for order, (style, _) in _ORDERS.items():
-        for arm in arms:
-            own, (colour, marker) = data[(data["arm"] == arm) & (data["order"] == order)], LOOK[arm]
+    arms, of = [arm for arm in LOOK if arm in set(data["arm"])], data["of"].iloc[0]
+    xlabel = f"heads convolved (of {of})"
+    figure, panels = in_pairs([LABELS[arm] for arm in arms], xlabel, "change of accuracy (points)")
+    for arm, ax in zip(arms, panels, strict=True):
+        ax.title.set_color(LOOK[arm][0])
+        for order, (style, _) in _ORDERS.items():
+            own = data[(data["arm"] == arm) & (data["order"] == order)]
+            colour = LOOK[arm][0] if order == "error" else "0.35"
             for _, rows in own.groupby("seed"):
-                ax.plot(rows["heads"], rows["change"], color=colour, linestyle=style, linewidth=0.4, alpha=0.35)
+                ax.plot(rows["heads"], rows["change"], color=colour, linestyle=style, linewidth=0.5, alpha=0.35)
             mean = own.groupby("heads")["change"].mean()
-            mark = marker if order == "error" else ""
-            ax.plot(mean.index, mean, color=colour, linestyle=style, marker=mark, markersize=3)
-    ax.axhline(0, color="0.35", linewidth=0.6, zorder=0)
-    ax.set(xlabel=f"heads that are convolutions (of {data['of'].iloc[0]})", ylabel="change of accuracy (points)")
-    keys = [Line2D([], [], color=LOOK[arm][0], marker=LOOK[arm][1], markersize=3, label=LABELS[arm]) for arm in arms]
-    keys += [Line2D([], [], color="0.35", linestyle=style, label=name) for style, name in _ORDERS.values()]
-    ax.legend(handles=keys, loc="lower left", handlelength=2.4)
-    open_frame(ax)
+            ax.plot(mean.index, mean, color=colour, linestyle=style, linewidth=1.4)
+        ax.axhline(0, color="0.35", linewidth=0.6, zorder=0)
+        ax.set_xticks(range(0, of + 1, of // _SHARE))
+    panels[0].text(0.03, 0.08, _ORDERS["random"][1], color="0.35", transform=panels[0].transAxes)
+    panels[0].text(0.55, 0.82, _ORDERS["error"][1], color=LOOK[arms[0]][0], transform=panels[0].transAxes)
     return figure
 
 
-@register("convolved_heads", 285, finding, data=(_DATA,))
+@register("convolved_heads", 285, finding, data=(_DATA,), group="study")
 def draw() -> Drawn:
     """Heads that become convolutions.
 
     Accuracy on 1,000 test images of small trained vision transformers of four layers of four heads, against that of
     the same run, as more and more heads are replaced by depthwise convolutions with their effective kernels, without
     any training: in the order of the error of their output, ‖A V − M V‖ / ‖A V‖ on 512 images that the run held out,
-    smallest first (solid, marked), and at random (dashed). Thin lines are runs, thick ones their means by the mask that
-    the model was trained with, which heads that still attend keep. Stored results of `retconv measure`.
+    smallest first (solid), and at random (dashed). Thin lines are runs, thick ones their means by the mask that the
+    model was trained with, which heads that still attend keep. Stored results of `retconv measure`.
     """
     data = pd.read_csv(_DATA, dtype={"run": str})[[*_COLUMNS, *_ORIGIN]]
     figure = _plot(data)
-    figure.suptitle(textwrap.fill(_message(data), 46), x=0.01, ha="left", fontweight="bold")
     seeds = data.groupby("arm")["seed"].nunique()
     tested, runs = data["tested"].iloc[0], data["run"].nunique()
     scale = f"{tested:,} test images, {runs} runs, {seeds.min()} to {seeds.max()} seeds a mask"
-    figure.supxlabel(f"CIFAR-10 (JPEG), {scale}", **_FOOT)
+    headline(figure, _message(data), f"CIFAR-10 (JPEG), {scale}")
     return figure, data

@@ -66,7 +66,7 @@ def finding(data: pd.DataFrame) -> str:
     return f"learnt mask on logits, heads of 64, {tokens} tokens: {auto} times plain attention (by autograd {plain})"
 
 
-@register("cost_of_a_mask", 210, finding, data=(_DATA,))
+@register("cost_of_a_mask", 210, finding, data=(_DATA,), group="speed")
 def draw() -> Drawn:
     """The cost of a mask.
 

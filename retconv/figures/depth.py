@@ -14,9 +14,9 @@ from torch.nn import functional as F
 
 from retconv.analysis.effective import compose, gradient_field, spread
 from retconv.convert import resize
-from retconv.figures.panels import array, colour_bar, draw_kernel, f64, letters
+from retconv.figures.panels import array, f64, headline, letters
 from retconv.figures.registry import Drawn, register
-from retconv.figures.style import BLUE, DOUBLE, GREEN, ORANGE, new_figure
+from retconv.figures.style import BLUE, GREEN, ORANGE, SINGLE, new_figure
 from retconv.grid import Grid
 from retconv.kernels import gaussian
 from retconv.masks import GaussianMixtureMask
@@ -129,39 +129,38 @@ def draw() -> Drawn:
 
     Gaussian masks of σ = 1.5 tokens, L of them one after another, on 33×33 tokens. Influence of each input token on the
     middle output token along its row, by theory (the composed kernel, of variance Lσ²; curves) and by gradient (dots),
-    for (a) masks alone and (b) masks with random channel mixing, layer normalisation and GELU between them, whose field
-    for 16 layers is (c). (d) Standard deviation of the field by depth: theory on an unbounded grid (solid), the same
-    cut at the grid's border (dashed), and gradient (dots); a residual connection halves the variance of each layer.
+    for (b) masks alone and (c) masks with random channel mixing, layer normalisation and GELU between them. (a)
+    Standard deviation of the field by depth: theory on an unbounded grid (solid), the same cut at the grid's border
+    (dashed), and gradient (dots); a residual connection halves the variance of each layer.
     """
     reach, fields = _measure()
-    figure = new_figure(DOUBLE, 2.4)
-    linear, nonlinear, field, growth = figure.subplots(1, 4, width_ratios=[1, 1, 0.8, 1.1])
+    figure = new_figure(SINGLE, 4.6)
+    growth, linear, nonlinear = figure.subplots(3, 1, height_ratios=[1.5, 1, 1])
     names = list(_KINDS)
     tables = [_draw_profiles(linear, fields, names[0]), _draw_profiles(nonlinear, fields, names[2])]
     linear.set_ylabel("influence / largest")
-    linear.set_title("linear")
-    nonlinear.set_title("with mixing and GELU")
-    linear.legend(loc="upper right", handlelength=1.0, labelspacing=0.2, bbox_to_anchor=(1.08, 1.03))
-    image = draw_kernel(field, fields[names[2], 16], Grid((17, 17)))
-    field.set_xlabel("offset right (tokens)")
-    field.set_title("mixing, GELU, L = 16")
-    colour_bar(figure, image, field, "influence / largest", below=0.42)
+    linear.set(title=names[0], xlabel="")
+    nonlinear.set(title=names[2], ylabel="influence / largest")
+    linear.legend(loc="upper right", handlelength=1.0, labelspacing=0.2)
     for name, colour in zip(names, (BLUE, GREEN, ORANGE), strict=True):
         rows = reach[reach["layers"] == name]
         if name != names[2]:
             growth.plot(rows["depth"], rows["theory"], color=colour, linewidth=0.9)
             growth.plot(rows["depth"], rows["on the grid"], color=colour, linewidth=0.9, linestyle="--")
-        label = {"linear": "linear", "residual": "residual", "nonlinear": "mixing, GELU"}[_KINDS[name]]
-        growth.plot(rows["depth"], rows["gradient"], linestyle="", marker="o", markersize=3, color=colour, label=label)
+        growth.plot(rows["depth"], rows["gradient"], linestyle="", marker="o", markersize=3, color=colour, label=name)
     growth.set_xscale("log", base=2)
     growth.set_yscale("log", base=2)
     growth.set_xticks(_DEPTHS, [str(d) for d in _DEPTHS])
     growth.set_yticks([1, 2, 4, 8], ["1", "2", "4", "8"])
     growth.minorticks_off()
-    growth.set(xlabel="layers L", ylabel="standard deviation (tokens)")
-    growth.set_title("reach by depth")
-    growth.legend(loc="upper left", handlelength=0.8, labelspacing=0.2, bbox_to_anchor=(-0.02, 1.03))
-    letters((linear, nonlinear, field, growth))
+    growth.set(xlabel="layers L", ylabel="standard deviation\n(tokens)", ylim=(0.9, 20))
+    growth.legend(loc="upper left", handlelength=0.8, labelspacing=0.2)
+    letters((growth, linear, nonlinear))
+    headline(
+        figure,
+        "The reach of a stack of masks grows like the square root of its depth, until the border",
+        f"Gaussian masks, σ = {_SIGMA} tokens, {_GRID.shape[0]}×{_GRID.shape[1]} tokens",
+    )
     columns = ["layers", "depth", "offset", "theory", "on the grid", "gradient"]
     data = pd.concat([reach.assign(offset=np.nan), *tables], ignore_index=True)
     return figure, data[columns].astype({"offset": "Int64"})

@@ -13,9 +13,9 @@ from matplotlib.lines import Line2D
 from torch import Tensor
 
 from retconv.approximate import decay_effective_size, effective_size, gaussian_effective_size
-from retconv.figures.panels import letters
+from retconv.figures.panels import headline, letters
 from retconv.figures.registry import Drawn, register
-from retconv.figures.style import BLUE, DOUBLE, GREEN, ORANGE, new_figure
+from retconv.figures.style import BLUE, GREEN, ORANGE, SINGLE, new_figure
 from retconv.grid import Grid
 from retconv.kernels import gaussian, manhattan_decay
 
@@ -26,10 +26,10 @@ _TOKENS = {1: 32768, 2: 384}
 _VIT = 14
 #: Parameters of the curves; every eighth is measured.
 _GAMMAS = 1 - np.geomspace(0.5, 1e-3, 145)
-_SIGMAS = np.geomspace(0.3, 30, 145)
+_SIGMAS = np.geomspace(0.5, 32, 145)
 _EVERY = 8
 #: The widest kernels that fit the table on a plane.
-_WIDEST = {"decay": 0.94, "gaussian": 30.0}
+_WIDEST = {"decay": 0.94, "gaussian": 32.0}
 
 _Closed = Callable[..., Tensor]
 _FAMILIES: dict[str, tuple[np.ndarray, Callable[[Tensor, Tensor], Tensor], _Closed]] = {
@@ -75,6 +75,15 @@ def _draw(ax: Axes, data: pd.DataFrame, abscissa: Callable[[pd.Series], pd.Serie
     ax.minorticks_off()
 
 
+def _message(data: pd.DataFrame) -> str:
+    """From which parameters on a kernel fills the grid of a ViT."""
+    full = data[(data["source"] == "on 14×14") & (data["size"] == 2 * _VIT - 1)].groupby("family")["parameter"].min()
+    return (
+        f"Decays from γ = {full['decay']:.2f} and Gaussians from σ = {full['gaussian']:.1f} on fill the "
+        f"{_VIT}×{_VIT} tokens of a ViT"
+    )
+
+
 def finding(data: pd.DataFrame) -> str:
     """How often closed form and measurement agree, and the size at γ of RetNet's first head."""
     keys = ["family", "axes", "tolerance", "parameter"]
@@ -103,8 +112,8 @@ def draw() -> Drawn:
     rows = [row for family in _FAMILIES for axes in _LOOKS for row in _sizes(family, axes)]
     rows += [row for family in _FAMILIES for row in _on_a_vit(family)]
     data = pd.DataFrame(rows, columns=["family", "axes", "tolerance", "source", "parameter", "size"])
-    figure = new_figure(DOUBLE, 2.9)
-    decay, wide = figure.subplots(1, 2)
+    figure = new_figure(SINGLE, 4.9)
+    decay, wide = figure.subplots(2, 1)
     _draw(decay, data[data["family"] == "decay"], lambda gamma: 1 - gamma)
     decay.invert_xaxis()
     decay.set_xticks([0.5, 0.1, 0.01, 0.001], ["0.5", "0.9", "0.99", "0.999"])
@@ -114,8 +123,8 @@ def draw() -> Drawn:
         decay.axvline(2.0 ** (-5 - h), ymax=0.03, color="0.3", linewidth=0.8)
     decay.text(2.0**-6.5, 1.4, "RetNet, heads 0–3", ha="center", va="bottom", color="0.3")
     _draw(wide, data[data["family"] == "gaussian"], lambda sigma: sigma)
-    wide.set_xticks([0.3, 1, 3, 10, 30], ["0.3", "1", "3", "10", "30"])
-    wide.set(xlabel="σ (tokens)", ylim=(0.8, 400))
+    wide.set_xticks([0.5, 1, 2, 4, 8, 16, 32], ["0.5", "1", "2", "4", "8", "16", "32"])
+    wide.set(xlabel="σ (tokens)", ylabel="effective size (tokens)", ylim=(2, 400))
     wide.set_title("Gaussian")
     letters((decay, wide))
     keys = [Line2D([], [], color=c, label=f"ε = {t:g}") for t, c in _COLOURS.items()]
@@ -125,6 +134,7 @@ def draw() -> Drawn:
             _LOOKS.values(), ("0.3", "white"), ("on a line", "on a plane"), strict=True
         )
     ]
-    keys.append(Line2D([], [], color=GREEN, linestyle=":", linewidth=1.6, label="14×14 tokens, ε = 0.01"))
-    figure.legend(handles=keys, loc="outside upper center", ncols=5, handlelength=2.6)
+    keys.append(Line2D([], [], color=GREEN, linestyle=":", linewidth=1.6, label="on 14×14 tokens, ε = 0.01"))
+    decay.legend(handles=keys, loc="lower center", bbox_to_anchor=(0.45, 1.12), ncols=2, handlelength=2.6)
+    headline(figure, _message(data), "Size: side of the window that holds all but a part ε of the kernel's mass")
     return figure, data

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from retconv.colours import SEQUENTIAL
 from retconv.figures import study
-from retconv.figures.paired import beside, over_seeds, pm
-from retconv.figures.style import SINGLE, new_figure
+from retconv.figures.paired import over_seeds, pm
+from retconv.figures.panels import in_pairs
 
 _KEPT = ["arm", "seed", "run", "layer", "epoch", "learnt", "chance", "data", "commit"]
 
@@ -38,21 +36,25 @@ def plot(data: pd.DataFrame) -> Figure:
     """Does a free mask become a convolution?
 
     Of the energy of what an element-wise mask learnt since its start, the share that its projection onto masks with a
-    kernel holds (law 3), by epoch and layer: thin lines are seeds, thick ones their mean. Chance is the share of
-    independent entries; the number told is the mean over layers after the last epoch, with its 95 % t interval.
+    kernel holds (law 3), by epoch and layer: thin lines are seeds, thick ones their mean, whose end stands above.
+    Chance is the share of independent entries; the number told is the mean over layers after the last epoch, with its
+    95 % t interval.
     """
     runs = data[(data["part"] == "run") & data["learnt"].notna()]
     layers = sorted(runs["layer"].unique())
-    figure = new_figure(SINGLE, 2.3)
-    ax = figure.subplots()
-    for layer, colour in zip(layers, SEQUENTIAL(np.linspace(0.95, 0.35, len(layers))), strict=True):
-        table = runs[runs["layer"] == layer].pivot(index="epoch", columns="seed", values="learnt")
-        ax.plot(table.index, table, color=colour, linewidth=0.5, alpha=0.5)
-        ax.plot(table.index, table.mean(axis=1), color=colour, linewidth=1.6, label=f"layer {layer + 1:.0f}")
-    for height, text in ((50, "half"), (runs["chance"].iloc[0], "chance")):
-        ax.axhline(height, color="0.35", linewidth=0.8, linestyle=":", zorder=0)
-        beside(ax, height, text, color="0.35")
-    ax.set(xlabel="epoch", ylabel="share that is a convolution (%)", ylim=(0, 100))
-    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
-    ax.legend(loc="upper right", ncols=2)
+    tables = [runs[runs["layer"] == layer].pivot(index="epoch", columns="seed", values="learnt") for layer in layers]
+    titles = [f"layer {n + 1:.0f}: {t.iloc[-1].mean():.0f} %" for n, t in zip(layers, tables, strict=True)]
+    figure, panels = in_pairs(titles, "epoch", "share that is a convolution (%)", 1.0)
+    colour = study.LOOK["elm"][0]
+    for ax, table in zip(panels, tables, strict=True):
+        ax.plot(table.index, table, color=colour, linewidth=0.6, alpha=0.6)
+        ax.plot(table.index, table.mean(axis=1), color=colour, linewidth=1.8)
+        for height, text in ((50, "half"), (runs["chance"].iloc[0], "chance")):
+            ax.axhline(height, color="0.35", linewidth=0.8, linestyle=":", zorder=0)
+            if ax is panels[0]:
+                ax.annotate(
+                    text, (table.index[-1], height), (0, 2), textcoords="offset points", ha="right", color="0.35"
+                )
+        ax.set_ylim(0, max(62, 1.05 * runs["learnt"].max()))
+        ax.xaxis.set_major_locator(MaxNLocator(nbins=4, integer=True))
     return figure

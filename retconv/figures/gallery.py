@@ -1,4 +1,4 @@
-"""The gallery: one page that shows every figure of a folder with its caption, formats and data."""
+"""The gallery: one page of every figure of a folder, in groups, the picture first, then caption, formats and data."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from retconv.figures.formats import FORMATS
-from retconv.figures.registry import FigureSpec
+from retconv.figures.registry import GROUPS, FigureSpec
 from retconv.templates import render
 
 
@@ -17,20 +17,21 @@ def gallery(folder: Path, specs: Iterable[FigureSpec]) -> str:
 
     Args:
         folder: Where figures were saved.
-        specs: Those to be shown, of those that it holds.
+        specs: Those to be filled, of those that it holds.
 
     Returns:
         HTML with relative links only.
     """
-    entries = []
+    groups: dict[str, list[dict[str, object]]] = {name: [] for name in GROUPS}
     for spec in specs:
         files = [f"{spec.name}.{kind}" for kind in FORMATS if (folder / f"{spec.name}.{kind}").is_file()]
         if files:
             image = next((file for file in files if not file.endswith(".pdf")), None)
             data = folder / f"{spec.name}.csv"
             entry = {"spec": spec, "files": files, "image": image, "data": data.name if data.is_file() else None}
-            entries.append(entry | {"caption": _caption(spec, data)})
-    return render("retconv.figures", "index.html", entries=entries)
+            groups[spec.group].append(entry | {"caption": _caption(spec, data)})
+    filled = [(name, GROUPS[name], entries) for name, entries in groups.items() if entries]
+    return render("retconv.figures", "index.html", groups=filled)
 
 
 def _caption(spec: FigureSpec, data: Path) -> str:

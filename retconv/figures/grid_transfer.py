@@ -6,8 +6,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from retconv.figures import study
-from retconv.figures.paired import apart, band, draw_line, gains, key_below, over_seeds, pm, side
-from retconv.figures.style import SINGLE, new_figure
+from retconv.figures.paired import band, by_arm, gains, over_seeds, pm, side
 
 _KEPT = ["arm", "seed", "run", "size", "accuracy", "change", "data", "commit"]
 #: What the study's rule compares with plain attention, and where.
@@ -49,17 +48,21 @@ def _message(data: pd.DataFrame) -> str:
 def plot(data: pd.DataFrame) -> Figure:
     """Masks on a larger grid.
 
-    Held-out accuracy, within each run, on enlarged images without further training: dots are seeds, marks their mean
-    with its 95 % t interval, and the band holds changes below {points} points. Masks of the offset move exactly, a
-    kernel table is 0 beyond its offsets, and an element-wise mask cannot move.
+    Held-out accuracy, within each run, on images enlarged from 32 pixels, without further training: dots are seeds,
+    marks their mean with its 95 % t interval, dashed is the mean of plain attention, and the band holds changes below
+    {points} points. Masks of the offset move exactly, a kernel table is 0 beyond its offsets, and an element-wise mask
+    cannot move.
     """
-    figure = new_figure(SINGLE, 2.6)
-    ax = figure.subplots()
-    sizes = {size: i for i, size in enumerate(sorted(data.loc[data["part"] == "mean", "size"].unique()))}
-    for arm, own, shift in apart(data.assign(place=data["size"].map(sizes)), 0.06):
-        draw_line(ax, own, "place", "change", arm, shift)
-    band(ax, study.POINTS)
-    ax.set(xticks=list(sizes.values()), xticklabels=[f"{size:.0f}" for size in sizes])
-    ax.set(xlabel="image size (pixels); trained at 32", ylabel="change of accuracy (points)")
-    key_below(ax)
+    told = data[data["part"] == "told"].set_index("arm").to_dict("index")
+    figure, panels = by_arm(
+        data,
+        "size",
+        "change",
+        "image side (pixels)",
+        "change of accuracy from 32 pixels (points)",
+        lambda arm: f"{pm(told[arm])} on {told[arm]['size']:.0f}" if arm in told else "",
+    )
+    for ax in panels.values():
+        band(ax, study.POINTS)
+        ax.set_xticks(sorted(data.loc[data["part"] == "mean", "size"].unique()))
     return figure

@@ -9,10 +9,8 @@ from retconv.figures import study
 from retconv.figures.paired import (
     MEAN,
     SEED,
-    apart,
     band,
-    draw_line,
-    key_below,
+    by_arm,
     over_seeds,
     pm,
     side,
@@ -65,22 +63,25 @@ def plot_truncated(data: pd.DataFrame) -> Figure:
     """How large a kernel masks need.
 
     Held-out accuracy, within each run, when every learnt mask is cut to k×k and not trained further: dots are seeds,
-    marks their mean with its 95 % t interval, and the band holds changes below {points} points. An added decay hides
+    marks their mean with its 95 % t interval, the vertical line is at 5×5, and the band holds changes below {points}
+    points. An added decay hides
     what is cut, a multiplied mask sets its logits to 0; the element-wise mask is first projected onto kernels, so that
     even the whole kernel changes it.
     """
-    figure = new_figure(SINGLE, 2.6)
-    ax = figure.subplots()
-    for arm, own, shift in apart(data, 0.22):
-        draw_line(ax, own, "k", "change", arm, shift)
-    band(ax, study.POINTS)
-    sides = sorted(data.loc[data["part"] == "mean", "k"].unique())
-    ax.set_yscale("symlog", linthresh=1, linscale=0.7)
-    low = min(1.5 * data["change"].min(), -2)
-    ticks = [tick for tick in (0, -1, -10) if tick > low]
-    ax.set(xticks=sides, yticks=ticks, yticklabels=[f"{tick}".replace("-", "−") for tick in ticks], ylim=(low, 1.5))
-    ax.set(xlabel="masks cut to k×k: side k (tokens)", ylabel="change of accuracy (points)")
-    key_below(ax)
+    means = data[data["part"] == "mean"]
+    told = means[means["k"] == _K].set_index("arm").to_dict("index")
+    figure, panels = by_arm(
+        data,
+        "k",
+        "change",
+        "side k (tokens)",
+        "change of accuracy (points)",
+        lambda arm: f"{pm(told[arm])} at {_K}×{_K}" if arm in told else "",
+    )
+    for ax in panels.values():
+        band(ax, study.POINTS)
+        ax.axvline(_K, color="0.8", linewidth=0.8, zorder=0)
+        ax.set_xticks(sorted(means["k"].unique())[::2])
     return figure
 
 
@@ -101,6 +102,8 @@ def plot_effective(data: pd.DataFrame) -> Figure:
     ax.bar(means["place"], means["mean"], width=0.55, color=ORANGE, alpha=0.35)
     ax.plot(runs["place"] + spread(runs["seed"], 0.4), runs["change"], color="0.35", **SEED)
     ax.vlines(means["place"], means["low"], means["high"], color=ORANGE, linewidth=1.6)
+    for row in means.to_dict("records"):
+        ax.annotate(study.signed(row["mean"]), (row["place"], 0), (0, 3), textcoords="offset points", ha="center")
     ax.plot(means["place"], means["mean"], color=ORANGE, marker="D", linestyle="none", **MEAN)
     band(ax, study.POINTS)
     names = [*(f"layer {int(layer) + 1}" for layer in layers), "all layers"]

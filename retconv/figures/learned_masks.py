@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 
 from retconv.colours import DIVERGING
 from retconv.figures import study
+from retconv.figures.panels import colour_bar
 from retconv.figures.style import SINGLE, new_figure
 
 _TABLES = ("study_cifar_small_mask_kernels", "study_cifar_small_masks")
@@ -45,26 +46,28 @@ def plot(data: pd.DataFrame) -> Figure:
     """The kernels that masks learn.
 
     Learnt kernels of the first seed and head, of the element-wise mask its projection, offset 0 in the middle: white is
-    1, which changes nothing, red more and blue less, on the scale above each arm. Below each stands what the nearest
-    decay or Gaussian, whichever is nearer, leaves of its norm, against its distance from 1; the message tells the mean
-    over all heads and layers of the free kernels.
+    1, which changes nothing, red more and blue less, on the scale below each arm. Below each kernel stands what the
+    nearest decay or Gaussian, whichever is nearer, leaves of its norm, against its distance from 1; the message tells
+    the mean over all heads and layers of the free kernels.
     """
     runs, kernels = (data[data["part"] == part] for part in ("run", "kernel"))
     arms = [arm for arm in (*_FREE, *_FORMED) if arm in set(kernels["arm"])]
     layers = sorted(kernels["layer"].unique())
-    figure = new_figure(SINGLE, 0.8 + len(layers) * min(0.95, 3.0 / len(arms)))
+    figure = new_figure(SINGLE, 1.2 + len(layers) * min(0.9, 3.2 / len(arms)))
     axes = figure.subplots(len(layers), len(arms), squeeze=False)
     for arm, column in zip(arms, axes.T, strict=True):
         own = kernels[kernels["arm"] == arm]
         top = float((own["value"] - 1).abs().max())
-        low, high = (f"{round(end, 2) + 0.0:g}".replace("-", "−") for end in (1 - top, 1 + top))
         for layer, ax in zip(layers, column, strict=True):
             kernel = own[own["layer"] == layer].pivot(index="offset_1", columns="offset_2", values="value")
-            ax.imshow(kernel.to_numpy(float), cmap=DIVERGING, norm=Normalize(1 - top, 1 + top))
+            image = ax.imshow(kernel.to_numpy(float), cmap=DIVERGING, norm=Normalize(1 - top, 1 + top))
             left = runs[(runs["arm"] == arm) & (runs["layer"] == layer) & (runs["head"] == 0)]["left"].iloc[0]
             ax.set(xticks=[], yticks=[])
-            ax.set_xlabel(f"{left:.0f} % left", labelpad=1.5, fontsize=6)
-        column[0].set_title(f"{study.LABELS[arm].replace(' ', chr(10), 1)}\n{low} to {high}", fontsize=6.5)
+            ax.set_xlabel(f"{left:.0f} % left", labelpad=1.5, fontsize=6.5)
+        column[0].set_title(study.LABELS[arm].replace(" ", "\n", 1))
+        ends = [1 - top, 1, 1 + top]
+        bar = colour_bar(figure, image, column[-1], "value", below=0.4)
+        bar.set_ticks(ends, labels=[f"{end + 0.0:.1f}".replace("-", "−") for end in ends])
     for layer, ax in zip(layers, axes[:, 0], strict=True):
         ax.set_ylabel(f"layer {layer + 1:.0f}")
     return figure

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
+from retconv.figures.panels import in_pairs
 from retconv.figures.study import LABELS, LOOK, signed
 from retconv.stats import MIN_SEEDS, summarise
 
@@ -74,30 +76,32 @@ def band(ax: Axes, least: float, axis: Literal["x", "y"] = "y", middle: float = 
     line(middle, color="0.35", linewidth=0.6, zorder=0)
 
 
-def apart(data: pd.DataFrame, gap: float) -> Iterator[tuple[str, pd.DataFrame, float]]:
-    """Each arm that has a mean, its rows, and the shift with which arms stand beside one another."""
-    arms = [arm for arm in LABELS if arm in set(data.loc[data["part"] == "mean", "arm"])]
-    for i, arm in enumerate(arms):
-        yield arm, data[data["arm"] == arm], gap * (i - (len(arms) - 1) / 2)
-
-
-def draw_line(ax: Axes, rows: pd.DataFrame, x: str, y: str, arm: str, shift: float) -> None:
-    """One arm along an axis: its seeds, their mean, and the interval of the mean.
+def by_arm(
+    data: pd.DataFrame, x: str, y: str, xlabel: str, ylabel: str, told: Callable[[str], str] = lambda arm: ""
+) -> tuple[Figure, dict[str, Axes]]:
+    """A panel for each arm that has a mean: its seeds, their mean with its interval, and the mean of plain in grey.
 
     Args:
-        ax: The panel.
-        rows: Of the arm: the part ``run`` with the columns x and y, and ``mean`` of ``over_seeds`` with the column x.
+        data: The part ``run`` with the columns x and y, and ``mean`` of ``over_seeds`` with the column x.
         x: Column of the position.
         y: Column of the seeds' values.
-        arm: Whose look and label it gets.
-        shift: Added to the position.
+        xlabel: Of each column of panels.
+        ylabel: Of all panels.
+        told: A line on an arm, below its name.
     """
-    (colour, marker), runs, means = look(arm), *(rows[rows["part"] == part] for part in ("run", "mean"))
-    ax.plot(runs[x].astype(float) + shift, runs[y], color=colour, **SEED)
-    if len(means):
-        place = means[x].astype(float) + shift
-        ax.vlines(place, means["low"], means["high"], color=colour, linewidth=1.4)
-        ax.plot(place, means["mean"], color=colour, marker=marker, linewidth=0.9, label=LABELS.get(arm, arm), **MEAN)
+    runs, means = (data[data["part"] == part] for part in ("run", "mean"))
+    arms = [arm for arm in LABELS if arm in set(means["arm"])]
+    figure, panels = in_pairs([f"{LABELS[arm]}\n{told(arm)}".strip() for arm in arms], xlabel, ylabel)
+    for arm, ax in zip(arms, panels, strict=True):
+        (colour, marker), own, mean = look(arm), *(table[table["arm"] == arm] for table in (runs, means))
+        ax.title.set_color(colour)
+        ax.plot(own[x].astype(float), own[y], color=colour, **SEED)
+        ax.vlines(mean[x].astype(float), mean["low"], mean["high"], color=colour, linewidth=1.4)
+        ax.plot(mean[x].astype(float), mean["mean"], color=colour, marker=marker, linewidth=0.9, **MEAN)
+        plain = means[means["arm"] == "plain"]
+        if arm != "plain" and len(plain):
+            ax.plot(plain[x].astype(float), plain["mean"], color="0.35", linewidth=0.8, linestyle="--", zorder=1)
+    return figure, dict(zip(arms, panels, strict=True))
 
 
 def look(arm: str) -> tuple[str, str]:
@@ -109,8 +113,3 @@ def beside(ax: Axes, y: float, text: str, **options: Any) -> None:
     """Text at the right of a panel, at a height in its data."""
     where: dict[str, Any] = {"xycoords": ax.get_yaxis_transform(), "textcoords": "offset points"}
     ax.annotate(text, (1, y), (3, 0), va="center", annotation_clip=False, **where, **options)
-
-
-def key_below(ax: Axes) -> None:
-    """The arms of ``draw_line``, below the panel and above the figure's scale."""
-    ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=2)

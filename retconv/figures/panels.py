@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from string import ascii_lowercase
+from textwrap import wrap
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
+from matplotlib import rcParams
 from matplotlib.axes import Axes
 from matplotlib.colorbar import Colorbar
 from matplotlib.figure import Figure, SubFigure
@@ -16,8 +18,11 @@ from matplotlib.image import AxesImage
 from torch import Tensor
 
 from retconv.colours import SEQUENTIAL, scale
+from retconv.figures.style import SINGLE, new_figure
 from retconv.grid import Grid
 from retconv.kernels import gaussian_mixture
+
+_MESSAGE, _FOOT = 7.5, 6.0
 
 
 def array(tensor: Tensor) -> np.ndarray:
@@ -41,6 +46,13 @@ def open_frame(ax: Axes) -> None:
     ax.spines[["top", "right"]].set_visible(False)
 
 
+def headline(figure: Figure, message: str, foot: str = "") -> None:
+    """The message of a figure, bold and centred above its panels, and the conditions in grey below them."""
+    figure.suptitle("\n".join(wrap(message, 54)), fontweight="bold", fontsize=_MESSAGE)
+    if foot:
+        figure.supxlabel("\n".join(wrap(foot, 76)), fontsize=_FOOT, color="0.35")
+
+
 def letters(axes: Iterable[Axes]) -> None:
     """A bold letter outside the upper left corner of each panel, and no frame around those that show no image."""
     where: dict[str, Any] = {"xycoords": "axes fraction", "textcoords": "offset points"}
@@ -48,6 +60,24 @@ def letters(axes: Iterable[Axes]) -> None:
         ax.annotate(text, (0, 1), (-12, 4), ha="right", fontweight="bold", **where)
         if not ax.images:
             open_frame(ax)
+
+
+def in_pairs(titles: Sequence[str], xlabel: str, ylabel: str, height: float = 1.15) -> tuple[Figure, list[Axes]]:
+    """A figure of one column whose panels of these titles and this height share both axes, two in a row."""
+    columns = min(2, len(titles))
+    rows = -(-len(titles) // columns)
+    figure = new_figure(SINGLE, 0.75 + height * rows)
+    panels = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).ravel().tolist()
+    while len(panels) > len(titles):
+        panels.pop().remove()
+    for ax, title in zip(panels, titles, strict=True):
+        ax.set_title(title)
+        open_frame(ax)
+    for ax in panels[-columns:]:
+        ax.set_xlabel(xlabel)
+        ax.tick_params(labelbottom=True)
+    figure.supylabel(ylabel, fontsize=rcParams["axes.labelsize"])
+    return figure, panels
 
 
 def draw_mask(ax: Axes, mask: np.ndarray, signed: bool = False) -> AxesImage:

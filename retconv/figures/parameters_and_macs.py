@@ -9,10 +9,10 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from retconv.figures.panels import letters
+from retconv.figures.panels import headline, letters
 from retconv.figures.registry import Drawn, register
 from retconv.figures.study import MODELS
-from retconv.figures.style import BLUE, DOUBLE, GREEN, GREY, ORANGE, PINK, new_figure
+from retconv.figures.style import BLUE, GREEN, GREY, ORANGE, SINGLE, new_figure
 from retconv.stored import TABLES
 
 _STORED = TABLES / "models.csv"
@@ -43,20 +43,20 @@ def finding(data: pd.DataFrame) -> str:
     )
 
 
-@register("parameters_and_macs", 220, finding, data=(_STORED,))
+@register("parameters_and_macs", 220, finding, data=(_STORED,), group="speed")
 def draw() -> Drawn:
     """Sizes and costs of the small models.
 
-    The five small vision transformers at 32×32 pixels and 100 classes. (a) Parameters without masks and (b)
-    multiply-accumulates of one image, counted as the models run; black ticks are the published figures, which count
-    linear and convolution layers alone, without the products of attention (pink). (c) What a mask in every layer adds,
-    as a share of the model's parameters: two numbers for each Gaussian, one for each offset and head, or one for each
-    pair of tokens.
+    The five small vision transformers at 32×32 pixels and 100 classes. (a) What a mask in every layer adds, as a share
+    of the model's parameters: two numbers for each Gaussian, one for each offset and head, or one for each pair of
+    tokens. (b) Parameters without masks and (c) multiply-accumulates of one image, counted as the models run; black
+    ticks are the published figures, which count
+    linear and convolution layers alone, without the products of attention (orange).
     """
     data = pd.read_csv(_STORED).drop(columns="note")
     names = [MODELS[model.split("_")[1]] for model in data["model"]]
-    figure = new_figure(DOUBLE, 2.0)
-    size, cost, mask = figure.subplots(1, 3, sharey=True, width_ratios=(1, 1.25, 1.15))
+    figure = new_figure(SINGLE, 5.6)
+    mask, size, cost = figure.subplots(3, 1, sharey=True)
 
     parameters = data["parameters"] / 1e6
     _bars(size, parameters, 0.0, GREY)
@@ -67,7 +67,7 @@ def draw() -> Drawn:
 
     layers, attention = data["layer_macs"] / 1e6, data["attention_macs"] / 1e6
     _bars(cost, layers, 0.0, GREY)
-    _bars(cost, attention, layers, PINK)
+    _bars(cost, attention, layers, ORANGE)
     cost.plot(data["published_macs"], range(len(data)), **_PUBLISHED)
     _describe(cost, layers + attention, [f"{a:.1f} + {b:.1f}" for a, b in zip(layers, attention, strict=True)])
     cost.set(xlabel="multiply-accumulates (millions)", xlim=(0, 690))
@@ -79,14 +79,17 @@ def draw() -> Drawn:
     mask.set_xticks([0.01, 0.1, 1], ["0.01", "0.1", "1"])
     mask.grid(axis="x", color="0.9", linewidth=0.5)
 
-    letters((size, cost, mask))
+    letters((mask, size, cost))
     for ax in (size, cost, mask):
         ax.tick_params(axis="y", length=0)
     keys = [
-        Patch(color=GREY, label="counted (b: linear and convolution layers)"),
-        Patch(color=PINK, label="QKᵀ, weights times V"),
+        Patch(color=GREY, label="linear and convolution layers"),
+        Patch(color=ORANGE, label="QKᵀ, weights times V"),
         Line2D([], [], label="published", **_PUBLISHED),
     ]
-    handles, _ = mask.get_legend_handles_labels()
-    figure.legend(handles=[*keys, *handles], loc="outside lower center", ncols=3)
+    cost.legend(handles=keys, loc="upper center", bbox_to_anchor=(0.4, -0.32), ncols=2)
+    mask.legend(loc="lower center", bbox_to_anchor=(0.4, 1.08), ncols=2)
+    most = (100 * data["gmm_parameters"] / data["parameters"]).max()
+    message = f"A Gaussian mixture in every layer adds at most {most:.2f} % to a model's parameters"
+    headline(figure, message, "32×32 pixels, 100 classes, one image; K = 5 Gaussians a head")
     return figure, data

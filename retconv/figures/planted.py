@@ -7,6 +7,7 @@ from collections.abc import Callable
 import pandas as pd
 from matplotlib.figure import Figure
 
+from retconv.figures.panels import headline
 from retconv.figures.registry import Drawn, FigureSpec, enter, words
 from retconv.figures.style import BLUE, GREEN, ORANGE, PURPLE
 from retconv.stored import TABLES
@@ -50,16 +51,18 @@ def register(
             stored = pd.read_csv(TABLES / f"planted_{name}.csv")[[*columns, "scale", "commit", "torch", "device"]]
             data = tabulate(stored)
             figure = plot(data)
-            figure.suptitle(message, x=0.005, ha="left", fontsize=8)
+            headline(figure, message, scale(data))
             return figure, data
 
+        def scale(data: pd.DataFrame) -> str:
+            return f"{data['seed'].nunique()} seeds, grid {data['grid'].iloc[0]}"
+
         def caption(data: pd.DataFrame) -> str:
-            seeds, grid = data["seed"].nunique(), data["grid"].iloc[0]
-            origin = f"{seeds} seeds, grid {grid}; stored results of `retconv planted`."
+            origin = f"{scale(data)}; stored results of `retconv planted`."
             return f"{text.format(**numbers(data))} Seen: {finding(data)}. {origin}"
 
         data = (TABLES / f"planted_{name}.csv",)
-        enter(FigureSpec(f"planted_{name}", title, caption, draw, finding, data, place=place))
+        enter(FigureSpec(f"planted_{name}", title, caption, draw, finding, data, place=place, group="study"))
         return plot
 
     return registered

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from retconv.figures.paired import SEED, spread
 from retconv.figures.panels import letters
 from retconv.figures.planted import register
-from retconv.figures.style import BLUE, DOUBLE, ORANGE, new_figure
+from retconv.figures.style import BLUE, ORANGE, SINGLE, new_figure
 
 _COLUMNS = ["arm", "planted", "learnt", "free", "n", "seed", "grid", "unseen", "left", "raw", "distance"]
 _COLUMNS += ["squared", "expected"]
@@ -51,29 +51,30 @@ def plot(data: pd.DataFrame) -> Figure:
     learnt in the other placement.
     """
     arms = list(data["arm"].unique())
-    figure = new_figure(DOUBLE, 2.5)
-    axes = figure.subplots(1, 2, sharey=True, width_ratios=[1.8, 1])
+    wrong = data[data["planted"] != data["learnt"]]["arm"].unique()
+    figure = new_figure(SINGLE, 4.6)
+    axes = figure.subplots(2, 1, height_ratios=[1.5, 1])
     for i, arm in enumerate(arms):
         own = data[data["arm"] == arm]
         y = i + spread(own["seed"], 0.4)
-        right = (own["planted"] == own["learnt"]).all()
-        if right:
+        if arm not in wrong:
             if own["free"].iloc[0] != "nothing":
                 axes[0].plot(own["raw"], y, color=ORANGE, **SEED | {"marker": "s"})
             axes[0].plot(own["distance"], y, color=BLUE, **SEED)
             theory = {"color": "0.2", "linewidth": 1.2, "zorder": 0}
             axes[0].vlines(own["theory"].mean(), i - 0.4, i + 0.4, **theory)
-        axes[1].plot(own["left"], y, **SEED | ({"color": BLUE} if right else {"color": "black", "marker": "X"}))
+        axes[1].plot(own["left"], y, **SEED | ({"color": "black", "marker": "X"} if arm in wrong else {"color": BLUE}))
     free = data.groupby("arm")["free"].first()
-    wrong = data[data["planted"] != data["learnt"]]["arm"].unique()
-    labels = [arm if arm in wrong else f"{arm}\nfree: {_FREE[free[arm]]}" for arm in arms]
-    axes[0].set_yticks(range(len(arms)), labels)
-    axes[0].set_ylim(len(arms) - 0.5, -0.5)
+    right = [arm for arm in arms if arm not in wrong]
+    axes[0].set_yticks(range(len(right)), [f"{arm}\nfree: {_FREE[free[arm]]}" for arm in right])
+    axes[0].set_ylim(len(right) - 0.5, -0.5)
     axes[0].plot([], [], color=ORANGE, marker="s", linestyle="none", label="all of it")
     axes[0].plot([], [], color=BLUE, marker="o", linestyle="none", label="what softmax shows")
     axes[0].plot([], [], color="0.2", linewidth=1.2, label="theory")
-    axes[0].legend(loc="lower center", bbox_to_anchor=(0.5, 0.0), ncols=3, columnspacing=1)
-    axes[0].set(xscale="log", xlabel="distance to the planted mask")
+    axes[0].legend(loc="lower center", bbox_to_anchor=(0.2, 1.02), ncols=3, columnspacing=1)
+    axes[0].set(xscale="log", xlabel="relative distance to the planted mask")
+    axes[1].set_yticks(range(len(arms)), arms)
+    axes[1].set_ylim(len(arms) - 0.5, -0.5)
     axes[1].axvline(1, color="0.35", linewidth=0.8, linestyle="--", zorder=0)
     axes[1].set_xlabel("error of outputs / noise")
     letters(axes)

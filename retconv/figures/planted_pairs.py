@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from retconv.figures.paired import SEED, spread
 from retconv.figures.panels import letters
 from retconv.figures.planted import FAMILIES, register
-from retconv.figures.style import CYAN, DOUBLE, new_figure
+from retconv.figures.style import CYAN, SINGLE, new_figure
 
 _COLUMNS = ["task", "arm", "images", "seed", "accuracy", "ceiling", "grid", "pairs", "tested"]
 _MESSAGE = "A mask that falls with distance wins where near pairs decide, and loses where far ones do"
@@ -53,8 +53,8 @@ def plot(data: pd.DataFrame) -> Figure:
     {most:,} images (grey: {few:,}). Black: ceilings without noise; dotted: chance.
     """
     few, most = _images(data).values()
-    figure = new_figure(DOUBLE, 2.1)
-    axes = figure.subplots(1, 3, sharex=True, sharey=True)
+    figure = new_figure(SINGLE, 4.7)
+    axes = figure.subplots(3, 1, sharex=True, sharey=True)
     letters(axes)
     for ax, (task, title) in zip(axes, _TASKS.items(), strict=True):
         for i, (arm, (colour, marker, _)) in enumerate(_ARMS.items()):
@@ -65,7 +65,8 @@ def plot(data: pd.DataFrame) -> Figure:
             if arm != "gmm":  # nobody knows its ceiling
                 ax.vlines(own["ceiling"].iloc[0], i - 0.42, i + 0.42, color="black", linewidth=1.1)
         ax.axvline(50, color="0.35", linewidth=0.7, linestyle=":")
-        ax.set(title=title, xlabel="test accuracy (%)", xlim=(45, 103))
+        ax.set(title=title, xlim=(45, 103))
+    axes[-1].set_xlabel(f"test accuracy (%)\ngrey: {few:,} images; black: ceiling; dotted: chance")
     axes[0].set_yticks(range(len(_ARMS)), [name for _, _, name in _ARMS.values()])
     axes[0].set_ylim(len(_ARMS) - 0.5, -0.5)
     return figure

@@ -11,7 +11,7 @@ from matplotlib.lines import Line2D
 from retconv.figures.paired import SEED
 from retconv.figures.panels import letters
 from retconv.figures.planted import FAMILIES, register
-from retconv.figures.style import DOUBLE, new_figure
+from retconv.figures.style import SINGLE, new_figure
 
 _COLUMNS = ["planted", "family", "n", "seed", "grid", "parameters", "distance", "squared", "expected", "floor", "norm"]
 _COLUMNS += ["tokens", "residual", "squared_projected"]
@@ -31,7 +31,7 @@ def _draw(ax: Axes, data: pd.DataFrame) -> None:
             # Only of the element-wise mask is the theory exact for few samples.
             if family == "elm" or (part["n"] > part["tokens"]).all():
                 ax.plot(part["n"], np.sqrt(part["expected"] / part["norm"]), color=colour)
-    ax.set(xscale="log", yscale="log", xlabel="samples")
+    ax.set(xscale="log", yscale="log")
 
 
 def finding(data: pd.DataFrame) -> str:
@@ -63,13 +63,13 @@ def plot(data: pd.DataFrame) -> Figure:
     ELM N² s²/(n − N − 1) a head, and its shortest solution below n = N tokens; dashed: the nearest member of a family
     that does not hold the kernel.
     """
-    figure = new_figure(DOUBLE, 2.6)
-    axes = figure.subplots(1, 3, sharey=True)
+    figure = new_figure(SINGLE, 5.2)
+    axes = figure.subplots(3, 1, sharex=True, sharey=True)
     letters(axes)
     for ax, (planted, title) in zip(axes, _PLANTED.items(), strict=True):
         _draw(ax, data[data["planted"] == planted])
-        ax.set_title(title)
-    axes[0].set_ylabel("distance to the planted mask")
+        ax.set(title=title, ylabel="relative distance")
+    axes[-1].set_xlabel("samples")
     handles = [Line2D([], [], color=c, marker=m, label=name) for c, m, name in FAMILIES.values()]
-    figure.legend(handles=handles, loc="outside lower center", ncols=4)
+    axes[0].legend(handles=handles, loc="lower center", bbox_to_anchor=(0.45, 1.14), ncols=2)
     return figure

@@ -19,6 +19,9 @@ from retconv.figures.style import freeze, house_style, save
 #: A figure and the tidy table of the data it shows.
 Drawn = tuple[Figure, pd.DataFrame]
 
+#: The groups of the gallery, in its order, and what their figures come from.
+GROUPS = {"theory": "computed from the mathematics", "speed": "measured times", "study": "trained models"}
+
 
 @dataclass(frozen=True)
 class FigureSpec:
@@ -34,11 +37,8 @@ class FigureSpec:
         data: Files of stored results that ``draw`` reads; none for a figure of theory.
         command: What makes these files, if a command does.
         suffices: Whether the files, all there, hold enough to draw.
-        place: Where in the gallery it stands: figures are in ascending order, those of one place as they were entered.
-
-    Example:
-        >>> retconv.figures.FIGURES["windows"].title
-        'A row of the mask is a window of the kernel'
+        place: Where in its group it stands: figures are in ascending order, those of one place as they were entered.
+        group: Where in the gallery: one of ``GROUPS``.
     """
 
     name: str
@@ -50,6 +50,7 @@ class FigureSpec:
     command: str = ""
     suffices: Callable[[], bool] = lambda: True
     place: int = 0
+    group: str = "theory"
 
     def text(self, table: pd.DataFrame) -> str:
         """The caption of a table that ``draw`` returned, or that was stored."""
@@ -91,9 +92,9 @@ FIGURES: dict[str, FigureSpec] = {}
 
 
 def enter(spec: FigureSpec) -> None:
-    """Put a figure into the gallery, at its place."""
+    """Put a figure into the gallery, at its place in its group."""
     FIGURES[spec.name] = spec
-    ordered = sorted(FIGURES.values(), key=lambda entered: entered.place)
+    ordered = sorted(FIGURES.values(), key=lambda entered: ([*GROUPS].index(entered.group), entered.place))
     FIGURES.clear()
     FIGURES.update((entered.name, entered) for entered in ordered)
 
@@ -105,19 +106,24 @@ def words(function: Callable) -> tuple[str, str]:
 
 
 def register(
-    name: str, place: int, finding: Callable[[pd.DataFrame], str], data: tuple[Path, ...] = ()
+    name: str,
+    place: int,
+    finding: Callable[[pd.DataFrame], str],
+    data: tuple[Path, ...] = (),
+    group: str = "theory",
 ) -> Callable[[Callable[[], Drawn]], Callable[[], Drawn]]:
     """Enter the figure that the decorated function draws; its docstring gives title and caption.
 
     Args:
         name: The figure's.
-        place: Where in the gallery.
+        place: Where in its group.
         finding: Its one-line result, read off the table.
         data: Files of stored results that it reads.
+        group: Of the gallery.
     """
 
     def registered(draw: Callable[[], Drawn]) -> Callable[[], Drawn]:
-        enter(FigureSpec(name, *words(draw), draw, finding, data, place=place))
+        enter(FigureSpec(name, *words(draw), draw, finding, data, place=place, group=group))
         return draw
 
     return registered

@@ -91,7 +91,7 @@ def finding(data: pd.DataFrame) -> str:
     )
 
 
-@register("retention_forms", 160, finding, data=STORED)
+@register("retention_forms", 160, finding, data=STORED, group="speed")
 def draw() -> Drawn:
     """Retention in every form.
 

@@ -6,13 +6,12 @@ seeds for an interval. Small twins are never drawn: they test the machinery.
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Callable, Iterable, Sequence
 
 import pandas as pd
 from matplotlib.figure import Figure
 
-from retconv.figures.panels import open_frame
+from retconv.figures.panels import headline, open_frame
 from retconv.figures.registry import Drawn, FigureSpec, enter, words
 from retconv.figures.style import BLUE, BROWN, CYAN, GREEN, ORANGE, PINK, PURPLE
 from retconv.model_names import VITS
@@ -109,9 +108,8 @@ def register(
                 if not ax.images:
                     open_frame(ax)
             # No line ends within a number and its unit.
-            line = textwrap.fill(message(data).replace(" ± ", "\xa0±\xa0").replace(" %", "\xa0%"), 46)
-            drawn.suptitle(line, x=0.01, ha="left", fontweight="bold")
-            drawn.supxlabel(scale(study, data), x=0.01, ha="left", fontsize=5.5, color="0.35")
+            line = message(data).replace(" ± ", "\xa0±\xa0").replace(" %", "\xa0%")
+            headline(drawn, line, scale(study, data))
             return drawn, data
 
         spec = FigureSpec(
@@ -124,6 +122,7 @@ def register(
             command=f"retconv sweep {study} && retconv studies {study}",
             suffices=lambda: bool((whole()["part"] != "run").any()),
             place=place,
+            group="study",
         )
         enter(spec)
         return plot

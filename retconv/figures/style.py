@@ -13,8 +13,9 @@ from matplotlib.figure import Figure
 #: Width of one column and of both, in inches.
 SINGLE, DOUBLE = 3.35, 6.9
 
-#: Colour-blind safe colours for lines and frames.
-BLUE, ORANGE, GREEN, RED, PURPLE, BROWN, PINK, GREY, YELLOW, CYAN = sns.color_palette("colorblind").as_hex()
+#: Colour-blind safe colours for lines and frames; the palette's own purple and pink are too pale for thin lines.
+BLUE, ORANGE, GREEN, RED, _, BROWN, _, GREY, YELLOW, CYAN = sns.color_palette("colorblind").as_hex()
+PURPLE, PINK = "#882e72", "#d1267c"
 
 _FONT = 7.0
 

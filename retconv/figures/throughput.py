@@ -57,7 +57,7 @@ def finding(data: pd.DataFrame) -> str:
     )
 
 
-@register("throughput", 230, finding, data=(_DATA,))
+@register("throughput", 230, finding, data=(_DATA,), group="speed")
 def draw() -> Drawn:
     """Training throughput.
 

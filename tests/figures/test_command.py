@@ -23,7 +23,7 @@ from retconv.colours import scale
 from retconv.figures import FIGURES, FiguresError, FigureSpec, find, render
 from retconv.figures.__main__ import main
 from retconv.figures.gallery import gallery
-from retconv.figures.registry import Drawn, register
+from retconv.figures.registry import GROUPS, Drawn, register
 from retconv.figures.style import house_style
 
 
@@ -78,14 +78,15 @@ def test_every_figure_says_what_it_is(name: str) -> None:
         assert re.fullmatch(r"[^\s{}][^{}]{100,}\.", spec.caption)
 
 
-def test_index_lists_every_figure_in_the_order_of_its_place(tmp_path: Path) -> None:
+def test_index_lists_every_figure_by_group_and_place(tmp_path: Path) -> None:
     for name in FIGURES:
         (tmp_path / f"{name}.png").touch()
     page = gallery(tmp_path, FIGURES.values())
     assert re.findall(r'<figure id="(\w+)">', page) == re.findall(r'<a href="#(\w+)">', page) == list(FIGURES)
-    places = [spec.place for spec in FIGURES.values()]
+    assert re.findall(r"<h2>(\w+)", page) == ["Theory", "Speed", "Study"]
+    places = [([*GROUPS].index(spec.group), spec.place) for spec in FIGURES.values()]
     assert places == sorted(places)
-    assert places[0] > 0
+    assert places[0][1] > 0
 
 
 @pytest.mark.usefixtures("only_plain")

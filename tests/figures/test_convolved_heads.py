@@ -40,7 +40,7 @@ def test_every_row_is_drawn_under_what_they_say(stored: list[dict[str, str]]) ->
     with house_style():
         figure, data = SPEC.draw()
     assert len(data) == len(stored)
-    lines = figure.axes[0].lines
+    lines = [line for ax in figure.axes for line in ax.lines]
     assert sum(len(line.get_xdata()) for line in lines if line.get_alpha()) == len(stored)
     (message,) = (text.get_text() for text in figure.findobj(matplotlib.text.Text) if text is figure._suptitle)
     by_error, at_random = (f"{change(stored, order, 4):.1f}".replace("-", "−") for order in ("error", "random"))

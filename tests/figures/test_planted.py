@@ -11,7 +11,7 @@ import matplotlib.text
 import pytest
 
 from retconv.figures import FIGURES
-from retconv.figures.style import house_style
+from retconv.figures.style import SINGLE, house_style
 
 NAMES = ("planted_recovery", "planted_varying", "planted_bias", "planted_pairs")
 
@@ -36,6 +36,7 @@ def test_every_stored_row_is_shown_under_one_message(name: str) -> None:
     assert marks >= len(rows)
     (message,) = (text for text in figure.findobj(matplotlib.text.Text) if text is figure._suptitle)
     assert len(message.get_text()) < 100
+    assert figure.get_figwidth() == SINGLE
     assert FIGURES[name].text(data).endswith("`retconv planted`.")
 
 

@@ -187,7 +187,7 @@ def test_shares_that_kernels_explain_are_means_over_heads_and_layers(planted: Pa
     values = [100 * plain[plain["seed"] == seed]["explained"].mean() for seed in range(5)]
     (row,) = data[(data["part"] == "mean") & (data["arm"] == "plain")].itertuples()
     assert (row.mean, row.low, row.high) == pytest.approx(by_hand(values))
-    assert any(text.startswith(f"A kernel explains, of the variance of weights, {row.mean:.1f} ± ") for text in texts)
+    assert any(text.startswith(f"A kernel explains {row.mean:.1f} ± ") for text in texts)
 
 
 def test_gallery_tells_the_caption_from_the_stored_table(planted: Path, tmp_path: Path) -> None:
