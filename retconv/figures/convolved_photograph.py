@@ -72,8 +72,8 @@ def finding(data: pd.DataFrame) -> str:
 def draw() -> Drawn:
     """The same mask as a matrix and as a convolution.
 
-    A photograph x of 48×48 grey tokens under two masks, in float64. In the middle, a Gaussian that averages (locality: α =
-    0.1592, σ = 1.0 tokens); below, the same minus the token itself (extroversion: α = −1, σ = 0.2), which keeps the
+    A photograph x of 48×48 grey tokens under two masks, in float64. In the middle, a Gaussian that averages (locality:
+    α = 0.1592, σ = 1.0 tokens); below, the same minus the token itself (extroversion: α = −1, σ = 0.2), which keeps the
     edges (blue: negative). Applied as a dense 2304×2304 matrix and as a zero-padded convolution by FFT they differ by
     rounding alone: the last column has a scale of its own.
     """

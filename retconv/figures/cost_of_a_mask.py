@@ -71,8 +71,8 @@ def draw() -> Drawn:
     Time of forward and backward of attention with a learnt mask, divided by that of PyTorch's fused attention (SDPA)
     without one, by number of tokens: float32, about 12 million scores in all (34 million at 4,096 tokens), medians of
     ratios within rounds with quartiles, stored results of `python -m retconv.bench attention`. The last line is the
-    same mask by plain autograd. The mask on logits is a kernel table, others are mixtures of 5 Gaussians; one Gaussian as a bias is,
-    from 1,024 tokens on, extra channels of query and key.
+    same mask by plain autograd. The mask on logits is a kernel table, others are mixtures of 5 Gaussians; one Gaussian
+    as a bias is, from 1,024 tokens on, extra channels of query and key.
     """
     data = _stored()
     panels = list(data.groupby(["device", "dim"], sort=False))
@@ -84,8 +84,8 @@ def draw() -> Drawn:
     axes = figure.subplots(len(panels), 1, sharex=True, squeeze=False)[:, 0]
     headline(
         figure,
-        f"A learnt mask costs little on small images, {short.min():.2f} to {short.max():.2f} times plain attention, and "
-        f"{long.min():.2f} to {long.max():.2f} times from {tokens[2]:,} tokens on",
+        f"A learnt mask costs little on small images, {short.min():.2f} to {short.max():.2f} times plain attention, "
+        f"and {long.min():.2f} to {long.max():.2f} times from {tokens[2]:,} tokens on",
         f"Forward and backward, float32, {data['threads'].iloc[0]} CPU threads; dots: medians, bars: quartiles of "
         f"{data['n'].min()} to {data['n'].max()} rounds; left of 1 is faster than PyTorch's fused attention.",
     )

@@ -126,17 +126,19 @@ def draw() -> Drawn:
     five retention heads with complex poles. (a, d) The kernel and its approximations of order 1 and 2; (b, e) poles in
     the upper half of the unit disc, a complex one standing for its conjugate too. (c, f) Relative to ‖K‖₁: the
     certificate ‖K − K'‖₁, the true operator-norm error of the mask, which it bounds, and the Hankel singular value
-    below which no recurrence with as many poles can come. Two pairs are within 10⁻³ of the Gaussian.
+    below which no recurrence of that order, a pair of poles counted as one, can come. Two pairs are
+    within 10⁻³ of the Gaussian.
     """
     data = pd.DataFrame([row for name in _KERNELS for row in _rows(name)])
     errors = data[(data["quantity"] == "error") & (data["certificate"] <= _TARGET)]
     orders = errors.groupby("kernel", sort=False)["order"].min()
     figure = new_figure(SINGLE, 5.6)
-    axes = figure.subplots(3, 2, height_ratios=[1, 1.1, 1], sharey="row")
+    panels, key = figure.add_gridspec(2, 1, height_ratios=[10, 1])
+    axes = panels.subgridspec(3, 2, height_ratios=[1, 1.1, 1]).subplots(sharey="row")
     headline(
         figure,
-        f"{orders.iloc[0]} retention heads with complex poles are a Gaussian to one part in a thousand, "
-        f"{orders.iloc[1]} a Gaussian mixture",
+        f"A Gaussian is {orders.iloc[0]} retention heads with complex poles, a Gaussian mixture {orders.iloc[1]}, to "
+        "one part in a thousand",
         "Gaussian: σ = 5; mixture: α = 1 and −0.8, σ = 5 and 1.5; 64 tokens on a line.",
     )
     for column, name in zip(axes.T, _KERNELS, strict=True):
@@ -145,16 +147,17 @@ def draw() -> Drawn:
             panel(ax, rows)
         column[0].set(title=name.split(",")[0], xlabel="offset (tokens)")
         column[1].set(title="poles", xlabel="Re λ")
-        column[2].set(title="error by order", xlabel="order (poles, a pair as one)")
+        column[2].set(title="error by order", xlabel="order")
     for ax in axes[:, 1]:
         ax.set_ylabel("")
     letters(axes.T.flat)
-    axes[2, 1].legend(loc="lower left", borderaxespad=0.0, labelspacing=0.2)
     kernel = Line2D([], [], color="0.75", linewidth=3.0, label="kernel")
     styles: dict[int, Literal["--", "-", ""]] = {1: "--", 2: "-"}
     heads = [
         Line2D([], [], color=colour, marker=marker, linestyle=styles.get(order, ""), label=f"order {order}")
         for order, (colour, marker) in _DRAWN.items()
     ]
-    axes[2, 0].legend(handles=[kernel, *heads], loc="upper center", bbox_to_anchor=(1.0, -0.3), ncols=3)
+    below = figure.add_subplot(key)
+    below.axis("off")
+    below.legend(handles=[kernel, *heads, *axes[2, 0].get_legend_handles_labels()[0]], loc="center", ncols=3)
     return figure, data.astype({"offset": "Int64"})

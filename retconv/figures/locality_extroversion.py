@@ -171,8 +171,8 @@ def draw() -> Drawn:
     A wide positive Gaussian (locality: α = 0.6, σ = 2 tokens) plus a narrow negative one (extroversion: α = −0.8, σ =
     0.2 tokens, in effect −0.8 times the identity) is a mask whose self-weight is −0.2: (a) kernels on a line. (b) Their
     symbols by Poisson summation (curves) and by discrete Fourier transform of the kernels (dots), and the sum's (c)
-    kernel and (d) symbol on a plane show low-pass minus identity: far from zero frequency the sum is −0.8 everywhere. (e)
-    Eigenvalues of the masks on 14×14 tokens, in ascending order: locality is positive definite, extroversion is −0.8
+    kernel and (d) symbol on a plane show low-pass minus identity: far from zero frequency the sum is −0.8 everywhere.
+    (e) Eigenvalues of the masks on 14×14 tokens, in ascending order: locality is positive definite, extroversion is −0.8
     times the identity, and their sum shifts locality's spectrum down by 0.8, so that most of it is negative (law 11);
     dotted, the symbols at the same quantiles (law 13).
     """
@@ -190,8 +190,8 @@ def draw() -> Drawn:
     values = spectrum.loc[(spectrum["part"] == "sum") & (spectrum["quantity"] == "eigenvalue"), "value"]
     headline(
         figure,
-        f"Locality minus a share of the token itself: a low-pass filter less a constant, so that {(values < 0).sum()} of "
-        f"{len(values)} eigenvalues are negative",
+        f"Locality minus a share of the token itself: a low-pass filter less a constant, so that {(values < 0).sum()} "
+        f"of {len(values)} eigenvalues are negative",
         "blue, locality: α = 0.6, σ = 2; orange, extroversion: α = −0.8, σ = 0.2; black: their sum.",
     )
     whole = pd.concat([line, plane, spectrum], ignore_index=True)

@@ -58,13 +58,14 @@ def draw() -> Drawn:
     # Convolutions by rank, then what is none by its distance from one.
     table = atlas.stored().sort_values(["residual", "separable_rank"], kind="stable", ignore_index=True)
     rows = math.ceil(len(table) / _COLUMNS)
-    figure = new_figure(SINGLE, 0.7 + 0.97 * rows)
+    figure = new_figure(SINGLE, 0.7 + 1.02 * rows)
     headline(
         figure,
         f"{(table['residual'] == 0).sum()} of {len(table)} masks of the field are convolutions (blue); the others "
         "(orange) are off by the share given",
         "Rank: of how many outer products the kernel on a plane is the sum. Each picture has its own scale.",
     )
+    figure.get_layout_engine().set(h_pad=0.05)  # type: ignore[union-attr]
     axes = figure.subplots(rows, _COLUMNS, squeeze=False).ravel()
     for ax in axes[len(table) :]:
         ax.axis("off")

@@ -102,7 +102,7 @@ def _draw_responses(ax: Axes, data: pd.DataFrame) -> None:
     ax.set(xlabel="distance (tokens)", ylabel="|weight|", xlim=(0, _TOKENS), ylim=(_LEAST, 1e5))
     ax.set(xticks=[0, _N, 2 * _N, _TOKENS], yticks=[1e-8, 1e-4, 1, 1e4])
     ax.minorticks_off()
-    names = {"real poles": (1200, 20), "roots of unity": (1190, 1e-5), "Gaussian": (300, 2e-2)}
+    names = {"real poles": (780, 2e3), "roots of unity": (1250, 8), "Gaussian": (180, 2)}
     for name, place in names.items():
         ax.text(*place, name, color=_COLOURS.get(name, "0.5"))
 
@@ -157,8 +157,8 @@ def draw() -> Drawn:
     above, below = figure.subplots(2, 1)
     headline(
         figure,
-        "Recurrences that agree on the grid part beyond it: roots of unity repeat, real poles grow, the stable ones die "
-        "away with the Gaussian",
+        "Recurrences that agree on the grid part beyond it: roots of unity repeat, real poles grow, the stable ones "
+        "die away with the Gaussian",
         "σ = 40 on 512 tokens; (b) solid: Gaussian, dashed: power law (1 + m/8)⁻².",
     )
     _draw_responses(above, data)

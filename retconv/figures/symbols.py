@@ -80,7 +80,14 @@ def _draw_line(ax: Axes, title: str, curves: list[tuple[str, str, np.ndarray, np
     ax.set_xticks(*_TICKS)
     ax.set(xlabel="θ (rad/token)", xlim=(-math.pi, math.pi))
     ax.set_title(title)
-    ax.legend(loc="upper right", handlelength=1.0, borderpad=0.1, labelspacing=0.2, bbox_to_anchor=(1.04, 1.02))
+    ax.legend(
+        loc="upper right",
+        handlelength=0.5,
+        handletextpad=0.3,
+        borderpad=0.1,
+        labelspacing=0.2,
+        bbox_to_anchor=(1.08, 1.02),
+    )
 
 
 def _lines(axes: list[Axes]) -> list[pd.DataFrame]:

@@ -80,8 +80,8 @@ def draw() -> Drawn:
     above, below = figure.subplots(2, 1)
     headline(
         figure,
-        f"On two cores a stack of {replicas} models gains little: {gain.min():.2f} to {gain.max():.2f} times the images "
-        f"per second of one; making batches takes {share:.1f} % of a step or less",
+        f"On two cores a stack of {replicas} models gains little: {gain.min():.2f} to {gain.max():.2f} times the "
+        f"images per second of one; making batches takes {share:.1f} % of a step or less",
         f"Training steps, float32, batch 8 a model, medians of {data['n'].min()} rounds, {data['threads'].iloc[0]} CPU "
         f"threads; {use.min():.0f} to {use.max():.0f} % of the speed of a large matrix product.",
     )
