@@ -172,9 +172,9 @@ def draw() -> Drawn:
     0.2 tokens, in effect −0.8 times the identity) is a mask whose self-weight is −0.2: (a) kernels on a line. (b) Their
     symbols by Poisson summation (curves) and by discrete Fourier transform of the kernels (dots), and the sum's (c)
     kernel and (d) symbol on a plane show low-pass minus identity: far from zero frequency the sum is −0.8 everywhere.
-    (e) Eigenvalues of the masks on 14×14 tokens, in ascending order: locality is positive definite, extroversion is −0.8
-    times the identity, and their sum shifts locality's spectrum down by 0.8, so that most of it is negative (law 11);
-    dotted, the symbols at the same quantiles (law 13).
+    (e) Eigenvalues of the masks on 14×14 tokens, in ascending order: locality is positive definite, extroversion is
+    −0.8 times the identity, and their sum shifts locality's spectrum down by 0.8, so that most of it is negative (law
+    11); dotted, the symbols at the same quantiles (law 13).
     """
     figure = new_figure(SINGLE, 7.6)
     outer = figure.add_gridspec(4, 2, height_ratios=[1, 1, 1.15, 0.9])
