@@ -120,8 +120,8 @@ def _draw_states(ax: Axes, data: pd.DataFrame) -> None:
     ax.minorticks_off()
     last = states[states["kernel"] == _GAUSSIAN].groupby("recurrence").last()
     ends = [
-        (row.tolerance, row.states, str(row.Index).replace(" ", "\n", 1), _COLOURS[row.Index])
-        for row in last.itertuples()
+        (row["tolerance"], row["states"], str(way).replace(" ", "\n", 1), _COLOURS[str(way)])
+        for way, row in last.iterrows()
     ]
     name_ends(ax, ends, 0.22)
 

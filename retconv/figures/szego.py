@@ -132,8 +132,8 @@ def draw() -> Drawn:
         rows = data[data["mask"] == name].drop_duplicates("side")
         style = "--" if plane_ else "-"
         distance.loglog(rows["side"], rows["distance"], marker="o", color=colour, linestyle=style, base=2)
-        end = rows[["side", "distance"]].iloc[-1]
-        ends += [] if plane_ else [(*end, name.replace(", ", ",\n"), colour)]
+        if not plane_:
+            ends.append((rows["side"].iloc[-1], rows["distance"].iloc[-1], name.replace(", ", ",\n"), colour))
     distance.text(3.7, 0.065, "Gaussian mixture, plane", color=PINK)
     distance.text(36, 5e-4, "Manhattan\ndecay, plane", color=GREEN)
     guide = np.array([16.0, 256.0])
