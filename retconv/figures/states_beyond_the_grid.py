@@ -102,7 +102,7 @@ def _draw_responses(ax: Axes, data: pd.DataFrame) -> None:
     ax.set(xlabel="distance (tokens)", ylabel="|weight|", xlim=(0, _TOKENS), ylim=(_LEAST, 1e5))
     ax.set(xticks=[0, _N, 2 * _N, _TOKENS], yticks=[1e-8, 1e-4, 1, 1e4])
     ax.minorticks_off()
-    names = {"real poles": (780, 2e3), "roots of unity": (1250, 8), "Gaussian": (180, 2)}
+    names = {"real poles": (1500, 150), "roots of unity": (1250, 8), "Gaussian": (110, 2)}
     for name, place in names.items():
         ax.text(*place, name, color=_COLOURS.get(name, "0.5"))
 
