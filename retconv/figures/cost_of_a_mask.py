@@ -3,25 +3,26 @@
 from __future__ import annotations
 
 import pandas as pd
+import seaborn as sns
 from matplotlib.axes import Axes
-from matplotlib.ticker import FixedLocator, NullFormatter
 
-from retconv.figures.panels import letters
+from retconv.figures.panels import headline, letters
 from retconv.figures.registry import Drawn, register
-from retconv.figures.style import BLUE, DOUBLE, GREEN, GREY, ORANGE, PINK, RED, new_figure
+from retconv.figures.style import SINGLE, new_figure
 from retconv.stored import TABLES
 
 _DATA = TABLES / "bench_attention.csv"
 _PASS, _DTYPE, _MODE = "forward + backward", "float32", "eager"
-#: Contenders in the order of the legend, with colour, marker and name.
-_LOOK = {
-    ("multiply_logits", "table", "reference"): (GREY, "x", "multiply_logits, plain autograd"),
-    ("multiply_logits", "table", "auto"): (BLUE, "o", "multiply_logits"),
-    ("multiply_weights", "gmm", "auto"): (ORANGE, "s", "multiply_weights"),
-    ("bias_logits", "gmm", "auto"): (GREEN, "D", "bias_logits"),
-    ("bias_logits", "log-gaussian", "auto"): (PINK, "^", "bias_logits, one Gaussian"),
-    ("retention", "gmm", "auto"): (RED, "v", "retention"),
+#: The ways to mask in the order of the lines, by their names in the papers.
+_WAYS = {
+    ("retention", "gmm", "auto"): "retention, no softmax",
+    ("bias_logits", "log-gaussian", "auto"): "log M added to logits,\none Gaussian",
+    ("bias_logits", "gmm", "auto"): "log M added to logits",
+    ("multiply_weights", "gmm", "auto"): "M times weights",
+    ("multiply_logits", "table", "auto"): "M times logits",
+    ("multiply_logits", "table", "reference"): "M times logits,\nby plain autograd",
 }
+_COLOURS = sns.color_palette("flare", 4).as_hex()
 _DEVICES = {"cpu": "CPU", "cuda": "GPU"}
 
 
@@ -31,28 +32,25 @@ def _stored() -> pd.DataFrame:
     rows = data[(data["pass"] == _PASS) & (data["dtype"] == _DTYPE) & (data["mode"] == _MODE)]
     columns = ["device", "dim", "tokens", "batch", "placement", "mask", "backend", "ratio", "ratio_q1", "ratio_q3", "n"]
     keys = pd.MultiIndex.from_frame(rows[["placement", "mask", "backend"]])
-    table = rows.loc[keys.isin(list(_LOOK)), [*columns, "commit", "torch", "processor", "threads", "allocator"]]
+    table = rows.loc[keys.isin(list(_WAYS)), [*columns, "commit", "torch", "processor", "threads", "allocator"]]
     return table.sort_values(["device", "dim", "tokens"], kind="stable").reset_index(drop=True)
 
 
-def _draw(ax: Axes, data: pd.DataFrame) -> None:
-    tokens = sorted(data["tokens"].unique())
-    for (placement, mask, backend), (colour, marker, label) in _LOOK.items():
-        rows = data[(data["placement"] == placement) & (data["mask"] == mask) & (data["backend"] == backend)]
-        spread = [rows["ratio"] - rows["ratio_q1"], rows["ratio_q3"] - rows["ratio"]]
-        style = "--" if backend == "reference" else "-"
-        look = {"color": colour, "marker": marker, "linestyle": style, "label": label, "elinewidth": 0.7}
-        ax.errorbar(rows["tokens"], rows["ratio"], yerr=spread, **look)
-    ax.axhline(1, color="black", linewidth=0.6, zorder=0)
-    ax.set_xscale("log")
-    ax.set_yscale("log")
-    ax.xaxis.set_major_locator(FixedLocator(tokens))
-    ax.set_xticks(tokens, [f"{t:,}" for t in tokens])
-    ax.set_yticks([0.5, 0.7, 1, 1.4, 2], ["0.5", "0.7", "1", "1.4", "2"])
-    for axis in (ax.xaxis, ax.yaxis):
-        axis.set_minor_formatter(NullFormatter())
+def _draw(ax: Axes, data: pd.DataFrame, colours: dict[int, str]) -> None:
+    """One line for each way, on it one dot for each number of tokens, with quartiles."""
+    for i, way in enumerate(_WAYS):
+        rows = data[(data[["placement", "mask", "backend"]] == list(way)).all(axis=1)].sort_values("tokens")
+        for j, row in enumerate(rows.itertuples()):
+            y, colour = i + 0.17 * (j - (len(rows) - 1) / 2), colours[row.tokens]
+            ax.hlines(y, row.ratio_q1, row.ratio_q3, color=colour)
+            ax.plot(row.ratio, y, "o", color=colour, label=f"{row.tokens:,} tokens" if not i else None)
+    ax.axvline(1, color="black", linewidth=0.6, zorder=0)
+    ax.set_yticks(range(len(_WAYS)), _WAYS.values(), linespacing=0.95)
+    ax.set(ylim=(len(_WAYS) - 0.5, -0.5), xscale="log", xlim=(0.6, 2.1))
+    ax.set_xticks([0.7, 1, 1.4, 2], ["0.7", "1", "1.4", "2"])
     ax.minorticks_off()
-    ax.set_xlabel("tokens")
+    ax.tick_params(axis="y", length=0)
+    ax.grid(axis="y", linewidth=0.3, color="0.85")
 
 
 def finding(data: pd.DataFrame) -> str:
@@ -72,18 +70,29 @@ def draw() -> Drawn:
 
     Time of forward and backward of attention with a learnt mask, divided by that of PyTorch's fused attention (SDPA)
     without one, by number of tokens: float32, about 12 million scores in all (34 million at 4,096 tokens), medians of
-    ratios within rounds with quartiles, stored results of `retconv bench attention`. Grey: the same mask by
-    plain autograd. The mask on logits is a kernel table, others are mixtures of 5 Gaussians; one Gaussian as a bias is,
-    from 1,024 tokens on, extra channels of query and key.
+    ratios within rounds with quartiles, stored results of `retconv bench attention`. The last line is the
+    same mask by plain autograd. The mask on logits is a kernel table, others are mixtures of 5 Gaussians; one Gaussian
+    as a bias is, from 1,024 tokens on, extra channels of query and key.
     """
     data = _stored()
     panels = list(data.groupby(["device", "dim"], sort=False))
-    figure = new_figure(DOUBLE, 2.6)
-    axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
+    tokens = sorted(data["tokens"].unique())
+    short, long = (
+        data.loc[data["tokens"].isin(some) & (data["backend"] == "auto"), "ratio"] for some in (tokens[:2], tokens[2:])
+    )
+    figure = new_figure(SINGLE, 0.9 + 2.1 * len(panels))
+    axes = figure.subplots(len(panels), 1, sharex=True, squeeze=False)[:, 0]
+    headline(
+        figure,
+        f"A learnt mask costs little on small images, {short.min():.2f} to {short.max():.2f} times plain attention, "
+        f"and {long.min():.2f} to {long.max():.2f} times from {tokens[2]:,} tokens on",
+        f"Forward and backward, float32, {data['threads'].iloc[0]} CPU threads; dots: medians, bars: quartiles of "
+        f"{data['n'].min()} to {data['n'].max()} rounds; left of 1 is faster than PyTorch's fused attention.",
+    )
     for ax, ((device, dim), rows) in zip(axes, panels, strict=True):
-        _draw(ax, rows)
-        ax.set_title(f"{_DEVICES[device]}, heads of {dim}")
+        _draw(ax, rows, dict(zip(tokens, _COLOURS, strict=True)))
+        ax.set_title(f"{_DEVICES[device]}, heads of {dim} features")
     letters(axes)
-    axes[0].set_ylabel("time / plain fused attention")
-    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside right center")
+    axes[-1].set_xlabel("time / plain fused attention")
+    axes[-1].legend(loc="upper center", bbox_to_anchor=(0.25, -0.13), ncols=4, handletextpad=0.1, columnspacing=0.7)
     return figure, data

@@ -15,9 +15,9 @@ from torch import Tensor
 from retconv.approximate import ExponentialApproximation, exponentials
 from retconv.approximate.hankel import hankel_values
 from retconv.convert import kernel_to_mask
-from retconv.figures.panels import letters, mixture
+from retconv.figures.panels import headline, letters, mixture
 from retconv.figures.registry import Drawn, register
-from retconv.figures.style import BLUE, DOUBLE, GREEN, ORANGE, PINK, new_figure
+from retconv.figures.style import BLUE, GREEN, ORANGE, PINK, SINGLE, new_figure
 from retconv.grid import Grid
 
 _N = 64
@@ -122,32 +122,42 @@ def finding(data: pd.DataFrame) -> str:
 def draw() -> Drawn:
     """A Gaussian as retention.
 
-    A Gaussian (above) and a Gaussian mixture with a negative part (below) on 64 tokens as Re Σ w λ^|δ|, a sum of one to
+    A Gaussian (left) and a Gaussian mixture with a negative part (right) on 64 tokens as Re Σ w λ^|δ|, a sum of one to
     five retention heads with complex poles. (a, d) The kernel and its approximations of order 1 and 2; (b, e) poles in
     the upper half of the unit disc, a complex one standing for its conjugate too. (c, f) Relative to ‖K‖₁: the
     certificate ‖K − K'‖₁, the true operator-norm error of the mask, which it bounds, and the Hankel singular value
-    below which no recurrence with as many poles can come. Two pairs are within 10⁻³ of the Gaussian.
+    below which no recurrence of that order, a pair of poles counted as one, can come. Two pairs are
+    within 10⁻³ of the Gaussian.
     """
     data = pd.DataFrame([row for name in _KERNELS for row in _rows(name)])
-    figure = new_figure(DOUBLE, 3.9)
-    axes = figure.subplots(2, 3, width_ratios=[1.15, 1, 1.05], sharex="col")
-    for row, name in zip(axes, _KERNELS, strict=True):
+    errors = data[(data["quantity"] == "error") & (data["certificate"] <= _TARGET)]
+    orders = errors.groupby("kernel", sort=False)["order"].min()
+    figure = new_figure(SINGLE, 5.6)
+    panels, key = figure.add_gridspec(2, 1, height_ratios=[10, 1])
+    axes = panels.subgridspec(3, 2, height_ratios=[1, 1.1, 1]).subplots(sharey="row")
+    headline(
+        figure,
+        f"A Gaussian is {orders.iloc[0]} retention heads with complex poles, a Gaussian mixture {orders.iloc[1]}, to "
+        "one part in a thousand",
+        "Gaussian: σ = 5; mixture: α = 1 and −0.8, σ = 5 and 1.5; 64 tokens on a line.",
+    )
+    for column, name in zip(axes.T, _KERNELS, strict=True):
         rows = data[data["kernel"] == name]
-        for ax, panel in zip(row, (_draw_weights, _draw_poles, _draw_errors), strict=True):
+        for ax, panel in zip(column, (_draw_weights, _draw_poles, _draw_errors), strict=True):
             panel(ax, rows)
-            ax.tick_params(labelbottom=True)
-        row[0].set_title(name)
-    for ax, label in zip(axes[1], ("offset (tokens)", "Re λ", "order (poles, a pair as one)"), strict=True):
-        ax.set_xlabel(label)
-    letters(axes.flat)
-    axes[0, 1].set_title("poles")
-    axes[0, 2].set_title("error by order")
-    axes[0, 2].legend(loc="lower left", borderaxespad=0.2)
+        column[0].set(title=name.split(",")[0], xlabel="offset (tokens)")
+        column[1].set(title="poles", xlabel="Re λ")
+        column[2].set(title="error by order", xlabel="order")
+    for ax in axes[:, 1]:
+        ax.set_ylabel("")
+    letters(axes.T.flat)
     kernel = Line2D([], [], color="0.75", linewidth=3.0, label="kernel")
     styles: dict[int, Literal["--", "-", ""]] = {1: "--", 2: "-"}
-    orders = [
+    heads = [
         Line2D([], [], color=colour, marker=marker, linestyle=styles.get(order, ""), label=f"order {order}")
         for order, (colour, marker) in _DRAWN.items()
     ]
-    figure.legend(handles=[kernel, *orders], loc="outside upper center", ncols=5)
+    below = figure.add_subplot(key)
+    below.axis("off")
+    below.legend(handles=[kernel, *heads, *axes[2, 0].get_legend_handles_labels()[0]], loc="center", ncols=3)
     return figure, data.astype({"offset": "Int64"})

@@ -11,9 +11,9 @@ from matplotlib.figure import Figure
 
 from retconv.analysis.spectrum import szego
 from retconv.colours import scale
-from retconv.figures.panels import array, colour_bar, draw_kernel, letters, mixture, pairs
+from retconv.figures.panels import array, colour_bar, draw_kernel, headline, letters, mixture, pairs
 from retconv.figures.registry import Drawn, register
-from retconv.figures.style import BLUE, DOUBLE, ORANGE, new_figure
+from retconv.figures.style import BLUE, ORANGE, SINGLE, new_figure
 from retconv.grid import Grid
 from retconv.kernels import GAUSSIAN_EPSILON
 
@@ -23,7 +23,6 @@ _LOOK: dict[str, dict[str, Any]] = {
     "extroversion": {"color": ORANGE},
     "sum": {"color": "black", "linestyle": "--"},
 }
-_LABELS = ("locality: α = 0.6, σ = 2", "extroversion: α = −0.8, σ = 0.2", "their sum")
 _REACH = 16  # at this offset the wider Gaussian is 1e-14: the kernel is whole
 _SHOWN = 6
 _SPECTRUM = 14  # side of the plane whose eigenvalues are shown
@@ -51,12 +50,18 @@ def _sampled_symbol(kernel: np.ndarray) -> np.ndarray:
 
 
 def _draw_profile(ax: Axes, table: pd.DataFrame) -> None:
-    for (part, look), label in zip(_LOOK.items(), _LABELS, strict=True):
+    for part, look in _LOOK.items():
         rows = table[(table["part"] == part) & (table["offset_1"].abs() <= _SHOWN)]
-        ax.plot(rows["offset_1"], rows["value"], marker="o", label=label, **look)
+        ax.plot(rows["offset_1"], rows["value"], marker="o", **look)
     ax.axhline(0, color="0.6", linewidth=0.5, zorder=0)
     ax.annotate("self-weight −0.2", (0, -0.2), (1.6, -0.45), arrowprops=_LEADER, va="center")
     ax.set(xlabel="offset (tokens)", ylabel="weight", xticks=range(-_SHOWN, _SHOWN + 1, 2))
+    for text, place, colour in (
+        ("locality", (2.2, 0.45), BLUE),
+        ("extroversion", (-5, -0.5), ORANGE),
+        ("sum", (-2, 0.15), "black"),
+    ):
+        ax.text(*place, text, color=colour)
     ax.set_title("kernels on a line")
 
 
@@ -79,8 +84,8 @@ def _draw_plane(figure: Figure, kernels: Axes, symbols: Axes, table: pd.DataFram
     image = draw_kernel(kernels, values.to_numpy(float), Grid((_SHOWN + 1, _SHOWN + 1)), signed=True)
     kernels.annotate("self-weight −0.2", (0, 0), (0, -5.3), ha="center", arrowprops=_LEADER)
     kernels.set(xlabel="offset right (tokens)", ylabel="offset down (tokens)")
-    kernels.set_title("kernel of the sum on a plane")
-    colour_bar(figure, image, kernels, "weight")
+    kernels.set_title("sum: kernel on a plane")
+    colour_bar(figure, image, kernels, "weight", below=0.42)
     values = table[table["quantity"] == "symbol"].pivot(index="theta_1", columns="theta_2", values="value")
     theta, symbol = values.index.to_numpy(float), values.to_numpy(float)
     edge = np.pi
@@ -90,8 +95,8 @@ def _draw_plane(figure: Figure, kernels: Axes, symbols: Axes, table: pd.DataFram
     for set_ticks in (symbols.set_xticks, symbols.set_yticks):
         set_ticks([-np.pi, 0, np.pi], ["−π", "0", "π"])
     symbols.set(xlabel="θ₂ (rad/token)", ylabel="θ₁ (rad/token)")
-    symbols.set_title("symbol of the sum on a plane")
-    colour_bar(figure, image, symbols, "symbol")
+    symbols.set_title("sum: symbol on a plane")
+    colour_bar(figure, image, symbols, "symbol", below=0.42)
 
 
 def _line_table(part: str) -> pd.DataFrame:
@@ -164,25 +169,31 @@ def draw() -> Drawn:
     """Locality and extroversion.
 
     A wide positive Gaussian (locality: α = 0.6, σ = 2 tokens) plus a narrow negative one (extroversion: α = −0.8, σ =
-    0.2 tokens, in effect −0.8 times the identity) is a mask whose self-weight is −0.2: kernels (a) on a line and (b) on
-    a plane. Their symbols, (c) on a line by Poisson summation (curves) and by discrete Fourier transform of the kernels
-    (dots), and (d) on a plane, show low-pass minus identity: far from zero frequency the sum is −0.8 everywhere. (e)
-    Eigenvalues of the masks on 14×14 tokens, in ascending order: locality is positive definite, extroversion is −0.8
-    times the identity, and their sum shifts locality's spectrum down by 0.8, so that most of it is negative (law 11);
-    dotted, the symbols at the same quantiles (law 13).
+    0.2 tokens, in effect −0.8 times the identity) is a mask whose self-weight is −0.2: (a) kernels on a line. (b) Their
+    symbols by Poisson summation (curves) and by discrete Fourier transform of the kernels (dots), and the sum's (c)
+    kernel and (d) symbol on a plane show low-pass minus identity: far from zero frequency the sum is −0.8 everywhere.
+    (e) Eigenvalues of the masks on 14×14 tokens, in ascending order: locality is positive definite, extroversion is
+    −0.8 times the identity, and their sum shifts locality's spectrum down by 0.8, so that most of it is negative (law
+    11); dotted, the symbols at the same quantiles (law 13).
     """
-    figure = new_figure(DOUBLE, 5.9)
-    outer = figure.add_gridspec(3, 2, width_ratios=[1.45, 1], height_ratios=[1, 1, 0.75])
-    axes = np.array([[figure.add_subplot(outer[i, j]) for j in range(2)] for i in range(2)])
+    figure = new_figure(SINGLE, 7.6)
+    outer = figure.add_gridspec(4, 2, height_ratios=[1, 1, 1.15, 0.9])
+    profile, transform, last = (figure.add_subplot(outer[i, :]) for i in (0, 1, 3))
+    kernels, symbols = (figure.add_subplot(outer[2, j]) for j in range(2))
     spectrum = pd.concat([_spectrum_table(part) for part in _PARTS])
-    last = figure.add_subplot(outer[2, :])
     _draw_spectrum(last, spectrum)
     line, plane = pd.concat([_line_table(part) for part in _PARTS]), _plane_table()
-    _draw_profile(axes[0, 0], line[line["quantity"] == "kernel"])
-    _draw_symbol(axes[1, 0], line[line["quantity"] == "symbol"])
-    _draw_plane(figure, axes[0, 1], axes[1, 1], plane)
-    letters((*axes.flat, last))
-    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=3)
+    _draw_profile(profile, line[line["quantity"] == "kernel"])
+    _draw_symbol(transform, line[line["quantity"] == "symbol"])
+    _draw_plane(figure, kernels, symbols, plane)
+    letters((profile, transform, kernels, symbols, last))
+    values = spectrum.loc[(spectrum["part"] == "sum") & (spectrum["quantity"] == "eigenvalue"), "value"]
+    headline(
+        figure,
+        f"Locality minus a share of the token itself: a low-pass filter less a constant, so that {(values < 0).sum()} "
+        f"of {len(values)} eigenvalues are negative",
+        "blue, locality: α = 0.6, σ = 2; orange, extroversion: α = −0.8, σ = 0.2; black: their sum.",
+    )
     whole = pd.concat([line, plane, spectrum], ignore_index=True)
     data = whole.astype({"offset_1": "Int64", "offset_2": "Int64", "rank": "Int64"})
     columns = ["part", "grid", "quantity", "offset_1", "offset_2", "theta_1", "theta_2", "rank", "value", "closed_form"]

@@ -10,12 +10,13 @@ from matplotlib.axes import Axes
 
 from retconv import atlas
 from retconv.colours import scale
+from retconv.figures.panels import headline
 from retconv.figures.registry import Drawn, register
-from retconv.figures.style import BLUE, DOUBLE, ORANGE, new_figure
+from retconv.figures.style import BLUE, ORANGE, SINGLE, new_figure
 from retconv.stored import TABLES
 
 _TABLE = TABLES / "atlas.csv"
-_COLUMNS = 8
+_COLUMNS = 5
 
 
 def finding(data: pd.DataFrame) -> str:
@@ -28,7 +29,7 @@ def finding(data: pd.DataFrame) -> str:
 def _verdict(row: pd.Series) -> str:
     if row["residual"]:
         return f"{row['residual']:.2g} off"
-    return "a kernel" if "×" not in row["grid"] else f"a kernel, rank {row['separable_rank']:.0f}"
+    return "a kernel" if "×" not in row["grid"] else f"rank {row['separable_rank']:.0f}"
 
 
 def _draw(ax: Axes, row: pd.Series) -> str:
@@ -37,8 +38,8 @@ def _draw(ax: Axes, row: pd.Series) -> str:
     colour = ORANGE if row["residual"] else BLUE
     ax.imshow(values, **scale(values, bool(values.min() < 0)))
     ax.set(xticks=[], yticks=[])
-    ax.set_title("\n".join(textwrap.wrap(row["title"], 15)), pad=2)
-    ax.set_xlabel(_verdict(row), color=colour, labelpad=2)
+    ax.set_title("\n".join(textwrap.wrap(row["title"], 12)), pad=2, fontsize=6.5)
+    ax.set_xlabel(_verdict(row), color=colour, labelpad=2, fontsize=6.5)
     ax.spines[:].set(color=colour, linewidth=1.2)
     return what
 
@@ -57,7 +58,14 @@ def draw() -> Drawn:
     # Convolutions by rank, then what is none by its distance from one.
     table = atlas.stored().sort_values(["residual", "separable_rank"], kind="stable", ignore_index=True)
     rows = math.ceil(len(table) / _COLUMNS)
-    figure = new_figure(DOUBLE, 1.2 * rows)
+    figure = new_figure(SINGLE, 0.7 + 1.02 * rows)
+    headline(
+        figure,
+        f"{(table['residual'] == 0).sum()} of {len(table)} masks of the field are convolutions (blue); the others "
+        "(orange) are off by the share given",
+        "Rank: of how many outer products the kernel on a plane is the sum. Each picture has its own scale.",
+    )
+    figure.get_layout_engine().set(h_pad=0.05)  # type: ignore[union-attr]
     axes = figure.subplots(rows, _COLUMNS, squeeze=False).ravel()
     for ax in axes[len(table) :]:
         ax.axis("off")

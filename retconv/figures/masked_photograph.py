@@ -8,10 +8,10 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 
-from retconv.figures.panels import array, pairs
+from retconv.figures.panels import array, headline, pairs
 from retconv.figures.photograph import PHOTOGRAPH, photograph
 from retconv.figures.registry import Drawn, register
-from retconv.figures.style import DOUBLE, RED, YELLOW, new_figure
+from retconv.figures.style import RED, SINGLE, YELLOW, new_figure
 from retconv.grid import Grid
 from retconv.masks import DecayMask, GaussianMixtureMask, Mask, RetNetMask
 
@@ -54,15 +54,20 @@ def draw() -> Drawn:
     0.75) and the Gaussian mixture (α = 0.6 and 0.4, σ = 1 and 4 patches) know the plane.
     """
     pixels = photograph(_PATCH * _GRID.shape[0])
-    figure = new_figure(DOUBLE, 3.52)
-    left, right = figure.subfigures(1, 2, squeeze=False, width_ratios=[1, 1.02])[0]
-    whole = left.subplots()
+    figure = new_figure(SINGLE, 6.1)
+    headline(
+        figure,
+        "RetNet's mask sees what was read before; Manhattan's and the mixture's see what is near in the plane",
+        "A patch is as opaque as its weight in the query's row of the mask.",
+    )
+    above, below = figure.add_gridspec(2, 1, height_ratios=[1, 1.35])
+    whole = figure.add_subplot(above)
     whole.imshow(pixels)
     lines = np.arange(_PATCH, pixels.shape[0], _PATCH) - 0.5
     whole.hlines(lines, -0.5, pixels.shape[0] - 0.5, color="white", linewidth=0.3, alpha=0.6)
     whole.vlines(lines, -0.5, pixels.shape[0] - 0.5, color="white", linewidth=0.3, alpha=0.6)
     whole.set_title("14×14 patches, three of them queries")
-    axes = right.subplots(len(_QUERIES), 3)
+    axes = below.subgridspec(len(_QUERIES), 3).subplots()
     tables = []
     for column, (name, mask, grid) in enumerate(_masks()):
         matrix = array(mask(grid)[0])

@@ -11,9 +11,10 @@ from torch import Tensor
 from retconv.analysis.effective import effective_kernel
 from retconv.colours import scale
 from retconv.convert import kernel_to_mask, project
-from retconv.figures.panels import array, colour_bar, f64, letters, pairs
+from retconv.figures.labels import name_ends
+from retconv.figures.panels import array, colour_bar, f64, headline, letters, pairs
 from retconv.figures.registry import Drawn, register
-from retconv.figures.style import BLUE, DOUBLE, GREEN, GREY, ORANGE, PINK, new_figure
+from retconv.figures.style import BLUE, GREEN, GREY, ORANGE, PINK, SINGLE, new_figure
 from retconv.grid import Grid
 from retconv.kernels import gaussian
 from retconv.masks import RetNetMask
@@ -84,15 +85,18 @@ def _map() -> pd.DataFrame:
 
 def _draw_panel(ax: Axes, data: pd.DataFrame, colours: dict[float, str]) -> None:
     plane = int(data["side"].max()) == max(_SIDES)
+    ends = []
     for value, colour in colours.items():
         rows = data[data["value"] == value]
-        label = f"{data['parameter'].iloc[0]} = {value:g}"
-        ax.plot(rows["side"], 100 * rows["residual"], marker="o", color=colour, label=label)
+        ax.plot(rows["side"], 100 * rows["residual"], marker="o", color=colour)
+        end = rows.iloc[-1]
+        ends.append((end["side"], 100 * end["residual"], f"{end['parameter']} = {value:g}", colour))
     ax.set_xscale("log", base=2)
     ticks = [2, 4, 8, 16, 32] if plane else [2, 8, 32, 128, 512]
     ax.set_xticks(ticks, [f"{t}²" if plane else f"{t}" for t in ticks])
     ax.minorticks_off()
-    ax.set(xlabel="grid (tokens)", ylim=(0, None))
+    ax.set(xlabel="grid (tokens)", ylim=(0, 30))
+    name_ends(ax, ends, 0.15)
 
 
 def finding(data: pd.DataFrame) -> str:
@@ -121,22 +125,30 @@ def draw() -> Drawn:
     is off too, because that is a mean over border rows as well.
     """
     data, where = _table(), _map()
-    figure = new_figure(DOUBLE, 2.6)
-    axes = figure.subplots(1, 4, width_ratios=[1, 1, 1, 0.82])
-    titles = ("rows divided by\ntheir sums", "softmax of\n4 × the mask", "RetNet, rows divided\nby √ of their sums")
+    figure = new_figure(SINGLE, 7.2)
+    axes = figure.subplots(4, 1, height_ratios=[1, 1, 1, 1.15])
+    worst = 100 * data["residual"].max()
+    headline(
+        figure,
+        f"A mask with normalised rows is no convolution: it is up to {worst:.0f} % away from any, less where "
+        "the kernel is small beside the grid",
+        "Residual: distance from the nearest convolution, ‖M − PM‖ / ‖M‖.",
+    )
+    titles = (
+        "a Gaussian, rows divided by their sums",
+        "softmax of 4 × a Gaussian",
+        "RetNet, rows divided by √ of their sums",
+    )
     for ax, (panel, _, colours, *_), title in zip(axes, _PANELS, titles, strict=False):
         _draw_panel(ax, data[data["panel"] == panel], colours)
         ax.set_title(title)
-    axes[0].set_ylabel("residual ‖M − PM‖ / ‖M‖ (%)")
-    for ax, columns in ((axes[0], 3), (axes[2], 2)):
-        spacing = {"handlelength": 0.8, "columnspacing": 0.8, "labelspacing": 0.2, "handletextpad": 0.4}
-        ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.22), ncols=columns, **spacing)
+        ax.set_ylabel("residual (%)")
     values = 100 * where.pivot(index="row", columns="column", values="residual").to_numpy()
     image = axes[3].imshow(values, **scale(values, False))
     axes[3].set(xticks=[0, _MAP_SIDE - 1], yticks=[0, _MAP_SIDE - 1], xlabel="query, column")
     axes[3].set_ylabel("query, row", labelpad=-5)
-    axes[3].set_title("by query,\nσ = 2, 16×16")
-    colour_bar(figure, image, axes[3], "residual of the row (%)", below=0.36)
+    axes[3].set_title("a by query: σ = 2, 16×16")
+    colour_bar(figure, image, axes[3], "residual of the row (%)")
     letters(axes)
     names = ["panel", "parameter", "value", "side", "row", "column", "residual"]
     table = pd.concat([data, where], ignore_index=True).astype({"row": "Int64", "column": "Int64"})

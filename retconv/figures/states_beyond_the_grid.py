@@ -8,11 +8,11 @@ import numpy as np
 import pandas as pd
 import torch
 from matplotlib.axes import Axes
-from matplotlib.lines import Line2D
 from torch import Tensor
 
 from retconv.approximate import Realisation, balanced_truncation, decay_sum, real_poles, roots_of_unity
-from retconv.figures.panels import letters
+from retconv.figures.labels import name_ends
+from retconv.figures.panels import headline, letters
 from retconv.figures.registry import Drawn, register
 from retconv.figures.style import BLUE, GREEN, ORANGE, RED, SINGLE, new_figure
 
@@ -27,7 +27,7 @@ _GAUSSIAN, _ = _KERNELS
 _ROOTS, _BALANCED, _REAL, _DECAYS = "roots of unity", "balanced truncation", "real poles", "certified decays"
 _COLOURS = {_ROOTS: RED, _REAL: ORANGE, _BALANCED: BLUE, _DECAYS: GREEN}
 _TOLERANCES = tuple(10.0**-digits for digits in range(2, 9))
-#: Of the left panel; states beyond which the right one does not look; smallest weight that is drawn.
+#: Of the upper panel; states beyond which the lower one does not look; smallest weight that is drawn.
 _TARGET, _MOST, _LEAST = 1e-4, 64, 1e-9
 
 
@@ -102,6 +102,9 @@ def _draw_responses(ax: Axes, data: pd.DataFrame) -> None:
     ax.set(xlabel="distance (tokens)", ylabel="|weight|", xlim=(0, _TOKENS), ylim=(_LEAST, 1e5))
     ax.set(xticks=[0, _N, 2 * _N, _TOKENS], yticks=[1e-8, 1e-4, 1, 1e4])
     ax.minorticks_off()
+    names = {"real poles": (1500, 150), "roots of unity": (1250, 8), "Gaussian": (110, 2)}
+    for name, place in names.items():
+        ax.text(*place, name, color=_COLOURS.get(name, "0.5"))
 
 
 def _draw_states(ax: Axes, data: pd.DataFrame) -> None:
@@ -115,6 +118,12 @@ def _draw_states(ax: Axes, data: pd.DataFrame) -> None:
     ax.set(xlabel="tolerance on the grid", ylabel="states", xticks=[1e-2, 1e-5, 1e-8], ylim=(1.6, 800))
     ax.set_yticks([2, 8, 32, 128, 512], ["2", "8", "32", "128", "512"])
     ax.minorticks_off()
+    last = states[states["kernel"] == _GAUSSIAN].groupby("recurrence").last()
+    ends = [
+        (row["tolerance"], row["states"], str(way).replace(" ", "\n", 1), _COLOURS[str(way)])
+        for way, row in last.iterrows()
+    ]
+    name_ends(ax, ends, 0.22)
 
 
 def finding(data: pd.DataFrame) -> str:
@@ -144,12 +153,15 @@ def draw() -> Drawn:
     for name in ("value", "error_on_grid", "error_to_2n", "error_to_4n"):
         digits = 3 if name == "value" else 1
         data[name] = [float(f"{v:.{digits}g}") if not abs(v) < _LEAST else 0.0 for v in data[name]]
-    figure = new_figure(SINGLE, 2.35)
-    left, right = figure.subplots(1, 2, width_ratios=[1.25, 1])
-    _draw_responses(left, data)
-    _draw_states(right, data)
-    letters((left, right))
-    handles = [Line2D([], [], color="0.75", linewidth=3.0, label="kernel")]
-    handles += [Line2D([], [], color=colour, label=name) for name, colour in _COLOURS.items()]
-    figure.legend(handles=handles, loc="outside upper center", ncols=3, columnspacing=1.0)
+    figure = new_figure(SINGLE, 4.3)
+    above, below = figure.subplots(2, 1)
+    headline(
+        figure,
+        "Recurrences that agree on the grid part beyond it: roots of unity repeat, real poles grow, the stable ones "
+        "die away with the Gaussian",
+        "σ = 40 on 512 tokens; (b) solid: Gaussian, dashed: power law (1 + m/8)⁻².",
+    )
+    _draw_responses(above, data)
+    _draw_states(below, data)
+    letters((above, below))
     return figure, data.astype({"distance": "Int64", "states": "Int64"})

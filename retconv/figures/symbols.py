@@ -21,9 +21,9 @@ from retconv.analysis.spectrum import (
     sampled_symbol,
 )
 from retconv.colours import scale
-from retconv.figures.panels import array, colour_bar, f64, letters, pairs
+from retconv.figures.panels import array, colour_bar, f64, headline, letters, pairs
 from retconv.figures.registry import Drawn, register
-from retconv.figures.style import BLUE, DOUBLE, GREEN, ORANGE, new_figure
+from retconv.figures.style import BLUE, GREEN, ORANGE, SINGLE, new_figure
 from retconv.grid import Grid
 from retconv.kernels import causal_decay, euclidean_decay, gaussian, gaussian_mixture, gpsa, manhattan_decay
 
@@ -80,7 +80,14 @@ def _draw_line(ax: Axes, title: str, curves: list[tuple[str, str, np.ndarray, np
     ax.set_xticks(*_TICKS)
     ax.set(xlabel="θ (rad/token)", xlim=(-math.pi, math.pi))
     ax.set_title(title)
-    ax.legend(loc="upper right", handlelength=1.0, borderpad=0.1, labelspacing=0.2, bbox_to_anchor=(1.04, 1.02))
+    ax.legend(
+        loc="upper right",
+        handlelength=0.5,
+        handletextpad=0.3,
+        borderpad=0.1,
+        labelspacing=0.2,
+        bbox_to_anchor=(1.08, 1.02),
+    )
 
 
 def _lines(axes: list[Axes]) -> list[pd.DataFrame]:
@@ -125,13 +132,12 @@ def _planes(figure: Figure, axes: list[Axes]) -> list[pd.DataFrame]:
         ax.set_yticks(*_TICKS)
         ax.set_xlabel("θ₂ (rad/token)")
         ax.set_title(title)
-        bar = colour_bar(figure, image, ax, "symbol", below=0.42)
-        bar.ax.locator_params(nbins=4)
+        colour_bar(figure, image, ax, "").ax.locator_params(nbins=4)
+        ax.set_ylabel("θ₁ (rad/token)", labelpad=-4)
         rows = pairs(sample[::4, ::4], "i", "j", "sample")
         rows["theta_1"], rows["theta_2"] = (grid_line[4 * rows[c]] for c in ("i", "j"))
         rows["closed_form"] = np.nan if closed is None else array(closed(theta)[0])[::4, ::4].ravel()
         tables.append(rows.drop(columns=["i", "j"]).assign(mask=title, grid="plane", part="real", parameter=""))
-    axes[0].set_ylabel("θ₁ (rad/token)")
     return tables
 
 
@@ -152,11 +158,18 @@ def draw() -> Drawn:
     without a closed form here, (g) a Gaussian and (h) a Gaussian mixture, low-pass minus identity (σ = 2, 0.2).
     Contours at 5, 25 and 50 % of the peak, or 0 in (h): closed form (black) and samples (white dots).
     """
-    figure = new_figure(DOUBLE, 3.9)
-    axes = figure.subplots(2, 4)
-    tables = _lines(list(axes[0])) + _planes(figure, list(axes[1]))
-    axes[0, 0].set_ylabel("|symbol|")
-    axes[0, 3].set_ylabel("symbol", labelpad=-1)
-    letters(axes.flat)
+    figure = new_figure(SINGLE, 7.3)
+    axes = figure.subplots(4, 2, width_ratios=[1.1, 1])
+    headline(
+        figure,
+        "Masks are filters, most of them low-pass; the closed form of each symbol (curves, contours) meets its samples "
+        "(dots)",
+        "Colours: the symbol on a plane, 0 is white; red and blue are of both signs.",
+    )
+    tables = _lines(list(axes[:, 0])) + _planes(figure, list(axes[:, 1]))
+    for ax in axes[:3, 0]:
+        ax.set_ylabel("|symbol|")
+    axes[3, 0].set_ylabel("symbol", labelpad=-1)
+    letters(axes.T.flat)
     columns = ["mask", "grid", "parameter", "part", "theta_1", "theta_2", "sample", "closed_form"]
     return figure, pd.concat(tables, ignore_index=True)[columns]

@@ -11,9 +11,10 @@ from matplotlib.axes import Axes
 from torch import Tensor
 
 from retconv.analysis.spectrum import causal_decay_symbol, gaussian_mixture_symbol, manhattan_decay_symbol, szego
-from retconv.figures.panels import array, f64, letters
+from retconv.figures.labels import name_ends
+from retconv.figures.panels import array, f64, headline, letters
 from retconv.figures.registry import Drawn, register
-from retconv.figures.style import BLUE, DOUBLE, GREEN, ORANGE, PINK, new_figure
+from retconv.figures.style import BLUE, GREEN, ORANGE, PINK, SINGLE, new_figure
 from retconv.masks import DecayMask, GaussianMixtureMask, Mask, RetNetMask
 
 _GAMMA = 0.8
@@ -114,25 +115,35 @@ def draw() -> Drawn:
     tokens that see a border. For the causal decay, singular values and modulus are compared.
     """
     data = _table()
-    figure = new_figure(DOUBLE, 2.5)
-    line, plane, distance = figure.subplots(1, 3)
+    figure = new_figure(SINGLE, 5.9)
+    line, plane, distance = figure.subplots(3, 1)
+    headline(
+        figure,
+        "The symbol foretells the eigenvalues of a mask: on larger grids the two differ less, about as 1/n",
+        "Distance of the causal decay: singular values against the modulus.",
+    )
     _draw_values(line, data, "two-sided decay, line", ((1 - _GAMMA) / (1 + _GAMMA), (1 + _GAMMA) / (1 - _GAMMA)))
     line.set_yscale("log")
     line.set_yticks([0.1, 1, 10], ["0.1", "1", "10"])
     mixture = gaussian_mixture_symbol(torch.zeros(1, 2, dtype=torch.float64), _SIGMA, _ALPHA)
     _draw_values(plane, data, "Gaussian mixture, plane", (-0.8, float(mixture)))
+    ends = []
     for name, *_, plane_, colour in _MASKS:
         rows = data[data["mask"] == name].drop_duplicates("side")
         style = "--" if plane_ else "-"
-        distance.loglog(rows["side"], rows["distance"], marker="o", color=colour, linestyle=style, label=name, base=2)
+        distance.loglog(rows["side"], rows["distance"], marker="o", color=colour, linestyle=style, base=2)
+        if not plane_:
+            ends.append((rows["side"].iloc[-1], rows["distance"].iloc[-1], name.replace(", ", ",\n"), colour))
+    distance.text(3.7, 0.065, "Gaussian mixture, plane", color=PINK)
+    distance.text(36, 5e-4, "Manhattan\ndecay, plane", color=GREEN)
     guide = np.array([16.0, 256.0])
     distance.loglog(guide, 0.05 * guide[0] / guide, color="0.4", linewidth=0.7, linestyle=":", base=2)
-    distance.text(64, 0.016, "1/n", color="0.3")
+    distance.text(70, 0.014, "1/n", color="0.3")
     distance.set(xlabel="tokens along an axis, n", ylabel="W₁ / max |symbol|")
     distance.set_xticks([4, 16, 64, 256], ["4", "16", "64", "256"])
     distance.set_yscale("log", base=10)
     distance.set_title("distance of the distributions")
-    distance.legend(loc="lower left", labelspacing=0.2, borderpad=0.1)
-    distance.set_ylim(2e-5, 0.6)
+    distance.set(xlim=(3.4, 600), ylim=(2e-4, 0.15))
+    name_ends(distance, ends, 0.24)
     letters((line, plane, distance))
     return figure, data

@@ -2,28 +2,21 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from retconv.figures.panels import letters
+from retconv.figures.panels import headline, letters
 from retconv.figures.registry import Drawn, register
 from retconv.figures.study import MODELS
-from retconv.figures.style import BLUE, DOUBLE, ORANGE, new_figure
+from retconv.figures.style import BLUE, ORANGE, SINGLE, new_figure
 from retconv.stored import TABLES
 
 #: Written by ``retconv bench train --out``.
 _DATA = TABLES / "throughput.csv"
-_LOOK = {"none": (BLUE, "o", "plain", -0.14), "gmm": (ORANGE, "s", "Gaussian mixture mask", 0.14)}
-_PANELS = {
-    "images_per_second": "images per second, all replicas",
-    "data_share": "time spent on data (% of a step)",
-    "utilisation": "utilisation (% of a matrix product)",
-}
+_LOOK = {"none": (BLUE, "o", "plain attention", -0.15), "gmm": (ORANGE, "s", "Gaussian mixture mask", 0.15)}
+_MEASURED = ("images_per_second", "data_share", "utilisation")
 _COLUMNS = ("model", "kind", "contender", "replicas", "batch", "ms", "ms_min", "ms_max", "speedup", "speedup_q1")
 _ORIGIN = ("processor", "device", "threads", "torch", "commit")
-#: Empty lines between two models.
-_GAP = 0.7
 
 
 def _stored() -> pd.DataFrame:
@@ -33,22 +26,33 @@ def _stored() -> pd.DataFrame:
     for name, time in (("images_per_second_min", "ms_max"), ("images_per_second_max", "ms_min")):
         data[name] = 1e3 * data["batch"] * data["replicas"] / data[time]
     spread = ["images_per_second_min", "images_per_second_max"]
-    return data[[*_COLUMNS, "speedup_q3", "n", *_PANELS, *spread, *_ORIGIN]]
+    return data[[*_COLUMNS, "speedup_q3", "n", *_MEASURED, *spread, *_ORIGIN]]
 
 
-def _dots(ax: Axes, data: pd.DataFrame, column: str, places: pd.Series) -> None:
+def _draw(ax: Axes, rows: pd.DataFrame, x: pd.Series, filled: bool = True) -> None:
+    """A dot for each model and kind of attention."""
+    places = rows["model"].map({model: i for i, model in enumerate(rows["model"].unique())})
     for kind, (colour, marker, name, shift) in _LOOK.items():
-        rows = data[data["kind"] == kind]
-        y = places.loc[list(zip(rows["model"], rows["contender"], strict=True))].to_numpy() + shift
-        if f"{column}_min" in rows:
-            ax.hlines(y, rows[f"{column}_min"], rows[f"{column}_max"], color=colour, linewidth=0.9)
-        ax.plot(rows[column], y, marker, color=colour, markersize=3, label=name)
+        one = rows["kind"] == kind
+        face = colour if filled else "white"
+        ax.plot(x[one], places[one] + shift, marker, color=colour, markerfacecolor=face, label=name if filled else None)
+    ax.set_yticks(range(places.nunique()), [MODELS[model.split("_")[1]] for model in rows["model"].unique()])
+    ax.set_ylim(places.max() + 0.5, -0.5)
+    ax.tick_params(axis="y", length=0)
+
+
+def _stacked(data: pd.DataFrame) -> pd.DataFrame:
+    """The stacks, with images per second over those of one model: medians and quartiles of ratios within rounds."""
+    stacked = data[data["replicas"] == data["replicas"].max()]
+    return stacked.assign(
+        **{name: stacked[name] * stacked["replicas"] for name in ("speedup", "speedup_q1", "speedup_q3")}
+    )
 
 
 def finding(data: pd.DataFrame) -> str:
     """What a stack gains in images per second, and the most that data cost."""
-    stacked = data[data["replicas"] == data["replicas"].max()]
-    gain = stacked["speedup"] * stacked["replicas"]
+    stacked = _stacked(data)
+    gain = stacked["speedup"]
     loader = data["contender"].str.startswith("DataLoader")
     return (
         f"{stacked['replicas'].iloc[0]} replicas train at {gain.min():.2f} to {gain.max():.2f} times the images per "
@@ -63,31 +67,38 @@ def draw() -> Drawn:
 
     Training steps of the paper's five small models in float32 on two cores, batch 8 for each replica: one model, three
     stacked ones (replicas), and the same model fed by a DataLoader with torchvision's transforms sample by sample,
-    stored results of `retconv bench train`. (a) Images per second over all replicas, median with the range
-    over rounds; (b) the share of a step spent on making its batch; (c) floating-point operations of forward and
-    backward per second against those of a large matrix product. On a CPU this small the model takes nearly all the
-    time, and a stack trains as fast as its models one after the other.
+    stored results of `retconv bench train`. (a) Images per second of the stack over those of one model,
+    median with quartiles of the ratios within rounds; (b) the share of a step spent on making its batch. On a CPU this
+    small the model takes nearly all the time, and a stack trains about as fast as its models one after the other. The
+    table has images per second, and operations per second against those of a large matrix product.
     """
     data = _stored()
-    lines = data[["model", "contender"]].drop_duplicates().reset_index(drop=True)
-    first = lines["model"].drop_duplicates().tolist()
-    gaps = lines["model"].map(first.index)
-    places = pd.Series((lines.index + _GAP * gaps).to_numpy(), index=pd.MultiIndex.from_frame(lines))
-    figure = new_figure(DOUBLE, 3.3)
-    axes = figure.subplots(1, 3, sharey=True)
-    letters(axes)
-    for ax, (column, label) in zip(axes, _PANELS.items(), strict=True):
-        _dots(ax, data, column, places)
-        ax.set(xlabel=label)
-        ax.set_xlim(left=0)
+    stacked, loader = _stacked(data), data["contender"].str.startswith("DataLoader")
+    single, replicas = data[~loader & (data["replicas"] == 1)], stacked["replicas"].iloc[0]
+    gain, share, use = stacked["speedup"], data.loc[~loader, "data_share"].max(), data["utilisation"]
+    figure = new_figure(SINGLE, 4.1)
+    above, below = figure.subplots(2, 1)
+    headline(
+        figure,
+        f"On two cores a stack of {replicas} models gains little: {gain.min():.2f} to {gain.max():.2f} times the "
+        f"images per second of one; making batches takes {share:.1f} % of a step or less",
+        f"Training steps, float32, batch 8 a model, medians of {data['n'].min()} rounds, {data['threads'].iloc[0]} CPU "
+        f"threads; {use.min():.0f} to {use.max():.0f} % of the speed of a large matrix product.",
+    )
+    _draw(above, stacked, gain)
+    for kind, (colour, _, _, shift) in _LOOK.items():
+        rows = stacked[stacked["kind"] == kind]
+        above.hlines([i + shift for i in range(len(rows))], rows["speedup_q1"], rows["speedup_q3"], color=colour)
+    above.axvline(1, color="0.3", linewidth=0.8)
+    above.text(0.995, -0.95, "one by one is faster", ha="right", va="top", color="0.3")
+    above.text(1.005, -0.95, "the stack is faster", ha="left", va="top", color="0.3")
+    above.set(xlabel=f"images per second, {replicas} models in a stack / one model", ylim=(4.5, -1.1))
+    _draw(below, single, single["data_share"])
+    _draw(below, data[loader], data.loc[loader, "data_share"], filled=False)
+    below.set(xlabel="time spent on making the batch (% of a step)", xlim=(0, 3))
+    below.set_title("filled: whole batches; open: a DataLoader, sample by sample")
+    for ax in (above, below):
         ax.grid(axis="y", linewidth=0.3, color="0.85")
-        ax.tick_params(axis="y", length=0)
-        ax.spines["left"].set_visible(False)
-    axes[0].set_yticks(places, lines["contender"])
-    axes[0].set_ylim(places.max() + 0.6, -0.6)
-    for model in first:
-        middle = float(np.mean(places[model]))
-        at = {"xycoords": ("axes fraction", "data"), "ha": "right", "va": "center", "rotation": 90}
-        axes[0].annotate(MODELS[model.split("_")[1]], (-0.95, middle), fontweight="bold", annotation_clip=False, **at)
-    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=len(_LOOK))
+    letters((above, below))
+    below.legend(loc="upper center", bbox_to_anchor=(0.45, -0.22), ncols=len(_LOOK), handletextpad=0.1)
     return figure, data

@@ -12,9 +12,9 @@ from matplotlib.patches import Rectangle
 from retconv.colours import scale
 from retconv.convert import kernel_to_mask
 from retconv.convert import windows as windows_of
-from retconv.figures.panels import array, colour_bar, draw_kernel, draw_mask
+from retconv.figures.panels import array, colour_bar, draw_kernel, draw_mask, headline
 from retconv.figures.registry import Drawn, register
-from retconv.figures.style import DOUBLE, GREEN, ORANGE, RED, new_figure
+from retconv.figures.style import GREEN, ORANGE, RED, SINGLE, new_figure
 from retconv.grid import Grid
 from retconv.kernels import causal_decay, gaussian
 
@@ -46,7 +46,8 @@ def _rows(ax: Axes, mask: np.ndarray, queries: tuple[int, ...]) -> None:
 
 def _draw_line(figure: SubFigure, kernel: np.ndarray, mask: np.ndarray) -> None:
     n = _LINE.size
-    slide, rows, whole = figure.subplots(1, 3, squeeze=False, width_ratios=[17, 10, 10])[0]
+    outer = figure.add_gridspec(2, 2, height_ratios=[0.8, 1])
+    slide, rows, whole = (figure.add_subplot(cell) for cell in (outer[0, :], outer[1, 0], outer[1, 1]))
     _strip(slide, kernel, 1 - n, 0)
     slide.text(-n, 0, "K", ha="right", va="center")
     for i, (q, colour) in enumerate(zip(_LINE_QUERIES, _COLOURS, strict=True)):
@@ -68,16 +69,16 @@ def _draw_line(figure: SubFigure, kernel: np.ndarray, mask: np.ndarray) -> None:
     image = draw_mask(whole, mask)
     _rows(whole, mask, _LINE_QUERIES)
     colour_bar(figure, image, whole, "weight")
-    slide.set_title("the kernel K and its window at each query")
-    rows.set_title("the windows, on the tokens")
-    whole.set_title("the mask: row q is window q")
+    slide.set_title("the kernel K and its window at each query q")
+    rows.set_title("the windows on the tokens")
+    whole.set_title("the mask, by row")
 
 
 def _draw_plane(figure: SubFigure, kernel: np.ndarray, mask: np.ndarray) -> None:
     height, width = _PLANE.shape
-    outer = figure.add_gridspec(1, 3, width_ratios=[17, 9, 11])
-    slide, whole = figure.add_subplot(outer[0]), figure.add_subplot(outer[2])
-    small = outer[1].subgridspec(3, 1).subplots(squeeze=False)[:, 0]
+    outer = figure.add_gridspec(2, 2, height_ratios=[1.1, 1])
+    slide, whole = figure.add_subplot(outer[0, :]), figure.add_subplot(outer[1, 1])
+    small = outer[1, 0].subgridspec(3, 1).subplots(squeeze=False)[:, 0]
     draw_kernel(slide, kernel, _PLANE)
     slide.set(xlabel="offset along the row (tokens)", ylabel="offset down (tokens)")
     for q, colour, ax in zip(_PLANE_QUERIES, _COLOURS, small, strict=True):
@@ -94,9 +95,9 @@ def _draw_plane(figure: SubFigure, kernel: np.ndarray, mask: np.ndarray) -> None
     slide.plot(0, 0, marker="o", color="white", markeredgecolor="black", markersize=3.2)
     for ax in (slide, whole):
         ax.set_anchor("N")
-    slide.set_title("the kernel K and its window at each query")
-    small[0].set_title("the windows, on the tokens")
-    whole.set_title("the mask: row q is window q")
+    slide.set_title("the kernel K and its window at each query q")
+    small[0].set_title("the windows on the tokens")
+    whole.set_title("the mask, by row")
 
 
 def _table(name: str, grid: Grid, queries: tuple[int, ...], kernel: torch.Tensor) -> pd.DataFrame:
@@ -135,8 +136,13 @@ def draw() -> Drawn:
     tokens, and in the mask; the dot is the query itself, at offset 0.
     """
     line, plane = causal_decay(_LINE.offsets(), 0.75), gaussian(_PLANE.offsets(), 1.5)
-    figure = new_figure(DOUBLE, 4.3)
-    above, below = figure.subfigures(2, 1, squeeze=False, height_ratios=[1, 1.15])[:, 0]
+    figure = new_figure(SINGLE, 7.4)
+    headline(
+        figure,
+        "Row q of the mask is the window of the kernel around q: frames of one colour are the same numbers",
+        "Above: RetNet, γ = 0.75, 9 tokens; below: a Gaussian, σ = 1.5, 4×6 tokens. Dot: the query.",
+    )
+    above, below = figure.subfigures(2, 1, squeeze=False, height_ratios=[1, 1.25])[:, 0]
     _draw_line(above, array(line[0]), array(kernel_to_mask(line, _LINE)[0]))
     _draw_plane(below, array(plane[0]), array(kernel_to_mask(plane, _PLANE)[0]))
     data = pd.concat(
