@@ -7,7 +7,7 @@
 
 PYTHON    ?= python3
 PYTHON312 ?= 3.12
-EXTRAS    ?= notebooks,train,cluster,models,export,triton,compiled
+EXTRAS    ?= notebooks,train,cluster,models,export,triton,compiled,docs
 JOBS      ?= 2
 ARGS      ?=
 
@@ -19,7 +19,7 @@ LOCK   := requirements/lock.txt
 STAMP  := $(VENV)/.installed-$(EXTRAS)
 
 .DEFAULT_GOAL := help
-.PHONY: help figures test test-oldest lint types notebooks lock bench clean
+.PHONY: help figures test test-oldest lint types notebooks docs lock bench clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -42,6 +42,9 @@ types: $(STAMP) ## mypy on the package
 
 notebooks: $(STAMP) ## run every notebook and keep its output
 	$(BIN)/jupyter execute --inplace notebooks/*.ipynb
+
+docs: $(STAMP) ## build the site into build/site, where a warning is an error
+	$(BIN)/sphinx-build -c docs/site -j 2 -W --keep-going -q . build/site
 
 bench: $(STAMP) ## time the operators
 	$(BIN)/python -m retconv.bench
