@@ -58,6 +58,13 @@ def read(app: Sphinx, name: str, text: list[str]) -> None:
         text[0] = re.sub(r'<a id="([\w-]+)"></a>', r"(\1)=", text[0])
 
 
+def close_literals(app: Sphinx, what: str, name: str, of: object, options: object, lines: list[str]) -> None:
+    """A literal that letters follow, as in the plural of a name, ends for reStructuredText at an escaped space only."""
+    text = re.sub(r"``[^`]+``(?=(\w)?)", lambda literal: literal[0] + ("\\ " if literal[1] else ""), "\n".join(lines))
+    lines[:] = text.split("\n")
+
+
 def setup(app: Sphinx) -> None:
     """What Sphinx calls."""
     app.connect("source-read", read)
+    app.connect("autodoc-process-docstring", close_literals)
