@@ -7,7 +7,7 @@
 
 PYTHON    ?= python3
 PYTHON312 ?= 3.12
-EXTRAS    ?= notebooks,train,cluster,models,export,triton,compiled
+EXTRAS    ?= notebooks,train,cluster,models,export,triton,compiled,docs
 JOBS      ?= 2
 ARGS      ?=
 
@@ -19,7 +19,7 @@ LOCK   := requirements/lock.txt
 STAMP  := $(VENV)/.installed-$(EXTRAS)
 
 .DEFAULT_GOAL := help
-.PHONY: help figures test test-oldest lint types wheel notebooks lock bench clean
+.PHONY: help figures test test-oldest lint types notebooks docs wheel lock bench clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -45,6 +45,9 @@ wheel: $(STAMP) ## install the wheel alone in a fresh environment, and use it th
 
 notebooks: $(STAMP) ## run every notebook and keep its output
 	$(BIN)/jupyter execute --inplace notebooks/*.ipynb
+
+docs: $(STAMP) ## build the site into build/site, where a warning is an error
+	$(BIN)/sphinx-build -c docs/site -j 2 -W --keep-going -q . build/site
 
 bench: $(STAMP) ## time the operators
 	$(BIN)/python -m retconv.bench

@@ -227,7 +227,7 @@ class Grid:
         return index
 
     def pair_count(self, device: torch.device | str | None = None) -> Tensor:
-        """Number of token pairs that share each offset, ∏_d (n_d − |δ_d|); along a periodic axis n_d share each.
+        """Number of token pairs that share each offset, ``∏_d (n_d − |δ_d|)``; along a periodic axis n_d share each.
 
         Returns:
             int64 tensor of shape ``kernel_shape``; its sum is N².

@@ -31,8 +31,8 @@ class GaussianMixtureMask(Mask):
         start: ``"reference"``: σ = 10 + 10·N(0, 1), α = 2·N(0, 1), the authors' random, non-local start.
             ``"local"``: σ_c = 2^c tokens (c = 0, 1, …) with 10 % spread, α = 1/K: a bump of height 1 on the diagonal.
         generator: Source of the random numbers of the start.
-        positive: Weigh each Gaussian by |α|, so that the mask cannot turn negative and has a logarithm: the sign of α
-            is then as irrelevant as that of σ.
+        positive: Weigh each Gaussian by ``|α|``, so that the mask cannot turn negative and has a logarithm: the sign of
+            α is then as irrelevant as that of σ.
 
     Raises:
         ValueError: If components is not positive or the start is unknown.
@@ -97,7 +97,7 @@ class GaussianMixtureMask(Mask):
 
     @property
     def weights(self) -> Tensor:
-        """``(heads, components)``, the weights of the Gaussians: α, or |α| if they are positive."""
+        """``(heads, components)``, the weights of the Gaussians: α, or ``|α|`` if they are positive."""
         return self.alpha.abs() if self.positive else self.alpha
 
     def kernel(self, grid: GridLike) -> Tensor:
