@@ -7,12 +7,13 @@ from importlib import import_module
 import click
 
 from retconv.names import unknown
+from retconv.terminal import SETTINGS, Group
 
 #: The module that has each subcommand as ``command``.
 COMMANDS = {"look": "retconv.heads.command"}
 
 
-class _Commands(click.Group):
+class _Commands(Group):
     """Imports a subcommand when it is asked for, and says which name is near an unknown one."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -25,7 +26,7 @@ class _Commands(click.Group):
         return command
 
 
-@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.group(cls=_Commands, context_settings=SETTINGS)
 def main() -> None:
     """Attention seen through convolution.
 

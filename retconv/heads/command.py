@@ -10,6 +10,7 @@ import click
 
 from retconv import heads
 from retconv.files import replacing
+from retconv.terminal import COUNT, NEW_FOLDER, SETTINGS, Command
 
 _HELP = """What convolution is the attention of a vision transformer? Look at its heads while it sees your images.
 
@@ -35,14 +36,14 @@ Examples:
 """
 
 
-@click.command("look", help=_HELP, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.command("look", cls=Command, help=_HELP, context_settings=SETTINGS)
 @click.option("--model", "name", required=True, metavar="MODEL", help="timm/NAME or hf/FOLDER.")
 @click.option("--images", required=True, metavar="FOLDER", type=click.Path(path_type=Path), help="A folder of images.")
 @click.option("--weights", metavar="FILE", type=click.Path(path_type=Path), help="A checkpoint of a timm model.")
 @click.option("--untrained", is_flag=True, help="Random weights, instead of timm's pretrained ones.")
-@click.option("--limit", type=click.IntRange(min=1), default=64, show_default=True, help="Images to look at.")
-@click.option("--where", default="*", show_default=True, help="Only attention modules whose name matches this pattern.")
-@click.option("--out", metavar="DIR", type=click.Path(path_type=Path), help="Write table, picture and page here.")
+@click.option("--limit", type=COUNT, default=64, help="Images to look at.")
+@click.option("--where", default="*", help="Only attention modules whose name matches this pattern.")
+@click.option("--out", metavar="DIR", type=NEW_FOLDER, help="Write table, picture and page here.")
 def command(
     name: str, images: Path, weights: Path | None, untrained: bool, limit: int, where: str, out: Path | None
 ) -> None:
