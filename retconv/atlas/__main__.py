@@ -50,11 +50,8 @@ def main(names: tuple[str, ...], compute: bool, out: Path | None, page: Path | N
 
 
 def _write(path: Path, text: str) -> None:
-    try:
-        with replacing(path) as file:
-            file.write(text.encode())
-    except OSError as error:
-        raise click.UsageError(f"cannot write {path}: {error.strerror}") from error
+    with replacing(path) as file:
+        file.write(text.encode())
 
 
 if __name__ == "__main__":

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import click
@@ -48,29 +46,16 @@ def command(
     name: str, images: Path, weights: Path | None, untrained: bool, limit: int, where: str, out: Path | None
 ) -> None:
     """Look at the heads of a model."""
-    try:
-        files = heads.image_files(images, limit)
-        heads.check_model(name, weights)
-        if out is not None:
-            with _writing(out):
-                out.mkdir(parents=True, exist_ok=True)
-        model, transform = heads.load_model(name, weights, untrained)
-        look = heads.look(model, heads.read(files, transform), where=where)
-        click.echo(str(look))
-        if out is not None:
-            with _writing(out):
-                _write(look, out)
-            click.echo(f"\n{out}: heads.csv, heads.png, heads.html")
-    except ValueError as error:
-        raise click.UsageError(str(error)) from error
-
-
-@contextmanager
-def _writing(out: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise click.UsageError(f"cannot write to {out}: {error.strerror}") from error
+    files = heads.image_files(images, limit)
+    heads.check_model(name, weights)
+    if out is not None:
+        out.mkdir(parents=True, exist_ok=True)
+    model, transform = heads.load_model(name, weights, untrained)
+    look = heads.look(model, heads.read(files, transform), where=where)
+    click.echo(str(look))
+    if out is not None:
+        _write(look, out)
+        click.echo(f"\n{out}: heads.csv, heads.png, heads.html")
 
 
 def _write(look: heads.Look, out: Path) -> None:

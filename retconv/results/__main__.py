@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from retconv import results
+from retconv.names import unknown
 from retconv.terminal import COUNT, FOLDER, NEW_FILE, NEW_FOLDER, ROOT, SETTINGS, STOPPED, Group, Number, Refusal
 from retconv.train.files import TrainError, write_whole
 
@@ -61,7 +62,10 @@ class _Group(Group):
     """Without the name of a command, ``show``."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        named = args and args[0] in (*self.commands, "-h", "--help")
+        word = next(iter(args), "-")
+        if not word.startswith("-") and word not in self.commands:
+            raise click.UsageError(unknown("command", word, self.commands), ctx)
+        named = word in (*self.commands, "-h", "--help")
         return super().parse_args(ctx, args if named else ["show", *args])
 
 
@@ -86,10 +90,7 @@ def show(root: Path, what: str, out: Path | None) -> None:
         click.echo(f"left out: {folder} is not the run that its name says", err=True)
     table = getattr(store, what)()
     if out is not None:
-        try:
-            write_whole(out, lambda file: file.write(table.to_csv(index=False).encode()))
-        except TrainError as error:
-            raise click.ClickException(str(error)) from error
+        write_whole(out, lambda file: file.write(table.to_csv(index=False).encode()))
     varying = [c for c in table if c == "run" or table[c].map(str).nunique() > 1 or "." not in c]
     click.echo(table[varying].to_string(index=False, max_rows=40) if len(table) else f"no runs below {root}")
 

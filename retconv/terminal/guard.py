@@ -142,6 +142,8 @@ def _reason(error: Exception, context: click.Context) -> str | None:
         return f"this does not fit into memory ({error}): ask for less"
     if isinstance(error, ModuleNotFoundError) and error.name and error.name.partition(".")[0] != "retconv":
         return f"{context.info_name} needs {error.name}, which is not installed: pip install {_installable(error.name)}"
+    if isinstance(error, UnicodeDecodeError):
+        return f"a file is no UTF-8 text ({error}): save it as UTF-8"
     # A pipe that nobody reads any more is none of the command's business.
     if isinstance(error, OSError) and error.filename is not None and error.errno != errno.EPIPE:
         return f"cannot use {error.filename}: {error.strerror}; check the path and its permissions"

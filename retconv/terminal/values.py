@@ -136,7 +136,7 @@ def _check_folder(
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
-        kind.fail(f"cannot write {path}: {error.strerror} in {folder}; choose another path", param, ctx)
+        kind.fail(f"cannot write {path}: {error.strerror} in {folder}; choose another folder", param, ctx)
 
 
 COUNT = Count()

@@ -98,7 +98,7 @@ DESCRIBE: dict[str, Error] = {
     "picture": (
         lambda: terminal("window --grid 3 --radius 1 --plot picture.doc"),
         click.UsageError,
-        "cannot save picture.doc: Format 'doc' is not supported",
+        "cannot save picture.doc: '.doc' is no format of it: choose one of .png",
     ),
     "no gamma": (lambda: terminal("retnet --grid 3"), click.UsageError, "give --gamma: numbers.*one of retnet"),
     "no file": (lambda: terminal("file --grid 3"), click.UsageError, "give --file: a .npy file"),
