@@ -59,9 +59,10 @@ class Device(click.ParamType):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         """Check it, by a tensor of no elements."""
         try:
-            if torch.empty(0, device=value).is_meta:
-                raise RuntimeError("its tensors have no values")
+            usable = not torch.empty(0, device=value).is_meta
         except (RuntimeError, AssertionError):
+            usable = False
+        if not usable:
             self.fail(f"{value!r} is no device here: choose cpu, or cuda where there is a GPU", param, ctx)
         return str(value)
 
