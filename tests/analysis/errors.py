@@ -92,7 +92,7 @@ DESCRIBE: dict[str, Error] = {
     "nothing given": (lambda: terminal("gmm --grid 3x4"), click.UsageError, "give --sigma: one or several numbers"),
     "schedule": (
         lambda: terminal("manhattan --grid 3 --gamma fast"),
-        click.UsageError,
+        click.ClickException,
         "unknown gamma schedule 'fast'",
     ),
     "picture": (
