@@ -1,5 +1,7 @@
 """The guard tells what the user can mend from a bug."""
 
+from pathlib import Path
+
 import click
 import pytest
 from click.testing import CliRunner
@@ -15,7 +17,7 @@ def fail(kind: str) -> None:
         "bug": lambda: int("x"),
         "ours": lambda: Grid(()),
         "memory": lambda: bytearray(2**62),
-        "missing": lambda: open("no such file"),
+        "missing": lambda: Path("no such file").read_text(),
     }[kind]()
 
 
