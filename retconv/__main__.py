@@ -7,6 +7,7 @@ from importlib import import_module
 import click
 
 from retconv.names import unknown
+from retconv.terminal import SETTINGS, Group
 from retconv.train.budget import process_start
 
 #: By name of a subcommand, the module and name of the click command, and what it does.
@@ -30,7 +31,7 @@ COMMANDS = {
 }
 
 
-class _Commands(click.Group):
+class _Commands(Group):
     """Imports a subcommand when it is asked for, and says which name is near an unknown one."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -49,7 +50,7 @@ class _Commands(click.Group):
             formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
 
 
-@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.group(cls=_Commands, context_settings=SETTINGS)
 @click.version_option(package_name="retconv")
 @click.pass_context
 def main(context: click.Context) -> None:

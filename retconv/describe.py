@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import zipfile
 from pathlib import Path
 
 import click
 import numpy as np
 import torch
+from click.core import ParameterSource
 from torch import Tensor
 
 from retconv.analysis.description import Description, describe
@@ -15,6 +17,7 @@ from retconv.files import replacing
 from retconv.grid import Grid
 from retconv.kernels import SCHEDULES, gpsa, window
 from retconv.masks import DecayMask, GaussianMixtureMask, Mask, RetNetMask
+from retconv.terminal import COUNT, GRID, NUMBER, POSITIVE, SETTINGS, Command, NewFile, Number, allow
 
 _HELP = """Describe a mask on a grid: locality, spectrum, bounds and definiteness of each head.
 
@@ -40,56 +43,32 @@ Examples:
   retconv describe gaussian --grid 16x16 --sigma 3 --plot gaussian.png
 """
 
-MASKS = ("retnet", "two-sided", "manhattan", "euclidean", "gaussian", "gmm", "gpsa", "window", "file")
+#: Formats of pictures.
+PICTURES = (".png", ".pdf", ".svg", ".jpg")
+#: Of each mask the options of its own.
+OPTIONS: dict[str, tuple[str, ...]] = {
+    "retnet": ("gamma", "heads", "normalize"),
+    **dict.fromkeys(("two-sided", "manhattan", "euclidean"), ("gamma", "heads")),
+    "gaussian": ("sigma",),
+    "gmm": ("sigma", "alpha"),
+    "gpsa": ("alpha",),
+    "window": ("radius",),
+    "file": ("path",),
+}
 
 
-class _SeveralNumbers(click.Command):
-    """Reads ``--alpha 0.6 -0.8`` as ``--alpha 0.6 --alpha -0.8``: a number with its sign is no option."""
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Repeat an option's name before each of its further values."""
-        several = {name for option in self.params if getattr(option, "multiple", False) for name in option.opts}
-        expanded: list[str] = []
-        current, fresh = None, False
-        for arg in args:
-            if arg.startswith("-") and not _is_number(arg):
-                current, fresh = (arg if arg in several else None), True
-                expanded.append(arg)
-            else:
-                expanded += [arg] if current is None or fresh else [current, arg]
-                fresh = False
-        return super().parse_args(ctx, expanded)
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
-
-
-def _parse_grid(context: click.Context, parameter: click.Parameter, value: str) -> Grid:
-    try:
-        return Grid.parse(value)
-    except ValueError as error:
-        raise click.BadParameter(str(error)) from error
-
-
-@click.command(
-    cls=_SeveralNumbers, help=_HELP, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
-)
-@click.argument("mask", type=click.Choice(MASKS))
-@click.option("--grid", required=True, callback=_parse_grid, metavar="NxN", help="Grid such as 14x14, 7 or 2x3x4.")
+@click.command(cls=Command, help=_HELP, context_settings=SETTINGS)
+@click.argument("mask", type=click.Choice(tuple(OPTIONS)))
+@click.option("--grid", required=True, type=GRID, help="Grid such as 14x14, 7 or 2x3x4.")
 @click.option("--gamma", multiple=True, help="Decay per token in (0, 1), one for each head, or a schedule's name.")
-@click.option("--heads", default=4, show_default=True, help="Heads of a schedule.")
-@click.option("--sigma", multiple=True, type=float, help="Width in tokens.")
-@click.option("--alpha", multiple=True, type=float, help="Weight of each Gaussian, or GPSA's strength in tokens^-2.")
-@click.option("--radius", multiple=True, type=float, help="Radius of the window in tokens.")
+@click.option("--heads", type=COUNT, default=4, help="Heads of a schedule.")
+@click.option("--sigma", multiple=True, type=POSITIVE, help="Width in tokens.")
+@click.option("--alpha", multiple=True, type=NUMBER, help="Weight of each Gaussian, or GPSA's strength in tokens^-2.")
+@click.option("--radius", multiple=True, type=Number(min=0), help="Radius of the window in tokens.")
 @click.option("--normalize", is_flag=True, help="Row-normalise RetNet's mask, as torchscale does.")
 @click.option("--file", "path", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="A .npy file.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-@click.option("--plot", "picture", type=click.Path(dir_okay=False, path_type=Path), help="Save a figure of head 0.")
+@click.option("--plot", "picture", type=NewFile(PICTURES), help="Save a figure of head 0.")
 @torch.no_grad()
 def main(
     mask: str,
@@ -107,36 +86,39 @@ def main(
     """Describe a mask on a grid."""
     # The matrices are small: on a busy machine threads wait for each other longer than they work.
     torch.set_num_threads(1)
-    try:
-        if mask in ("retnet", "two-sided", "manhattan", "euclidean"):
-            source: Mask | Tensor = _decay(mask, _gammas(gamma), heads, normalize)
-        else:
-            numbers = {"gaussian": sigma, "gmm": sigma, "gpsa": alpha, "window": radius}.get(mask, ())
-            source = _other(mask, grid, numbers, alpha, path)
-        description = describe(source, grid, None if isinstance(source, Mask) else mask)
-    except ValueError as error:
-        raise click.UsageError(str(error)) from error
-    click.echo(json.dumps(description.to_dict(), indent=2, ensure_ascii=False) if as_json else str(description))
+    own = OPTIONS[mask]
+    takes = ", ".join(f"--{name}" for name in own).replace("--path", "--file")
+    allow("mask", "grid", *own, "as_json", "picture", on=f"{mask}, which takes {takes}")
+    if "gamma" in own:
+        source: Mask | Tensor = _decay(mask, _gammas(gamma), heads, normalize)
+    else:
+        numbers = {"gaussian": sigma, "gmm": sigma, "gpsa": alpha, "window": radius}.get(mask, ())
+        source = _other(mask, grid, numbers, alpha, path)
+    description = describe(source, grid, None if isinstance(source, Mask) else mask)
+    click.echo(json.dumps(description.to_dict(), indent=2) if as_json else str(description))
     if picture is not None:
         _save(description, picture)
 
 
 def _save(description: Description, picture: Path) -> None:
     """Draw head 0 into a file that appears only when it is complete."""
-    try:
-        with replacing(picture) as file:
-            description.plot().savefig(file, format=picture.suffix[1:] or "png", dpi=150)
-    except (OSError, ValueError) as error:
-        raise click.UsageError(f"cannot save {picture}: {error}") from error
+    with replacing(picture) as file:
+        description.plot().savefig(file, format=picture.suffix[1:].lower() or "png", dpi=150)
 
 
 def _gammas(values: tuple[str, ...]) -> str | Tensor:
     """A schedule's name, or numbers."""
     if not values:
         raise click.UsageError(f"give --gamma: numbers in (0, 1), or one of {', '.join(sorted(SCHEDULES))}")
-    if len(values) == 1 and not _is_number(values[0]):
+    try:
+        numbers = [float(value) for value in values]
+    except ValueError:
+        if len(values) > 1:
+            raise click.UsageError(f"--gamma takes numbers in (0, 1) or one schedule, got {' '.join(values)}") from None
         return values[0]
-    return torch.tensor([float(v) for v in values], dtype=torch.float64)
+    if click.get_current_context().get_parameter_source("heads") is ParameterSource.COMMANDLINE:
+        raise click.UsageError(f"--heads is of a schedule: {len(values)} numbers of --gamma are as many heads")
+    return torch.tensor(numbers, dtype=torch.float64)
 
 
 def _decay(mask: str, gamma: str | Tensor, heads: int, normalize: bool) -> Mask:
@@ -153,7 +135,7 @@ def _other(
     if mask == "file":
         if path is None:
             raise click.UsageError("give --file: a .npy file of a kernel or mask")
-        loaded = torch.from_numpy(np.load(path, allow_pickle=False)).double()
+        loaded = _load(path)
         # A single head may be stored without its axis.
         return loaded[None] if tuple(loaded.shape) in (grid.kernel_shape, (grid.length, grid.length)) else loaded
     values = torch.tensor(numbers, dtype=torch.float64)
@@ -167,6 +149,13 @@ def _other(
     if mask == "gpsa":
         return gpsa(grid.offsets(), values).exp()
     return window(grid.offsets(), values)
+
+
+def _load(path: Path) -> Tensor:
+    try:
+        return torch.from_numpy(np.load(path, allow_pickle=False).astype(np.float64, casting="same_kind"))
+    except (AttributeError, EOFError, TypeError, ValueError, zipfile.BadZipFile) as error:
+        raise click.UsageError(f"{path} holds no array of real numbers as numpy.save writes it: {error}") from error
 
 
 if __name__ == "__main__":

@@ -65,6 +65,16 @@ def dense_limit(limit_bytes: int) -> Iterator[None]:
         _dense_limit.reset(token)
 
 
+def _require(needed: int, what: str, remedy: str) -> None:
+    """Refuse what takes more bytes than the limit in force."""
+    limit = _dense_limit.get()
+    if needed > limit:
+        raise DenseLimitError(
+            f"{what} takes {needed / 2**30:.2f} GiB, above the limit of {limit / 2**30:.2f} GiB: {remedy}, or "
+            f"raise the limit with retconv.dense_limit({needed})"
+        )
+
+
 @dataclass(frozen=True)
 class Grid:
     """A 1-, 2- or 3-dimensional grid of tokens, with optional prefix tokens before it.
@@ -193,7 +203,11 @@ class Grid:
 
         Returns:
             int64 tensor ``(N, D)``: row i holds the grid position of token i.
+
+        Raises:
+            DenseLimitError: If it would exceed the memory limit.
         """
+        self._require_table("coordinates", self.shape)
         axes = [torch.arange(n, device=device) for n in self.shape]
         return torch.stack(torch.meshgrid(*axes, indexing="ij"), dim=-1).reshape(self.size, self.ndim)
 
@@ -203,7 +217,11 @@ class Grid:
         Returns:
             int64 tensor ``(2 n_1 − 1, …, 2 n_D − 1, D)``: the entry at index ``δ + n − 1`` is δ. Along a periodic axis
             it is the nearest one of those that are equal modulo n, n/2 where there are two: that of the torus.
+
+        Raises:
+            DenseLimitError: If it would exceed the memory limit.
         """
+        self._require_table("offsets", self.kernel_shape)
         sides = zip(self.kernel_shape, self.center, strict=True)
         axes = [torch.arange(-center, side - center, device=device) for side, center in sides]
         return torch.stack(torch.meshgrid(*axes, indexing="ij"), dim=-1)
@@ -235,6 +253,11 @@ class Grid:
         shape, ends = torch.tensor(self.shape, device=device), torch.tensor(self.periodic, device=device).logical_not()
         return (shape - self.offsets(device).abs() * ends).prod(dim=-1)
 
+    def _require_table(self, what: str, shape: tuple[int, ...]) -> None:
+        """Refuse a table of D integers for each entry of a shape above the memory limit."""
+        if not is_traced():
+            _require(math.prod(shape) * self.ndim * torch.int64.itemsize, f"{what} of {self}", "choose a smaller grid")
+
     def require_dense(self, heads: int = 1, dtype: torch.dtype = torch.float32) -> None:
         """Refuse to build a dense ``(heads, length, length)`` object above the memory limit.
 
@@ -249,15 +272,10 @@ class Grid:
         """
         if is_traced():
             return
-        needed = heads * self.length**2 * dtype.itemsize
-        limit = _dense_limit.get()
-        if needed > limit:
-            raise DenseLimitError(
-                f"a dense ({heads}, {self.length}, {self.length}) {dtype} object on {self} takes "
-                f"{needed / 2**30:.2f} GiB, above the limit of {limit / 2**30:.2f} GiB: use "
-                "retconv.operator(kernel, grid), which never forms it, or raise the limit with "
-                f"retconv.dense_limit({needed})"
-            )
+        what = f"a dense ({heads}, {self.length}, {self.length}) {dtype} object on {self}"
+        _require(
+            heads * self.length**2 * dtype.itemsize, what, "use retconv.operator(kernel, grid), which never forms it"
+        )
 
 
 #: A grid, or its shape where there is no prefix token; an int is a line.

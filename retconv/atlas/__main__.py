@@ -10,6 +10,7 @@ from tqdm import tqdm
 from retconv import atlas
 from retconv.files import replacing
 from retconv.names import unknown
+from retconv.terminal import NEW_FILE, SETTINGS, Command
 
 _HELP = """What convolution is your mask? Judge the masks of the field by computation, from their authors' formulas.
 
@@ -25,11 +26,11 @@ Examples:
 """
 
 
-@click.command(help=_HELP, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.command(cls=Command, help=_HELP, context_settings=SETTINGS)
 @click.argument("names", metavar="[NAME]...", nargs=-1)
 @click.option("--compute", is_flag=True, help="Compute all of them, instead of reading the stored table.")
-@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Write the table to this CSV file.")
-@click.option("--page", type=click.Path(dir_okay=False, path_type=Path), help="Write the page to this HTML file.")
+@click.option("--out", type=NEW_FILE, help="Write the table to this CSV file.")
+@click.option("--page", type=NEW_FILE, help="Write the page to this HTML file.")
 def main(names: tuple[str, ...], compute: bool, out: Path | None, page: Path | None) -> None:
     """Judge masks."""
     entries = atlas.ENTRIES
@@ -49,11 +50,8 @@ def main(names: tuple[str, ...], compute: bool, out: Path | None, page: Path | N
 
 
 def _write(path: Path, text: str) -> None:
-    try:
-        with replacing(path) as file:
-            file.write(text.encode())
-    except OSError as error:
-        raise click.UsageError(f"cannot write {path}: {error.strerror}") from error
+    with replacing(path) as file:
+        file.write(text.encode())
 
 
 if __name__ == "__main__":

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import click
 
 from retconv.bench.commands import (
@@ -21,25 +19,10 @@ from retconv.bench.commands import (
     steps,
     train,
 )
-from retconv.extras import lacking
+from retconv.terminal import SETTINGS, Group
 
 
-class _Benchmarks(click.Group):
-    """Lists benchmarks in the order in which they were added, and names the extra that one needs."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(self.commands)
-
-    def invoke(self, ctx: click.Context) -> Any:
-        try:
-            return super().invoke(ctx)
-        except ModuleNotFoundError as error:
-            if not error.name or error.name.startswith("retconv"):
-                raise
-            raise click.ClickException(lacking(error.name, str(ctx.invoked_subcommand))) from error
-
-
-@click.group(cls=_Benchmarks, context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
+@click.group(cls=Group, context_settings=SETTINGS)
 def main() -> None:
     """Time what the package claims to be fast, side by side in one run.
 

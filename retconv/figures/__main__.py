@@ -11,27 +11,7 @@ from tqdm import tqdm
 from retconv import figures
 from retconv.figures.formats import FORMATS, FiguresError
 from retconv.names import unknown
-from retconv.train.cli import Refusal
-
-
-class _SeveralValues(click.Command):
-    """Reads ``--only a b`` as ``--only a --only b``: every option that may be repeated takes several values."""
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Repeat the option's name before each of its further values."""
-        several = {name for option in self.params if getattr(option, "multiple", False) for name in option.opts}
-        expanded: list[str] = []
-        current, first = None, False
-        for arg in args:
-            if arg.startswith("-"):
-                name = arg.partition("=")[0]
-                current, first = (name if name in several else None), "=" not in arg
-                expanded.append(arg)
-            else:
-                expanded += [arg] if current is None or first else [current, arg]
-                first = False
-        return super().parse_args(ctx, expanded)
-
+from retconv.terminal import NEW_FOLDER, SETTINGS, Command, Refusal, allow
 
 _HELP = """Draw the figures, each from computation, and a gallery of them.
 
@@ -62,9 +42,9 @@ def _list() -> None:
 
 
 @click.command(
-    cls=_SeveralValues,
+    cls=Command,
     help=_HELP,
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    context_settings=SETTINGS,
     epilog="Exit codes: 0 all drawn; 2 an unknown name, a folder that cannot be written to, or a missing data file.",
 )
 @click.option("--list", "listing", is_flag=True, help="List the figures, then those that wait for data; draw nothing.")
@@ -81,15 +61,15 @@ def _list() -> None:
 )
 @click.option(
     "--out",
-    type=click.Path(path_type=Path),
+    type=NEW_FOLDER,
     default=Path("paper_figures"),
-    show_default=True,
     metavar="DIR",
     help="Folder for the figures, made if it does not exist.",
 )
 def main(listing: bool, names: Sequence[str], formats: Sequence[str], out: Path) -> None:
     """Draw the figures, each from computation, and a gallery of them."""
     if listing:
+        allow("listing", on="--list, which lists all figures")
         _list()
         return
     for form in formats:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import click
 
 from retconv import heads
 from retconv.files import replacing
+from retconv.terminal import COUNT, NEW_FOLDER, SETTINGS, Command
 
 _HELP = """What convolution is the attention of a vision transformer? Look at its heads while it sees your images.
 
@@ -35,41 +34,28 @@ Examples:
 """
 
 
-@click.command("look", help=_HELP, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.command("look", cls=Command, help=_HELP, context_settings=SETTINGS)
 @click.option("--model", "name", required=True, metavar="MODEL", help="timm/NAME or hf/FOLDER.")
 @click.option("--images", required=True, metavar="FOLDER", type=click.Path(path_type=Path), help="A folder of images.")
 @click.option("--weights", metavar="FILE", type=click.Path(path_type=Path), help="A checkpoint of a timm model.")
 @click.option("--untrained", is_flag=True, help="Random weights, instead of timm's pretrained ones.")
-@click.option("--limit", type=click.IntRange(min=1), default=64, show_default=True, help="Images to look at.")
-@click.option("--where", default="*", show_default=True, help="Only attention modules whose name matches this pattern.")
-@click.option("--out", metavar="DIR", type=click.Path(path_type=Path), help="Write table, picture and page here.")
+@click.option("--limit", type=COUNT, default=64, help="Images to look at.")
+@click.option("--where", default="*", help="Only attention modules whose name matches this pattern.")
+@click.option("--out", metavar="DIR", type=NEW_FOLDER, help="Write table, picture and page here.")
 def command(
     name: str, images: Path, weights: Path | None, untrained: bool, limit: int, where: str, out: Path | None
 ) -> None:
     """Look at the heads of a model."""
-    try:
-        files = heads.image_files(images, limit)
-        heads.check_model(name, weights)
-        if out is not None:
-            with _writing(out):
-                out.mkdir(parents=True, exist_ok=True)
-        model, transform = heads.load_model(name, weights, untrained)
-        look = heads.look(model, heads.read(files, transform), where=where)
-        click.echo(str(look))
-        if out is not None:
-            with _writing(out):
-                _write(look, out)
-            click.echo(f"\n{out}: heads.csv, heads.png, heads.html")
-    except ValueError as error:
-        raise click.UsageError(str(error)) from error
-
-
-@contextmanager
-def _writing(out: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise click.UsageError(f"cannot write to {out}: {error.strerror}") from error
+    files = heads.image_files(images, limit)
+    heads.check_model(name, weights)
+    if out is not None:
+        out.mkdir(parents=True, exist_ok=True)
+    model, transform = heads.load_model(name, weights, untrained)
+    look = heads.look(model, heads.read(files, transform), where=where)
+    click.echo(str(look))
+    if out is not None:
+        _write(look, out)
+        click.echo(f"\n{out}: heads.csv, heads.png, heads.html")
 
 
 def _write(look: heads.Look, out: Path) -> None:

@@ -12,7 +12,7 @@ from tqdm import tqdm
 from retconv import measure
 from retconv.provenance import provenance
 from retconv.stored import TABLES
-from retconv.train.cli import SETTINGS, Refusal
+from retconv.terminal import FOLDER, NEW_FILE, SETTINGS, THREADS, Command, Refusal
 from retconv.train.files import TrainError, write_whole
 
 _HELP = """Convolve ever more heads of trained models, and write how accurate they are.
@@ -31,19 +31,20 @@ Example:
 
 
 @click.command(
+    cls=Command,
     help=_HELP,
     context_settings=SETTINGS,
     epilog="Exit codes: 0 done; 2 a folder is no finished run, or its weights or data are missing.",
 )
-@click.argument("runs", metavar="RUN...", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("runs", metavar="RUN...", nargs=-1, required=True, type=FOLDER)
 @click.option(
     "--out",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=NEW_FILE,
     default=TABLES / "convolved_heads.csv",
     show_default="the package's own convolved_heads.csv",
     help="The table.",
 )
-@click.option("--threads", default=1, help="CPU threads.")
+@click.option("--threads", type=THREADS, default=1, help="CPU threads.")
 def main(runs: tuple[Path, ...], out: Path, threads: int) -> None:
     """Measure runs, and write their table."""
     torch.set_num_threads(threads)

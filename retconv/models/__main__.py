@@ -13,9 +13,10 @@ from retconv.files import replacing
 from retconv.models import support
 from retconv.models.named import MASKS
 from retconv.models.support.case import LIBRARIES
+from retconv.terminal import COUNT, NEW_FILE, SETTINGS, Command, allow
 
 
-@click.command(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
+@click.command(cls=Command, context_settings=SETTINGS)
 @click.option(
     "--mask",
     "masks",
@@ -24,9 +25,9 @@ from retconv.models.support.case import LIBRARIES
     default=("gmm", "table", "elm"),
     help="Whose parameters to count. Repeatable.",
 )
-@click.option("--classes", default=100, help="Number of classes; the published figures are those of 100.")
-@click.option("--img-size", default=32, help="Side of the image; the published costs are those of 32.")
-@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Also write the table to this CSV file.")
+@click.option("--classes", type=COUNT, default=100, help="Number of classes; the published figures are those of 100.")
+@click.option("--img-size", type=COUNT, default=32, help="Side of the image; the published costs are those of 32.")
+@click.option("--out", type=NEW_FILE, help="Also write the table to this CSV file.")
 @click.option(
     "--support", "tried", is_flag=True, help="Try which models take masks instead: the table of docs/models.md."
 )
@@ -34,7 +35,7 @@ from retconv.models.support.case import LIBRARIES
     "--library", "libraries", multiple=True, type=click.Choice(LIBRARIES), default=LIBRARIES, help="Whose. Repeatable."
 )
 @click.option("--only", default="", help="Only models whose names match this pattern, such as 'swin*'.")
-@click.option("--page", type=click.Path(dir_okay=False, path_type=Path), help="Also write the page of the table.")
+@click.option("--page", type=NEW_FILE, help="Also write the page of the table.")
 def main(
     masks: tuple[str, ...],
     classes: int,
@@ -61,8 +62,10 @@ def main(
       retconv models --support --library timm --only 'swin*'
     """
     if tried:
+        allow("tried", "libraries", "only", "out", "page", on="--support, which tries models as they are")
         _support(libraries, only, out, page)
         return
+    allow("masks", "classes", "img_size", "out", on="the table of sizes: give --support too")
     counts = models.table.table(masks, classes, img_size)
     million = counts[["parameters", "layer_macs", "attention_macs"]] / 1e6
     texts = counts[["model"]].assign(

@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from retconv import planted
 from retconv.stored import TABLES
-from retconv.train.cli import SETTINGS, Refusal
+from retconv.terminal import NEW_FOLDER, SETTINGS, THREADS, Command, Refusal
 from retconv.train.files import TrainError
 
 #: Exit code where a bound does not hold.
@@ -41,6 +41,7 @@ Examples:
 
 
 @click.command(
+    cls=Command,
     help=_HELP,
     context_settings=SETTINGS,
     epilog="Exit codes: 0 all bounds hold; 1 one does not; 2 the tables cannot be written.",
@@ -49,10 +50,10 @@ Examples:
 @click.option("--small", is_flag=True, help="Small grids and three seeds: seconds.")
 @click.option(
     "--out",
-    type=click.Path(file_okay=False, path_type=Path),
+    type=NEW_FOLDER,
     help="Folder of the tables.  [default: the package's own, with --small planted_small]",
 )
-@click.option("--threads", default=1, help="CPU threads; grids this small gain nothing from more.")
+@click.option("--threads", type=THREADS, default=1, help="CPU threads; grids this small gain nothing from more.")
 def main(names: tuple[str, ...], small: bool, out: Path | None, threads: int) -> None:
     """Run the tasks, write their tables, and print their bounds."""
     torch.set_num_threads(threads)

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import click
 
 from retconv import proofs
+from retconv.terminal import SETTINGS, Command, allow
 
 _HELP = """Prove the laws by computer algebra, all of them or those of the given NAMES.
 
@@ -47,8 +48,9 @@ def _latex(proof: proofs.Proof) -> bool:
 
 
 @click.command(
+    cls=Command,
     help=_HELP,
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    context_settings=SETTINGS,
     epilog="Exit codes: 0 all proved; 1 a step fails; 2 an unknown name.",
 )
 @click.argument("names", nargs=-1, metavar="[NAME]...")
@@ -62,6 +64,7 @@ def main(names: Sequence[str], listing: bool, latex: bool) -> None:
         raise click.BadParameter(str(error), param_hint="NAME") from error
     width = max(map(len, proofs.PROOFS))
     if listing:
+        allow("listing", "names", on="--list, which only lists")
         for proof in chosen:
             click.echo(f"law {proof.law:<2}  {proof.name:<{width}}  {proof.title}")
         return

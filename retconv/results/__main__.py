@@ -9,7 +9,8 @@ from pathlib import Path
 import click
 
 from retconv import results
-from retconv.train.cli import SETTINGS, STOPPED, Refusal
+from retconv.names import unknown
+from retconv.terminal import COUNT, FOLDER, NEW_FILE, NEW_FOLDER, ROOT, SETTINGS, STOPPED, Group, Number, Refusal
 from retconv.train.files import TrainError, write_whole
 
 _HELP = """Read stored runs back as one table, and carry them from one machine to another.
@@ -57,15 +58,18 @@ Example:
 """
 
 
-class _Group(click.Group):
+class _Group(Group):
     """Without the name of a command, ``show``."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        named = args and args[0] in (*self.commands, "-h", "--help")
+        word = next(iter(args), "-")
+        if not word.startswith("-") and word not in self.commands:
+            raise click.UsageError(unknown("command", word, self.commands), ctx)
+        named = word in (*self.commands, "-h", "--help")
         return super().parse_args(ctx, args if named else ["show", *args])
 
 
-root_option = click.option("--root", type=click.Path(path_type=Path), default=Path("runs"), help="Folder of all runs.")
+runs_option = click.option("--root", type=FOLDER, default=Path("runs"), help="Folder of all runs.")
 
 
 @click.group(cls=_Group, help=_HELP, context_settings=SETTINGS)
@@ -74,11 +78,11 @@ def main() -> None:
 
 
 @main.command(help=_SHOW)
-@root_option
+@runs_option
 @click.option(
     "--what", type=click.Choice(("frame", "metrics", "kernels", "provenance")), default="frame", help="Which table."
 )
-@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Write it whole to this CSV file.")
+@click.option("--out", type=NEW_FILE, help="Write it whole to this CSV file.")
 def show(root: Path, what: str, out: Path | None) -> None:
     """Read stored runs back as one table."""
     store = results.Store(root)
@@ -86,19 +90,16 @@ def show(root: Path, what: str, out: Path | None) -> None:
         click.echo(f"left out: {folder.name}: {fault}", err=True)
     table = getattr(store, what)()
     if out is not None:
-        try:
-            write_whole(out, lambda file: file.write(table.to_csv(index=False).encode()))
-        except TrainError as error:
-            raise click.ClickException(str(error)) from error
+        write_whole(out, lambda file: file.write(table.to_csv(index=False).encode()))
     varying = [c for c in table if c == "run" or table[c].map(str).nunique() > 1 or "." not in c]
     click.echo(table[varying].to_string(index=False, max_rows=40) if len(table) else f"no runs below {root}")
 
 
 @main.command("pack", help=_PACK, epilog="Exit codes: 0 packed; 1 nothing could be written; 3 runs are left out.")
-@root_option
-@click.option("--out", type=click.Path(file_okay=False, path_type=Path), required=True, help="Folder of the archives.")
-@click.option("--limit-mib", type=click.FloatRange(0.0625), default=15.0, help="Largest archive, in MiB.")
-@click.option("--archives", type=click.IntRange(1), help="Most archives; unfinished runs are left out first.")
+@runs_option
+@click.option("--out", type=NEW_FOLDER, required=True, help="Folder of the archives.")
+@click.option("--limit-mib", type=Number(min=0.0625), default=15.0, help="Largest archive, in MiB.")
+@click.option("--archives", type=COUNT, help="Most archives; unfinished runs are left out first.")
 @click.option("--weights", is_flag=True, help="Include the weights of finished runs.")
 @click.option("--replace", is_flag=True, help="Remove the archives of earlier sets from the folder afterwards.")
 @click.option("--add", is_flag=True, help="Keep earlier sets; pack finished runs that they do not hold.")
@@ -123,7 +124,7 @@ def pack_command(
 
 @main.command("merge", help=_MERGE, epilog="Exit codes: 0 all merged; 1 something is not whole; 2 refused.")
 @click.argument("archives", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@root_option
+@click.option("--root", type=ROOT, default=Path("runs"), help="Folder of all runs, made if it is not there.")
 def merge_command(archives: Sequence[Path], root: Path) -> None:
     """Merge the runs of archives."""
     try:

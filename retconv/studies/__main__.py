@@ -10,7 +10,7 @@ from tqdm import tqdm
 
 from retconv import studies, sweep, train
 from retconv.stored import TABLES
-from retconv.train.cli import SETTINGS, Refusal
+from retconv.terminal import NEW_FOLDER, ROOT, SETTINGS, Command, Refusal, allow
 from retconv.train.files import TrainError
 
 _HELP = """Write the tables of a study's finished runs, and apply the rules that were written before it ran.
@@ -34,16 +34,17 @@ Examples:
 
 
 @click.command(
+    cls=Command,
     help=_HELP,
     context_settings=SETTINGS,
     epilog="Exit codes: 0 done; 1 runs are missing; 2 no such study.",
 )
 @click.argument("name", metavar="STUDY", required=False)
 @click.option("--small", is_flag=True, help="The study's small twin.")
-@click.option("--root", type=click.Path(path_type=Path), default=Path("runs"), help="Folder of all runs.")
+@click.option("--root", type=ROOT, default=Path("runs"), help="Folder of all runs.")
 @click.option(
     "--out",
-    type=click.Path(file_okay=False, path_type=Path),
+    type=NEW_FOLDER,
     default=TABLES,
     show_default="the package's own",
     help="Folder of the tables.",
@@ -54,9 +55,11 @@ Examples:
 def main(name: str | None, small: bool, root: Path, out: Path, partial: bool, readme: bool, rules: bool) -> None:
     """Write a study's tables and apply its rules."""
     if readme:
+        allow("readme", "out", on="--readme, which prints the main results")
         click.echo(studies.readme_table(out))
         return
     if rules:
+        allow("rules", "name", "out", on="--rules, which prints what the tables hold")
         table = studies.verdicts(out)
         click.echo(studies.markdown(table if name is None else table[table["study"] == name]))
         return

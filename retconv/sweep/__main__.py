@@ -12,9 +12,10 @@ from tqdm import tqdm
 
 from retconv import results, sweep, train
 from retconv.sweep.engines import ENGINES
+from retconv.terminal import COUNT, ROOT, SETTINGS, STOPPED, Command, Refusal, allow
 from retconv.train.budget import Budget, process_start
 from retconv.train.checkpoint import saved_steps
-from retconv.train.cli import SETTINGS, STOPPED, Refusal, budget_option, meaning
+from retconv.train.cli import budget_option, meaning
 from retconv.train.config import differences
 from retconv.train.folder import RunFolder
 
@@ -52,6 +53,7 @@ Examples:
 
 
 @click.command(
+    cls=Command,
     help=_HELP,
     context_settings=SETTINGS,
     epilog="Exit codes: 0 all runs are finished; 1 some failed; 2 the study cannot be used; 3 some are left, stopped "
@@ -59,9 +61,9 @@ Examples:
 )
 @click.argument("name", metavar="STUDY", required=False)
 @click.option("--small", is_flag=True, help="The study's small twin, for CPUs.")
-@click.option("--root", type=click.Path(path_type=Path), default=Path("runs"), help="Folder of all runs.")
+@click.option("--root", type=ROOT, default=Path("runs"), help="Folder of all runs.")
 @click.option("--engine", type=click.Choice(ENGINES), help="Instead of the study's.")
-@click.option("--workers", type=click.IntRange(1), help="Instead of the study's.")
+@click.option("--workers", type=COUNT, help="Instead of the study's.")
 @budget_option
 @click.option(
     "--list", "listing", is_flag=True, help="List the runs, or without a study the studies, and train nothing."
@@ -79,12 +81,14 @@ def main(
 ) -> None:
     """Train what is missing of a study's runs."""
     if explain:
+        allow("explain", on="--options, which explains the keys of every study file")
         for kind, prefix in ((sweep.Study, ""), (sweep.Rule, "rules: ")):
             for key in dataclasses.fields(kind):
                 if key.metadata:
                     click.echo(f"  {prefix + key.name:<18}{meaning(key)}")
         return
     if name is None and listing:
+        allow("listing", on="a list of all studies: name one")
         width = max(map(len, sweep.STUDIES))
         for study in map(sweep.load_study, sweep.STUDIES):
             click.echo(f"{study.name:<{width}}{len(study.configs):>5} runs  {study.hypothesis}")
@@ -98,6 +102,7 @@ def main(
     study = dataclasses.replace(study, engine=engine or study.engine, workers=workers or study.workers)
     missing = {config.id for config in results.Store(root).missing(study.configs)}
     if listing:
+        allow("name", "small", "root", "listing", on="--list, which only lists")
         base = study.configs[0].as_dict()
         for config in study.configs:
             state = "missing " if config.id in missing else "finished"

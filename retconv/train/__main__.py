@@ -14,9 +14,10 @@ import yaml
 from torch import distributed
 
 from retconv import data, train
+from retconv.terminal import DEVICE, ROOT, SETTINGS, STOPPED, THREADS, Command, Count, Number, Refusal, allow
 from retconv.train import checkpoint
 from retconv.train.budget import Budget, process_start
-from retconv.train.cli import SETTINGS, STOPPED, Refusal, budget_option, meaning
+from retconv.train.cli import budget_option, meaning
 from retconv.train.config import RECIPES, Config
 from retconv.train.files import TrainError
 from retconv.train.folder import RunFolder
@@ -53,6 +54,7 @@ def _explain(kind: type, prefix: str = "") -> Iterator[str]:
 
 
 @click.command(
+    cls=Command,
     help=_HELP,
     context_settings=SETTINGS,
     epilog="Exit codes: 0 finished; 1 training could not go on; 2 a recipe or option that cannot be used; 3 stopped at "
@@ -60,15 +62,13 @@ def _explain(kind: type, prefix: str = "") -> Iterator[str]:
 )
 @click.option("--recipe", metavar="NAME|FILE", help="A recipe of the package by name, or a YAML file.")
 @click.option("--set", "settings", metavar="KEY=VALUE", multiple=True, help="Set an option of the recipe; repeatable.")
-@click.option(
-    "--seed", "seeds", type=click.IntRange(0), multiple=True, help="Seed; several train as one stacked model."
-)
-@click.option("--root", type=click.Path(path_type=Path), default=Path("runs"), help="Folder of all runs.")
-@click.option("--device", help="Such as cpu or cuda:1.  [default: a GPU if there is one]")
-@click.option("--threads", type=click.IntRange(1), help="CPU threads.  [default: torch's]")
+@click.option("--seed", "seeds", type=Count(0), multiple=True, help="Seed; several train as one stacked model.")
+@click.option("--root", type=ROOT, default=Path("runs"), help="Folder of all runs.")
+@click.option("--device", type=DEVICE, help="Such as cpu or cuda:1.  [default: a GPU if there is one]")
+@click.option("--threads", type=THREADS, help="CPU threads.  [default: torch's]")
 @click.option(
     "--checkpoint-seconds",
-    type=click.FloatRange(min=0),
+    type=Number(min=0),
     default=checkpoint.SECONDS,
     help="Between checkpoints; the last step is followed by one.",
 )
@@ -91,6 +91,7 @@ def main(
 ) -> None:
     """Train a small ViT by a recipe."""
     if explain:
+        allow("explain", on="--options, which explains those of every recipe")
         click.echo("\n".join(_explain(Config)))
         return
     if recipe is None:
@@ -101,6 +102,7 @@ def main(
         raise Refusal(str(error)) from error
     configs = [dataclasses.replace(config, seed=seed) for seed in dict.fromkeys(seeds)] or [config]
     if show:
+        allow("recipe", "settings", "show", on="--show, which prints the recipe")
         click.echo(yaml.safe_dump(config.as_dict(), sort_keys=False, allow_unicode=True).rstrip())
         return
     if threads is not None:

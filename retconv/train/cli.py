@@ -1,4 +1,4 @@
-"""What the commands of training, sweeps and studies have in common."""
+"""What the commands of training and sweeps have in common."""
 
 from __future__ import annotations
 
@@ -9,22 +9,10 @@ from typing import Any, TypeVar
 
 import click
 
+from retconv.terminal import POSITIVE
 from retconv.train.budget import Budget
 
 F = TypeVar("F", bound=Callable[..., Any])
-
-#: Of every command: ``-h`` beside ``--help``, and defaults shown.
-SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 110, "show_default": True}
-
-
-#: Exit code of a command that did what it could, with work left.
-STOPPED = 3
-
-
-class Refusal(click.ClickException):
-    """What is wrong with what was asked for, without a traceback, and exit code 2."""
-
-    exit_code = 2
 
 
 def meaning(option: dataclasses.Field[Any]) -> str:
@@ -42,7 +30,7 @@ def _parse_budget(context: click.Context, parameter: click.Parameter, value: flo
 #: ``--budget``, as a ``Budget``.
 budget_option: Callable[[F], F] = click.option(
     "--budget",
-    type=click.FloatRange(min=0, min_open=True),
+    type=POSITIVE,
     metavar="SECONDS",
     callback=_parse_budget,
     help="Stop at a checkpoint before so many seconds from the start of this process are over, and begin nothing that "

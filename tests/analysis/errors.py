@@ -92,13 +92,13 @@ DESCRIBE: dict[str, Error] = {
     "nothing given": (lambda: terminal("gmm --grid 3x4"), click.UsageError, "give --sigma: one or several numbers"),
     "schedule": (
         lambda: terminal("manhattan --grid 3 --gamma fast"),
-        click.UsageError,
+        click.ClickException,
         "unknown gamma schedule 'fast'",
     ),
     "picture": (
         lambda: terminal("window --grid 3 --radius 1 --plot picture.doc"),
         click.UsageError,
-        "cannot save picture.doc: Format 'doc' is not supported",
+        "cannot save picture.doc: '.doc' is no format of it: choose one of .png",
     ),
     "no gamma": (lambda: terminal("retnet --grid 3"), click.UsageError, "give --gamma: numbers.*one of retnet"),
     "no file": (lambda: terminal("file --grid 3"), click.UsageError, "give --file: a .npy file"),

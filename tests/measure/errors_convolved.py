@@ -1,7 +1,7 @@
 """Errors of the command that convolves ever more heads."""
 
 from retconv.measure.__main__ import main
-from retconv.train.cli import Refusal
+from retconv.terminal import Refusal
 from tests.error_table import Error
 
 CONVOLVED: dict[str, Error] = {

@@ -11,8 +11,8 @@ import pandas as pd
 from retconv.planted import bias
 from retconv.planted.__main__ import main
 from retconv.planted.tables import write
+from retconv.terminal import Refusal
 from retconv.train import TrainError
-from retconv.train.cli import Refusal
 from tests.error_table import Error
 
 TABLE = pd.DataFrame({"seed": [0]})

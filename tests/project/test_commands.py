@@ -164,7 +164,7 @@ print(json.dumps(found))
 def test_without_extras_and_git_commands_run_or_name_what_they_lack(tmp_path: Path) -> None:
     """The core is whole without the extras; what needs one says which, and how to get it."""
     working = [f"retconv.{path.parent.name} --help" for path in sorted(PACKAGE.glob("*/__main__.py"))]
-    working += ["retconv.sweep --list", "retconv.results"]
+    working += ["retconv.sweep --list"]
     refused = {"retconv.train --recipe smoke": "the digits data set needs sklearn, which is not installed: pip install"}
     run = subprocess.run(
         [sys.executable, "-c", ONE_BY_ONE, json.dumps([EXTRAS, [*working, *refused]])],

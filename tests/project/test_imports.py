@@ -31,7 +31,7 @@ PARTS = (
         "stored",
         "templates",
     ),
-    ("kernels", "cross"),
+    ("kernels", "cross", "terminal"),
     ("convert",),
     ("masks",),
     ("operators",),

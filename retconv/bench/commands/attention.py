@@ -10,15 +10,16 @@ import torch
 from retconv import bench
 from retconv.bench.cli import device_option, grids_option, out_option, rounds_option, threads_option
 from retconv.grid import Grid
+from retconv.terminal import COUNT, Command, Count
 
 DTYPES = ("float32", "bfloat16")
 
 
-@click.command("attention")
+@click.command("attention", cls=Command)
 @grids_option("8x8", "14x14", "32x32")
-@click.option("--dim", "dims", multiple=True, default=(16, 64), help="Channels of a head; repeatable.")
-@click.option("--width", default=192, help="Channels of all heads together.")
-@click.option("--batch", default=0, help="Batch; 0 chooses it for 12 million scores in all.")
+@click.option("--dim", "dims", type=COUNT, multiple=True, default=(16, 64), help="Channels of a head; repeatable.")
+@click.option("--width", type=COUNT, default=192, help="Channels of all heads together.")
+@click.option("--batch", type=Count(0), default=0, help="Batch; 0 chooses it for 12 million scores in all.")
 @click.option("--dtype", "dtypes", multiple=True, type=click.Choice(DTYPES), default=("float32",), help="Repeatable.")
 @device_option
 @click.option("--compile/--eager", "compiled", default=False, help="Under torch.compile, plain attention too.")
@@ -27,7 +28,7 @@ DTYPES = ("float32", "bfloat16")
 @out_option
 @click.option("--append", is_flag=True, help="Keep the rows that the file of --out holds already.")
 def command(
-    grids: list[Grid],
+    grids: tuple[Grid, ...],
     dims: tuple[int, ...],
     width: int,
     batch: int,
@@ -50,6 +51,8 @@ def command(
       retconv bench attention --grid 8x8 --dim 64
       retconv bench attention --grid 64x64 --dim 64 --width 128 --rounds 5 --out results.csv --append
     """
+    if append and out is None:
+        raise click.UsageError("--append keeps the rows of a file: give --out too")
     torch.set_num_threads(threads)
     torch.manual_seed(0)
     allocator = bench.keep_pages()

@@ -9,6 +9,7 @@ import torch
 
 from retconv import bench
 from retconv.bench.cli import out_option, rounds_option
+from retconv.terminal import COUNT, THREADS, Command
 
 #: Those that the benchmark has a peer for.
 POLICIES = (
@@ -21,11 +22,11 @@ POLICIES = (
 )
 
 
-@click.command("augment")
+@click.command("augment", cls=Command)
 @click.option("--policy", "policies", multiple=True, type=click.Choice(POLICIES), default=POLICIES[:3])
-@click.option("--batch", default=128, help="Images in a batch.")
-@click.option("--size", default=32, help="Height and width of an image, in pixels.")
-@click.option("--threads", default=1, help="CPU threads; one by one, small images use a single one.")
+@click.option("--batch", type=COUNT, default=128, help="Images in a batch.")
+@click.option("--size", type=COUNT, default=32, help="Height and width of an image, in pixels.")
+@click.option("--threads", type=THREADS, default=1, help="CPU threads; one by one, small images use a single one.")
 @rounds_option
 @out_option
 def command(policies: tuple[str, ...], batch: int, size: int, threads: int, rounds: int, out: Path | None) -> None:

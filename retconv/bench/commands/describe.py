@@ -8,9 +8,10 @@ import click
 
 from retconv import bench
 from retconv.bench.cli import out_option, rounds_option
+from retconv.terminal import Command
 
 
-@click.command("describe")
+@click.command("describe", cls=Command)
 @rounds_option
 @out_option
 def command(rounds: int, out: Path | None) -> None:

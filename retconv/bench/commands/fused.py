@@ -11,27 +11,28 @@ import torch
 from retconv import bench
 from retconv.bench.cli import grids_option, lock_option, out_option, rounds_option
 from retconv.grid import Grid
+from retconv.terminal import COUNT, DEVICE, POSITIVE, Command
 
 #: Placements of a kernel table, learnt, and how they are computed.
 PLACED = ("multiply_logits", "bias_logits")
 FORMS = ("reference", "compiled", "auto", "triton", "flex")
 
 
-@click.command("fused")
+@click.command("fused", cls=Command)
 @grids_option("8x8", "14x14", "32x32", "64x64")
-@click.option("--dim", "dims", multiple=True, default=(16, 64), help="Channels of a head; repeatable.")
-@click.option("--width", default=192, help="Channels of all heads together.")
-@click.option("--tokens", default=2**15, help="Tokens in all, over the batch.")
+@click.option("--dim", "dims", type=COUNT, multiple=True, default=(16, 64), help="Channels of a head; repeatable.")
+@click.option("--width", type=COUNT, default=192, help="Channels of all heads together.")
+@click.option("--tokens", type=COUNT, default=2**15, help="Tokens in all, over the batch.")
 @click.option("--dtype", default="bfloat16", type=click.Choice(["float32", "float16", "bfloat16"]))
 @click.option("--placement", "placements", multiple=True, default=PLACED, help="Repeatable.")
 @click.option("--form", "forms", multiple=True, type=click.Choice(FORMS), default=FORMS, help="Repeatable.")
-@click.option("--device", default="cuda", help="Such as cuda.")
-@click.option("--limit", default=300.0, help="Seconds until all have to be ready.")
+@click.option("--device", type=DEVICE, default="cuda", help="Such as cuda.")
+@click.option("--limit", type=POSITIVE, default=300.0, help="Seconds until all have to be ready.")
 @lock_option
 @rounds_option
 @out_option
 def command(
-    grids: list[Grid],
+    grids: tuple[Grid, ...],
     dims: tuple[int, ...],
     width: int,
     tokens: int,

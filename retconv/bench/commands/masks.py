@@ -10,16 +10,17 @@ import torch
 from retconv import bench
 from retconv.bench.cli import grids_option, out_option, rounds_option, threads_option
 from retconv.grid import Grid
+from retconv.terminal import COUNT, Command
 
 
-@click.command("masks")
+@click.command("masks", cls=Command)
 @grids_option("14x14", "32x32")
-@click.option("--heads", default=12)
-@click.option("--components", default=5, help="Gaussians per head.")
+@click.option("--heads", type=COUNT, default=12)
+@click.option("--components", type=COUNT, default=5, help="Gaussians per head.")
 @rounds_option
 @threads_option
 @out_option
-def command(grids: list[Grid], heads: int, components: int, rounds: int, threads: int, out: Path | None) -> None:
+def command(grids: tuple[Grid, ...], heads: int, components: int, rounds: int, threads: int, out: Path | None) -> None:
     """Forward and backward of a Gaussian mixture mask, from its kernel and by (heads, K, N, N) exponentials.
 
     \b

@@ -11,7 +11,8 @@ import torch
 
 from retconv import bench
 from retconv.bench.cli import out_option, rounds_option, threads_option
-from retconv.model_names import FIVE, MASK_NAMES
+from retconv.model_names import FIVE, MASK_NAMES, SMALL_MODELS
+from retconv.terminal import COUNT, DEVICE, Command
 
 #: Those of the benchmark.
 DTYPES = ("fp32", "bf16")
@@ -23,15 +24,15 @@ def _choice(flag: str, *choices: str, default: tuple[str, ...], text: str) -> Ca
     )
 
 
-@click.command("models")
-@click.option("--model", "names", multiple=True, default=FIVE, help="Model of timm's registry. Repeatable.")
+@click.command("models", cls=Command)
+@click.option("--model", "names", multiple=True, type=click.Choice(SMALL_MODELS), default=FIVE, help="Repeatable.")
 @_choice("mask", *MASK_NAMES, default=("gmm",), text="Mask.")
 @_choice("mode", "eager", "compiled", default=("compiled",), text="Whether torch.compile is used.")
 @_choice("dtype", *DTYPES, default=("fp32",), text="bf16 is autocast.")
 @click.option("--pass", "passes", multiple=True, type=click.Choice(["train", "forward"]), default=("train",))
-@click.option("--batch", default=128, help="Images in a batch.")
+@click.option("--batch", type=COUNT, default=128, help="Images in a batch.")
 @click.option("--placement", default="multiply_logits", help="Where the mask acts.")
-@click.option("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+@click.option("--device", type=DEVICE, default="cuda" if torch.cuda.is_available() else "cpu")
 @rounds_option
 @threads_option
 @out_option

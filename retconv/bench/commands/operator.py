@@ -10,21 +10,22 @@ import torch
 from retconv import bench
 from retconv.bench.cli import device_option, grids_option, out_option, rounds_option, threads_option
 from retconv.grid import Grid
+from retconv.terminal import COUNT, Command
 
 KINDS = ("arbitrary", "manhattan", "gmm")
 
 
-@click.command("operator")
+@click.command("operator", cls=Command)
 @grids_option("14x14", "16x16", "32x32", "64x64", "128x128", "1024", "8x8x8")
 @click.option("--kind", "kinds", multiple=True, type=click.Choice(KINDS), default=KINDS)
-@click.option("--channels", default=192, help="Channels in all, float32.")
-@click.option("--heads", default=1, help="Kernels among which the channels are shared out.")
+@click.option("--channels", type=COUNT, default=192, help="Channels in all, float32.")
+@click.option("--heads", type=COUNT, default=1, help="Kernels among which the channels are shared out.")
 @device_option
 @rounds_option
 @threads_option
 @out_option
 def command(
-    grids: list[Grid],
+    grids: tuple[Grid, ...],
     kinds: tuple[str, ...],
     channels: int,
     heads: int,

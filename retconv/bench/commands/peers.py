@@ -10,12 +10,13 @@ import torch
 
 from retconv import bench
 from retconv.bench.cli import rounds_option, threads_option
+from retconv.terminal import NEW_FOLDER, Command, allow
 
 #: Those of the benchmark.
 PARTS = ("conversions", "products", "attending", "retaining", "starting")
 
 
-@click.command("peers")
+@click.command("peers", cls=Command)
 @click.option(
     "--part",
     "parts",
@@ -25,9 +26,7 @@ PARTS = ("conversions", "products", "attending", "retaining", "starting")
 )
 @rounds_option
 @threads_option
-@click.option(
-    "--out", type=click.Path(file_okay=False, path_type=Path), help="Also add the rows to peers_PART.csv here."
-)
+@click.option("--out", type=NEW_FOLDER, help="Also add the rows to peers_PART.csv here.")
 @click.option(
     "--summary", is_flag=True, help="Race nothing: print the stored races as Markdown, ranges over their runs."
 )
@@ -48,6 +47,7 @@ def command(parts: tuple[str, ...], rounds: int, threads: int, out: Path | None,
       pip install --no-deps torchscale fairscale nvsubquadratic
     """
     if summary:
+        allow("summary", "out", on="--summary, which races nothing")
         folder = () if out is None else (out,)
         click.echo(f"{bench.peers.highlights(*folder)}\n\n{bench.peers.summary(*folder)}")
         return

@@ -9,12 +9,13 @@ import torch
 
 from retconv import bench
 from retconv.bench.cli import out_option
+from retconv.terminal import COUNT, THREADS, Command, Count
 
 
-@click.command("resume")
-@click.option("--kills", default=20, help="How many runs are killed.")
-@click.option("--seed", default=0, help="Of the instants.")
-@click.option("--threads", default=2, help="CPU threads.")
+@click.command("resume", cls=Command)
+@click.option("--kills", type=COUNT, default=20, help="How many runs are killed.")
+@click.option("--seed", type=Count(0), default=0, help="Of the instants.")
+@click.option("--threads", type=THREADS, default=2, help="CPU threads.")
 @out_option
 def command(kills: int, seed: int, threads: int, out: Path | None) -> None:
     """Kill training by SIGKILL at random instants, resume it, and compare every bit with an undisturbed run.

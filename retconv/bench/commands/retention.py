@@ -9,17 +9,18 @@ import torch
 
 from retconv import bench
 from retconv.bench.cli import allocator_option, device_option, out_option, rounds_option, threads_option
+from retconv.terminal import COUNT, Command
 
 KINDS = ("causal", "manhattan", "gmm")
 
 
-@click.command("retention")
+@click.command("retention", cls=Command)
 @click.option(
-    "--length", "lengths", multiple=True, type=int, default=(256, 1024, 4096, 16384), help="Tokens; repeatable."
+    "--length", "lengths", multiple=True, type=COUNT, default=(256, 1024, 4096, 16384), help="Tokens; repeatable."
 )
 @click.option("--kind", "kinds", multiple=True, type=click.Choice(KINDS), default=KINDS, help="Mask; repeatable.")
-@click.option("--heads", default=12)
-@click.option("--head-size", default=16, help="Features of q, k and v for each head.")
+@click.option("--heads", type=COUNT, default=12)
+@click.option("--head-size", type=COUNT, default=16, help="Features of q, k and v for each head.")
 @device_option
 @rounds_option
 @threads_option

@@ -10,19 +10,22 @@ import torch
 from retconv import bench
 from retconv.bench.cli import grids_option, out_option, rounds_option, threads_option
 from retconv.grid import Grid
+from retconv.terminal import COUNT, Command
 
 #: Those of the benchmark.
 KINDS = ("manhattan", "gaussian", "narrow gaussian")
 
 
-@click.command("spectrum")
+@click.command("spectrum", cls=Command)
 @grids_option("32x32", "64x64", "128x128")
 @click.option("--kind", "kinds", multiple=True, type=click.Choice(KINDS), default=KINDS)
-@click.option("--values", "k", default=8, help="How many singular values.")
+@click.option("--values", "k", type=COUNT, default=8, help="How many singular values.")
 @rounds_option
 @threads_option
 @out_option
-def command(grids: list[Grid], kinds: tuple[str, ...], k: int, rounds: int, threads: int, out: Path | None) -> None:
+def command(
+    grids: tuple[Grid, ...], kinds: tuple[str, ...], k: int, rounds: int, threads: int, out: Path | None
+) -> None:
     """Largest singular values by Lanczos iteration on the fast operator, beside scipy's svds of the dense mask.
 
     The masks are outer products, so their singular values are known: `error` is the largest relative one.

@@ -10,20 +10,21 @@ import torch
 
 from retconv import bench
 from retconv.bench.cli import lock_option, out_option, rounds_option
-from retconv.model_names import OTHERS
+from retconv.model_names import OTHERS, SMALL_MODELS
+from retconv.terminal import COUNT, DEVICE, POSITIVE, Command
 
 #: Those of the benchmark.
 MASKS = ("none", "gmm", "table", "elm", "manhattan", "manhattan_bias")
 
 
-@click.command("steps")
-@click.option("--model", "models", multiple=True, default=("retconv_vit_tiny",), help="By name; repeatable.")
+@click.command("steps", cls=Command)
+@click.option("--model", "models", multiple=True, type=click.Choice(SMALL_MODELS), default=("retconv_vit_tiny",))
 @click.option("--others", is_flag=True, help="The paper's four other models beside those named.")
 @click.option("--mask", "masks", multiple=True, type=click.Choice(MASKS), default=("none", "gmm"))
 @click.option("--stack", "stacks", multiple=True, default=("1", "5"), metavar="R[/eager]", help="Replicas; repeatable.")
-@click.option("--batch", default=128, help="Images of each replica in a step.")
-@click.option("--device", help="Such as cpu or cuda.  [default: a GPU if there is one]")
-@click.option("--limit", default=300.0, help="Seconds until all have to be ready.")
+@click.option("--batch", type=COUNT, default=128, help="Images of each replica in a step.")
+@click.option("--device", type=DEVICE, help="Such as cpu or cuda.  [default: a GPU if there is one]")
+@click.option("--limit", type=POSITIVE, default=300.0, help="Seconds until all have to be ready.")
 @lock_option
 @rounds_option
 @out_option

@@ -9,10 +9,11 @@ import torch
 
 from retconv import bench
 from retconv.bench.cli import out_option, rounds_option, threads_option
-from retconv.model_names import FIVE, SMALL_MODELS
+from retconv.model_names import FIVE, MASK_NAMES, SMALL_MODELS
+from retconv.terminal import COUNT, DEVICE, Command, allow
 
 
-@click.command("train")
+@click.command("train", cls=Command)
 @click.option(
     "--model", "models", multiple=True, type=click.Choice(SMALL_MODELS), help="Repeatable.  [default: the paper's five]"
 )
@@ -23,8 +24,15 @@ from retconv.model_names import FIVE, SMALL_MODELS
     metavar="DIM/DEPTH/HEADS",
     help="A small ViT of 64 tokens, against a loop written by hand; repeatable.",
 )
-@click.option("--mask", "masks", multiple=True, default=("none", "gmm"), help="A mask by name, or none; repeatable.")
-@click.option("--replicas", multiple=True, type=click.IntRange(1), default=(1, 5), help="Of a model; repeatable.")
+@click.option(
+    "--mask",
+    "masks",
+    multiple=True,
+    type=click.Choice(("none", *MASK_NAMES)),
+    default=("none", "gmm"),
+    help="Repeatable.",
+)
+@click.option("--replicas", multiple=True, type=COUNT, default=(1, 5), help="Of a model; repeatable.")
 @click.option(
     "--precision",
     "precisions",
@@ -34,8 +42,8 @@ from retconv.model_names import FIVE, SMALL_MODELS
     help="Of a shape; repeatable.",
 )
 @click.option("--beside", is_flag=True, help="Of a shape: two runs of one thread side by side against one alone.")
-@click.option("--batch", default=128, help="Images of each replica in a step.")
-@click.option("--device", help="Such as cpu or cuda.  [default: a GPU if there is one]")
+@click.option("--batch", type=COUNT, default=128, help="Images of each replica in a step.")
+@click.option("--device", type=DEVICE, help="Such as cpu or cuda.  [default: a GPU if there is one]")
 @rounds_option
 @threads_option
 @out_option
@@ -66,12 +74,16 @@ def command(
       retconv bench train --shape 64/4/4 --shape 96/6/6 --mask none --mask gmm --mask manhattan
       retconv bench train --shape 64/4/4 --beside
     """
+    if shapes:
+        allow("shapes", "masks", "precisions", "beside", "batch", "device", "rounds", "threads", "out", on="--shape")
+    else:
+        allow(
+            "models", "masks", "replicas", "batch", "device", "rounds", "threads", "out", on="models: give --shape too"
+        )
     torch.set_num_threads(threads)
     torch.manual_seed(0)
     place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     allocator = bench.keep_pages()
-    if beside and not shapes:
-        raise click.UsageError("--beside is of a shape: give --shape 64/4/4 too")
     if beside:
         table = bench.train.bench_beside(list(shapes), list(masks), batch, rounds)
     elif shapes:
