@@ -94,7 +94,7 @@ def packing_too_much(folder: Path) -> None:
         stored(folder / "runs", seed)
         noise = random.Random(seed).randbytes(30_000).hex()
         (folder / "runs" / tiny(seed=seed).id / "metrics.jsonl").write_text(
-            f'{{"noise": "{noise}"}}\n', encoding="utf-8"
+            f'{{"epoch": 1, "noise": "{noise}"}}\n', encoding="utf-8"
         )
     pack(folder / "runs", folder / "out", 2**16, most=1)
 
