@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from retconv import showing
 from retconv.convert.boundary import gathered, summed
 from retconv.convert.residual import differing, norm_of_rest, wide
 from retconv.convert.shapes import check_kernel, check_mask
 from retconv.grid import Grid, GridLike, kept
 from retconv.kernels.parameters import check_real
 from retconv.watching import is_mapped, is_traced
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 class NotAConvolutionError(ValueError):
@@ -40,6 +44,22 @@ class Projection(NamedTuple):
 
     kernel: Tensor
     residual: Tensor
+
+    def __repr__(self) -> str:
+        residual = ", ".join(f"{r:.3g}" for r in self.residual.tolist())
+        return f"Projection(residual=[{residual}], kernel: {tuple(self.kernel.shape)} in {self.kernel.dtype})"
+
+    def picture(self) -> showing.Picture:
+        """What is drawn of it."""
+        facts = {"residual": showing.told(self.residual)}
+        return showing.Picture("nearest convolution", self.kernel, nearest=bool(self.residual.any()), facts=facts)
+
+    def plot(self) -> Figure:
+        """The nearest kernel and the modulus of its symbol, of up to six heads."""
+        return showing.plot(self.picture())
+
+    def _repr_html_(self) -> str:
+        return showing.html(self.picture())
 
 
 def windows(kernel: Tensor, grid: GridLike) -> Tensor:

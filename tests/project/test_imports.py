@@ -20,7 +20,7 @@ TESTS = Path(__file__).parents[1]
 PARTS = (
     ("lazy", "watching"),
     ("colours", "precision", "grid", "files", "model_names", "names", "provenance", "stored", "templates"),
-    ("kernels", "cross"),
+    ("kernels", "cross", "showing"),
     ("convert",),
     ("masks",),
     ("operators",),
