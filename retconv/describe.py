@@ -12,7 +12,7 @@ from torch import Tensor
 
 from retconv.analysis.description import Description, describe
 from retconv.files import replacing
-from retconv.grid import Grid
+from retconv.grid import DenseLimitError, Grid
 from retconv.kernels import SCHEDULES, gpsa, window
 from retconv.masks import DecayMask, GaussianMixtureMask, Mask, RetNetMask
 
@@ -112,7 +112,7 @@ def main(
             numbers = {"gaussian": sigma, "gmm": sigma, "gpsa": alpha, "window": radius}.get(mask, ())
             source = _other(mask, grid, numbers, alpha, path)
         description = describe(source, grid, None if isinstance(source, Mask) else mask)
-    except ValueError as error:
+    except (ValueError, DenseLimitError) as error:
         raise click.UsageError(str(error)) from error
     click.echo(json.dumps(description.to_dict(), indent=2, ensure_ascii=False) if as_json else str(description))
     if picture is not None:

@@ -19,7 +19,7 @@ from typing import Any, ParamSpec
 import torch
 from torch import Tensor
 
-from retconv.watching import fake_mode, is_traced, unwatched
+from retconv.watching import fake_mode, is_traced, refuse_script, unwatched
 
 #: Largest dense ``(heads, N, N)`` object, in bytes, that the package builds unless told otherwise: 4 GiB.
 DENSE_LIMIT_BYTES = 4 * 2**30
@@ -105,7 +105,13 @@ class Grid:
     @classmethod
     def of(cls, grid: Grid | int | Sequence[int]) -> Grid:
         """Return ``grid`` itself, or the grid of that shape: lets callers write ``(14, 14)`` for ``Grid((14, 14))``."""
-        return grid if isinstance(grid, Grid) else cls(grid)
+        refuse_script("a mask on a grid")
+        if isinstance(grid, Grid | int | Sequence) and not isinstance(grid, str):
+            return grid if isinstance(grid, Grid) else cls(grid)
+        raise TypeError(
+            f"expected a Grid, a shape such as (14, 14) or a number of tokens, got {grid!r}: "
+            "of a text, Grid.parse('14x14')"
+        )
 
     @classmethod
     def parse(cls, text: str) -> Grid:
@@ -190,7 +196,17 @@ class Grid:
         Returns:
             int64 tensor ``(2 n_1 − 1, …, 2 n_D − 1, D)``: the entry at index ``δ + n − 1`` is δ. Along a periodic axis
             it is the nearest one of those that are equal modulo n, n/2 where there are two: that of the torus.
+
+        Raises:
+            DenseLimitError: If it would exceed the memory limit, as on a grid whose kernel does not fit.
         """
+        needed = math.prod(self.kernel_shape) * self.ndim * torch.int64.itemsize
+        if not is_traced() and needed > _dense_limit.get():
+            raise DenseLimitError(
+                f"the offsets of {self}, of which a kernel is made, take {needed / 2**30:.2f} GiB, above the limit of "
+                f"{_dense_limit.get() / 2**30:.2f} GiB: use a smaller grid, or raise the limit with "
+                f"retconv.dense_limit({needed})"
+            )
         sides = zip(self.kernel_shape, self.center, strict=True)
         axes = [torch.arange(-center, side - center, device=device) for side, center in sides]
         return torch.stack(torch.meshgrid(*axes, indexing="ij"), dim=-1)

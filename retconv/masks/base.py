@@ -43,8 +43,7 @@ class Mask(nn.Module):
 
     if TYPE_CHECKING:
         # Of ``nn.Module`` a call may return anything.
-        def __call__(self, grid: GridLike) -> Tensor:
-            """The mask ``(heads, length, length)``."""
+        __call__: Callable[..., Tensor]
 
     def __init__(self, heads: int) -> None:
         super().__init__()
