@@ -45,7 +45,7 @@ def picture(forms: _OnAGrid, title: str) -> Picture:
                 facts["residual"] = told(residual)
     if kernel is not None:
         facts |= {
-            "self-weight": told(kernel[(slice(None), *grid.center)]),
+            "self-weight": [float(head[grid.center]) for head in kernel],
             "sum of the kernel": told(kernel.flatten(1).sum(1)),
         }
     return Picture.of(title, grid, kernel, entries, nearest=nearest, facts=facts)

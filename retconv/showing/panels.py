@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import textwrap
 from collections.abc import Sequence
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -18,7 +19,7 @@ from retconv.showing.picture import HEADS, Picture, values_of
 _WIDTH, _TALL, _LINE = 3.35, 0.8, 0.13
 #: Letters that a line of the title holds.
 _LETTERS = 62
-_STYLE = {
+_STYLE: Any = {
     "font.size": 7,
     "axes.titlesize": 7,
     "axes.labelsize": 7,

@@ -56,7 +56,7 @@ class Picture:
             assert kernel is not None
             places = (_keys(*axis) for axis in zip(query, grid.shape, grid.center, grid.periodic, strict=True))
             index = torch.meshgrid(*places, indexing="ij")
-            row = kernel[(slice(None), *(i.to(kernel.device) for i in index))]
+            row = torch.stack([head[tuple(i.to(kernel.device) for i in index)] for head in kernel])
         else:
             row = entries[:, int(np.ravel_multi_index(query, grid.shape))]
             row = row.unflatten(1, grid.shape) if row.shape[1] == grid.size else row
