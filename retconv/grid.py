@@ -19,7 +19,7 @@ from typing import Any, ParamSpec
 import torch
 from torch import Tensor
 
-from retconv.watching import fake_mode, is_traced, unwatched
+from retconv.watching import fake_mode, is_traced, refuse_script, unwatched
 
 #: Largest dense ``(heads, N, N)`` object, in bytes, that the package builds unless told otherwise: 4 GiB.
 DENSE_LIMIT_BYTES = 4 * 2**30
@@ -128,7 +128,13 @@ class Grid:
     @classmethod
     def of(cls, grid: Grid | int | Sequence[int]) -> Grid:
         """Return ``grid`` itself, or the grid of that shape: lets callers write ``(14, 14)`` for ``Grid((14, 14))``."""
-        return grid if isinstance(grid, Grid) else cls(grid)
+        refuse_script("a mask on a grid")
+        if isinstance(grid, Grid | int | Sequence) and not isinstance(grid, str):
+            return grid if isinstance(grid, Grid) else cls(grid)
+        raise TypeError(
+            f"expected a Grid, a shape such as (14, 14) or a number of tokens, got {grid!r}: "
+            "of a text, Grid.parse('14x14')"
+        )
 
     @classmethod
     def parse(cls, text: str) -> Grid:

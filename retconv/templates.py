@@ -28,4 +28,9 @@ def png_address(pixels: np.ndarray) -> str:
     """An image ``(height, width, 4)`` of bytes as a PNG in an address, for pages with nothing outside of them."""
     file = io.BytesIO()
     PIL.Image.fromarray(pixels).save(file, format="png")
-    return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
+    return address(file.getvalue())
+
+
+def address(png: bytes) -> str:
+    """A PNG in an address."""
+    return "data:image/png;base64," + base64.b64encode(png).decode()

@@ -29,6 +29,15 @@ def is_scripted() -> bool:
     return torch._C._get_tracing_state() is not None
 
 
+def refuse_script(name: str) -> None:
+    """Raise a ``ValueError`` while ``torch.jit.trace`` records, which would keep what depends on sizes as numbers."""
+    if not is_traced() and is_scripted():
+        raise ValueError(
+            f"{name} is not for torch.jit.trace, which would keep it as numbers of these sizes: use torch.export or "
+            "torch.compile"
+        )
+
+
 def is_exported() -> bool:
     """Whether ``torch.export`` traces: what is traced runs elsewhere, where this package's own operations are not."""
     return torch.compiler.is_exporting()

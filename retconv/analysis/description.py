@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
+from retconv import showing
 from retconv.analysis.locality import Locality, locality, mass_within
 from retconv.analysis.reading import resolve
 from retconv.analysis.spectrum import (
@@ -30,7 +31,10 @@ if TYPE_CHECKING:
 
 #: Heads beside each other in the printed table.
 _COLUMNS = 6
-_WIDTH = 13
+#: Said below the table, which would seem to contradict itself: where a kernel is cut off its symbol may turn negative.
+_WHOSE = """\
+Filter, gains and half power are of the symbol of this kernel, which ends at its border; norm and "definite" are of
+the mask on these tokens, which may be positive where that symbol is not."""
 
 
 @dataclass(frozen=True)
@@ -131,19 +135,29 @@ class Description:
 
         return plot_kernel(self.kernel[head], self.grid, f"{self.name}, head {head}")
 
+    def _repr_html_(self) -> str:
+        nearest = self.bounds is None
+        return showing.html(showing.Picture(self.name, self.kernel, nearest=nearest, facts=self.rows()))
+
+    def __repr__(self) -> str:
+        return f"Description({self.name!r} on {self.grid}, {len(self.residual)} heads): print it, or plot()"
+
     def __str__(self) -> str:
         shape = "×".join(map(str, self.grid.shape))
         sides = "×".join(map(str, self.grid.kernel_shape))
         heads = len(self.residual)
         kind = f"kernel {sides}, exact" if self.bounds is not None else f"no kernel; nearest one {sides}, see residual"
         lines = [f"{self.name} on {shape} tokens, {heads} head{'s' * (heads > 1)}: {kind}"]
-        rows = self.rows()
+        rows = {name: [_cell(value) for value in values] for name, values in self.rows().items()}
         label = max(map(len, rows)) + 2
+        wide = max(len(cell) for cells in rows.values() for cell in cells) + 2
         for start in range(0, heads, _COLUMNS):
             block = range(start, min(start + _COLUMNS, heads))
-            lines += ["", " " * label + "".join(f"{f'head {h}':>{_WIDTH}}" for h in block)]
-            lines += [f"{name:<{label}}" + "".join(_cell(values[h]) for h in block) for name, values in rows.items()]
-        lines.append("")
+            lines += ["", " " * label + "".join(f"{f'head {h}':>{wide}}" for h in block)]
+            lines += [
+                f"{name:<{label}}" + "".join(f"{cells[h]:>{wide}}" for h in block) for name, cells in rows.items()
+            ]
+        lines += ["", _WHOSE, ""]
         for h, verdict in enumerate(self.definiteness):
             lines.append(f"head {h} is {verdict.verdict}: {verdict.reason}")
         return "\n".join(lines)
@@ -201,6 +215,4 @@ def _cell(value: object) -> str:
     if isinstance(value, float):
         # What is 0 but for rounding is printed as 0.
         value = f"{0.0 if abs(value) < 1e-12 else value:.4g}"
-    text = str(value)
-    text = "positive semi" if text == "positive semidefinite" else text
-    return f"{text:>{_WIDTH}}"
+    return str(value).replace("semidefinite", "semi")

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from retconv.convert import NotAConvolutionError
+from retconv.convert.shapes import check_finite
 from retconv.grid import GridLike
 from retconv.kernels.parameters import compute_dtype
 from retconv.masks import Forms, MaskLike
@@ -35,8 +36,7 @@ def resolve(mask: MaskLike, grid: GridLike) -> Forms:
         with suppress(NotAConvolutionError):
             forms = forms.convolution()
         values = forms.values.detach().to(compute_dtype(forms.values.device))
-    if not bool(torch.isfinite(values).all()):
-        raise ValueError("a kernel or mask must be finite to be analysed: a bias with −inf is a mask only after exp")
+    check_finite(values, "a kernel or mask must be finite to be analysed", "a bias with −inf is a mask only after exp")
     return Forms(forms.grid, forms.heads, {"entries" if forms.kernel is None else "kernel": values})
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
+from retconv import showing
 from retconv.analysis.spectrum import definiteness
 from retconv.approximate import OrderError, channels, exponentials, semiseparable_rank, separate
 from retconv.atlas.entry import Entry
@@ -22,6 +23,7 @@ from retconv.stored import TABLES
 
 if TYPE_CHECKING:
     import pandas as pd
+    from matplotlib.figure import Figure
 
 #: What an approximation may cost, relative to the kernel's ℓ1 norm (poles) or the mask's operator norm (states).
 TOLERANCE = 1e-3
@@ -51,6 +53,7 @@ class Verdict:
         definite: Law 11.
         dc: ``Σ K``, the gain of a constant image, of the nearest kernel where there is none.
         nyquist: ``Σ (−1)^Σδ K``, the gain of a checkerboard, likewise.
+        kernel: ``(1, *grid.kernel_shape)``, its kernel or the nearest one, which is drawn.
 
     Example:
         >>> retconv.atlas.verdict(retconv.DecayMask(heads=1), (8, 8)).separable_rank
@@ -67,11 +70,28 @@ class Verdict:
     definite: str
     dc: float
     nyquist: float
+    kernel: Tensor = field(repr=False, compare=False)
 
     @property
     def has_kernel(self) -> bool:
         """Whether the mask is a convolution."""
         return self.residual == 0
+
+    def to_dict(self) -> dict[str, Any]:
+        """The numbers and words, without the kernel."""
+        return {name: value for name, value in asdict(self).items() if name != "kernel"}
+
+    def picture(self) -> showing.Picture:
+        """What is drawn of it."""
+        facts = {name.replace("_", " "): [value] for name, value in self.to_dict().items()}
+        return showing.Picture("verdict", self.kernel, nearest=not self.has_kernel, facts=facts)
+
+    def plot(self) -> Figure:
+        """The kernel that was judged, and the modulus of its symbol."""
+        return showing.plot(self.picture())
+
+    def _repr_html_(self) -> str:
+        return showing.html(self.picture())
 
 
 def verdict(mask: MaskLike, grid: GridLike, placement: str = "bias_logits") -> Verdict:
@@ -111,6 +131,7 @@ def verdict(mask: MaskLike, grid: GridLike, placement: str = "bias_logits") -> V
         definite=definiteness(judged, plain.opened())[0].verdict,
         dc=float(kernel.sum()),
         nyquist=float((kernel * checkerboard).sum()),
+        kernel=kernel,
     )
 
 
@@ -176,7 +197,7 @@ def row(entry: Entry, judged: Verdict) -> dict[str, Any]:
     """
     told = {name: getattr(entry, name) for name in ("name", "title", "formula", "source", "placement", "reads")}
     grid = "×".join(map(str, entry.grid.shape)) + (", torus" if not entry.grid.is_open else "")
-    return {**told, "grid": grid, **asdict(judged)}
+    return {**told, "grid": grid, **judged.to_dict()}
 
 
 def _separable_rank(kernel: Tensor) -> int:

@@ -17,6 +17,7 @@ from retconv.attention.inputs import Call, check_bias, check_dropout, check_qkv,
 from retconv.attention.placements import PLACEMENTS
 from retconv.cross import Cross
 from retconv.grid import Grid, GridLike
+from retconv.kernels.parameters import require_tensors
 from retconv.masks import MaskLike
 from retconv.masks.crossed import RectangularLike
 from retconv.operators import operator
@@ -265,6 +266,7 @@ def attend(
     if placement not in PLACEMENTS:
         raise ValueError(f"unknown placement {placement!r}: choose one of {sorted(PLACEMENTS)}")
     rules, grid = PLACEMENTS[placement], grid if isinstance(grid, Cross) else Grid.of(grid)
+    require_tensors(q=q, k=k, v=v)
     q, k, v = entering(q), entering(k), entering(v)
     check_qkv(q, k, v, grid)
     check_dropout(dropout_p)

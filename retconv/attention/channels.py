@@ -13,7 +13,7 @@ from retconv.attention.placements import PLACEMENTS
 from retconv.checks import tolerance
 from retconv.grid import Grid, GridLike, kept
 from retconv.kernels import GAUSSIAN_EPSILON
-from retconv.kernels.parameters import check
+from retconv.kernels.parameters import check, require_tensors
 from retconv.masks import Forms
 from retconv.precision import entering
 from retconv.watching import is_readable
@@ -136,6 +136,7 @@ def extended_attention(
         torch.Size([2, 4, 196, 16])
     """
     grid = Grid.of(grid)
+    require_tensors(q=q, k=k, v=v)
     q, k, v = entering(q), entering(k), entering(v)
     check_qkv(q, k, v, grid)
     check_dropout(dropout_p)

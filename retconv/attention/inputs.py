@@ -10,6 +10,7 @@ from torch import Tensor
 from retconv.attention.placements import Placement
 from retconv.cross import Cross
 from retconv.grid import Grid
+from retconv.kernels.parameters import require_tensors
 from retconv.masks import Forms, MaskLike, between
 from retconv.masks.crossed import RectangularLike
 
@@ -66,6 +67,7 @@ def read_mask(mask: MaskLike | RectangularLike, grid: Grid | Cross, heads: int) 
 
 def check_qkv(q: Tensor, k: Tensor, v: Tensor, grid: Grid | Cross) -> None:
     """Raise a ``ValueError`` unless queries, keys and values belong together and to the grid."""
+    require_tensors(q=q, k=k, v=v)
     shapes = f"q {tuple(q.shape)}, k {tuple(k.shape)}, v {tuple(v.shape)}"
     if isinstance(grid, Cross):
         if not q.ndim == k.ndim == v.ndim == 4 or not (
@@ -94,6 +96,7 @@ def check_bias(bias: Tensor, q: Tensor, k: Tensor, placement: Placement) -> None
     """Raise a ``ValueError`` unless there are logits, and ``bias`` broadcasts to them."""
     if not placement.softmax:
         raise ValueError(f"{placement.name} has no softmax, so a bias on logits has no meaning: leave it out")
+    require_tensors(bias=bias)
     batch, heads, length, _ = q.shape
     target = (batch, heads, length, k.shape[2])
     shape = (1,) * (4 - bias.ndim) + tuple(bias.shape)

@@ -9,7 +9,7 @@ from torch import Tensor
 from retconv.convert.folding import fold, unfold
 from retconv.convert.shapes import check_kernel
 from retconv.grid import Grid, GridLike, kept
-from retconv.kernels.parameters import check_real
+from retconv.kernels.parameters import check_real, require_tensors
 
 
 def unroll(kernel: Tensor, grid: GridLike) -> Tensor:
@@ -63,6 +63,7 @@ def wrap(kernel: Tensor, grid: GridLike) -> Tensor:
         tensor([[3., 4., 3.]])
     """
     grid = Grid.of(grid)
+    require_tensors(kernel=kernel)
     sides, shape = tuple(kernel.shape[1:]), grid.kernel_shape
     ends = zip(sides, shape, grid.periodic, strict=False)
     if len(sides) != grid.ndim or any(side % 2 == 0 or not (ring or side == full) for side, full, ring in ends):

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from retconv import showing
 from retconv.convert.boundary import gathered, summed
 from retconv.convert.residual import differing, norm_of_rest, wide
-from retconv.convert.shapes import check_kernel, check_mask
+from retconv.convert.shapes import check_finite, check_kernel, check_mask
 from retconv.grid import Grid, GridLike, kept
-from retconv.kernels.parameters import check_real
+from retconv.kernels.parameters import check_real, require_tensor
 from retconv.watching import is_mapped, is_traced
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_NOT_FINITE = "an additive mask with −inf has a mean only after exp; NaN comes from 0/0 or inf − inf before"
 
 
 class NotAConvolutionError(ValueError):
@@ -53,6 +59,22 @@ class Projection(NamedTuple):
 
     kernel: Tensor
     residual: Tensor
+
+    def __repr__(self) -> str:
+        residual = ", ".join(f"{r:.3g}" for r in self.residual.tolist())
+        return f"Projection(residual=[{residual}], kernel: {tuple(self.kernel.shape)} in {self.kernel.dtype})"
+
+    def picture(self) -> showing.Picture:
+        """What is drawn of it."""
+        facts = {"residual": showing.told(self.residual)}
+        return showing.Picture("nearest convolution", self.kernel, nearest=bool(self.residual.any()), facts=facts)
+
+    def plot(self) -> Figure:
+        """The nearest kernel and the modulus of its symbol, of up to six heads."""
+        return showing.plot(self.picture())
+
+    def _repr_html_(self) -> str:
+        return showing.html(self.picture())
 
 
 def windows(kernel: Tensor, grid: GridLike) -> Tensor:
@@ -229,6 +251,7 @@ def bank_to_mask(bank: Tensor, grid: GridLike) -> Tensor:
         True
     """
     grid = Grid.of(grid)
+    require_tensor(bank, "bank")
     if grid.prefix or tuple(bank.shape[1:]) != (grid.size, *grid.kernel_shape):
         raise ValueError(
             f"bank must be (heads, {grid.size}, {', '.join(map(str, grid.kernel_shape))}) on a grid without prefix "
@@ -247,6 +270,7 @@ def _unfolded(kernel: Tensor, grid: Grid) -> Tensor:
 
 def require_values(mask: Tensor, name: str) -> None:
     """Raise a ``ValueError`` if values of a mask are not to be looked at, which an operation of this name does."""
+    require_tensor(mask, "mask")
     if is_traced() or is_mapped(mask):
         raise ValueError(
             f"{name} decides by the entries of a mask, which torch.vmap, torch.compile and torch.export hide: call it "
@@ -282,8 +306,10 @@ def _pairs(grid: Grid, device: torch.device, dtype: torch.dtype) -> Tensor:
 def _project(body: Tensor, grid: Grid) -> Projection:
     entries = wide(body)
     size = torch.linalg.vector_norm(entries.detach().flatten(1), dim=1)
-    if not (bool(size.isfinite().all()) or bool(torch.isfinite(body).all())):
-        raise ValueError("mask must be finite to be projected: an additive mask with −inf has a mean only after exp")
+    if not bool(size.isfinite().all()):
+        check_finite(
+            body.flatten(1 + grid.ndim).flatten(1, grid.ndim), "mask must be finite to be projected", _NOT_FINITE
+        )
     first = _read(entries, grid)
     # Averaging deviations from the first pair, not values, keeps the kernel of a true convolution bit for bit.
     deviation = entries - gathered(first, grid)

@@ -5,7 +5,10 @@ from __future__ import annotations
 from torch import Tensor
 
 from retconv.grid import Grid
-from retconv.kernels.parameters import check_real
+from retconv.kernels.parameters import check_real, require_tensor
+
+#: Prefix tokens of known models are at most as many.
+_REGISTERS = 16
 
 
 def check_kernel(kernel: Tensor, grid: Grid, also: str = "") -> None:
@@ -16,6 +19,7 @@ def check_kernel(kernel: Tensor, grid: Grid, also: str = "") -> None:
         grid: The grid.
         also: Ends the message about its shape.
     """
+    require_tensor(kernel, "kernel")
     if tuple(kernel.shape[1:]) != grid.kernel_shape or kernel.ndim != grid.ndim + 1:
         sides = ", ".join(str(side) for side in grid.kernel_shape)
         remedy = "retconv.crop or retconv.extend to bring it to another grid" if grid.is_open else "retconv.wrap"
@@ -27,12 +31,41 @@ def check_kernel(kernel: Tensor, grid: Grid, also: str = "") -> None:
 
 def check_mask(mask: Tensor, grid: Grid) -> None:
     """Raise a ``ValueError`` unless ``mask`` is a real floating ``(heads, length, length)`` of this grid."""
+    require_tensor(mask, "mask")
     if mask.ndim != 3 or tuple(mask.shape[1:]) != (grid.length, grid.length):
         raise ValueError(
             f"mask must be (heads, {grid.length}, {grid.length}) on {grid}, got shape {tuple(mask.shape)}"
-            + (": add the head axis with mask[None]" if mask.ndim == 2 else "")
+            + (": add the head axis with mask[None]" if mask.ndim == 2 else prefix_remedy(mask.shape[-1], grid))
         )
     _check_floating(mask, "mask")
+
+
+def prefix_remedy(length: int, grid: Grid) -> str:
+    """What to say of so many tokens where a grid has others: those before it, as the class token, are its prefix."""
+    prefix = length - grid.size
+    # As many as a few registers; a grid of another shape is more likely beyond.
+    if prefix == grid.prefix or not 0 <= prefix <= _REGISTERS:
+        return ""
+    if prefix == 0:
+        return ": it has no prefix tokens, use grid.without_prefix()"
+    return f": a class token or registers stand before the grid, use Grid({grid.shape}, prefix={prefix})"
+
+
+def check_finite(tensor: Tensor, rule: str, remedy: str) -> None:
+    """Raise a ``ValueError`` that counts the entries that are not finite and names the first one.
+
+    Args:
+        tensor: What is looked at.
+        rule: Begins the message.
+        remedy: Ends it.
+    """
+    hidden = ~tensor.detach().isfinite()
+    if bool(hidden.any()):
+        first = [int(i) for i in hidden.nonzero()[0]]
+        raise ValueError(
+            f"{rule}, got {int(hidden.sum())} of {tensor.numel()} entries that are not, the first "
+            f"{float(tensor.detach()[tuple(first)])} at {first}: {remedy}"
+        )
 
 
 def _check_floating(tensor: Tensor, name: str) -> None:

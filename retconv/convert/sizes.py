@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from retconv.grid import Grid, GridLike
-from retconv.kernels.parameters import check_real
+from retconv.kernels.parameters import check_real, require_tensors
 
 
 def crop(kernel: Tensor, grid: GridLike) -> Tensor:
@@ -89,6 +89,7 @@ def resize(kernel: Tensor, grid: GridLike) -> Tensor:
 
 def _margins(kernel: Tensor, grid: Grid) -> list[int]:
     grid.require_open("bringing a kernel to another size", "use retconv.wrap, which adds what lies beyond a ring")
+    require_tensors(kernel=kernel)
     if kernel.ndim != grid.ndim + 1 or any(side % 2 == 0 for side in kernel.shape[1:]):
         raise ValueError(f"kernel must be (heads, odd, …) with {grid.ndim} odd sides, got shape {tuple(kernel.shape)}")
     check_real(kernel, "kernel")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from retconv.kernels.parameters import check_real
+from retconv.kernels.parameters import check_real, device_of
 
 
 def t5_bucket(offset: Tensor, buckets: int = 32, reach: int = 128, causal: bool = False) -> Tensor:
@@ -45,7 +45,7 @@ def t5_bucket(offset: Tensor, buckets: int = 32, reach: int = 128, causal: bool 
         )
     signed = offset[..., 0].long()
     distance = (-signed).clamp(min=0) if causal else signed.abs()
-    bounds = torch.tensor(_bounds(side, reach), device=offset.device)
+    bounds = torch.tensor(_bounds(side, reach), device=device_of(offset))
     bucket = torch.bucketize(distance, bounds, right=True)
     return bucket if causal else bucket + side * (signed > 0)
 

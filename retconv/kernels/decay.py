@@ -9,12 +9,12 @@ from torch import Tensor
 
 from retconv.grid import Grid
 from retconv.kernels.exponentials import Exponentials
-from retconv.kernels.parameters import as_parameter, check, per_head, prepare
+from retconv.kernels.parameters import as_parameter, check, device_of, per_head, prepare, require_tensors
 from retconv.kernels.separable import Separable
 
 
 def _power(offset: Tensor, distance: Tensor, gamma: Tensor | float) -> Tensor:
-    gamma = as_parameter(gamma, "gamma", device=offset.device)
+    gamma = as_parameter(gamma, "gamma", device=device_of(offset))
     check(gamma, "gamma", (gamma > 0) & (gamma <= 1), "must lie in (0, 1]")
     distance, (gamma,), dtype = prepare(distance.unsqueeze(-1), gamma)
     return power(distance[..., 0], -gamma.log()).to(dtype)
@@ -36,6 +36,7 @@ def power(distance: Tensor, rate: Tensor) -> Tensor:
 
 
 def _require_1d(offset: Tensor, name: str) -> None:
+    require_tensors(offset=offset)
     if offset.shape[-1] != 1:
         raise ValueError(
             f"{name} is defined on 1-D grids, got offsets with {offset.shape[-1]} axes: use manhattan_decay or "

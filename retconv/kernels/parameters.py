@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -13,12 +15,35 @@ def compute_dtype(device: torch.device) -> torch.dtype:
     return torch.float32 if device.type == "mps" else torch.float64
 
 
+def require_tensor(value: object, name: str) -> None:
+    """Raise a ``TypeError`` unless it is a tensor: what is given as anything else is never copied silently."""
+    if isinstance(value, Tensor):
+        return
+    remedies = {"ndarray": f"pass torch.from_numpy({name})", "Grid": "pass grid.offsets()"}
+    kind = type(value).__name__
+    raise TypeError(f"{name} must be a torch.Tensor, got {kind}: {remedies.get(kind, f'pass torch.as_tensor({name})')}")
+
+
+def require_tensors(**values: object) -> None:
+    """``require_tensor`` of each, by its name."""
+    for name, value in values.items():
+        require_tensor(value, name)
+
+
+def device_of(offset: Tensor) -> torch.device:
+    """Where offsets are; a ``TypeError`` says what to pass where they are none, as a grid."""
+    require_tensor(offset, "offset")
+    return offset.device
+
+
 def as_parameter(value: Tensor | float, name: str, axes: int = 1, device: torch.device | None = None) -> Tensor:
     """Turn a number or tensor into a per-head parameter tensor with ``axes`` axes, the first of them heads.
 
     Raises:
         ValueError: If it is complex, has another number of axes or a non-finite entry.
     """
+    if not isinstance(value, Tensor | float | int | Sequence):
+        require_tensor(value, name)
     parameter = torch.as_tensor(value, device=device)
     check_real(parameter, name)
     if not parameter.is_floating_point():
@@ -34,6 +59,7 @@ def as_parameter(value: Tensor | float, name: str, axes: int = 1, device: torch.
 
 def check_real(tensor: Tensor, name: str) -> None:
     """Raise a ``ValueError`` if a tensor is complex: masks are real, and a cast would drop the imaginary part."""
+    require_tensor(tensor, name)
     if tensor.is_complex():
         raise ValueError(
             f"{name} must be real, got {tensor.dtype}: give its real and its imaginary part one after the other"
@@ -68,6 +94,7 @@ def prepare(offset: Tensor, *parameters: Tensor) -> tuple[Tensor, list[Tensor], 
     Raises:
         ValueError: If the offsets have no last axis of length 1 to 3, or numbers of heads disagree.
     """
+    require_tensor(offset, "offset")
     if offset.ndim < 1 or not 1 <= offset.shape[-1] <= 3:
         raise ValueError(
             "offset must have a last axis of length 1, 2 or 3 (one entry per grid axis), got shape "

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from retconv.grid import Grid, GridLike
-from retconv.kernels.parameters import as_parameter, check, check_real, per_head, prepare
+from retconv.kernels.parameters import as_parameter, check, check_real, device_of, per_head, prepare
 
 
 def alibi(offset: Tensor, slope: Tensor | float) -> Tensor:
@@ -33,7 +33,7 @@ def alibi(offset: Tensor, slope: Tensor | float) -> Tensor:
         >>> alibi(line, 0.5).tolist()
         [[-1.0, -0.5, -0.0]]
     """
-    slope = as_parameter(slope, "slope", device=offset.device)
+    slope = as_parameter(slope, "slope", device=device_of(offset))
     check(slope, "slope", slope >= 0, "must be at least 0")
     offset, (slope,), dtype = prepare(offset, slope)
     return (-per_head(slope, offset.ndim - 1) * offset.abs().sum(dim=-1)).to(dtype)
@@ -110,8 +110,8 @@ def power_law(distance: Tensor, scale: Tensor, exponent: Tensor) -> Tensor:
 def _kerple(
     offset: Tensor, scale: Tensor | float, second_value: Tensor | float, second: str = "rate"
 ) -> tuple[Tensor, Tensor, Tensor, torch.dtype]:
-    first = as_parameter(scale, "scale", device=offset.device)
-    other = as_parameter(second_value, second, device=offset.device)
+    first = as_parameter(scale, "scale", device=device_of(offset))
+    other = as_parameter(second_value, second, device=device_of(offset))
     check(first, "scale", first > 0, "must be positive")
     check(other, second, other > 0, "must be positive")
     offset, (first, other), dtype = prepare(offset, first, other)
@@ -143,7 +143,7 @@ def relative_table(offset: Tensor, table: Tensor) -> Tensor:
     if table.ndim != ndim + 1 or any(side % 2 == 0 for side in table.shape[1:]):
         raise ValueError(f"table must be (heads, odd, …) with {ndim} odd sides, got shape {tuple(table.shape)}")
     check_real(table, "table")
-    sides = torch.tensor(table.shape[1:], device=offset.device)
+    sides = torch.tensor(table.shape[1:], device=device_of(offset))
     index = offset.long() + (sides - 1) // 2
     inside = ((index >= 0) & (index < sides)).all(dim=-1)
     index = index.clamp(min=torch.zeros_like(sides), max=sides - 1)

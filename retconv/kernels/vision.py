@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from retconv.grid import Grid, GridLike
-from retconv.kernels.parameters import as_parameter, check, check_real, compute_dtype, per_head, prepare
+from retconv.kernels.parameters import as_parameter, check, check_real, compute_dtype, device_of, per_head, prepare
 from retconv.kernels.relative import swin_table
 
 
@@ -94,7 +94,7 @@ def swin_v2(
     for name, weight in (("hidden", hidden), ("shift", shift), ("out", out)):
         check_real(weight, name)
     hidden, shift, out = (weight.to(offset.device, wide) for weight in (hidden, shift, out))
-    scale = torch.tensor([8 / max(side - 1, 1) for side in sides], dtype=wide, device=offset.device)
+    scale = torch.tensor([8 / max(side - 1, 1) for side in sides], dtype=wide, device=device_of(offset))
     scaled = -offset.to(wide) * scale
     place = scaled.sign() * torch.log1p(scaled.abs()) / math.log(8)
     units_at = torch.relu((place[..., None, :] * hidden).sum(dim=-1) + shift)
@@ -122,7 +122,7 @@ def euclidean_alibi(offset: Tensor, slope: Tensor | float) -> Tensor:
         >>> euclidean_alibi(torch.tensor([[3.0, 4.0]]), 0.5).tolist()
         [[-2.5]]
     """
-    slope = as_parameter(slope, "slope", device=offset.device)
+    slope = as_parameter(slope, "slope", device=device_of(offset))
     check(slope, "slope", slope >= 0, "must be at least 0")
     offset, (slope,), dtype = prepare(offset, slope)
     return (-per_head(slope, offset.ndim - 1) * offset.square().sum(dim=-1).sqrt()).to(dtype)
@@ -151,8 +151,8 @@ def gaussian_bias(offset: Tensor, amplitude: Tensor | float, sigma: Tensor | flo
         >>> gaussian_bias(torch.zeros(1, 2), 2.0, 1.0).tolist()
         [[4.0]]
     """
-    amplitude = as_parameter(amplitude, "amplitude", device=offset.device)
-    sigma = as_parameter(sigma, "sigma", device=offset.device)
+    amplitude = as_parameter(amplitude, "amplitude", device=device_of(offset))
+    sigma = as_parameter(sigma, "sigma", device=device_of(offset))
     check(sigma, "sigma", sigma != 0, "must not be 0")
     offset, (amplitude, sigma), dtype = prepare(offset, amplitude, sigma)
     sites = offset.ndim - 1
@@ -184,8 +184,8 @@ def field_of_view(offset: Tensor, slope: Tensor | float, planes: Tensor) -> Tens
     """
     if planes.ndim != 3 or planes.shape[-1] != offset.shape[-1]:
         raise ValueError(f"planes must be (heads, planes, {offset.shape[-1]}), got shape {tuple(planes.shape)}")
-    planes = as_parameter(planes, "planes", axes=3, device=offset.device)
-    slope = as_parameter(slope, "slope", device=offset.device)
+    planes = as_parameter(planes, "planes", axes=3, device=device_of(offset))
+    slope = as_parameter(slope, "slope", device=device_of(offset))
     bias = euclidean_alibi(offset, slope)
     _, (normals, _), _ = prepare(offset, planes, slope)
     side = torch.tensordot(normals, offset.to(normals.dtype), dims=([2], [offset.ndim - 1]))

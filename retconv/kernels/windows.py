@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from retconv.kernels.parameters import as_parameter, check, per_head
+from retconv.kernels.parameters import as_parameter, check, device_of, per_head
 
 
 def _weights(seen: Tensor) -> Tensor:
@@ -35,7 +35,7 @@ def window(offset: Tensor, radius: int | Tensor, dilation: int = 1) -> Tensor:
     """
     if dilation < 1:
         raise ValueError(f"dilation must be at least 1, got {dilation}")
-    radius = as_parameter(radius, "radius", device=offset.device)
+    radius = as_parameter(radius, "radius", device=device_of(offset))
     check(radius, "radius", radius >= 0, "must be at least 0")
     distance = offset.abs().amax(dim=-1)
     inside = distance <= dilation * per_head(radius, offset.ndim - 1)
@@ -72,7 +72,7 @@ def causal_window(offset: Tensor, length: int | Tensor) -> Tensor:
         [[0.0, 1.0, 1.0, 0.0]]
     """
     _on_a_line(offset, "causal_window")
-    length = as_parameter(length, "length", device=offset.device)
+    length = as_parameter(length, "length", device=device_of(offset))
     check(length, "length", length >= 1, "must be at least 1")
     past = -offset[..., 0]
     return _weights((past >= 0) & (past < per_head(length, past.ndim)))
@@ -100,7 +100,7 @@ def strided_window(offset: Tensor, stride: int | Tensor) -> Tensor:
         [[0.0, 1.0, 0.0, 1.0, 1.0, 1.0]]
     """
     _on_a_line(offset, "strided_window")
-    stride = as_parameter(stride, "stride", device=offset.device)
+    stride = as_parameter(stride, "stride", device=device_of(offset))
     check(stride, "stride", stride >= 1, "must be at least 1")
     past = -offset[..., 0]
     stride = per_head(stride, past.ndim)

@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import torch
 from torch import Tensor, nn
 
+from retconv import showing
 from retconv.convert import kernel_to_mask
 from retconv.grid import Grid, GridLike
 from retconv.kernels import Decay, Separable
 from retconv.masks.forms import Forms
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+#: Where a notebook shows a mask that has no grid of its own: on the first of these where it has a meaning.
+_SHOWN_ON: tuple[GridLike, ...] = ((14, 14), 64, (6, 6, 6))
 
 
 class Mask(nn.Module):
@@ -40,6 +48,10 @@ class Mask(nn.Module):
     """
 
     neutral = 1.0
+
+    if TYPE_CHECKING:
+        # Of ``nn.Module`` a call may return anything.
+        __call__: Callable[..., Tensor]
 
     def __init__(self, heads: int) -> None:
         super().__init__()
@@ -96,6 +108,32 @@ class Mask(nn.Module):
         if not self._gathers:
             forms["entries"] = partial(self, grid)
         return Forms(grid, self.heads, forms)
+
+    def plot(self, grid: GridLike) -> Figure:
+        """The mask on a grid: kernel, modulus of the symbol, and the row of the query in the middle, by head.
+
+        Args:
+            grid: The grid; prefix tokens are left out.
+
+        Returns:
+            A matplotlib figure, one column wide, of up to six heads.
+
+        Example:
+            >>> import retconv
+            >>> retconv.RetNetMask(heads=2).plot(64).savefig("mask.png")  # doctest: +SKIP
+        """
+        return showing.plot(self._picture(grid))
+
+    def _picture(self, grid: GridLike) -> showing.Picture:
+        with torch.no_grad():
+            return self.forms(grid).picture(f"{self} on {Grid.of(grid)}")
+
+    def _repr_html_(self) -> str | None:
+        own = getattr(self, "grid", None)
+        for grid in _SHOWN_ON if own is None else (own,):
+            with suppress(ValueError):
+                return showing.html(self._picture(grid))
+        return None
 
     @property
     def _gathers(self) -> bool:

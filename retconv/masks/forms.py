@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any, Protocol, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
 
 import torch
 from torch import Tensor
 
+from retconv import showing
 from retconv.convert import kernel_to_mask, mask_to_kernel, unroll
 from retconv.convert.boundary import flipped
 from retconv.convert.shapes import check_kernel
@@ -17,7 +18,11 @@ from retconv.grid import Grid, GridLike
 from retconv.kernels import Decay, Exponentials, Gates, PolylineGates, QueryGaussian, Separable
 from retconv.kernels.parameters import check, check_real
 from retconv.masks.parts import KERNELS, ON_OPEN_GRIDS, part, read
+from retconv.masks.shown import picture
 from retconv.watching import is_readable, lasting
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 _NO_LOGARITHM = "must not be negative: a negative weight has no logarithm (law 10), use multiply_logits"
 
@@ -102,6 +107,20 @@ class Forms:
         read = cls.of(log, grid)
         name = "kernel" if read.kernel is not None else "entries"
         return replace(read, given={name: log.exp(), "log": log})
+
+    def __repr__(self) -> str:
+        return f"Forms(heads={self.heads} on {self.grid}, given as {', '.join(self.given)})"
+
+    def picture(self, title: str | None = None) -> showing.Picture:
+        """What is drawn of it."""
+        return picture(self, title or str(self))
+
+    def plot(self) -> Figure:
+        """Kernel, modulus of the symbol and the row of the query in the middle, of up to six heads."""
+        return showing.plot(self.picture())
+
+    def _repr_html_(self) -> str:
+        return showing.html(self.picture())
 
     @_once
     def kernel(self) -> Tensor | None:

@@ -9,6 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from retconv.grid import Grid
+from retconv.kernels.parameters import require_tensor
 
 
 @singledispatch
@@ -43,6 +44,8 @@ def read(mask: Any, grid: Grid) -> Any:
     """The ``Forms`` of a mask in whatever form it is given; ``retconv.masks.readers`` knows the forms."""
     forms = getattr(mask, "forms", None)
     if forms is None:
+        if type(mask).__name__ == "ndarray":
+            require_tensor(mask, "mask")
         raise TypeError(
             f"expected a mask module, a tensor, or kernels.Decay, Gates and the like, got {type(mask).__name__}"
         )

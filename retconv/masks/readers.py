@@ -7,7 +7,7 @@ from typing import Any, cast
 from torch import Tensor
 from torch.nn import functional as F
 
-from retconv.convert.shapes import check_kernel, check_mask
+from retconv.convert.shapes import check_kernel, check_mask, prefix_remedy
 from retconv.grid import Grid
 from retconv.kernels import Decay, Exponentials, Gates, PolylineGates, QueryGaussian, Separable
 from retconv.masks.forms import Forms
@@ -28,7 +28,9 @@ def _(mask: Tensor, grid: Grid) -> Forms:
     if tuple(mask.shape[1:]) == (grid.length, grid.length) != grid.kernel_shape:
         check_mask(mask, grid)
         return Forms(grid, mask.shape[0], {"entries": mask}, handed_in=handed_in)
-    check_kernel(mask, grid, also=f"; a mask itself is (heads, {grid.length}, {grid.length})")
+    square = mask.ndim == 3 and mask.shape[1] == mask.shape[2]
+    also = prefix_remedy(mask.shape[-1], grid) if square else ""
+    check_kernel(mask, grid, also=f"; a mask itself is (heads, {grid.length}, {grid.length}){also}")
     return Forms(grid, mask.shape[0], {"kernel": mask}, handed_in=handed_in)
 
 

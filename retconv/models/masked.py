@@ -9,13 +9,14 @@ queries, gates, position biases, shifted windows) stays.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from retconv import showing
 from retconv.attention import PLACEMENTS, attend
 from retconv.attention.inputs import read_mask
 from retconv.attention.reference import weigh
@@ -24,6 +25,9 @@ from retconv.models.calls import ATTENTION, MULTIHEAD, PRODUCTS, SOFTMAX
 from retconv.models.multihead import multihead_attention
 from retconv.models.places import Place
 from retconv.watching import is_scripted
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 class _Masking(TorchFunctionMode):
@@ -173,6 +177,12 @@ class MaskedAttention(nn.Module):
         """The mask."""
         own: Any = self._modules.get("mask")
         return own if own is not None or self.owner is None else self.owner.mask
+
+    def plot(self) -> Figure:
+        """The mask on the grid of the place: see ``Mask.plot``."""
+        title = f"{self.place.name}, {self.placement}: {self.mask}"
+        with torch.no_grad():
+            return showing.plot(self.mask.forms(self.place.grid()).picture(title))
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """The module's own forward, with the mask in place.

@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from functools import partial
-from typing import Literal, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
 import torch
 from torch import Tensor
 
+from retconv import showing
 from retconv.grid import Grid, GridLike
 from retconv.kernels import Decay, Separable
 from retconv.masks import Forms, MaskLike
@@ -25,6 +26,9 @@ from retconv.operators.toeplitz import ToeplitzProduct
 from retconv.operators.tokens import apart, require_tokens, side_by_side
 from retconv.precision import as_written, autocast_dtype, entering
 from retconv.watching import is_inference, is_traced, is_transformed, is_watched, outliving, unwatched
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 Method = Literal["dense", "direct", "fft", "toeplitz", "separable", "recursive"]
 
@@ -102,6 +106,13 @@ class MaskOperator(Solvable):
 
     def __repr__(self) -> str:
         return f"MaskOperator{self.shape} on {self.grid}, method={self.method!r}"
+
+    def plot(self) -> Figure:
+        """Kernel, modulus of the symbol and the row of the token in the middle, of up to six heads."""
+        return showing.plot(self.forms.picture(repr(self)))
+
+    def _repr_html_(self) -> str:
+        return showing.html(self.forms.picture(repr(self)))
 
     def adjoint(self) -> MaskOperator:
         """The operator of ``Mᵀ``, which is the mask of the flipped kernel."""

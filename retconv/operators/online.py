@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from retconv.grid import Grid
-from retconv.kernels.parameters import check
+from retconv.kernels.parameters import check, require_tensors
 from retconv.masks import Forms, MaskLike
 from retconv.operators.one_sided import OneSidedProduct, reach
 from retconv.precision import as_written, entering
@@ -181,6 +181,7 @@ class OnlineConvolution:
                 there is no room, or autograd or ``torch.func`` watches.
         """
         refuse("OnlineConvolution", is_seen(x))
+        require_tensors(x=x)
         heads, x = self._kernel.shape[0], entering(x)
         if x.ndim < 3 or not x.is_floating_point() or heads not in (1, x.shape[-3]) or not x.numel():
             raise ValueError(

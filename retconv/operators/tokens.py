@@ -7,6 +7,8 @@ import math
 from torch import Tensor
 
 from retconv.grid import Grid
+from retconv.kernels.parameters import require_tensor
+from retconv.watching import refuse_script
 
 
 def require_tokens(x: Tensor, name: str, heads: int, grid: Grid) -> Tensor:
@@ -16,6 +18,8 @@ def require_tokens(x: Tensor, name: str, heads: int, grid: Grid) -> Tensor:
         ValueError: If the heads or the number of tokens disagree, or it is not floating.
     """
     size = grid.size
+    require_tensor(x, name)
+    refuse_script("the operator of a mask")
     if not x.is_floating_point():
         raise ValueError(f"{name} must have a floating dtype, got {x.dtype}: call {name}.float()")
     if x.ndim < 2 or x.shape[-2] != size:

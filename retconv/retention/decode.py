@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from retconv.kernels.parameters import require_tensors
 from retconv.masks import MaskLike
 from retconv.operators import compiled
 from retconv.precision import as_written, autocast_dtype, entering
@@ -101,6 +102,7 @@ class Decoder:
                 "autograd or torch.func watches"
             )
         if autocast_dtype(q.device) is not None:
+            require_tensors(q=q, k=k, v=v)
             q, k, v = entering(q), entering(k), entering(v)
         inputs = (q.shape, k.shape, v.shape, q.dtype, k.dtype, v.dtype, q.device)
         if inputs != self._inputs:

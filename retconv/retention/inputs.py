@@ -7,6 +7,7 @@ from torch import Tensor
 
 from retconv.grid import Grid
 from retconv.kernels import Exponentials, Gates
+from retconv.kernels.parameters import require_tensors
 from retconv.masks import Forms, MaskLike
 from retconv.precision import entering
 
@@ -23,6 +24,7 @@ def default_scale(q: Tensor, scale: float | None) -> float:
 
 def checked(q: Tensor, k: Tensor, v: Tensor, chunk: int | None = None) -> tuple[Tensor, Tensor, Tensor]:
     """Inputs as autocast has them, which belong together."""
+    require_tensors(q=q, k=k, v=v)
     q, k, v = entering(q), entering(k), entering(v)
     shapes = f"got {tuple(q.shape)}, {tuple(k.shape)} and {tuple(v.shape)}"
     if q.ndim != 4 or k.shape != q.shape or v.shape[:-1] != q.shape[:-1] or 0 in (*q.shape, *v.shape):

@@ -7,13 +7,13 @@ import errno
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import click
 from click.core import ParameterSource
 
+from retconv.extras import lacking
 from retconv.terminal.characters import write_any_character
 
 #: Of every command: ``-h`` beside ``--help``, and defaults shown.
@@ -24,8 +24,6 @@ STOPPED = 3
 _PACKAGE = Path(__file__).parents[1]
 #: What torch says, as a ``RuntimeError``, of a tensor that does not fit into memory or into its own arithmetic.
 _TOO_LARGE = re.compile("allocate memory|out of memory|not enough memory|size calculation overflow")
-#: Distributions that are not called as what they are imported as.
-_DISTRIBUTIONS = {"sklearn": "scikit-learn", "yaml": "pyyaml"}
 
 
 class Refusal(click.ClickException):
@@ -141,7 +139,7 @@ def _reason(error: Exception, context: click.Context) -> str | None:
     if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and _TOO_LARGE.search(str(error))):
         return f"this does not fit into memory ({error}): ask for less"
     if isinstance(error, ModuleNotFoundError) and error.name and error.name.partition(".")[0] != "retconv":
-        return f"{context.info_name} needs {error.name}, which is not installed: pip install {_installable(error.name)}"
+        return lacking(error.name, str(context.info_name))
     if isinstance(error, UnicodeDecodeError):
         return f"a file is no UTF-8 text ({error}): save it as UTF-8"
     # A pipe that nobody reads any more is none of the command's business.
@@ -165,10 +163,3 @@ def _is_raised_here(error: Exception) -> bool:
     code = last.tb_frame.f_code
     ours = Path(code.co_filename).is_relative_to(_PACKAGE)
     return ours and dis.opname[code.co_code[last.tb_lasti]] == "RAISE_VARARGS"
-
-
-def _installable(module: str) -> str:
-    """What pip installs for a module: the extra that brings it, or the module itself."""
-    name = _DISTRIBUTIONS.get(module, module).partition(".")[0]
-    extras = (re.match(rf"{name}\b.*extra == ['\"](\w+)['\"]", line) for line in metadata.requires("retconv") or ())
-    return next((f"'retconv[{extra[1]}]'" for extra in extras if extra), name)

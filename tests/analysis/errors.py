@@ -38,7 +38,11 @@ SPECTRUM: dict[str, Error] = {
         ValueError,
         r"kernel must be \(heads, 5\) on Grid\(\(3,\)\), got shape \(1, 4, 4\): .*; a mask itself is \(heads, 3, 3\)",
     ),
-    "infinite": (lambda: resolve(-ones(1, 5) / 0, 3), ValueError, "must be finite to be analysed: a bias with"),
+    "infinite": (
+        lambda: resolve(-ones(1, 5) / 0, 3),
+        ValueError,
+        "must be finite to be analysed, got 5 of 5 .*: a bias with",
+    ),
     "even kernel": (lambda: symbol(ones(1, 4), LINE), ValueError, r"one to three odd sides, got shape \(1, 4\)"),
     "theta": (lambda: symbol(ones(1, 5), PLANE), ValueError, r"last axis of 1, .* got shape \(4, 2\)"),
     "sizes": (lambda: sampled_symbol(ones(1, 5), (3, 3)), ValueError, r"1 positive integers, .* got \(3, 3\)"),

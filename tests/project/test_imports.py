@@ -31,7 +31,7 @@ PARTS = (
         "stored",
         "templates",
     ),
-    ("kernels", "cross", "terminal"),
+    ("kernels", "cross", "showing", "terminal"),
     ("convert",),
     ("masks",),
     ("operators",),

@@ -11,7 +11,7 @@ from retconv.analysis.effective.result import Effective
 from retconv.convert import kernel_to_mask
 from retconv.convert.boundary import summed
 from retconv.grid import Grid, GridLike
-from retconv.kernels.parameters import compute_dtype
+from retconv.kernels.parameters import compute_dtype, require_tensors
 
 #: Attention of at most so many entries is widened to float64 at a time.
 _ENTRIES = 2**24
@@ -50,6 +50,7 @@ class EffectiveKernel:
         Raises:
             ValueError: If the shape is not that, the number of heads changes, or a weight is not finite.
         """
+        require_tensors(weights=weights)
         length = self.grid.length
         if weights.ndim != 4 or tuple(weights.shape[2:]) != (length, length) or not weights.is_floating_point():
             raise ValueError(

@@ -1,0 +1,128 @@
+"""A picture as a matplotlib figure of one column: for every head its kernel, |symbol| and one row of the mask."""
+
+from __future__ import annotations
+
+import math
+import textwrap
+from collections.abc import Sequence
+from typing import Any
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from retconv.colours import scale
+from retconv.showing.picture import HEADS, Picture, values_of
+
+#: Width of a column in inches, height of the panels of a head, and of a line of letters.
+_WIDTH, _TALL, _LINE = 3.35, 0.8, 0.13
+#: Letters that a line of the title holds.
+_LETTERS = 62
+_STYLE: Any = {
+    "font.size": 7,
+    "axes.titlesize": 7,
+    "axes.labelsize": 7,
+    "xtick.labelsize": 6,
+    "ytick.labelsize": 6,
+    "figure.titlesize": 7,
+    "axes.linewidth": 0.6,
+    "axes.labelpad": 1,
+    "axes.titlepad": 3,
+    "xtick.major.pad": 1.5,
+    "ytick.major.pad": 1.5,
+    "xtick.major.size": 2,
+    "ytick.major.size": 2,
+    "figure.dpi": 200,
+    "savefig.dpi": 200,
+}
+
+
+def plot(picture: Picture) -> Figure:
+    """Draw a picture.
+
+    Of kernel and row the middle slice along the first of three axes is drawn, of the symbol that at frequency 0.
+
+    Returns:
+        A figure of its own, of no window: a row of panels for each head, at most six of them.
+    """
+    heads = min(picture.heads, HEADS)
+    columns = [] if picture.kernel is None else [_kernel, _symbol]
+    columns += [] if picture.row is None else [_row]
+    title = picture.title + (f", {heads} of {picture.heads} heads" if heads < picture.heads else "")
+    lines = textwrap.wrap(title, _LETTERS)
+    with matplotlib.rc_context(_STYLE):
+        height = _TALL * heads + _LINE * len(lines) + 0.4
+        figure = Figure(figsize=(_WIDTH, height), layout="constrained")
+        figure.suptitle("\n".join(lines))
+        panels = figure.subplots(heads, len(columns), squeeze=False)
+        for head in range(heads):
+            for ax, column in zip(panels[head], columns, strict=True):
+                name, unit = column(ax, picture, head)
+                # Panels above each other share their words.
+                ax.set(title=name if head == 0 else "", xlabel=unit if head == heads - 1 else "")
+            if picture.heads > 1:
+                panels[head][0].set_ylabel(f"head {head}")
+    return figure
+
+
+def _kernel(ax: Axes, picture: Picture, head: int) -> tuple[str, str]:
+    assert picture.kernel is not None
+    values = _middle(values_of(picture.kernel[head]), 2)
+    _draw(ax, values, [((1 - side) // 2, side // 2) for side in values.shape])
+    return "nearest kernel" if picture.nearest else "kernel", "key − query (tokens)"
+
+
+def _symbol(ax: Axes, picture: Picture, head: int) -> tuple[str, str]:
+    symbol = picture.symbol(head)
+    if symbol is None:
+        ax.set(xticks=[], yticks=[])
+        ax.text(0.5, 0.5, "none: weights\nnot finite", ha="center", va="center", transform=ax.transAxes)
+        return "|symbol|", ""
+    values = _middle(symbol, 1)
+    _draw(ax, values, [(-(n // 2) * 2 * math.pi / n, (n - 1) // 2 * 2 * math.pi / n) for n in values.shape])
+    ends = ([-math.pi, 0.0, math.pi], ("−π", "0", "π"))
+    ax.set_xticks(*ends)
+    ax.set_xlim(-math.pi, math.pi)
+    if values.ndim == 2:
+        ax.set_yticks(*ends)
+        ax.set_ylim(math.pi, -math.pi)
+    return "|symbol|", "θ (rad/token)"
+
+
+def _row(ax: Axes, picture: Picture, head: int) -> tuple[str, str]:
+    assert picture.row is not None
+    values = _middle(values_of(picture.row[head]), 1)
+    _draw(ax, values, [(0, side - 1) for side in values.shape])
+    return f"row of query {picture.query if len(picture.query) > 1 else picture.query[0]}", "key (tokens)"
+
+
+def _middle(values: np.ndarray, rounding: int) -> np.ndarray:
+    """Of three axes the slice in the middle along the first: where the middle of n entries is, ``(n − 1)/2`` or n/2."""
+    return values[(len(values) + 1 - rounding) // 2] if values.ndim == 3 else values
+
+
+def _draw(ax: Axes, values: np.ndarray, ends: Sequence[tuple[float, float]]) -> None:
+    """A curve of a line, an image of a plane, whose indices run from end to end; what is not finite is left white."""
+    seen = np.ma.masked_invalid(values)
+    low, high = (float(seen.min()), float(seen.max())) if seen.count() else (0.0, 0.0)
+    if values.ndim == 1:
+        (first, last), (bottom, top) = ends[0], (min(low, 0.0), max(high, 0.0))
+        ax.plot(np.linspace(first, last, len(values)), seen, linewidth=0.9, color="#0173b2")
+        ax.axhline(0, color="0.7", linewidth=0.5, zorder=0)
+        margin = 0.06 * (top - bottom or 1.0)
+        ax.set(ylim=(bottom - margin, top + margin), xticks=sorted({first, 0, last}))
+        ax.spines[["top", "right"]].set_visible(False)
+        return
+    half = [(last - first) / max(1, side - 1) / 2 for (first, last), side in zip(ends, values.shape, strict=True)]
+    (up, down), (left, right) = ends
+    extent = (left - half[1], right + half[1], down + half[0], up - half[0])
+    image = ax.imshow(seen, extent=extent, interpolation="nearest", aspect="auto", **scale(seen.filled(0.0), low < 0))
+    ax.set(xticks=sorted({left, 0, right}), yticks=sorted({up, 0, down}))
+    bar = ax.figure.colorbar(image, ax=ax, aspect=14, pad=0.03, ticks=[image.norm.vmin, 0.0, image.norm.vmax])
+    bar.ax.set_yticklabels([_short(tick) for tick in bar.get_ticks()])
+    bar.outline.set_linewidth(0.4)
+
+
+def _short(value: float) -> str:
+    return (f"{value:.0f}" if 100 <= abs(value) < 1e5 else f"{value:.2g}").replace("-", "−")
