@@ -41,7 +41,7 @@ types: $(STAMP) ## mypy on the package
 	$(BIN)/mypy
 
 notebooks: $(STAMP) ## run every notebook and keep its output
-	$(BIN)/jupyter execute --inplace notebooks/*.ipynb
+	$(BIN)/python -m tests.project.notebooks $(ARGS)
 
 bench: $(STAMP) ## time the operators
 	$(BIN)/python -m retconv.bench

@@ -80,7 +80,7 @@ class FigureSpec:
             figure, table = self.draw()
             freeze(figure)
             save(figure, image, "png", SCREEN)
-        display(Image(image.getvalue(), alt=self.title), Markdown(f"**{self.title}.** {self.text(table)}"))
+        display(Image(image.getvalue(), alt=self.title), Markdown(f"**{self.title}**\n\n{self.text(table)}"))
 
 
 @contextmanager

@@ -214,5 +214,5 @@ def test_figure_shows_itself_in_a_notebook(planted: Path, monkeypatch: pytest.Mo
     FIGURES["accuracy"]._ipython_display_()
     picture, words = outputs
     assert picture.data.startswith(b"\x89PNG")
-    assert words.data.startswith("**Is it the mask? Accuracy by mask.** ")
+    assert words.data.startswith("**Is it the mask? Accuracy by mask**\n\n")
     assert SMALL in words.data
