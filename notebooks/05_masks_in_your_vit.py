@@ -39,7 +39,8 @@ from retconv.colours import scale
 from retconv.figures import FIGURES
 from retconv.models import add_masks, grids_of, kernels_of, masks_of, remove_masks
 
-torch.manual_seed(0)
+_ = torch.manual_seed(0)
+
 # %% [markdown]
 # ## Five lines
 #

@@ -66,7 +66,7 @@ print(yaml.safe_dump({part: example.as_dict()[part] for part in ("model", "augme
 #
 # What is killed half-way goes on from its last checkpoint, to the same bits.
 
-# %%
+# %% tags=["machine"]
 for name, configs in arms.items():
     for run in train(configs, "runs/notebook_06", data=digits, device="cpu", progress=False):
         accuracy, size = run.result()["test_accuracy"], run.result()["parameters"]
@@ -99,7 +99,7 @@ _ = axes[0].legend()
 # difference of the test accuracy with its t interval (`low`, `high`), and an exact p-value by sign flips beside the
 # least one that so few seeds can give at all (`p_least`).
 
-# %%
+# %% tags=["machine"]
 results = store.frame(wanted)
 results["arm"] = results["run"].map(names)
 comparison = stats.compare(results, "test_accuracy", reference="plain")
@@ -144,7 +144,7 @@ _ = figure.supylabel("weight", fontsize=9)
 # %% [markdown]
 # How far have the kernels of each layer moved? The distance from the start, relative to the norm of the start.
 
-# %%
+# %% tags=["machine"]
 vectors = kernels.pivot(index=["mask", "head", "offset_1", "offset_2"], columns="epoch", values="value")
 moved = vectors.sub(vectors[0], axis=0).pow(2).groupby("mask").sum().pow(0.5)
 size = vectors[0].pow(2).groupby("mask").sum().pow(0.5)
