@@ -211,7 +211,7 @@ FIGURES["attention_is_more"]
 # ## On another grid
 #
 # A mask of the offset moves to a larger grid by itself, without training. Look at whether accuracy falls less with one
-# than it does in plain attention, on which the grid leaves no mark.
+# than it does in plain attention.
 
 # %%
 FIGURES["grid_transfer"]
