@@ -44,7 +44,7 @@ wheel: $(STAMP) ## install the wheel alone in a fresh environment, and use it th
 	scripts/try_wheel
 
 notebooks: $(STAMP) ## run every notebook and keep its output
-	$(BIN)/jupyter execute --inplace notebooks/*.ipynb
+	$(BIN)/python -m tests.project.notebooks $(ARGS)
 
 docs: $(STAMP) ## build the site into build/site, where a warning is an error
 	$(BIN)/sphinx-build -c docs/site -j 2 -W --keep-going -q . build/site

@@ -14,10 +14,23 @@
 # %% [markdown]
 # # Spectra and locality
 #
+# [![Open in Colab][badge]][colab]
+#
+# [badge]: https://colab.research.google.com/assets/colab-badge.svg
+# [colab]: https://colab.research.google.com/github/retconv/retconv/blob/main/notebooks/03_spectra_and_locality.ipynb
+#
 # A mask that has a kernel is a filter. What does it do to frequencies, how far does it look, and what is left of that
 # once a softmax, real attention or a stack of layers comes in between?
 
 # %%
+import subprocess
+import sys
+
+if "google.colab" in sys.modules:  # there the package is installed first
+    subprocess.run([sys.executable, "-m", "pip", "install", "-q", "git+https://github.com/retconv/retconv"], check=True)
+
+# %%
+# %matplotlib inline
 import functools
 import math
 
@@ -25,6 +38,7 @@ import torch
 
 import retconv
 from retconv.analysis import describe, effective, locality, spectrum
+from retconv.figures import FIGURES
 
 torch.manual_seed(0)
 torch.set_printoptions(precision=5)
@@ -69,6 +83,17 @@ gain = (decay(line)[0, middle].to(wave.dtype) @ wave) / wave[middle]
 print(f"gain of a plane wave {gain:.10f}, symbol {closed[0, 6]:.10f}")
 
 # %% [markdown]
+# Here are the symbols of the masks of this package, on lines above and on planes below. Compare closed forms (curves)
+# with samples (dots), and the shapes of the two decays on a plane.
+
+# %%
+FIGURES["symbols"]
+
+# %% [markdown]
+# Curves go through the dots: the closed forms are right. Manhattan decay passes more along the axes than across,
+# Euclidean decay and Gaussians treat all directions alike, and the mixture is a low-pass filter less a constant.
+
+# %% [markdown]
 # ## Which frequencies pass
 #
 # Locality plus extroversion (law 10) is low-pass minus identity: the gain of a constant image is large, that of a
@@ -77,6 +102,17 @@ print(f"gain of a plane wave {gain:.10f}, symbol {closed[0, 6]:.10f}")
 # %%
 band = spectrum.passband(kernel)
 print(f"{band.kind[0]}: DC {float(band.dc):.3f}, Nyquist {float(band.nyquist):.3f}, half power at {band.half_power}")
+
+# %% [markdown]
+# Follow the black line, the sum of the two Gaussians, from the kernel to its symbol and to the eigenvalues of the
+# mask. Look for the value −0.8, the weight of the narrow one.
+
+# %%
+FIGURES["locality_extroversion"]
+
+# %% [markdown]
+# The narrow Gaussian is −0.8 times the identity in all but name, so it moves the symbol and every eigenvalue down by
+# about 0.8. Most eigenvalues are then negative, and only the few of low frequency stay above 0.
 
 # %% [markdown]
 # ## Bounds of the norm
@@ -101,6 +137,17 @@ known = torch.outer(values, values).flatten().sort(descending=True).values[:4]
 print(f"relative error {float((top[0] / known - 1).abs().max()):.1e} of", top[0])
 
 # %% [markdown]
+# The ℓ1 norm is a sum, so it can certify before anything is computed. Look at how far the marks lie from the line on
+# which the true error would be as large as the certificate.
+
+# %%
+FIGURES["truncation_certificate"]
+
+# %% [markdown]
+# No mark is above the line, whatever the kernel. Where what is cut away has one sign and the window is small beside
+# the grid, the certificate is nearly attained; a random kernel may do much better.
+
+# %% [markdown]
 # ## Szegő's law
 #
 # Eigenvalues of growing grids distribute like samples of the symbol (law 13). Their distance falls like 1/n: the
@@ -109,6 +156,17 @@ print(f"relative error {float((top[0] / known - 1).abs().max()):.1e} of", top[0]
 # %%
 for n in (16, 64, 256):
     print(n, float(spectrum.szego(decay, n).distance))
+
+# %% [markdown]
+# Look at how eigenvalues (dots) approach the quantiles of the symbol (black line) as the grid grows. On the right,
+# compare their distance with the dotted slope 1/n.
+
+# %%
+FIGURES["szego"]
+
+# %% [markdown]
+# Already at modest sizes the dots lie on the line, but for the few of the largest gain. The distance falls about like
+# 1/n for all four masks, on lines and on planes.
 
 # %% [markdown]
 # ## Is it positive?
@@ -176,6 +234,17 @@ print("shuffled:", effective.effective_kernel(whole[..., order, :][..., order], 
 print("uniform: ", effective.effective_kernel(torch.full_like(whole, 1 / grid.size), grid).explained)
 
 # %% [markdown]
+# How much of a normalised mask is no convolution? Look at where each curve has its top, and at the map of queries on
+# the right.
+
+# %%
+FIGURES["normalisation_breaks_it"]
+
+# %% [markdown]
+# Most curves rise and fall: the residual is largest where the kernel is about as wide as the grid, and goes only on
+# grids that are much larger. By query the corners are worst, because their rows lost the most keys.
+
+# %% [markdown]
 # ## Depth
 #
 # Gaussian masks compose as `σ_eff² = Σ σ_l²` away from the border (law 19), so the reach grows like the root of the
@@ -192,3 +261,14 @@ M = retconv.kernel_to_mask(retconv.resize(gauss, large), large)[0]
 four_layers = functools.partial(torch.matmul, torch.linalg.matrix_power(M, 4))
 field = effective.gradient_field(four_layers, torch.randn(1, large.size, 2, dtype=torch.float64), large)
 print("four layers, by gradient:", effective.spread(field, 2))
+
+# %% [markdown]
+# What happens when there is more than masks in a stack? Compare dots, by gradient, with curves, by theory, first for
+# masks alone and then with channel mixing and GELU between them.
+
+# %%
+FIGURES["depth"]
+
+# %% [markdown]
+# Masks alone follow theory, and their reach grows like the root of the depth until the border cuts it. With mixing and
+# GELU the field is rough and not symmetric, but it grows at about the same rate.

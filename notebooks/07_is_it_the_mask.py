@@ -56,11 +56,16 @@ for name, study in studies.items():
 # %% [markdown]
 # ## Does a mask help?
 #
-# Every mask against plain attention, seed by seed. Dots are seeds: their scatter is what a single run would have been
-# drawn from.
+# Every mask against plain attention, seed by seed; the dots are seeds, and their scatter is what a single run would
+# have been drawn from. Look at whether an interval lies beyond the grey band, which holds differences too small to
+# matter.
 
 # %%
 FIGURES["accuracy"]
+
+# %% [markdown]
+# No interval lies beyond the band on the right, so no mask is seen to gain what matters. The Gaussian mixture, which
+# is the published mask, loses; the learnt decay and the kernel table may gain it, which these seeds do not decide.
 
 # %%
 Markdown(markdown(verdicts.loc[["cifar_small"]]))
@@ -79,19 +84,30 @@ power[["arm", "against", "at", "n", "planned", "difference", "sd", "half_width",
 # ## What of it is something else?
 #
 # Placement, shape, a temperature, a masked diagonal, pooling: each costs nothing, and each could pass for a mask's
-# gain.
+# gain. Look at whether any of them does as much as a mask does above.
 
 # %%
 FIGURES["controls"]
+
+# %% [markdown]
+# These runs are not stored yet, and the line above names the commands that make them. The verdicts below say the same,
+# rule by rule.
 
 # %%
 Markdown(markdown(verdicts.loc[["cifar_small_controls"]]))
 
 # %% [markdown]
 # ## When there are few images
+#
+# A mask is a prior, and a prior should be worth more the fewer the images. Look at whether the gains fall as the share
+# of the images grows.
 
 # %%
 FIGURES["data_size"]
+
+# %% [markdown]
+# These runs are not stored yet, and the line above names the commands that make them. The verdicts below say the same,
+# rule by rule.
 
 # %%
 Markdown(markdown(verdicts.loc[["cifar_small_data"]]))
@@ -100,59 +116,109 @@ Markdown(markdown(verdicts.loc[["cifar_small_data"]]))
 # ## Once CutMix is on
 #
 # CutMix alone has been found to make early heads local (arXiv 2605.16390), and every full-scale recipe of vision
-# transformers has it on. Are masks worth anything beside it?
+# transformers has it on. Look at whether masks are worth anything beside it.
 
 # %%
 FIGURES["cutmix"]
 
+# %% [markdown]
+# These runs are not stored yet, and the line above names the commands that make them. The next figure asks the same of
+# the distance that attention spans: look at whether CutMix shortens it as a mask does. It waits for the same runs.
+
 # %%
 FIGURES["cutmix_distance"]
+
+# %% [markdown]
+# These runs are not stored yet, and the line above names the commands that make them. The verdicts below say the same,
+# rule by rule.
 
 # %%
 Markdown(markdown(verdicts.loc[["cifar_small_cutmix"]]))
 
 # %% [markdown]
 # ## Does a mask make attention local?
+#
+# Here is how far each head attends, layer by layer; the dotted line is a head that attends to all alike. Look at
+# whether the marks of a mask lie below those of plain attention, and by how much.
 
 # %%
 FIGURES["attention_distance"]
 
 # %% [markdown]
+# With the learnt decay attention is shorter in every layer than without a mask. The mean over layers falls by nearly
+# the amount that was said to matter, and the interval holds it, so the rule does not decide.
+
+# %% [markdown]
 # ## Does a free mask become a convolution?
 #
 # The element-wise mask has a number for every pair of tokens. If it used them as a convolution does, the projection of
-# what it learnt onto masks with a kernel (law 3) would hold all of its energy. Where the answer is known, in notebook
-# 08, it does.
+# what it learnt onto masks with a kernel (law 3) would hold all of its energy; look at how far below that the lines
+# stay. Where the answer is known, in notebook 08, it does.
 
 # %%
 FIGURES["elm_becomes_convolution"]
+
+# %% [markdown]
+# The share grows a little with training, stays above chance, and ends far below half on average in every layer. So the
+# free mask does not become a convolution, although the kernel table, which is one, does no worse (above).
+
+# %% [markdown]
+# Which kernels are learnt? Look at the free ones, of the kernel table and the element-wise mask, and at whether they
+# resemble the decay or the Gaussian that a mask usually is.
 
 # %%
 FIGURES["learned_masks"]
 
 # %% [markdown]
-# How small are the learnt kernels? Cut to k × k, with no further training:
+# They do not: the nearest decay or Gaussian leaves most of their norm. Several are not even symmetric, and look up and
+# down differently.
+
+# %% [markdown]
+# How small are the learnt kernels? Cut to k × k, with no further training, they lose accuracy; look at the size from
+# which on the curves are within the grey band.
 
 # %%
 FIGURES["truncated"]
 
 # %% [markdown]
+# Kernels must be large to keep their accuracy, and cut to 5×5 all masks lose more than matters. The element-wise mask
+# loses a little even uncut, for it must first become a kernel.
+
+# %% [markdown]
 # ## Is trained attention a convolution?
 #
-# Softmax attention has an effective kernel and an explained variance, nothing more (law 17). The second figure
-# says what is lost when a model is made to live with the kernel alone.
+# Softmax attention has an effective kernel and an explained variance, nothing more (law 17). Look at the shares below
+# the kernels, and at what changes with a learnt decay.
 
 # %%
 FIGURES["effective_kernels"]
+
+# %% [markdown]
+# A kernel explains little of the variance, in no layer as much as a quarter. With a decay it explains more, above all
+# in the first layers, where the kernels are crosses around the query.
+
+# %% [markdown]
+# What is lost when a model is made to live with the kernel alone? Look first at single layers, then at all of them
+# together.
 
 # %%
 FIGURES["attention_is_more"]
 
 # %% [markdown]
+# Without content the first layer loses least. With all layers replaced, more than half of the accuracy is gone.
+
+# %% [markdown]
 # ## On another grid
+#
+# A mask of the offset moves to a larger grid by itself, without training. Look at whether accuracy falls less with one
+# than it does in plain attention.
 
 # %%
 FIGURES["grid_transfer"]
+
+# %% [markdown]
+# All arms lose much, and the curves lie close together. On no size does the learnt decay lose less than plain
+# attention by an amount that matters.
 
 # %% [markdown]
 # ## So: is it the mask?

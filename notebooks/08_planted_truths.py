@@ -71,7 +71,17 @@ assert 0.75 < squared / recovery.elm_error(planted, data.n) < 1.25
 assert abs(recovery.residual(found["elm"], grid) / recovery.elm_residual(planted, grid, data.n) - 1) < 0.15
 averaged = kernel_to_mask(project(found["elm"], grid).kernel, grid)
 assert (averaged - planted).norm() < 1.2 * (found["table"] - planted).norm() < 0.7 * (found["elm"] - planted).norm()
+
+# %% [markdown]
+# The figure repeats this with many samples, seeds and planted kernels. Look at the lines, which are theory, and at the
+# dashed ones, where a family does not hold what was planted.
+
+# %%
 FIGURES["planted_recovery"]
+
+# %% [markdown]
+# Seeds lie on the lines of theory: each family that holds the kernel finds it, the sooner the fewer numbers it has.
+# One that does not hold it stays at its dashed line, however many samples there are.
 
 # %% [markdown]
 # ## 2. Where none was planted, a free mask is no convolution
@@ -96,7 +106,17 @@ print(f"planted residual {r:.3f}; ELM's residual {residual:.3f}; the table's dis
 assert abs(residual - r) < 0.03
 assert distance >= r
 assert recovery.residual(targets.varying_mask(grid, amount=0.0), grid) == 0
+
+# %% [markdown]
+# Look at the lowest curve, where a convolution was planted, and at the others, where what was planted varies in space.
+# Dashed is the residual that was planted.
+
+# %%
 FIGURES["planted_varying"]
+
+# %% [markdown]
+# Only the lowest curve goes on falling; each of the others settles at its dashed line, both as a residual and as a
+# distance. A free mask becomes a convolution where one was planted, and only there.
 
 # %% [markdown]
 # ## 3. A mask inside softmax attention
@@ -136,7 +156,17 @@ print(f"largest mean of a learnt row: {float(b.mean(-1).abs().max()):.1e}, where
 assert all(counted == formula for counted, formula in rows.values())
 assert shown < 0.15 < 0.5 < whole
 assert float(b.mean(-1).abs().max()) < 1e-10
+
+# %% [markdown]
+# Compare the orange marks, the distance to all that was planted, with the blue ones, which leave out what softmax
+# leaves free. Black is the best that theory allows.
+
+# %%
 FIGURES["planted_bias"]
+
+# %% [markdown]
+# The whole is not found, and what can be seen of it is, as well as theory allows. A mask learnt in the wrong placement
+# leaves half as much error again as the noise.
 
 # %% [markdown]
 # ## 4. Near pairs, far pairs, both
@@ -161,7 +191,17 @@ pd.Series(accuracy).unstack()
 assert accuracy["gmm_positive", "near"] > accuracy["plain", "near"]
 assert accuracy["gmm_positive", "far"] < accuracy["plain", "far"] < accuracy["table", "far"]
 assert accuracy["table", "both"] > accuracy["plain", "both"]
+
+# %% [markdown]
+# Look at which masks reach the black ceiling when near pairs decide, and at which of those fall behind the model
+# without a mask when far pairs do. Grey marks are of fewer images.
+
+# %%
 FIGURES["planted_pairs"]
+
+# %% [markdown]
+# Masks that fall with distance win on near pairs and lose on far ones, where plain attention is better. The kernel
+# table and the element-wise mask come near the ceiling everywhere, the table from fewer images.
 
 # %% [markdown]
 # ## Every bound

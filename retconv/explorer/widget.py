@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from base64 import b64encode
 from typing import Any
 
 import ipywidgets as widgets  # type: ignore[import-untyped]
@@ -85,4 +86,6 @@ class Explorer:
         self.update()
 
     def _repr_mimebundle_(self, **options: Any) -> Any:
-        return self.widget._repr_mimebundle_(**options)
+        # Where there is no kernel, as on a page of a stored notebook, the picture stands for the sliders.
+        still = {"image/png": b64encode(self.picture.value).decode(), "text/plain": repr(self.choice())}
+        return self.widget._repr_mimebundle_(**options) | still

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import base64
-import html
 import inspect
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
+import torch
 from matplotlib.figure import Figure
 
 from retconv.figures.formats import FiguresError
-from retconv.figures.style import freeze, house_style, save
+from retconv.figures.style import SCREEN, freeze, house_style, save
 
 #: A figure and the tidy table of the data it shows.
 Drawn = tuple[Figure, pd.DataFrame]
@@ -73,18 +73,30 @@ class FigureSpec:
         if waits := self.waits_for():
             raise FiguresError(f"figure '{self.name}' needs {waits}")
 
-    def _repr_html_(self) -> str:
-        if waits := self.waits_for():
-            return f"<p>Not drawn yet: figure <code>{self.name}</code> needs {html.escape(waits)}.</p>"
+    def _ipython_display_(self) -> None:
+        """Two outputs, a picture and its words: so pages that clean HTML, as GitHub's, show both."""
+        from IPython.display import Image, Markdown, display
+
+        if self.waits_for():
+            display(Markdown(f"*Not drawn yet:* figure `{self.name}` waits for `{self.command or self.data[0].name}`."))
+            return
         image = io.BytesIO()
-        with house_style():
+        with house_style(), one_thread():
             figure, table = self.draw()
             freeze(figure)
-            save(figure, image, "png")
-        data = base64.b64encode(image.getvalue()).decode()
-        width = round(125 * figure.get_figwidth())
-        picture = f'<img alt="{html.escape(self.title)}" width="{width}" src="data:image/png;base64,{data}">'
-        return f"<figure>{picture}<figcaption>{html.escape(self.text(table))}</figcaption></figure>"
+            save(figure, image, "png", SCREEN)
+        display(Image(image.getvalue(), alt=self.title), Markdown(f"**{self.title}**\n\n{self.text(table)}"))
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Sums are split by threads: with one, rounding errors, which some figures show, are the same on every run."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 #: Those of the modules that are imported, by name, in the order of the gallery; ``every`` imports all.

@@ -10,12 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-import torch
-
 from retconv.figures.every import find
 from retconv.figures.formats import FiguresError
 from retconv.figures.gallery import gallery
-from retconv.figures.registry import FigureSpec
+from retconv.figures.registry import FigureSpec, one_thread
 from retconv.figures.style import freeze, house_style, save
 from retconv.files import replacing
 
@@ -87,7 +85,7 @@ def render(specs: Sequence[FigureSpec], formats: Iterable[str], out: Path) -> It
 def _render(spec: FigureSpec, formats: tuple[str, ...], out: Path) -> Rendered:
     start = time.perf_counter()
     files = tuple(out / f"{spec.name}.{kind}" for kind in (*formats, "csv"))
-    with house_style(), _one_thread():
+    with house_style(), one_thread():
         figure, data = spec.draw()
         freeze(figure)
         for path, form in zip(files, formats, strict=False):
@@ -96,17 +94,6 @@ def _render(spec: FigureSpec, formats: tuple[str, ...], out: Path) -> Rendered:
     with _whole(files[-1]) as file:
         file.write(data.to_csv(index=False, float_format="%.6g", lineterminator="\n").encode())
     return Rendered(spec, files, len(data), time.perf_counter() - start, spec.finding(data))
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Sums are split by threads: with one, rounding errors, which some figures show, are the same on every run."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 @contextmanager

@@ -66,6 +66,9 @@ _METADATA: dict[str, dict[str, None]] = {
     "svg": {"Date": None, "Creator": None},
 }
 
+#: Dots per inch in a notebook, which stores its pictures with the text.
+SCREEN = 125
+
 
 @contextmanager
 def house_style() -> Iterator[None]:
@@ -87,6 +90,6 @@ def freeze(figure: Figure) -> None:
     figure.set_layout_engine("none")
 
 
-def save(figure: Figure, file: BinaryIO, form: str) -> None:
-    """Write a figure to an open file; equal figures give equal bytes."""
-    figure.savefig(file, format=form, metadata=_METADATA[form])
+def save(figure: Figure, file: BinaryIO, form: str, dpi: float | None = None) -> None:
+    """Write a figure to an open file, in the dots per inch of the style or others; equal figures give equal bytes."""
+    figure.savefig(file, format=form, metadata=_METADATA[form], dpi=dpi)

@@ -112,9 +112,17 @@ def _values(table: pd.DataFrame, column: str) -> set[str]:
 def load_tables(folder: str | Path = TABLES) -> dict[str, pd.DataFrame]:
     """The tables that stand in a folder, by name; without one, those that come with the package.
 
+    Raises:
+        TrainError: If there is no such folder.
+
     Example:
         >>> sorted(load_tables())[:2]
         ['study_cifar_small', 'study_cifar_small_distance']
     """
+    if not Path(folder).is_dir():
+        raise TrainError(
+            f"no folder {folder}, from which the tables of studies are to be read: make them with retconv studies STUDY "
+            f"--out {folder}, or name none for those of the package"
+        )
     # The name of a run may be made of digits alone, or look like 12e34: it is text.
     return {path.stem: pd.read_csv(path, dtype={"run": str}) for path in sorted(Path(folder).glob("study_*.csv"))}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import math
 
@@ -138,5 +139,8 @@ def test_status_names_tokens_and_self_weight(explorer: Explorer) -> None:
     assert explorer.status.value.startswith("196 tokens, self-weight −0.2; drawn in ")
 
 
-def test_shown_by_a_notebook_as_its_widget(explorer: Explorer) -> None:
-    assert "application/vnd.jupyter.widget-view+json" in explorer._repr_mimebundle_()
+def test_shown_by_a_notebook_as_its_widget_and_without_a_kernel_as_its_picture(explorer: Explorer) -> None:
+    bundle = explorer._repr_mimebundle_()
+    assert "application/vnd.jupyter.widget-view+json" in bundle
+    assert base64.b64decode(bundle["image/png"]) == explorer.picture.value
+    assert bundle["text/plain"].startswith("Choice(kind=")

@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 
 from retconv.figures import FIGURES, study
-from retconv.figures.runner import _one_thread
+from retconv.figures.registry import one_thread
 from retconv.figures.style import house_style
 from tests.figures.planted_study import Planted
 
@@ -33,7 +33,7 @@ def plant(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def draw(name: str) -> tuple[pd.DataFrame, list[str]]:
     """A figure's table, and every text that is written on it."""
-    with house_style(), _one_thread():
+    with house_style(), one_thread():
         figure, data = FIGURES[name].draw()
         figure.draw_without_rendering()
     texts = [text.get_text() for text in figure.findobj(matplotlib.text.Text) if text.get_text()]

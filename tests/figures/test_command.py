@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 import matplotlib.pyplot as plt
@@ -121,8 +122,12 @@ def test_list_names_every_figure_and_draws_nothing(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("only_plain")
-def test_figure_that_waits_is_listed_with_its_command_and_not_drawn(tmp_path: Path) -> None:
+def test_figure_that_waits_is_listed_with_its_command_and_not_drawn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Until its file is there and holds enough; asked for by name, it is refused with the command."""
+    outputs: list[Any] = []
+    monkeypatch.setattr("IPython.display.display", outputs.append)
     data, enough = tmp_path / "results.csv", []
     FIGURES["waits"] = replace(plain("waits", (data,)), command="python -m make", suffices=lambda: bool(enough))
     out = tmp_path / "out"
@@ -131,8 +136,8 @@ def test_figure_that_waits_is_listed_with_its_command_and_not_drawn(tmp_path: Pa
         assert refusal(run("--only", "waits", "--out", out)) == (
             f"Error: figure 'waits' needs {said}: make it with python -m make"
         )
-        assert "Not drawn yet" in FIGURES["waits"]._repr_html_()
-        assert f"needs {said}: make it with python -m make" in FIGURES["waits"]._repr_html_()
+        FIGURES["waits"]._ipython_display_()
+        assert outputs.pop().data == "*Not drawn yet:* figure `waits` waits for `python -m make`."
         assert run("--format", "png", "--out", out).exit_code == 0
         assert not (out / "waits.png").exists()
         data.touch()

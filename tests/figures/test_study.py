@@ -8,6 +8,7 @@ import math
 import re
 import statistics
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -206,7 +207,12 @@ def test_gallery_tells_the_caption_from_the_stored_table(planted: Path, tmp_path
     assert "Its data file is missing: draw it anew." in page
 
 
-def test_figure_shows_itself_in_a_notebook(planted: Path) -> None:
-    page = FIGURES["accuracy"]._repr_html_()
-    assert page.startswith('<figure><img alt="Is it the mask? Accuracy by mask" width="419"')
-    assert SMALL in page
+def test_figure_shows_itself_in_a_notebook(planted: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A picture, and its words beside it."""
+    outputs: list[Any] = []
+    monkeypatch.setattr("IPython.display.display", lambda *objects: outputs.extend(objects))
+    FIGURES["accuracy"]._ipython_display_()
+    picture, words = outputs
+    assert picture.data.startswith(b"\x89PNG")
+    assert words.data.startswith("**Is it the mask? Accuracy by mask**\n\n")
+    assert SMALL in words.data

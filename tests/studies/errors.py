@@ -14,7 +14,7 @@ import torch
 from retconv.measure.observe import replaced
 from retconv.models import add_masks
 from retconv.models.temperature import add_temperature
-from retconv.studies import build_tables, decide, write_tables
+from retconv.studies import build_tables, decide, load_tables, write_tables
 from retconv.studies.__main__ import main
 from retconv.sweep import load_study, parse_study
 from retconv.train import TrainError
@@ -132,6 +132,11 @@ TABLES: dict[str, dict[str, Error]] = {
             replacing_attention_with_a_class_token,
             ValueError,
             "blocks.0.attn has prefix tokens.*mean pooling",
+        ),
+        "a folder that is missing": (
+            lambda: load_tables("no/such"),
+            TrainError,
+            "no folder no/such, .*retconv studies STUDY --out no/such, or name none",
         ),
         "runs that are missing": (
             measuring_without_runs,
