@@ -121,8 +121,8 @@ def load_tables(folder: str | Path = TABLES) -> dict[str, pd.DataFrame]:
     """
     if not Path(folder).is_dir():
         raise TrainError(
-            f"no folder {folder}, from which the tables of studies are to be read: make them with retconv studies STUDY "
-            f"--out {folder}, or name none for those of the package"
+            f"no folder {folder}, from which the tables of studies are to be read: make them with retconv studies "
+            f"STUDY --out {folder}, or name none for those of the package"
         )
     # The name of a run may be made of digits alone, or look like 12e34: it is text.
     return {path.stem: pd.read_csv(path, dtype={"run": str}) for path in sorted(Path(folder).glob("study_*.csv"))}
