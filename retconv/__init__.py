@@ -36,13 +36,14 @@ if TYPE_CHECKING:
         wrap,
     )
     from retconv.cross import Cross
-    from retconv.grid import DenseLimitError, Grid, GridLike, dense_limit
+    from retconv.grid import Grid, GridLike
     from retconv.heads import attention_from as attention_from
     from retconv.heads import convolve as convolve
     from retconv.heads import look as look
     from retconv.heads import start_attention as start_attention
     from retconv.kernels import gammas
     from retconv.masks import DecayMask, ElementwiseMask, GaussianMixtureMask, KernelTableMask, Mask, RetNetMask
+    from retconv.memory import DenseLimitError, dense_limit
     from retconv.operators import MaskOperator, operator
 
 lazily(__name__)

@@ -9,9 +9,7 @@ that for δ stands at index ``δ + ⌊(n − 1)/2⌋`` (law 23).
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from contextvars import ContextVar
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, wraps
 from typing import Any, ParamSpec
@@ -19,60 +17,11 @@ from typing import Any, ParamSpec
 import torch
 from torch import Tensor
 
+from retconv.memory import require_memory
 from retconv.watching import fake_mode, is_traced, refuse_script, unwatched
-
-#: Largest dense ``(heads, N, N)`` object, in bytes, that the package builds unless told otherwise: 4 GiB.
-DENSE_LIMIT_BYTES = 4 * 2**30
 
 P = ParamSpec("P")
 _CACHES: list[Callable[[], None]] = []
-_dense_limit: ContextVar[int] = ContextVar("dense_limit", default=DENSE_LIMIT_BYTES)
-
-
-class DenseLimitError(MemoryError):
-    """A dense ``(heads, N, N)`` object would exceed the memory limit.
-
-    Example:
-        >>> with retconv.dense_limit(1000):
-        ...     try:
-        ...         retconv.DecayMask(heads=1)(100)
-        ...     except DenseLimitError as error:
-        ...         print("too large")
-        too large
-    """
-
-
-@contextmanager
-def dense_limit(limit_bytes: int) -> Iterator[None]:
-    """Change, inside a ``with`` block, how many bytes a dense ``(heads, N, N)`` object may take.
-
-    Args:
-        limit_bytes: The limit in bytes; the default is ``DENSE_LIMIT_BYTES`` (4 GiB).
-
-    Raises:
-        ValueError: If the limit is not positive.
-
-    Example:
-        >>> with dense_limit(2**40):  # a TiB
-        ...     mask = retconv.DecayMask(heads=1)(8)
-    """
-    if limit_bytes <= 0:
-        raise ValueError(f"dense_limit: the limit must be a positive number of bytes, got {limit_bytes}")
-    token = _dense_limit.set(int(limit_bytes))
-    try:
-        yield
-    finally:
-        _dense_limit.reset(token)
-
-
-def _require(needed: int, what: str, remedy: str) -> None:
-    """Refuse what takes more bytes than the limit in force."""
-    limit = _dense_limit.get()
-    if needed > limit:
-        raise DenseLimitError(
-            f"{what} takes {needed / 2**30:.2f} GiB, above the limit of {limit / 2**30:.2f} GiB: {remedy}, or "
-            f"raise the limit with retconv.dense_limit({needed})"
-        )
 
 
 @dataclass(frozen=True)
@@ -262,7 +211,8 @@ class Grid:
     def _require_table(self, what: str, shape: tuple[int, ...]) -> None:
         """Refuse a table of D integers for each entry of a shape above the memory limit."""
         if not is_traced():
-            _require(math.prod(shape) * self.ndim * torch.int64.itemsize, f"{what} of {self}", "choose a smaller grid")
+            needed = math.prod(shape) * self.ndim * torch.int64.itemsize
+            require_memory(needed, f"{what} of {self}", "choose a smaller grid")
 
     def require_dense(self, heads: int = 1, dtype: torch.dtype = torch.float32) -> None:
         """Refuse to build a dense ``(heads, length, length)`` object above the memory limit.
@@ -279,7 +229,7 @@ class Grid:
         if is_traced():
             return
         what = f"a dense ({heads}, {self.length}, {self.length}) {dtype} object on {self}"
-        _require(
+        require_memory(
             heads * self.length**2 * dtype.itemsize, what, "use retconv.operator(kernel, grid), which never forms it"
         )
 

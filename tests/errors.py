@@ -18,8 +18,9 @@ from retconv.convert import (
     resize,
     windows,
 )
-from retconv.grid import DenseLimitError, Grid, dense_limit
+from retconv.grid import Grid
 from retconv.masks import DecayMask, ElementwiseMask, GaussianMixtureMask, KernelTableMask, Mask, RetNetMask
+from retconv.memory import DenseLimitError, dense_limit
 from retconv.operators import operator
 from tests.error_table import Error
 

@@ -12,8 +12,9 @@ import retconv
 from retconv import attention, kernels, retention
 from retconv.analysis import describe, effective
 from retconv.atlas import verdict
-from retconv.grid import DenseLimitError, Grid
+from retconv.grid import Grid
 from retconv.masks import DecayMask
+from retconv.memory import DenseLimitError
 from tests.error_table import Error
 
 DECAY, ARRAY = DecayMask(1, gamma=0.5), np.ones((1, 4, 4))

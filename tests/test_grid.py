@@ -10,7 +10,8 @@ import pytest
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from retconv.grid import DENSE_LIMIT_BYTES, DenseLimitError, Grid, dense_limit, forget_kept, kept
+from retconv.grid import Grid, forget_kept, kept
+from retconv.memory import DENSE_LIMIT_BYTES, DenseLimitError, dense_limit
 from tests import naive
 from tests.compare import assert_exact
 from tests.grid_cases import check_offset_index, check_offsets

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import pandas as pd
@@ -17,7 +17,7 @@ from retconv.masks import GaussianMixtureMask
 REFERENCE = "exponentials (heads, K, N, N)"
 
 
-def bench(grids: list[Grid], heads: int, components: int, rounds: int) -> pd.DataFrame:
+def bench(grids: Sequence[Grid], heads: int, components: int, rounds: int) -> pd.DataFrame:
     """Race our mask, built from its kernel, against the ``(heads, components, N, N)`` exponentials.
 
     Args:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import pandas as pd
@@ -20,7 +20,7 @@ DIRECT_LIMIT = 2e9
 
 
 def bench(
-    grids: list[Grid],
+    grids: Sequence[Grid],
     kinds: tuple[str, ...],
     heads: int,
     channels: int,

@@ -17,8 +17,9 @@ from retconv.bench.peers.public import peers
 from retconv.bench.timing import peak_bytes, progress, race, synchronised
 from retconv.checks import relative_error
 from retconv.convert import kernel_to_mask
-from retconv.grid import DenseLimitError, Grid
+from retconv.grid import Grid
 from retconv.masks import DecayMask, Forms, GaussianMixtureMask, Mask, RetNetMask
+from retconv.memory import DenseLimitError
 from retconv.retention import METHODS, retention
 from retconv.retention.functional import methods
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import resource
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import numpy as np
@@ -29,7 +29,7 @@ OURS, DENSE = "operator", "dense mask, scipy svds"
 DENSE_TOKENS = 4096
 
 
-def bench(grids: list[Grid], kinds: tuple[str, ...], k: int, rounds: int) -> pd.DataFrame:
+def bench(grids: Sequence[Grid], kinds: tuple[str, ...], k: int, rounds: int) -> pd.DataFrame:
     """Race Lanczos iteration on the fast operator against scipy's on the dense mask, both in float64.
 
     Args:

@@ -1,5 +1,6 @@
 """Conversions between masks, kernels, banks of kernels and ``torch.nn`` convolutions."""
 
+from retconv.convert.bank import bank_to_mask, mask_to_bank
 from retconv.convert.between import project_rectangular, rectangular
 from retconv.convert.boundary import unroll, wrap
 from retconv.convert.conv import conv_to_kernel, kernel_to_conv
@@ -7,9 +8,7 @@ from retconv.convert.folding import fold, unfold
 from retconv.convert.mask import (
     NotAConvolutionError,
     Projection,
-    bank_to_mask,
     kernel_to_mask,
-    mask_to_bank,
     mask_to_kernel,
     project,
     windows,

@@ -56,12 +56,12 @@ def _draw_profile(ax: Axes, table: pd.DataFrame) -> None:
     ax.axhline(0, color="0.6", linewidth=0.5, zorder=0)
     ax.annotate("self-weight −0.2", (0, -0.2), (1.6, -0.45), arrowprops=_LEADER, va="center")
     ax.set(xlabel="offset (tokens)", ylabel="weight", xticks=range(-_SHOWN, _SHOWN + 1, 2))
-    for text, place, colour in (
-        ("locality", (2.2, 0.45), BLUE),
-        ("extroversion", (-5, -0.5), ORANGE),
-        ("sum", (-2, 0.15), "black"),
+    for text, x, y, colour in (
+        ("locality", 2.2, 0.45, BLUE),
+        ("extroversion", -5, -0.5, ORANGE),
+        ("sum", -2, 0.15, "black"),
     ):
-        ax.text(*place, text, color=colour)
+        ax.text(x, y, text, color=colour)
     ax.set_title("kernels on a line")
 
 

@@ -65,7 +65,7 @@ def draw() -> Drawn:
         "(orange) are off by the share given",
         "Rank: of how many outer products the kernel on a plane is the sum. Each picture has its own scale.",
     )
-    figure.get_layout_engine().set(h_pad=0.05)  # type: ignore[union-attr]
+    figure.get_layout_engine().set(h_pad=0.05)  # type: ignore[union-attr, call-arg]
     axes = figure.subplots(rows, _COLUMNS, squeeze=False).ravel()
     for ax in axes[len(table) :]:
         ax.axis("off")

@@ -60,14 +60,14 @@ def draw() -> Drawn:
         "RetNet's mask sees what was read before; Manhattan's and the mixture's see what is near in the plane",
         "A patch is as opaque as its weight in the query's row of the mask.",
     )
-    above, below = figure.add_gridspec(2, 1, height_ratios=[1, 1.35])
-    whole = figure.add_subplot(above)
+    rows = figure.add_gridspec(2, 1, height_ratios=[1, 1.35])
+    whole = figure.add_subplot(rows[0])
     whole.imshow(pixels)
     lines = np.arange(_PATCH, pixels.shape[0], _PATCH) - 0.5
     whole.hlines(lines, -0.5, pixels.shape[0] - 0.5, color="white", linewidth=0.3, alpha=0.6)
     whole.vlines(lines, -0.5, pixels.shape[0] - 0.5, color="white", linewidth=0.3, alpha=0.6)
     whole.set_title("14×14 patches, three of them queries")
-    axes = below.subgridspec(len(_QUERIES), 3).subplots()
+    axes = rows[1].subgridspec(len(_QUERIES), 3).subplots()
     tables = []
     for column, (name, mask, grid) in enumerate(_masks()):
         matrix = array(mask(grid)[0])

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 import torch
 
-from retconv.grid import DenseLimitError, Grid
+from retconv.grid import Grid
+from retconv.memory import DenseLimitError
 from retconv.operators.columns import block_bytes
 from retconv.operators.compiled import LONGEST
 from retconv.operators.fft import lengths

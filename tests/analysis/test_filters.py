@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 from retconv.analysis.reading import resolve
 from retconv.analysis.spectrum import definiteness, passband
 from retconv.convert import kernel_to_mask
-from retconv.grid import Grid, dense_limit
+from retconv.grid import Grid
 from retconv.kernels import euclidean_decay, gaussian, manhattan_decay
 from retconv.masks import DecayMask, RetNetMask
+from retconv.memory import dense_limit
 from tests.analysis.cases import f64, mixture
 from tests.strategies import every_grid, kernel_of, mask_of
 

@@ -20,9 +20,10 @@ from retconv.analysis.spectrum import (
     szego,
 )
 from retconv.convert import kernel_to_mask
-from retconv.grid import DenseLimitError, Grid, dense_limit
+from retconv.grid import Grid
 from retconv.kernels import Separable, causal_decay, gaussian, gaussian_mixture, manhattan_decay
 from retconv.masks import DecayMask, ElementwiseMask, RetNetMask
+from retconv.memory import DenseLimitError, dense_limit
 from tests.analysis.cases import f64, mixture
 from tests.compare import assert_close
 from tests.strategies import HEADS, every_grid, kernel_of, mask_of, seeds, shapes, uniform

@@ -7,8 +7,8 @@ import torch
 
 from retconv.convert import kernel_to_mask, project, project_rectangular, rectangular
 from retconv.cross import Cross
-from retconv.grid import DenseLimitError, dense_limit
 from retconv.kernels import gaussian, manhattan_decay
+from retconv.memory import DenseLimitError, dense_limit
 from tests import naive_cross as naive
 from tests.compare import assert_close, assert_exact
 from tests.cross_cases import CROSSES

@@ -14,7 +14,8 @@ from retconv.convert import (
     unfold,
     windows,
 )
-from retconv.grid import DenseLimitError, Grid, dense_limit
+from retconv.grid import Grid
+from retconv.memory import DenseLimitError, dense_limit
 from tests import naive
 from tests.compare import assert_close, assert_exact
 from tests.convert.cases import check_bank, check_gather, check_windows

@@ -5,9 +5,10 @@ import torch
 
 from retconv.checks import tolerance
 from retconv.convert import kernel_to_mask
-from retconv.grid import DenseLimitError, Grid, dense_limit
+from retconv.grid import Grid
 from retconv.kernels import Decay, Separable
 from retconv.masks import DecayMask, GaussianMixtureMask, KernelTableMask, Mask, RetNetMask
+from retconv.memory import DenseLimitError, dense_limit
 from retconv.operators import METHODS, operator
 from retconv.operators.fft import fast_length
 from tests import naive

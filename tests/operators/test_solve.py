@@ -10,9 +10,10 @@ from torch import Tensor
 
 from retconv.checks import relative_error, tolerance
 from retconv.convert import kernel_to_mask
-from retconv.grid import Grid, dense_limit
+from retconv.grid import Grid
 from retconv.kernels import Decay, Separable, euclidean_decay, gaussian
 from retconv.masks import DecayMask, GaussianMixtureMask, RetNetMask
+from retconv.memory import dense_limit
 from retconv.operators import SOLVE_METHODS, MaskOperator, SolveError, operator
 from retconv.operators.conjugate import Circulant, ConjugateGradients
 from tests.compare import assert_close, assert_exact

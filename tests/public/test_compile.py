@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state
 
 from retconv.attention import multiply_logits
-from retconv.grid import DenseLimitError, Grid, dense_limit
+from retconv.grid import Grid
+from retconv.memory import DenseLimitError, dense_limit
 from retconv.models import MASKS
 from retconv.train.replicas import Replicas
 from tests.compare import assert_close

@@ -2,9 +2,10 @@
 
 import torch
 
-from retconv.grid import DenseLimitError, Grid, dense_limit
+from retconv.grid import Grid
 from retconv.kernels import Exponentials
 from retconv.masks import DecayMask, GaussianMixtureMask, RetNetMask
+from retconv.memory import DenseLimitError, dense_limit
 from retconv.retention import (
     Decoder,
     MultiScaleRetention,

@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from retconv.bench.timing import peak_bytes
-from retconv.grid import Grid, dense_limit
+from retconv.grid import Grid
 from retconv.kernels import Separable
 from retconv.masks import DecayMask, Forms, GaussianMixtureMask, MaskLike, RetNetMask
+from retconv.memory import dense_limit
 from retconv.retention import METHODS, form_cost, retention
 from retconv.retention.functional import methods
 from tests import naive
