@@ -20,7 +20,6 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 import retconv.figures
-from retconv.colours import scale
 from retconv.figures import FIGURES, FiguresError, FigureSpec, find, render
 from retconv.figures.__main__ import main
 from retconv.figures.gallery import gallery
@@ -294,9 +293,3 @@ def test_drawing_leaves_settings_as_they_were(tmp_path: Path) -> None:
         assert dict(matplotlib.rcParams) == settings
         assert torch.get_num_threads() == threads
         assert plt.get_fignums() == []
-
-
-@pytest.mark.parametrize(("signed", "low"), [(True, -3.0), (False, 0.0)])
-def test_signed_maps_are_centred_at_0(signed: bool, low: float) -> None:
-    norm = scale([-3.0, 1.0], signed)["norm"]
-    assert (norm.vmin, norm.vmax) == (low, 3.0)

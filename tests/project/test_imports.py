@@ -56,6 +56,7 @@ RANK = {name: rank for rank, names in enumerate(PARTS) for name in names}
 #: one call of a module needs.
 OPTIONAL: set[tuple[str, str]] = {
     ("retconv.atlas.judgement", "pandas"),
+    ("retconv.figures.registry", "IPython"),
     ("retconv.analysis.description", "matplotlib"),
     ("retconv.analysis.description", "pandas"),
     ("retconv.analysis.description", "retconv"),

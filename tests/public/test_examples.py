@@ -15,8 +15,8 @@ import retconv
 
 #: The public modules of the package, in the order of its map.
 MODULES = (
-    "", "grid",
-    "memory", "cross", "kernels", "convert", "masks", "operators", "checks", "retention", "attention", "approximate",
+    "", "grid", "memory", "cross", "kernels", "convert", "masks", "operators", "checks", "retention", "attention",
+    "approximate",
     "analysis", "analysis.spectrum", "analysis.locality", "analysis.effective", "proofs", "atlas", "models", "heads",
     "data", "train", "results", "sweep", "measure", "planted", "studies", "stats", "figures", "explorer",
 )  # fmt: skip
