@@ -80,11 +80,11 @@ def draw() -> Drawn:
     pixels = photograph(_GRID.shape[0], grey=True)
     figure = new_figure(SINGLE, 4.9)
     rows = figure.add_gridspec(2, 1, height_ratios=[1, 2])
-    whole, profiles = rows[0].subgridspec(1, 2, width_ratios=[1, 2]).subplots()
+    whole, profiles = rows[0].subgridspec(1, 2, width_ratios=[1, 2]).subplots(squeeze=False)[0]
     colour_bar(figure, whole.imshow(pixels, cmap="gray", vmin=0, vmax=1), whole, "value", below=0.1)
     whole.set(xticks=[], yticks=[], title="photograph x")
     _draw_profiles(profiles)
-    axes = rows[1].subgridspec(2, 3).subplots()
+    axes = rows[1].subgridspec(2, 3).subplots(squeeze=False)
     for ax, title in zip(axes[0], ("by matrix: M x", "by FFT: K ⋆ x", "difference"), strict=True):
         ax.set_title(title)
     tables = []

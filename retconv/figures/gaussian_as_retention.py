@@ -134,7 +134,7 @@ def draw() -> Drawn:
     orders = errors.groupby("kernel", sort=False)["order"].min()
     figure = new_figure(SINGLE, 5.6)
     rows = figure.add_gridspec(2, 1, height_ratios=[10, 1])
-    axes = rows[0].subgridspec(3, 2, height_ratios=[1, 1.1, 1]).subplots(sharey="row")
+    axes = rows[0].subgridspec(3, 2, height_ratios=[1, 1.1, 1]).subplots(sharey="row", squeeze=False)
     headline(
         figure,
         f"A Gaussian is {orders.iloc[0]} retention heads with complex poles, a Gaussian mixture {orders.iloc[1]}, to "

@@ -67,7 +67,7 @@ def draw() -> Drawn:
     whole.hlines(lines, -0.5, pixels.shape[0] - 0.5, color="white", linewidth=0.3, alpha=0.6)
     whole.vlines(lines, -0.5, pixels.shape[0] - 0.5, color="white", linewidth=0.3, alpha=0.6)
     whole.set_title("14×14 patches, three of them queries")
-    axes = rows[1].subgridspec(len(_QUERIES), 3).subplots()
+    axes = rows[1].subgridspec(len(_QUERIES), 3).subplots(squeeze=False)
     tables = []
     for column, (name, mask, grid) in enumerate(_masks()):
         matrix = array(mask(grid)[0])
