@@ -133,8 +133,8 @@ def draw() -> Drawn:
     errors = data[(data["quantity"] == "error") & (data["certificate"] <= _TARGET)]
     orders = errors.groupby("kernel", sort=False)["order"].min()
     figure = new_figure(SINGLE, 5.6)
-    rows = figure.add_gridspec(2, 1, height_ratios=[10, 1])
-    axes = rows[0].subgridspec(3, 2, height_ratios=[1, 1.1, 1]).subplots(sharey="row", squeeze=False)
+    upper, lower = (figure.add_gridspec(2, 1, height_ratios=[10, 1])[row] for row in range(2))
+    axes = upper.subgridspec(3, 2, height_ratios=[1, 1.1, 1]).subplots(sharey="row", squeeze=False)
     headline(
         figure,
         f"A Gaussian is {orders.iloc[0]} retention heads with complex poles, a Gaussian mixture {orders.iloc[1]}, to "
@@ -157,7 +157,7 @@ def draw() -> Drawn:
         Line2D([], [], color=colour, marker=marker, linestyle=styles.get(order, ""), label=f"order {order}")
         for order, (colour, marker) in _DRAWN.items()
     ]
-    below = figure.add_subplot(rows[1])
+    below = figure.add_subplot(lower)
     below.axis("off")
     below.legend(handles=[kernel, *heads, *axes[2, 0].get_legend_handles_labels()[0]], loc="center", ncols=3)
     return figure, data.astype({"offset": "Int64"})
