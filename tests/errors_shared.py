@@ -103,7 +103,7 @@ GRIDS: dict[str, Error] = (
         "a kernel beyond memory": (
             lambda: describe(DecayMask(1, "manhattan", 0.9), (100_000, 100_000)),
             DenseLimitError,
-            r"the offsets of Grid\(\(100000, 100000\)\).*above the limit of 4\.00 GiB",
+            r"offsets of Grid\(\(100000, 100000\)\).*above the limit of 4\.00 GiB",
         ),
     }
 )

@@ -179,7 +179,7 @@ class MaskOperator(Solvable):
         Raises:
             ValueError: If the heads or the number of tokens disagree, or x is not floating.
         """
-        heads = len(self.kernel)
+        heads = self.kernel.shape[0]
         x = require_tokens(x, "x", heads, self.grid)
         if x.shape[-3] == heads and math.prod(x.shape[:-3]) == 1 and autocast_dtype(x.device) is None:
             # The shortest way, for the smallest grids: of one element of the batch nothing is brought side by side.

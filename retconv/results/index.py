@@ -64,8 +64,8 @@ def entries(root: Path) -> dict[str, Entry]:
 
 def _folders(root: Path) -> list[Path]:
     """Those that have a configuration, or the name of a run and something that a run recorded."""
-    with suppress(FileNotFoundError, NotADirectoryError), os.scandir(root) as found:
-        folders = [Path(entry.path) for entry in found if entry.is_dir()]
+    with suppress(FileNotFoundError, NotADirectoryError), os.scandir(root) as entries:
+        folders = [Path(entry.path) for entry in entries if entry.is_dir()]
         return sorted(f for f in folders if (f / _FILES[0]).exists() or (_is_run(f.name) and _has_records(f)))
     return []
 

@@ -147,7 +147,7 @@ TABLES: dict[str, dict[str, Error]] = {
         "command into a folder that cannot be": (
             verdicts_below_a_file,
             click.ClickException,
-            "cannot make .*/file/below",
+            "cannot write .*/file/below",
         ),
         "command without such a study": (command("mian"), click.ClickException, "did you mean 'main'"),
         "temperature without attention": (
