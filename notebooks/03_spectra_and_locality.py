@@ -30,7 +30,6 @@ if "google.colab" in sys.modules:  # there the package is installed first
     subprocess.run([sys.executable, "-m", "pip", "install", "-q", "git+https://github.com/retconv/retconv"], check=True)
 
 # %%
-# %matplotlib inline
 import functools
 import math
 

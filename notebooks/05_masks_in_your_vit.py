@@ -30,11 +30,9 @@ if "google.colab" in sys.modules:  # there the package is installed first
     subprocess.run([sys.executable, "-m", "pip", "install", "-q", "git+https://github.com/retconv/retconv"], check=True)
 
 # %%
-# %matplotlib inline
 import timm
 import torch
 
-from retconv.analysis import describe
 from retconv.colours import scale
 from retconv.figures import FIGURES
 from retconv.models import add_masks, grids_of, kernels_of, masks_of, remove_masks
@@ -42,16 +40,14 @@ from retconv.models import add_masks, grids_of, kernels_of, masks_of, remove_mas
 _ = torch.manual_seed(0)
 
 # %% [markdown]
-# ## Five lines
+# ## Three lines
 #
 # Weights here are random, since the notebook needs no network; with `pretrained=True` the lines are the same.
 
 # %%
 model = timm.create_model("vit_tiny_patch16_224", img_size=96, depth=4).eval()
 model = add_masks(model, "gmm", start="local")
-names, masks = zip(*masks_of(model).items(), strict=True)
-grid = grids_of(model)[names[0]]
-describe(masks[0], grid, names[0]).plot()
+model.blocks[0].attn.plot()
 
 # %% [markdown]
 # The attention modules were found by running the model once. Each has a mask of its own on its grid of 6×6 tokens; the

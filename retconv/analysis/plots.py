@@ -13,6 +13,7 @@ from torch import Tensor
 from retconv.analysis.spectrum import frequencies, sampled_symbol
 from retconv.colours import scale
 from retconv.grid import Grid
+from retconv.showing.drawing import Drawing
 
 _TICKS = ([-math.pi, 0, math.pi], ["−π", "0", "π"])
 
@@ -29,7 +30,7 @@ def plot_kernel(kernel: Tensor, grid: Grid, title: str) -> Figure:
         A figure of three panels: the kernel by offset, the modulus of its symbol by frequency, and the share of its
         mass within each radius.
     """
-    figure = Figure(figsize=(9.0, 2.9), layout="constrained")
+    figure = Drawing(figsize=(9.0, 2.9), layout="constrained")
     figure.suptitle(title)
     weights, gain, mass = figure.subplots(1, 3)
     section = kernel[kernel.shape[0] // 2] if kernel.ndim == 3 else kernel

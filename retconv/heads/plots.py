@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from retconv.colours import scale
 from retconv.heads.layer import LayerLook
 from retconv.heads.verdicts import NOT_A_CONVOLUTION
+from retconv.showing.drawing import Drawing
 
 #: Width of one column, and of each head beyond six, in inches; size of the letters in points.
 _COLUMN, _EACH, _FONT = 3.35, 0.56, 6.0
@@ -55,7 +56,7 @@ def plot_heads(layers: Sequence[LayerLook], title: str, width: float | None = No
     caption = textwrap.wrap(NOT_A_CONVOLUTION, int(width / _LETTER))
     lines = textwrap.wrap(title, int(width / _LETTER / 1.1))
     top, bottom = _LINE * (len(lines) + 2.2), _LINE * (len(caption) + 2.2)
-    figure = Figure(figsize=(width, sum(heights) + top + bottom))
+    figure = Drawing(figsize=(width, sum(heights) + top + bottom))
     height = figure.get_figheight()
     down = top
     for i, (layer, tall) in enumerate(zip(layers, heights, strict=True)):

@@ -13,6 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from retconv.colours import scale
+from retconv.showing.drawing import Drawing
 from retconv.showing.picture import HEADS, Picture, values_of
 
 #: Width of a column in inches, height of the panels of a head, and of a line of letters.
@@ -53,7 +54,7 @@ def plot(picture: Picture) -> Figure:
     lines = textwrap.wrap(title, _LETTERS)
     with matplotlib.rc_context(_STYLE):
         height = _TALL * heads + _LINE * len(lines) + 0.4
-        figure = Figure(figsize=(_WIDTH, height), layout="constrained")
+        figure = Drawing(figsize=(_WIDTH, height), layout="constrained")
         figure.suptitle("\n".join(lines))
         panels = figure.subplots(heads, len(columns), squeeze=False)
         for head in range(heads):

@@ -56,6 +56,10 @@ def test_objects_are_drawn_and_notebooks_show_them(name: str, monkeypatch: pytes
     assert "head 0" in html
 
 
+def test_a_notebook_shows_a_plot_without_pyplot() -> None:
+    assert DECAY.plot(SHAPE)._repr_png_().startswith(b"\x89PNG")  # type: ignore[attr-defined]
+
+
 @pytest.mark.parametrize("name", MASKS)
 def test_every_mask_is_drawn(name: str) -> None:
     figure = MASKS[name](Grid(SHAPE), 2).plot(Grid(SHAPE, prefix=1))
