@@ -98,13 +98,14 @@ def load_text(text: str | bytes, source: str) -> Any:
         line = error.object.count(b"\n", 0, error.start) + 1
         byte = error.object[error.start]
         fault = f"line {line}: byte 0x{byte:02x} is not UTF-8: save it as UTF-8"
+        cause: Exception = error
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
-        fault = where + str(error.problem or error.context)
+        fault, cause = where + str(error.problem or error.context), error
     except yaml.YAMLError as error:  # such as an odd character, which comes without a line
-        fault = " ".join(str(error).split())
-    raise YamlError(f"{source} is not valid YAML: {fault}")
+        fault, cause = " ".join(str(error).split()), error
+    raise YamlError(f"{source} is not valid YAML: {fault}") from cause
 
 
 def _problems(text: str) -> Iterator[tuple[yaml.Mark, str]]:

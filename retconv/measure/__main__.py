@@ -12,8 +12,8 @@ from tqdm import tqdm
 from retconv import measure
 from retconv.provenance import provenance
 from retconv.stored import TABLES
-from retconv.terminal import FOLDER, NEW_FILE, SETTINGS, THREADS, Command, Refusal
-from retconv.train.files import TrainError, write_whole
+from retconv.terminal import FOLDER, NEW_FILE, SETTINGS, THREADS, Command
+from retconv.train.files import write_whole
 
 _HELP = """Convolve ever more heads of trained models, and write how accurate they are.
 
@@ -50,12 +50,9 @@ def main(runs: tuple[Path, ...], out: Path, threads: int) -> None:
     torch.set_num_threads(threads)
     session = provenance(command="measure")
     origin = {key: session[key] for key in ("commit", "torch", "device", "threads")}
-    try:
-        with tqdm(runs, unit="run", disable=None) as bar:
-            table = measure.merged(measure.convolved_table(bar).assign(scale="full", **origin), out)
-        write_whole(out, methodcaller("write", table.to_csv(index=False, float_format="%.6g").encode()))
-    except (ValueError, OSError, TrainError) as error:
-        raise Refusal(str(error)) from error
+    with tqdm(runs, unit="run", disable=None) as bar:
+        table = measure.merged(measure.convolved_table(bar).assign(scale="full", **origin), out)
+    write_whole(out, methodcaller("write", table.to_csv(index=False, float_format="%.6g").encode()))
     click.echo(f"{out}: {len(table)} rows")
 
 
