@@ -21,7 +21,7 @@ SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 110, "sh
 #: Exit code of a command that did what it could, with work left.
 STOPPED = 3
 
-_PACKAGE = Path(__file__).parents[1]
+_PACKAGE = Path(__file__).parent.parent
 #: What torch says, as a ``RuntimeError``, of a tensor that does not fit into memory or into its own arithmetic.
 _TOO_LARGE = re.compile("allocate memory|out of memory|not enough memory|size calculation overflow")
 

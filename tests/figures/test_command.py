@@ -32,9 +32,9 @@ def run(*args: object) -> Result:
 
 
 def refusal(result: Result) -> str:
-    """The one line that a refused run prints."""
+    """The line that says why a run was refused."""
     assert result.exit_code == 2, result.output
-    (line,) = result.output.splitlines()
+    *_, line = result.output.splitlines()
     assert line.startswith("Error: ")
     return line
 
@@ -110,14 +110,15 @@ def test_decorated_function_is_a_figure_at_its_place_under_the_words_of_its_docs
     )
 
 
-def test_list_names_every_figure_and_draws_nothing(tmp_path: Path) -> None:
-    result = run("--list", "--out", tmp_path / "none")
+def test_list_names_every_figure_and_draws_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = run("--list")
     assert result.exit_code == 0
     drawn, _, waiting = result.output.partition("\nwait for data, which this makes:\n")
     ready = [spec.name for spec in find()]
     assert [line.split()[0] for line in drawn.splitlines()] == ready
     assert [line.split()[0] for line in waiting.splitlines()] == [name for name in FIGURES if name not in ready]
-    assert not (tmp_path / "none").exists()
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.usefixtures("only_plain")
@@ -210,8 +211,8 @@ def test_unwritable_folder_is_refused_before_anything_is_drawn(tmp_path: Path, m
     monkeypatch.setattr("retconv.figures.runner._render", lambda *_: pytest.fail("drew a figure"))
     file = tmp_path / "file"
     file.write_text("text")
-    assert f"cannot write to the folder {file}: it is a file; choose another with --out" in refusal(run("--out", file))
-    assert f"cannot write to the folder {file / 'below'}: " in refusal(run("--out", file / "below"))
+    assert f"'{file}' is a file" in refusal(run("--out", file))
+    assert f"cannot write {file / 'below'}: Not a directory" in refusal(run("--out", file / "below"))
 
     def refuse(*_: object, **__: object) -> None:
         raise PermissionError(13, "Permission denied")
