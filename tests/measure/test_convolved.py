@@ -75,4 +75,4 @@ def test_the_command_adds_the_rows_of_a_run(tmp_path: Path, monkeypatch: pytest.
     assert list(again["accuracy"]) == [1.5] + [2.0] * 10
     refused = CliRunner().invoke(main, [str(tmp_path / "nothing"), "--out", str(out)])
     assert refused.exit_code == 2
-    assert "config.yaml" in refused.output
+    assert "does not exist" in refused.output
