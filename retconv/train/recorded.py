@@ -43,7 +43,9 @@ def require(kinds: Mapping[str, Any], value: Any) -> dict[str, Any]:
     Raises:
         ValueError: If it is not.
     """
-    if not isinstance(value, dict) or not all(isinstance(value.get(key), kind) for key, kind in kinds.items()):
+    if not isinstance(value, dict) or not all(
+        key in value and isinstance(value[key], kind) for key, kind in kinds.items()
+    ):
         raise ValueError(f"it must have {', '.join(kinds)}, each of its type")
     return value
 

@@ -17,7 +17,7 @@ from retconv.figures.registry import one_thread
 from retconv.figures.style import house_style
 from tests.figures.planted_study import Planted
 
-NAMES = [spec.name for spec in FIGURES.values() if "retconv.studies" in spec.command]
+NAMES = [spec.name for spec in FIGURES.values() if "retconv studies" in spec.command]
 #: Quantile 0.975 of Student's t with 4 degrees of freedom, from tables.
 T4 = 2.776445
 
