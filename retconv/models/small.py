@@ -59,7 +59,7 @@ def _build(
     """Build a model by timm's means and put its masks in; ``patch`` says how many patches make up a side."""
     if pooling not in poolings:
         raise ValueError(f"{name} pools by {' or '.join(map(repr, poolings))}, got pooling={pooling!r}")
-    if img_size <= 0 or img_size % patch:
+    if img_size <= 0 or (img_size % patch and "patch_size" not in kwargs):
         raise ValueError(f"{name} has {patch} patches along a side: img_size must be a multiple of it, got {img_size}")
     kwargs = {"patch_size": img_size // patch, "num_classes": 100} | kwargs
     model = build_model_with_cfg(model_class, name, pretrained, img_size=img_size, global_pool=pooling, **kwargs)
