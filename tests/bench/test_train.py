@@ -50,7 +50,7 @@ def test_two_runs_side_by_side_are_compared_with_one() -> None:
 def test_side_by_side_is_of_a_shape() -> None:
     result = CliRunner().invoke(main, ["train", "--beside"])
     assert result.exit_code == 2
-    assert "--beside is of a shape: give --shape 64/4/4 too" in result.output
+    assert "--beside has no effect on models: give --shape too" in result.output
 
 
 def test_help_of_resume_says_what_is_compared() -> None:
@@ -65,6 +65,6 @@ def test_without_an_extra_its_benchmarks_say_so_and_the_others_work(monkeypatch:
 
     monkeypatch.setattr(bench.train, "bench", absent)
     refused = CliRunner().invoke(main, ["train", "--batch", "2"])
-    assert refused.exit_code == 1
+    assert refused.exit_code == 2
     assert "train needs filelock, which is not installed: pip install 'retconv[train]'" in refused.output
     assert CliRunner().invoke(main, ["masks", "--grid", "2", "--heads", "1", "--rounds", "1"]).exit_code == 0
