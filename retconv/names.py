@@ -25,7 +25,12 @@ def like(name: str, known: Iterable[str]) -> str:
 def nearest(name: str, known: Iterable[str]) -> str:
     """``did you mean 'x'?`` for the nearest known name, or ``choose from x, y, z`` where none is near."""
     known = list(known)
-    listed = ", ".join(known) if len(known) <= LISTED else f"{len(known):,} names, of which none is near"
+    if len(known) <= LISTED:
+        listed = ", ".join(known)
+    elif parts := [word for word in known if name and name.lower() in word.lower()]:
+        listed = f"{len(known):,} names, such as {', '.join(parts[:3])}"
+    else:
+        listed = f"{len(known):,} names, of which none is near"
     return like(name, known) or f"choose from {listed}"
 
 
