@@ -36,8 +36,9 @@ def verdicts(folder: str | Path = TABLES, studies: Sequence[Study] | None = None
         errs more often than it says.
 
     Example:
-        >>> verdicts()["study"].iloc[0]
-        'cifar_small'
+        >>> study = retconv.sweep.load_study("cifar_small")
+        >>> verdicts(studies=[study])["verdict"].iloc[1]
+        'refuted'
     """
     tables = load_tables(folder)
     rows = []
@@ -106,7 +107,8 @@ def readable(table: pd.DataFrame) -> str:
     """The verdicts as text, one claim a line with its numbers below it; of an open one, what would decide it.
 
     Example:
-        >>> print(readable(retconv.studies.verdicts()[:1]).splitlines()[0])
+        >>> study = retconv.sweep.load_study("cifar_small")
+        >>> print(readable(retconv.studies.verdicts(studies=[study])[:1]).splitlines()[0])
         cifar_small: The logarithm of a learnable Manhattan decay, added to the logits, is worth 0.7 points.
     """
     lines = []
@@ -133,7 +135,8 @@ def markdown(table: pd.DataFrame) -> str:
     """The verdicts as a table in Markdown, a rule a row.
 
     Example:
-        >>> markdown(retconv.studies.verdicts()).splitlines()[0]
+        >>> study = retconv.sweep.load_study("cifar_small")
+        >>> markdown(retconv.studies.verdicts(studies=[study])).splitlines()[0]
         '| rule, written before the runs | value [interval] | wanted | seeds | verdict |'
     """
     lines = ["| rule, written before the runs | value [interval] | wanted | seeds | verdict |", "|---|---|---|---|---|"]
