@@ -39,6 +39,10 @@ class FigureSpec:
         suffices: Whether the files, all there, hold enough to draw.
         place: Where in its group it stands: figures are in ascending order, those of one place as they were entered.
         group: Where in the gallery: one of ``GROUPS``.
+
+    Example:
+        >>> retconv.figures.FIGURES["windows"].title
+        'A row of the mask is a window of the kernel'
     """
 
     name: str

@@ -26,6 +26,7 @@ WITHOUT = {
     "serves the package alone": (
         "grid.kept",
         "grid.forget_kept",
+        "memory.require_memory",
     ),
     "takes long to provoke": ("approximate.exponential_sums.OrderError",),
     "a type": ("proofs.proof.Step",),
