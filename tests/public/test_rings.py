@@ -211,7 +211,7 @@ def test_free_masks_and_fields_belong_to_their_tokens() -> None:
     )
 
 
-#: What is right, by the tests above and those named in other files: laws 23, ``convert/test_boundary``.
+#: What is right, by the tests above and those named in other files: laws 23, ``convert/test_boundary``, ``showing``.
 RIGHT = {
     *("DecayMask.kernel", "DecayMask.separable", "DecayMask.decay", "DecayMask.log_kernel"),
     *("GaussianMixtureMask.kernel", "GaussianMixtureMask.separable", "GaussianMixtureMask.log_kernel"),
@@ -223,7 +223,7 @@ RIGHT = {
     *("attend", "bias_logits", "convolution", "multiply_logits", "multiply_weights"),
     *("definiteness", "eigenvalues", "operator_norm", "singular_values"),
     *("BiasMask.separable", "WindowMask.kernel", "WindowMask.separable", "WindowMask.log_kernel"),
-    *("EffectiveKernel", "effective_kernel", "gradient_field", "extended_attention"),
+    *("EffectiveKernel", "effective_kernel", "gradient_field", "extended_attention", "Mask.plot"),
 }
 #: Records, which hold the grid that they are of.
 RESULTS = {"Description", "Masking"}
