@@ -12,13 +12,13 @@ import pytest
 
 from retconv.atlas import ENTRIES
 from retconv.figures import FIGURES
-from retconv.figures.runner import _one_thread
+from retconv.figures.registry import one_thread
 from retconv.figures.style import house_style
 
 
 @cache
 def table(name: str) -> pd.DataFrame:
-    with house_style(), _one_thread():
+    with house_style(), one_thread():
         return FIGURES[name].draw()[1]
 
 
