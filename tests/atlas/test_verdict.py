@@ -70,16 +70,19 @@ def test_of_several_samples_the_first_is_judged() -> None:
     assert verdict(Reader(1), 9) == verdict(entries[0], 9)
 
 
+#: Where the error of a fit is so near its bound of 1e-3 that processors differ by a pole: hard edges, ill-conditioned.
+AT_THE_BOUND = {"strided_window"}
+
+
 @pytest.mark.parametrize("name", ENTRIES)
 def test_the_stored_verdict_is_what_is_computed(name: str) -> None:
-    """Words and counts as they are, poles to one, numbers to 1e-6: the last digits are the machine's."""
+    """Words and counts as they are, numbers to 1e-6: the last digits are the machine's."""
     entry = ENTRIES[name]
     (old,) = STORED[STORED["name"] == name].to_dict("records")
     for column, value in row(entry, verdict(entry.build(entry.grid), entry.grid, entry.placement)).items():
         if isinstance(value, float):
             assert old[column] == pytest.approx(value, rel=1e-6, abs=1e-9), column
-        elif column == "poles" and value is not None:
-            # The fit of a mask with a hard edge is ill-conditioned: processors differ by a pole at the bound of 1e-3.
+        elif column == "poles" and name in AT_THE_BOUND:
             assert abs(old[column] - value) <= 1, column
         else:
             assert (old[column] == value) or (value is None and pd.isna(old[column])), column

@@ -15,11 +15,37 @@ import retconv
 
 #: The public modules of the package, in the order of its map.
 MODULES = (
-    "", "grid", "memory", "cross", "kernels", "convert", "masks", "operators", "checks", "retention", "attention",
+    "",
+    "grid",
+    "memory",
+    "cross",
+    "kernels",
+    "convert",
+    "masks",
+    "operators",
+    "checks",
+    "retention",
+    "attention",
     "approximate",
-    "analysis", "analysis.spectrum", "analysis.locality", "analysis.effective", "proofs", "atlas", "models", "heads",
-    "data", "train", "results", "sweep", "measure", "planted", "studies", "stats", "figures", "explorer",
-)  # fmt: skip
+    "analysis",
+    "analysis.spectrum",
+    "analysis.locality",
+    "analysis.effective",
+    "proofs",
+    "atlas",
+    "models",
+    "heads",
+    "data",
+    "train",
+    "results",
+    "sweep",
+    "measure",
+    "planted",
+    "studies",
+    "stats",
+    "figures",
+    "explorer",
+)
 
 #: Public names without an example, by what an example would need.
 WITHOUT = {

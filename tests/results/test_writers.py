@@ -35,7 +35,7 @@ def test_eight_writers_lose_nothing(tmp_path: Path) -> None:
     root = tmp_path / "runs"
     archives = pack(by_hand(tmp_path / "source"), tmp_path / "out", MIB).archives
     with RunFolder(root, tiny(seed=98)).claimed():
-        pass
+        pass  # its folder is there from now on, with nothing recorded
     context = multiprocessing.get_context("fork")
     writers = [context.Process(target=write, args=(root, archives, number)) for number in range(WRITERS)]
     for writer in writers:
