@@ -30,7 +30,7 @@ html_show_sourcelink = False
 templates_path = [str(SITE / "_templates")]
 
 nb_execution_mode = "off"  # their stored outputs are those that a test compares
-myst_enable_extensions = ["colon_fence", "dollarmath"]
+myst_enable_extensions = ["colon_fence", "dollarmath", "html_image"]
 myst_heading_anchors = 3
 
 autosummary_ignore_module_all = False

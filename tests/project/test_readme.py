@@ -44,7 +44,7 @@ def test_names_the_two_commands() -> None:
 
 
 def test_files_and_pictures_it_links_exist() -> None:
-    links = [link for link in re.findall(r"\]\(([^)]+)\)", README) if "://" not in link]
+    links = [link for link in re.findall(r'(?:\]\(|src=")([^)"]+)', README) if "://" not in link]
     assert links
     assert [link for link in links if not (ROOT / link).exists()] == []
 
