@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import Tensor
 
 from retconv import showing
@@ -128,16 +129,20 @@ class Description:
 
         return pd.DataFrame(self.rows()).rename_axis("head")
 
-    def plot(self, head: int = 0) -> Figure:
-        """Kernel, symbol and mass by radius of one head, as a matplotlib figure."""
-        # Nor for matplotlib.
-        from retconv.analysis.plots import plot_kernel
+    def picture(self) -> showing.Picture:
+        """What is drawn of it."""
+        distance = self.grid.offsets(self.kernel.device).double().norm(dim=-1).flatten()
+        order = distance.argsort(stable=True)
+        within = self.kernel.detach().double().abs().flatten(1)[:, order].cumsum(dim=1)
+        mass = distance[order], within / within[:, -1:].clamp(min=torch.finfo(within.dtype).tiny)
+        return showing.Picture(self.name, self.kernel, mass=mass, nearest=self.bounds is None, facts=self.rows())
 
-        return plot_kernel(self.kernel[head], self.grid, f"{self.name}, head {head}")
+    def plot(self) -> Figure:
+        """Kernel, modulus of its symbol, and the share of its ℓ1 mass within each radius, of up to six heads."""
+        return showing.plot(self.picture())
 
     def _repr_html_(self) -> str:
-        nearest = self.bounds is None
-        return showing.html(showing.Picture(self.name, self.kernel, nearest=nearest, facts=self.rows()))
+        return showing.html(self.picture())
 
     def __repr__(self) -> str:
         return f"Description({self.name!r} on {self.grid}, {len(self.residual)} heads): print it, or plot()"

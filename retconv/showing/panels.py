@@ -1,4 +1,4 @@
-"""A picture as a matplotlib figure of one column: for every head its kernel, |symbol| and one row of the mask."""
+"""A picture as a matplotlib figure of one column: for every head its kernel, |symbol|, and a row or mass by radius."""
 
 from __future__ import annotations
 
@@ -17,7 +17,11 @@ from retconv.showing.drawing import Drawing
 from retconv.showing.picture import HEADS, Picture, values_of
 
 #: Width of a column in inches, height of the panels of a head, and of a line of letters.
-_WIDTH, _TALL, _LINE = 3.35, 0.8, 0.13
+_WIDTH, _TALL, _LINE = 3.35, 0.76, 0.13
+#: Of curves: the first colour of seaborn's palette "colorblind", which the figures have.
+_LINES = "#0173b2"
+#: A plane is drawn with square tokens, unless it is longer than wide, or wider than long, by more than this.
+_SLENDER = 4.0
 #: Letters that a line of the title holds.
 _LETTERS = 62
 _STYLE: Any = {
@@ -50,6 +54,7 @@ def plot(picture: Picture) -> Figure:
     heads = min(picture.heads, HEADS)
     columns = [] if picture.kernel is None else [_kernel, _symbol]
     columns += [] if picture.row is None else [_row]
+    columns += [] if picture.mass is None else [_mass]
     title = picture.title + (f", {heads} of {picture.heads} heads" if heads < picture.heads else "")
     lines = textwrap.wrap(title, _LETTERS)
     with matplotlib.rc_context(_STYLE):
@@ -95,7 +100,19 @@ def _row(ax: Axes, picture: Picture, head: int) -> tuple[str, str]:
     assert picture.row is not None
     values = _middle(values_of(picture.row[head]), 1)
     _draw(ax, values, [(0, side - 1) for side in values.shape])
-    return f"row of query {picture.query if len(picture.query) > 1 else picture.query[0]}", "key (tokens)"
+    return f"row of {picture.query if len(picture.query) > 1 else picture.query[0]}", "key (tokens)"
+
+
+def _mass(ax: Axes, picture: Picture, head: int) -> tuple[str, str]:
+    assert picture.mass is not None
+    radius, share = values_of(picture.mass[0]), values_of(picture.mass[1][head])
+    ax.step(radius, share, where="post", linewidth=0.9, color=_LINES)
+    for level in (0.5, 0.95):
+        ax.axhline(level, color="0.7", linewidth=0.5, zorder=0)
+    ax.set(ylim=(0, 1.03), xlim=(0, max(1.0, radius[-1])))
+    ax.set_yticks([0, 0.5, 0.95], ["0", "0.5", "0.95"])
+    ax.spines[["top", "right"]].set_visible(False)
+    return "ℓ1 mass within", "radius (tokens)"
 
 
 def _middle(values: np.ndarray, rounding: int) -> np.ndarray:
@@ -109,7 +126,7 @@ def _draw(ax: Axes, values: np.ndarray, ends: Sequence[tuple[float, float]]) -> 
     low, high = (float(seen.min()), float(seen.max())) if seen.count() else (0.0, 0.0)
     if values.ndim == 1:
         (first, last), (bottom, top) = ends[0], (min(low, 0.0), max(high, 0.0))
-        ax.plot(np.linspace(first, last, len(values)), seen, linewidth=0.9, color="#0173b2")
+        ax.plot(np.linspace(first, last, len(values)), seen, linewidth=0.9, color=_LINES)
         ax.axhline(0, color="0.7", linewidth=0.5, zorder=0)
         margin = 0.06 * (top - bottom or 1.0)
         ax.set(ylim=(bottom - margin, top + margin), xticks=sorted({first, 0, last}))
@@ -118,9 +135,13 @@ def _draw(ax: Axes, values: np.ndarray, ends: Sequence[tuple[float, float]]) -> 
     half = [(last - first) / max(1, side - 1) / 2 for (first, last), side in zip(ends, values.shape, strict=True)]
     (up, down), (left, right) = ends
     extent = (left - half[1], right + half[1], down + half[0], up - half[0])
-    image = ax.imshow(seen, extent=extent, interpolation="nearest", aspect="auto", **scale(seen.filled(0.0), low < 0))
+    ratio = (extent[1] - extent[0]) / (extent[2] - extent[3])
+    aspect: Any = "equal" if 1 / _SLENDER <= ratio <= _SLENDER else "auto"
+    image = ax.imshow(seen, extent=extent, interpolation="nearest", aspect=aspect, **scale(seen.filled(0.0), low < 0))
     ax.set(xticks=sorted({left, 0, right}), yticks=sorted({up, 0, down}))
-    bar = ax.figure.colorbar(image, ax=ax, aspect=14, pad=0.03, ticks=[image.norm.vmin, 0.0, image.norm.vmax])
+    # Inside the panel's own coordinates a bar is as tall as the image, whatever its aspect.
+    beside = ax.inset_axes((1.05, 0.0, 0.07, 1.0))
+    bar = ax.figure.colorbar(image, cax=beside, ticks=[image.norm.vmin, 0.0, image.norm.vmax])
     bar.ax.set_yticklabels([_short(tick) for tick in bar.get_ticks()])
     bar.outline.set_linewidth(0.4)
 

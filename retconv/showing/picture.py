@@ -27,6 +27,7 @@ class Picture:
         kernel: ``(heads, *kernel_shape)``, or None where there is none.
         row: ``(heads, *shape)``, what one query sees, or None.
         query: That query's position on the grid.
+        mass: Radii, increasing, and ``(heads, radii)``, the share of the kernel's ℓ1 mass within each; or None.
         rings: Which axes are periodic; none, if not given.
         nearest: Whether the kernel is that of the nearest convolution, not the mask's own.
         facts: Of every head, by what they are called.
@@ -36,6 +37,7 @@ class Picture:
     kernel: Tensor | None
     row: Tensor | None = None
     query: tuple[int, ...] = ()
+    mass: tuple[Tensor, Tensor] | None = None
     rings: tuple[bool, ...] = ()
     nearest: bool = False
     facts: Mapping[str, Sequence[Any]] = field(default_factory=dict)
@@ -60,7 +62,7 @@ class Picture:
         else:
             row = entries[:, int(np.ravel_multi_index(query, grid.shape))]
             row = row.unflatten(1, grid.shape) if row.shape[1] == grid.size else row
-        return cls(title, kernel, row, query, grid.periodic, **more)
+        return cls(title, kernel, row, query, rings=grid.periodic, **more)
 
     @property
     def heads(self) -> int:

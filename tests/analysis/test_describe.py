@@ -102,12 +102,16 @@ def test_a_mask_without_kernel_says_so() -> None:
 
 @pytest.mark.parametrize("shape", [(9,), (5, 6), (2, 3, 4)])
 def test_plot_shows_kernel_symbol_and_mass(shape: tuple[int, ...]) -> None:
-    figure = describe(DecayMask(2, gamma=0.7).double(), shape, name="decay").plot(head=1)
-    labels = " ".join(ax.get_xlabel() + ax.get_ylabel() for ax in figure.axes)
-    assert "offset" in labels
-    assert "rad/token" in labels
-    assert "share of the kernel's mass" in labels
-    assert figure.get_suptitle() == "decay, head 1"
+    """In one column, for every head; the mass within a radius is that of ``mass_within``, of the kernel itself."""
+    description = describe(DecayMask(2, gamma=torch.tensor([0.5, 0.8])).double(), shape, name="decay")
+    figure = description.plot()
+    assert figure.get_figwidth() == pytest.approx(3.35)
+    assert figure.get_suptitle() == "decay"
+    assert {"kernel", "|symbol|", "ℓ1 mass within"} <= {ax.get_title() for ax in figure.axes}
+    radius, share = description.picture().mass  # type: ignore[misc]
+    whole = mass_within(description.kernel, shape, radius, border=False)
+    last = [*(radius.diff() > 0).tolist(), True]  # of offsets at one radius the last has counted all of them
+    assert_close(share[:, last], whole[:, last])
 
 
 # --- the command ----------------------------------------------------------------------------------------------------

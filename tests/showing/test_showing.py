@@ -17,7 +17,7 @@ from retconv import models
 from retconv.analysis import describe
 from retconv.atlas import verdict
 from retconv.grid import Grid
-from retconv.masks import DecayMask, ElementwiseMask, Forms, Mask, RetNetMask, between
+from retconv.masks import DecayMask, ElementwiseMask, Forms, GaussianMixtureMask, Mask, RetNetMask, between
 from retconv.models.named import MASKS
 from retconv.showing import Picture, markup
 from tests.strategies import normal
@@ -81,6 +81,16 @@ def test_a_picture_is_of_the_mask() -> None:
     free = Forms.of(normal(2, 1, 13, 13), Grid(SHAPE, prefix=1))
     assert free.picture().nearest
     assert torch.equal(free.picture().row.flatten(), free.entries[0, 1 + 1 * 4 + 2, 1:])  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(("shape", "square"), [((7, 7), True), ((4, 9), True), ((2, 24), False)])
+def test_tokens_are_drawn_square_beside_a_bar_of_their_height(shape: tuple[int, ...], square: bool) -> None:
+    """A Gaussian is round; a grid that is too slender for it fills its panel."""
+    panel = GaussianMixtureMask(1).plot(shape).axes[0]
+    assert panel.get_aspect() == (1.0 if square else "auto")
+    (bar,) = panel.child_axes
+    panel.figure.draw_without_rendering()
+    assert bar.get_window_extent().height == pytest.approx(panel.get_window_extent().height)
 
 
 def test_a_picture_takes_no_gradient_from_its_forms() -> None:
