@@ -46,12 +46,12 @@ def command(
     name: str, images: Path, weights: Path | None, untrained: bool, limit: int, where: str, out: Path | None
 ) -> None:
     """Look at the heads of a model."""
-    files = heads.image_files(images, limit)
-    heads.check_model(name, weights)
+    files = heads.sources.image_files(images, limit)
+    heads.sources.check_model(name, weights)
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
-    model, transform = heads.load_model(name, weights, untrained)
-    look = heads.look(model, heads.read(files, transform), where=where)
+    model, transform = heads.sources.load_model(name, weights, untrained)
+    look = heads.look(model, heads.sources.read(files, transform), where=where)
     click.echo(str(look))
     if out is not None:
         _write(look, out)

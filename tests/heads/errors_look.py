@@ -15,7 +15,8 @@ from torch import nn
 
 from retconv.__main__ import main
 from retconv.grid import Grid
-from retconv.heads import HeadStream, check_model, image_files, load_model, look, read
+from retconv.heads import HeadStream, look
+from retconv.heads.sources import check_model, image_files, load_model, read
 from retconv.models import add_masks
 from tests.error_table import Error
 

@@ -13,7 +13,7 @@ from click.testing import CliRunner
 from PIL import Image
 
 from retconv.__main__ import main
-from retconv.heads import SourceError, check_model, image_files, load_model, read
+from retconv.heads.sources import SourceError, check_model, image_files, load_model, read
 from retconv.heads.verdicts import NOT_A_CONVOLUTION
 
 MODEL = "retconv_vit_tiny"

@@ -58,11 +58,6 @@ WITHOUT = {
     "a type": ("proofs.proof.Step",),
     "needs transformers": ("models.spared.SparesMasks",),
     "of files": (
-        "heads.sources.SourceError",
-        "heads.sources.check_model",
-        "heads.sources.image_files",
-        "heads.sources.load_model",
-        "heads.sources.read",
         "data.errors.CorruptDataError",
         "data.errors.DataNotFoundError",
         "figures.formats.FiguresError",
