@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import singledispatch
 from typing import Any
 
 from torch import Tensor
@@ -12,20 +11,13 @@ from retconv.grid import Grid
 from retconv.kernels.parameters import require_tensor
 
 
-@singledispatch
 def part(form: Any, heads: slice) -> Any:
     """A form of some heads of the mask."""
+    if isinstance(form, Tensor):
+        return form[heads]
+    if isinstance(form, tuple):
+        return tuple(tensor[heads] for tensor in form)
     return form.part(heads)
-
-
-@part.register
-def _(form: Tensor, heads: slice) -> Tensor:
-    return form[heads]
-
-
-@part.register
-def _(form: tuple, heads: slice) -> tuple[Tensor, ...]:
-    return tuple(tensor[heads] for tensor in form)
 
 
 #: Forms whose recursions, factors and channels know no rings: on a periodic grid a mask has none of them.
@@ -39,9 +31,26 @@ KERNELS: dict[str, Callable[[Any, Grid], Tensor]] = {
 }
 
 
-@singledispatch
+_Reader = Callable[[Any, Grid], Any]
+_READERS: list[tuple[tuple[type, ...], _Reader]] = []
+
+
+def reads(*kinds: type) -> Callable[[_Reader], _Reader]:
+    """Register how masks of some types are read."""
+
+    # Not by singledispatch: its cache, which the first call fills, is guarded, so that a caller would compile twice.
+    def register(reader: _Reader) -> _Reader:
+        _READERS.append((kinds, reader))
+        return reader
+
+    return register
+
+
 def read(mask: Any, grid: Grid) -> Any:
     """The ``Forms`` of a mask in whatever form it is given; ``retconv.masks.readers`` knows the forms."""
+    for kinds, reader in _READERS:
+        if isinstance(mask, kinds):
+            return reader(mask, grid)
     forms = getattr(mask, "forms", None)
     if forms is None:
         if type(mask).__name__ == "ndarray":

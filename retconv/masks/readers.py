@@ -11,17 +11,17 @@ from retconv.convert.shapes import check_kernel, check_mask, prefix_remedy
 from retconv.grid import Grid
 from retconv.kernels import Decay, Exponentials, Gates, PolylineGates, QueryGaussian, Separable
 from retconv.masks.forms import Forms
-from retconv.masks.parts import read
+from retconv.masks.parts import reads
 
 
-@read.register
+@reads(Forms)
 def _(mask: Forms, grid: Grid) -> Forms:
     if mask.grid != grid:
         raise ValueError(f"these forms are of {mask.grid}, not of {grid}: read the mask on that grid")
     return mask
 
 
-@read.register
+@reads(Tensor)
 def _(mask: Tensor, grid: Grid) -> Forms:
     handed_in = not mask.requires_grad
     # On a grid of one token both have one entry a head, and a kernel serves every backend.
@@ -34,7 +34,7 @@ def _(mask: Tensor, grid: Grid) -> Forms:
     return Forms(grid, mask.shape[0], {"kernel": mask}, handed_in=handed_in)
 
 
-@read.register
+@reads(Separable)
 def _(mask: Separable, grid: Grid) -> Forms:
     grid.require_open("kernels.Separable", "use retconv.wrap(mask.kernel(), grid)")
     forms = Forms(grid, mask.factors[0].shape[0], {"factors": mask})
@@ -42,7 +42,7 @@ def _(mask: Separable, grid: Grid) -> Forms:
     return forms
 
 
-@read.register
+@reads(Decay)
 def _(mask: Decay, grid: Grid) -> Forms:
     mask.require_line(grid)
     plain = grid.without_prefix()
@@ -50,7 +50,7 @@ def _(mask: Decay, grid: Grid) -> Forms:
     return Forms(grid, mask.gamma.shape[0], {**form, "log": lambda: mask.log_kernel(plain)})
 
 
-@read.register
+@reads(Exponentials)
 def _(mask: Exponentials, grid: Grid) -> Forms:
     grid.require_open("kernels.Exponentials", "use retconv.wrap(mask.kernel(n), grid)")
     if grid.ndim != 1:
@@ -58,7 +58,7 @@ def _(mask: Exponentials, grid: Grid) -> Forms:
     return Forms(grid, mask.past_poles.shape[0], {"exponentials": mask})
 
 
-@read.register(Gates | PolylineGates | QueryGaussian)
+@reads(Gates, PolylineGates, QueryGaussian)
 def _(mask: Any, grid: Grid) -> Forms:
     mask.require(grid)
     body, edge = grid.without_prefix(), (grid.prefix, 0, grid.prefix, 0)

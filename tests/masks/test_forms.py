@@ -8,6 +8,7 @@ from functools import partial
 import pytest
 import torch
 from torch import Tensor
+from torch._dynamo.testing import CompileCounter
 
 from retconv import convert
 from retconv.attention import PLACEMENTS, attend
@@ -202,3 +203,14 @@ def test_the_transpose_of_a_bias_keeps_its_logarithm() -> None:
     for grid in (Grid(3), Grid(5, periodic=True)):
         transposed = Forms.of_log(bias, grid).transposed()
         assert_exact(transposed.log.entries, Forms.of_log(bias, grid).log.entries.mT)
+
+
+def test_the_first_reading_of_a_class_compiles_its_caller_once() -> None:
+    class New(GaussianMixtureMask):
+        """Read by nobody yet."""
+
+    mask, counter = New(heads=1), CompileCounter()
+    compiled = torch.compile(lambda x: x * Forms.of(mask, (2, 2)).entries, backend=counter)
+    for _ in range(3):
+        compiled(torch.ones(4, 4))
+    assert counter.frame_count == 1
