@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
-import os
+import runpy
 import subprocess
 import sys
 import time
@@ -14,14 +15,17 @@ from typing import Any
 
 import pytest
 import yaml
+from click.testing import CliRunner
 
+from retconv.bench.__main__ import main as bench
 from retconv.results import Store, merge
 from tests.data.on_disk import random_split, write_parquet
 from tests.train.small import BASE
 
-BENCHES = ("steps", "others", "fused", "retention", "operator")
 TREE = Path(__file__).parents[2]
-STAGES = ("facts", "data", "smoke", "tests", *(f"bench {name}" for name in BENCHES))
+#: Stages that a slot runs here as processes; the others are run in this one, which has imported torch.
+REHEARSED = ("data", "tests")
+OTHERS = ("facts", "smoke", *(f"bench {name}" for name in ("steps", "others", "fused", "retention", "operator")))
 
 
 def slot(folder: Path, *skip: str) -> list[str]:
@@ -29,10 +33,10 @@ def slot(folder: Path, *skip: str) -> list[str]:
     model = {"name": "retconv_vit_tiny", "options": {"patch_size": 4, "embed_dim": 16, "depth": 1, "num_heads": 2}}
     base = BASE | {"data": {"name": "digits", "validation": 0.8}, "model": model}
     (folder / "base.yaml").write_text(yaml.safe_dump(base), encoding="utf-8")
-    arms = {"short": {"schedule.epochs": 2}, "long": {"schedule.epochs": 80}}
+    arms = {"short": {"schedule.epochs": 2}, "long": {"schedule.epochs": 12}}
     text = yaml.safe_dump({"recipe": "base.yaml", "arms": arms}, sort_keys=False)
     (folder / "two.yaml").write_text(text, encoding="utf-8")
-    command = [sys.executable, str(TREE / "scripts/gpu_slot"), "--toy", "--device", "cpu", "--budget", "600"]
+    command = [str(TREE / "scripts/gpu_slot"), "--toy", "--device", "cpu", "--budget", "600"]
     command += ["--out", str(folder / "out"), "--root", str(folder / "runs"), "--study", str(folder / "two.yaml")]
     return command + [word for stage in skip for word in ("--skip", stage)]
 
@@ -49,12 +53,13 @@ def taken_home(folder: Path) -> list[Path]:
     return [path for path in (folder / "out").rglob("*") if path.is_file()]
 
 
-def test_a_slot_runs_its_stages_and_a_kill_loses_no_finished_run(tmp_path: Path) -> None:
+def test_a_slot_runs_its_stages_and_a_kill_loses_no_finished_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gpu_slot: Any
+) -> None:
     """Killed once a run is finished and packed; the next slot goes on, and its archives hold both runs."""
-    environment = os.environ | {"RETCONV_COMMIT": "planted", "OMP_NUM_THREADS": "1"}
-    first = subprocess.Popen(
-        slot(tmp_path, "bench others", "bench retention"), env=environment, stdout=subprocess.DEVNULL
-    )
+    monkeypatch.setenv("RETCONV_COMMIT", "planted")
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    first = subprocess.Popen([sys.executable, *slot(tmp_path, *OTHERS)], stdout=subprocess.DEVNULL)
     archives = tmp_path / "out/archives"
     while first.poll() is None and not any(archives.glob("*.zip")):
         time.sleep(0.05)
@@ -62,20 +67,17 @@ def test_a_slot_runs_its_stages_and_a_kill_loses_no_finished_run(tmp_path: Path)
     first.wait()
     before, stages = finished(tmp_path / "runs"), summary(tmp_path)
     log = (tmp_path / "out/slot.log").read_text(encoding="utf-8")
-    assert {
-        stages[name]["status"] for name in (*STAGES[:4], *(f"bench {name}" for name in ("steps", "fused", "operator")))
-    } == {"done"}, log
-    assert stages["facts"]["found"]["float32_tflops"] > 0
-    assert stages["smoke"]["found"]["faults"] == {}
+    study = f"study {tmp_path / 'two.yaml'}"
+    statuses = {name: facts["status"] for name, facts in stages.items()}
+    assert statuses == dict.fromkeys(OTHERS, "skipped") | dict.fromkeys(REHEARSED, "done") | {study: "running"}, log
     assert set(stages["data"]["found"]["decoded"]) == {"digits"}
     assert log.count("=== data: ") == 2
-    assert stages[f"study {tmp_path / 'two.yaml'}"]["status"] == "running"
     packed = merged(archives, tmp_path / "home")
     assert packed
     assert packed.items() <= before.items()
 
-    done = subprocess.run(slot(tmp_path, *STAGES), env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    monkeypatch.setattr(sys, "argv", slot(tmp_path, *OTHERS, *REHEARSED))
+    gpu_slot.main()
     assert [facts["status"] for facts in summary(tmp_path).values()] == ["skipped"] * 9 + ["done"] * 2
     after = finished(tmp_path / "runs")
     assert after == after | before
@@ -103,6 +105,57 @@ def gpu_slot(monkeypatch: pytest.MonkeyPatch) -> Any:
     loader.exec_module(module)
     monkeypatch.setattr(module, "GRACE", 0.5)
     return module
+
+
+@pytest.fixture
+def ran(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Any:
+    """Runs a script in this process: its exit code, what it found, and all that it printed."""
+
+    def run(script: str, *arguments: str) -> tuple[int, dict[str, Any], str]:
+        monkeypatch.setattr(sys, "argv", [script, *arguments])
+        monkeypatch.setattr(sys, "path", [*sys.path])
+        code: Any = 0
+        try:
+            runpy.run_path(str(TREE / script), run_name="__main__")
+        except SystemExit as end:
+            code = end.code
+        said = capsys.readouterr().out
+        return int(code or 0), json.loads(said.splitlines()[-1]), said
+
+    return run
+
+
+def commands(gpu_slot: Any, folder: Path, toy: bool) -> dict[str, list[str]]:
+    """What each stage starts, after the interpreter."""
+    stages = gpu_slot._stages(
+        gpu_slot.Slot(600.0, folder, folder, "cpu", toy), folder, ["digits"], str(folder / "lock")
+    )
+    return {name: command[1:] for name, command in stages.items()}
+
+
+def test_facts_and_smoke_find_what_they_look_for(tmp_path: Path, gpu_slot: Any, ran: Any) -> None:
+    stages = commands(gpu_slot, tmp_path, toy=True)
+    code, facts, _ = ran(*stages["facts"])
+    assert code == 0
+    assert facts["float32_tflops"] > 0
+    code, smoke, said = ran(*stages["smoke"])
+    assert code == 0, said
+    assert smoke["faults"] == {}
+    assert smoke["paths"] > 4
+
+
+@pytest.mark.parametrize("toy", [True, False])
+def test_benchmarks_know_the_options_that_they_are_given(tmp_path: Path, gpu_slot: Any, toy: bool) -> None:
+    """Only the operator's is run here; tests/bench run what steps, fused and retention do."""
+    stages = {name: command for name, command in commands(gpu_slot, tmp_path, toy).items() if name in OTHERS[2:]}
+    assert [*stages] == [*OTHERS[2:]]
+    for name, (_, module, command, *options) in stages.items():
+        assert module == "retconv.bench"
+        assert bench.commands[command].make_context(command, options).params["out"] == tmp_path / f"{name[6:]}.csv"
+        if toy and command == "operator":
+            result = CliRunner().invoke(bench, [command, *options])
+            assert result.exit_code == 0, result.output
+            assert (tmp_path / f"{name[6:]}.csv").is_file()
 
 
 def test_a_stage_that_fails_or_overruns_stops_no_other(tmp_path: Path, gpu_slot: Any) -> None:
@@ -151,8 +204,18 @@ def test_studies_have_an_order_and_wait_for_their_data(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gpu_slot: Any, given: list[str], order: list[str]
 ) -> None:
     """Their data are decoded beside smoke and tests, and waited for before anything is timed."""
-    done: list[str] = []
-    monkeypatch.setattr(gpu_slot.Slot, "run", lambda stay, name, *rest: done.append(name))
+    done: list[Any] = []
+    untimed: list[str] = []
+
+    def run(stay: Any, name: str, *rest: Any) -> None:
+        done.append(name)
+        with (tmp_path / "runs-lock").open("ab") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                untimed.append(name)
+
+    monkeypatch.setattr(gpu_slot.Slot, "run", run)
     monkeypatch.setattr(gpu_slot.Slot, "beside", lambda stay, name, command, limit: done.extend([name, command[2:]]))
     monkeypatch.setattr(gpu_slot.Slot, "settle", lambda stay: done.append("settled"))
     options = ["--budget", "600", "--out", str(tmp_path / "out"), "--root", str(tmp_path / "runs"), "--device", "cpu"]
@@ -160,6 +223,7 @@ def test_studies_have_an_order_and_wait_for_their_data(
     gpu_slot.main()
     names = [what for what in done if isinstance(what, str)]
     assert done[:3] == ["facts", "data", order]
+    assert untimed == ["smoke", "tests"]
     assert names[2:9] == ["bench steps", "smoke", "tests", "settled", "bench others", "bench fused", "settled"]
     assert done[-len(order) - 1 :] == ["settled", *(f"study {name}" for name in order)]
 
@@ -171,7 +235,9 @@ def test_a_study_that_could_only_be_begun_is_not(tmp_path: Path, gpu_slot: Any) 
     assert stay.stages == {"study main": {"status": "no time left"}}
 
 
-def test_data_sets_of_studies_are_decoded_once_from_a_folder_that_is_only_read(tmp_path: Path) -> None:
+def test_data_sets_of_studies_are_decoded_once_from_a_folder_that_is_only_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ran: Any
+) -> None:
     """Parquet alone is carried. A set that is not there, or a study that cannot be read, leaves the others decoded."""
     folder = tmp_path / "data/cifar10"
     write_parquet(folder / "train.parquet", random_split(1, 20, 32, 10), list("abcdefghij"))
@@ -179,12 +245,11 @@ def test_data_sets_of_studies_are_decoded_once_from_a_folder_that_is_only_read(t
     before = sorted((tmp_path / "data").rglob("*"))
     for path in (folder, tmp_path / "data"):
         path.chmod(0o555)
-    own = {"RETCONV_DATA": str(tmp_path / "data"), "RETCONV_CACHE": str(tmp_path / "cache"), "PYTHONPATH": str(TREE)}
+    monkeypatch.setenv("RETCONV_DATA", str(tmp_path / "data"))
+    monkeypatch.setenv("RETCONV_CACHE", str(tmp_path / "cache"))
     studies = ["short", "main", "tiny_imagenet", "shrot"]
-    command = [sys.executable, str(TREE / "scripts/gpu_data.py"), *studies]
-    result = subprocess.run(command, env=os.environ | own, capture_output=True, text=True)
-    assert result.returncode == 1, result.stderr
-    found = json.loads(result.stdout.splitlines()[-1])
+    code, found, said = ran("scripts/gpu_data.py", *studies)
+    assert code == 1, said
     assert set(found["decoded"]) == {"cifar10"}
     assert found["decoded"]["cifar10"]["source"].startswith("parquet, sha256 ")
     assert "warnings" not in found["decoded"]["cifar10"]
@@ -194,20 +259,22 @@ def test_data_sets_of_studies_are_decoded_once_from_a_folder_that_is_only_read(t
     assert sorted((tmp_path / "data").rglob("*")) == before
 
 
-def test_a_cache_that_cannot_be_kept_is_told_in_the_summary(tmp_path: Path) -> None:
+def test_a_cache_that_cannot_be_kept_is_told_in_the_summary(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ran: Any
+) -> None:
     write_parquet(tmp_path / "data/cifar10/train.parquet", random_split(1, 20, 32, 10), list("abcdefghij"))
     write_parquet(tmp_path / "data/cifar10/test.parquet", random_split(2, 10, 32, 10), list("abcdefghij"))
     (tmp_path / "cache").write_text("no folder", encoding="utf-8")
-    own = {"RETCONV_DATA": str(tmp_path / "data"), "RETCONV_CACHE": str(tmp_path / "cache"), "PYTHONPATH": str(TREE)}
-    command = [sys.executable, str(TREE / "scripts/gpu_data.py"), "short"]
-    result = subprocess.run(command, env=os.environ | own, capture_output=True, text=True)
-    assert result.returncode == 0, result.stderr
-    (warning,) = json.loads(result.stdout.splitlines()[-1])["decoded"]["cifar10"]["warnings"]
+    monkeypatch.setenv("RETCONV_DATA", str(tmp_path / "data"))
+    monkeypatch.setenv("RETCONV_CACHE", str(tmp_path / "cache"))
+    code, found, said = ran("scripts/gpu_data.py", "short")
+    assert code == 0, said
+    (warning,) = found["decoded"]["cifar10"]["warnings"]
     assert "set RETCONV_CACHE to a folder with room" in warning
 
 
 @pytest.mark.parametrize("wrong", ["--skip=nothing", "--budget=soon"])
 def test_what_a_slot_cannot_use_is_refused(tmp_path: Path, wrong: str) -> None:
-    done = subprocess.run([*slot(tmp_path), wrong], capture_output=True, text=True)
+    done = subprocess.run([sys.executable, *slot(tmp_path), wrong], capture_output=True, text=True)
     assert done.returncode == 2
     assert "choose from" in done.stderr or "invalid float" in done.stderr
