@@ -8,6 +8,7 @@ import statistics
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -99,6 +100,7 @@ MAX_LINES = 300
 every_module = pytest.mark.parametrize("name", MODULES)
 
 
+@cache
 def tree(name: str) -> ast.Module:
     return ast.parse(MODULES[name].read_text(encoding="utf-8"))
 
@@ -113,6 +115,7 @@ def imports(root: ast.AST) -> Iterator[str]:
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
+@cache
 def own(name: str) -> set[str]:
     """Modules of the package that a module imports."""
     found = set()
@@ -172,15 +175,33 @@ def test_tests_mirror_the_package() -> None:
     assert imported == set()
 
 
-#: Run in a new interpreter: what ``import retconv`` and all its public names cost after torch, and what they load.
+#: Parts that are there without an import of their own.
+ASKED = ("analysis", "approximate", "attention", "models", "retention")
+#: Run in a new interpreter, thrice in a fork of it: what ``import retconv`` and all its public names cost after torch,
+#: and what they load; then in itself the parts that are asked for.
 PROBE = """
-import json, sys, time, torch
-start = time.process_time()
+import json, os, sys, time, torch
+for _ in range(3):
+    if os.fork() == 0:
+        start = time.process_time()
+        import retconv
+        [getattr(retconv, name) for name in retconv.__all__]
+        seconds = time.process_time() - start
+        loaded = sorted({name.split(".")[0] for name in sys.modules})
+        print(json.dumps({"seconds": seconds, "loaded": loaded}), flush=True)
+        os._exit(0)
+    assert os.wait()[1] == 0
 import retconv
-[getattr(retconv, name) for name in retconv.__all__]
-seconds = time.process_time() - start
-print(json.dumps({"seconds": seconds, "loaded": sorted({name.split(".")[0] for name in sys.modules})}))
+assert all(getattr(retconv, part).__doc__ for part in sys.argv[1:]) and dir(retconv)
 """
+
+
+@pytest.fixture(scope="module")
+def probed() -> list[dict]:
+    """What the three forks said, if the parts are there."""
+    run = subprocess.run([sys.executable, "-c", PROBE, *ASKED], cwd=ROOT, capture_output=True, text=True)
+    assert not run.returncode, run.stderr
+    return [*map(json.loads, run.stdout.splitlines())]
 
 
 @every_module
@@ -192,22 +213,16 @@ def test_no_module_is_shadowed_by_what_it_defines(name: str) -> None:
         assert getattr(importlib.import_module(package), leaf) is module
 
 
+@pytest.mark.usefixtures("probed")
 def test_parts_are_there_when_asked_for() -> None:
     """In a new interpreter, without an import of their own."""
-    parts = ("analysis", "approximate", "attention", "models", "retention")
-    asked = "; ".join(["import retconv", *(f"retconv.{part}.__doc__" for part in parts), "assert set(dir(retconv))"])
-    subprocess.run([sys.executable, "-c", asked], cwd=ROOT, check=True)
-    assert set(parts) <= {*dir(retconv)}
+    assert {*ASKED} <= {*dir(retconv)}
 
 
-def test_import_is_light() -> None:
+def test_import_is_light(probed: list[dict]) -> None:
     """At most 0.3 s of a core over ``import torch``, median of three; no plotting, timm or notebook package."""
-    runs = [
-        json.loads(subprocess.run([sys.executable, "-c", PROBE], cwd=ROOT, capture_output=True, check=True).stdout)
-        for _ in range(3)
-    ]
-    loaded = set(runs[0]["loaded"])
+    loaded = set(probed[0]["loaded"])
     assert "retconv" in loaded
     assert HEAVY.isdisjoint(loaded), f"import retconv loads {sorted(HEAVY & loaded)}"
-    seconds = [run["seconds"] for run in runs]
+    seconds = [run["seconds"] for run in probed]
     assert statistics.median(seconds) <= SECONDS, f"import retconv takes {seconds} s"

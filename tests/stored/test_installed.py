@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -21,39 +22,53 @@ PACKAGE = Path(retconv.__file__).parent
 ROOT = PACKAGE.parent
 
 
+#: Figures of stored results: a table, a fit and a study.
+NAMES = ["parameters_and_macs", "planted_pairs", "attention_is_more"]
+COMMANDS = {
+    "list": ["figures", "--list"],
+    "draw": ["figures", "--only", *NAMES, "--format", "svg"],
+    "table": ["studies", "--readme"],
+}
+#: Run in a new interpreter: commands one after the other, and what each said.
+ONE_BY_ONE = """
+import contextlib, io, json, sys
+from retconv.__main__ import main
+said = {}
+for name, arguments in json.loads(sys.argv[1]).items():
+    with contextlib.redirect_stdout(io.StringIO()) as written:
+        main(arguments, standalone_mode=False)
+    said[name] = written.getvalue()
+print(json.dumps(said))
+"""
+
+
 @pytest.fixture(scope="module")
-def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The package alone in a folder, as a wheel leaves it."""
-    site = tmp_path_factory.mktemp("site")
+def elsewhere(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, str]]:
+    """An empty folder, and what commands said there of the package alone, as a wheel leaves it."""
+    site, folder = tmp_path_factory.mktemp("site"), tmp_path_factory.mktemp("elsewhere")
     shutil.copytree(PACKAGE, site / "retconv", ignore=shutil.ignore_patterns("__pycache__"))
-    return site
-
-
-def elsewhere(installed: Path, folder: Path, *args: str) -> str:
-    """What a command says in an empty folder, far from the repository."""
-    environment = os.environ | {"PYTHONPATH": str(installed)}
-    command = [sys.executable, "-m", *args]
+    environment = os.environ | {"PYTHONPATH": str(site)}
+    command = [sys.executable, "-c", ONE_BY_ONE, json.dumps(COMMANDS)]
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    return done.stdout
+    return folder, json.loads(done.stdout)
 
 
-def test_figures_of_stored_results_are_drawn_from_the_package_alone(installed: Path, tmp_path: Path) -> None:
-    drawn = elsewhere(installed, tmp_path, "retconv.figures", "--list").partition("\nwait for data")[0]
+def test_figures_of_stored_results_are_drawn_from_the_package_alone(elsewhere: tuple[Path, dict[str, str]]) -> None:
+    folder, said = elsewhere
+    drawn = said["list"].partition("\nwait for data")[0]
     assert [line.split()[0] for line in drawn.splitlines()] == [spec.name for spec in find()]
-    names = ["parameters_and_macs", "planted_pairs", "attention_is_more"]
-    assert all(FIGURES[name].data for name in names)
-    elsewhere(installed, tmp_path, "retconv.figures", "--only", *names, "--format", "svg")
-    for name in names:
-        made = tmp_path / "paper_figures" / f"{name}.csv"
+    assert all(FIGURES[name].data for name in NAMES)
+    for name in NAMES:
+        made = folder / "paper_figures" / f"{name}.csv"
         assert made.read_bytes() == (ROOT / "paper_figures" / made.name).read_bytes()
 
 
-def test_tables_of_studies_are_read_in_any_folder(installed: Path, tmp_path: Path) -> None:
-    said = elsewhere(installed, tmp_path, "retconv.studies", "--readme")
-    assert said.strip() == readme_table()
-    assert said.count("\n") > 2
-    assert list(tmp_path.iterdir()) == []
+def test_tables_of_studies_are_read_in_any_folder(elsewhere: tuple[Path, dict[str, str]]) -> None:
+    folder, said = elsewhere
+    assert said["table"].strip() == readme_table()
+    assert said["table"].count("\n") > 2
+    assert [path.name for path in folder.iterdir()] == ["paper_figures"]
 
 
 def test_working_folder_does_not_matter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
