@@ -7,6 +7,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from importlib import resources
 from typing import Any
 
@@ -127,7 +128,7 @@ class Config:
         """Nested dictionaries of plain values, as YAML and JSON hold them."""
         return dataclasses.asdict(self)
 
-    @property
+    @cached_property
     def id(self) -> str:
         """The name of the run: 16 hexadecimal digits of the SHA-256 of its canonical JSON.
 

@@ -14,7 +14,8 @@ from scipy.stats import t
 
 from retconv.data import Dataset
 from retconv.data.registry import SPECS
-from retconv.sweep import STUDIES, Study, load_study, parse_study
+from retconv.sweep import STUDIES, Study, parse_study
+from retconv.sweep import load_study as load_anew
 from retconv.sweep.__main__ import main
 from retconv.train import Config, Trainer
 from retconv.train.config import differences
@@ -37,6 +38,8 @@ MEASURED = {
     "distance": {"distance", "least_distance", "layer"},
 }
 RUNS = {"test_accuracy"}
+#: Studies are constants: each is read once.
+load_study = cache(load_anew)
 
 
 def test_the_studies_are_those_of_the_package() -> None:
@@ -191,7 +194,10 @@ def distinct(small: bool) -> dict[str, list[Config]]:
     return found
 
 
-@pytest.mark.parametrize("configs", distinct(small=True).values(), ids=distinct(small=True).keys())
+SMALL_TWINS = distinct(small=True)
+
+
+@pytest.mark.parametrize("configs", SMALL_TWINS.values(), ids=SMALL_TWINS.keys())
 def test_every_arm_of_a_small_twin_takes_a_step(configs: list[Config]) -> None:
     name = configs[0].data.name
     takes_a_step([replace(c, batch_size=8) for c in configs], few_digits() if name == "digits" else noise(name))
