@@ -6,6 +6,7 @@ import math
 import statistics
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import matplotlib.text
@@ -14,7 +15,7 @@ import pytest
 
 from retconv.figures import FIGURES, study
 from retconv.figures.registry import one_thread
-from retconv.figures.style import house_style
+from retconv.figures.style import SINGLE, house_style
 from tests.figures.planted_study import Planted
 
 NAMES = [spec.name for spec in FIGURES.values() if "retconv studies" in spec.command]
@@ -22,9 +23,16 @@ NAMES = [spec.name for spec in FIGURES.values() if "retconv studies" in spec.com
 T4 = 2.776445
 
 
+@cache
+def _tables() -> dict[str, str]:
+    """The text of each planted file, by its name: 40,000 rows, which every test starts from."""
+    return {f"study_{name}.csv": pd.DataFrame(rows).to_csv(index=False) for name, rows in Planted().tables().items()}
+
+
 def plant(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Write planted tables, which figures read from then on, and which are all their data files."""
-    Planted().write(folder)
+    for file, text in _tables().items():
+        (folder / file).write_text(text, encoding="utf-8")
     monkeypatch.setattr(study, "TABLES", folder)
     for name in NAMES:
         files = tuple(folder / path.name for path in FIGURES[name].data)
@@ -32,10 +40,11 @@ def plant(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def draw(name: str) -> tuple[pd.DataFrame, list[str]]:
-    """A figure's table, and every text that is written on it."""
+    """A figure's table, and every text that is written on it, in one column."""
     with house_style(), one_thread():
         figure, data = FIGURES[name].draw()
         figure.draw_without_rendering()
+    assert figure.get_figwidth() == SINGLE
     texts = [text.get_text() for text in figure.findobj(matplotlib.text.Text) if text.get_text()]
     return data, [text.replace("\n", " ").replace("\xa0", " ") for text in texts]
 
