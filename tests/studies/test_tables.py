@@ -23,7 +23,7 @@ STUDY = {
     "hypothesis": "Masks help.",
     "recipe": "small",
     "set": {
-        "model.options.patch_size": 4, "model.options.embed_dim": 16, "model.options.num_heads": 2,
+        "batch_size": 128, "model.options.patch_size": 4, "model.options.embed_dim": 16, "model.options.num_heads": 2,
         "schedule.epochs": 2, "schedule.warmup_epochs": 1, "model.options.pooling": "avg", "select": "best",
     },
     "arms": {
