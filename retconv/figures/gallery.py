@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import cache
 from pathlib import Path
 
 import pandas as pd
@@ -40,4 +41,10 @@ def _caption(spec: FigureSpec, data: Path) -> str:
         return spec.caption
     if not data.is_file():
         return f"{spec.title}. Its data file is missing: draw it anew."
+    return _told(spec, data, data.stat().st_mtime_ns)
+
+
+@cache
+def _told(spec: FigureSpec, data: Path, written: int) -> str:
+    """From a table as it was written then: the page is made anew after every figure, and most tables stay."""
     return spec.text(pd.read_csv(data, dtype={"run": str}))  # a hash may be made of digits alone

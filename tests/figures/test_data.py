@@ -9,34 +9,13 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from click.testing import CliRunner
 from PIL import Image
 
 from retconv.checks import TOLERANCES
-from retconv.figures import FIGURES, find
-from retconv.figures.__main__ import main
+from retconv.figures import FIGURES
 from retconv.figures.style import DOUBLE, SINGLE
 from retconv.operators import METHODS
-
-#: The figures of the gallery: all but those that wait for stored results.
-NAMES = [spec.name for spec in find()]
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Every figure as a user draws it, in one format."""
-    out = tmp_path_factory.mktemp("figures") / "made" / "by the command"
-    result = CliRunner().invoke(main, ["--out", str(out), "--format", "png"])
-    assert result.exit_code == 0, result.output
-    lines = result.output.splitlines()
-    assert [line.split(":")[0] for line in lines[:-1]] == NAMES
-    assert "index.html" in lines[-1]
-    assert "\r" not in result.output, "the progress bar is for terminals"
-    return out
-
-
-def table(folder: Path, name: str) -> pd.DataFrame:
-    return pd.read_csv(folder / f"{name}.csv", dtype={"grid": str})
+from tests.figures.drawn import NAMES, table
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -219,7 +198,7 @@ def stored(name: str, file: str) -> pd.DataFrame:
 
 def test_stored_results_name_the_commit_they_come_from() -> None:
     """A commit, not one with changes on top that nobody can check out."""
-    for path in sorted({path for spec in find() for path in spec.data if path.suffix == ".csv"}):
+    for path in sorted({path for name in NAMES for path in FIGURES[name].data if path.suffix == ".csv"}):
         commits = pd.read_csv(path).get("commit", pd.Series(dtype=str)).unique()
         assert all(re.fullmatch(r"[0-9a-f]{7,40}", str(commit)) for commit in commits), f"{path}: {commits}"
 

@@ -1,18 +1,20 @@
 """The figure of recurrences beyond the grid shows what it says."""
 
 import math
+from pathlib import Path
 
 import pandas as pd
 import pytest
 
 from retconv.figures import FIGURES
+from tests.figures.drawn import table
 
 
-@pytest.fixture(scope="module")
-def data() -> pd.DataFrame:
-    _, table = FIGURES["states_beyond_the_grid"].draw()
-    assert "roots of unity 512 states, 5.1e+01" in FIGURES["states_beyond_the_grid"].finding(table)
-    return table
+@pytest.fixture
+def data(folder: Path) -> pd.DataFrame:
+    rows = table(folder, "states_beyond_the_grid")
+    assert "roots of unity 512 states, 5.1e+01" in FIGURES["states_beyond_the_grid"].finding(rows)
+    return rows
 
 
 def told(weight: float) -> float:
