@@ -48,8 +48,9 @@ for ax, image in zip(axes, digits.train_images, strict=False):
 # is what varies. A wrong key or value is refused, with the nearest right one named.
 
 # %%
+shorter = ["schedule.epochs=6", "schedule.warmup_epochs=1"]
 arms = {
-    name: [load("smoke", ["schedule.epochs=12", f"model.options.mask={mask}", f"seed={seed}"]) for seed in (0, 1, 2)]
+    name: [load("smoke", [*shorter, f"model.options.mask={mask}", f"seed={seed}"]) for seed in (0, 1, 2)]
     for name, mask in (("plain", "null"), ("masked", "gmm"))
 }
 example = arms["masked"][0]
@@ -125,7 +126,7 @@ comparison
 kernels = store.kernels(arms["masked"][:1])
 cut = kernels[kernels["offset_1"] == 0]
 layers, heads, last = cut["mask"].unique(), cut["head"].unique(), cut["epoch"].max()
-shown = (0, 1, last // 3, last)
+shown = (0, 1, last // 2, last)
 figure, axes = plt.subplots(
     len(layers), len(heads), figsize=(8, 5.4), layout="constrained", sharex=True, sharey=True, squeeze=False
 )
