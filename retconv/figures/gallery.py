@@ -41,10 +41,11 @@ def _caption(spec: FigureSpec, data: Path) -> str:
         return spec.caption
     if not data.is_file():
         return f"{spec.title}. Its data file is missing: draw it anew."
-    return _told(spec, data, data.stat().st_mtime_ns)
+    file = data.stat()
+    return _told(spec, data, (file.st_mtime_ns, file.st_size))
 
 
 @cache
-def _told(spec: FigureSpec, data: Path, written: int) -> str:
-    """From a table as it was written then: the page is made anew after every figure, and most tables stay."""
+def _told(spec: FigureSpec, data: Path, written: tuple[int, int]) -> str:
+    """From a table of that time and size: the page is made anew after every figure, and most tables stay."""
     return spec.text(pd.read_csv(data, dtype={"run": str}))  # a hash may be made of digits alone

@@ -2,6 +2,7 @@
 
 import math
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from PIL import Image
 
 from retconv.checks import TOLERANCES
 from retconv.figures import FIGURES
+from retconv.figures.gallery import gallery
 from retconv.figures.style import DOUBLE, SINGLE
 from retconv.operators import METHODS
 from tests.figures.drawn import NAMES, table
@@ -69,6 +71,14 @@ def test_gallery_shows_every_figure_and_its_links_resolve(folder: Path) -> None:
         assert {f"#{name}", f"{name}.png", f"{name}.csv"} <= set(page.links)
     for link in page.links:
         assert link[1:] in page.ids if link.startswith("#") else (folder / link).is_file(), link
+
+
+def test_gallery_tells_the_caption_of_a_table_that_is_written_anew(tmp_path: Path) -> None:
+    spec = replace(FIGURES["windows"], caption=lambda table: f"{len(table)} rows")
+    (tmp_path / "windows.png").touch()
+    for rows in (1, 2):
+        pd.DataFrame({"x": range(rows)}).to_csv(tmp_path / "windows.csv")
+        assert f"{rows} rows" in gallery(tmp_path, [spec])
 
 
 def test_residual_is_0_where_the_mask_has_a_kernel(folder: Path) -> None:
