@@ -15,6 +15,7 @@ VENV   := .venv
 OLDEST := .venv-oldest
 BIN    := $(VENV)/bin
 LOCK   := requirements/lock.txt
+WORKERS := -n $(JOBS) --dist loadfile
 # The stamp is named after the extras, so that asking for other ones installs them.
 STAMP  := $(VENV)/.installed-$(EXTRAS)
 
@@ -27,12 +28,13 @@ help: ## list the targets
 figures: $(STAMP) ## draw every figure into paper_figures/
 	$(BIN)/python -m retconv.figures
 
-# One thread per worker: torch would otherwise start a thread per core in each of them.
+# One thread per worker: torch would otherwise start a thread per core in each of them. A file stays with one worker, so
+# that what its tests share is computed once.
 test: $(STAMP) ## run every test, the notebooks among them
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(WORKERS) $(ARGS)
 
 test-oldest: $(OLDEST)/.installed ## run every test with the oldest versions that pyproject.toml declares
-	OMP_NUM_THREADS=1 $(OLDEST)/bin/python -m pytest -n $(JOBS) $(ARGS)
+	OMP_NUM_THREADS=1 $(OLDEST)/bin/python -m pytest $(WORKERS) $(ARGS)
 
 lint: $(STAMP) ## ruff
 	$(BIN)/ruff check .
