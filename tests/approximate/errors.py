@@ -65,7 +65,7 @@ TABLES: dict[str, dict[str, Error]] = {
         "order not found": (
             lambda: exponentials(NOISE[:, :5], tolerance=0.0),
             OrderError,
-            r"no order up to 2 reaches tolerance 0 for head 0, the best has \d.*e-1\d: give a larger tolerance",
+            r"no order up to 2 reaches tolerance 0 for head 0, the last has \d.*e-1\d: give a larger tolerance",
         ),
         "exponentials of axes": (
             lambda: exponentials(kernels.Separable((LINE[:, None], LINE[:, None])), order=1).exponentials,
