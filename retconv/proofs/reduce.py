@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator
+from functools import cache
 
 from sympy import (
     Add,
@@ -38,6 +39,7 @@ _WAYS: tuple[Callable[[Expr], Expr], ...] = (
 )
 
 
+@cache
 def reduce(expression: Expr) -> Expr:
     """Rewrite an expression until it is 0.
 
@@ -47,15 +49,19 @@ def reduce(expression: Expr) -> Expr:
     Returns:
         Exactly 0 where that is found, else the shortest form seen of what is left.
     """
-    expression = _merge_sums(
-        expression.replace(lambda e: isinstance(e, Derivative | Integral | Limit), lambda e: e.doit())
-    )
+    expression = _merge_sums(expression.replace(lambda e: isinstance(e, Derivative | Integral | Limit), closed))
     form = expression
     for way in _WAYS:
         if form == 0 or form.has(Sum):
             return form
         form = min(form, way(expression), key=lambda e: e.count_ops())
     return form
+
+
+@cache
+def closed(expression: Expr) -> Expr:
+    """A derivative, integral or limit in closed form: seconds, and claims that differ share it."""
+    return expression.doit()
 
 
 def _merge_sums(expression: Expr) -> Expr:
