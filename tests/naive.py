@@ -56,7 +56,8 @@ def entry(offset: Position, shape: Sequence[int]) -> int:
 
 def mask(value: Callable[[Position, Position], float], shape: Sequence[int]) -> Rows:
     """``M[q][k] = value(q, k)`` by a double loop over positions."""
-    return [[value(q, k) for k in positions(shape)] for q in positions(shape)]
+    places = positions(shape)
+    return [[value(q, k) for k in places] for q in places]
 
 
 def kernel(value: Callable[[Position], float], shape: Sequence[int]) -> list[float]:

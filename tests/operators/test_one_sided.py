@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -24,7 +24,13 @@ def one_sided(n: int, seed: int, side: str, dtype: torch.dtype = torch.float64) 
 
 
 @pytest.mark.parametrize("side", ["past", "future"])
-@given(n=st.one_of(st.integers(2, 20), st.sampled_from([LEAF - 1, LEAF, LEAF + 1, 2 * LEAF, 5 * LEAF + 3])), seed=seeds)
+@settings(max_examples=15)
+@given(n=st.integers(2, 20), seed=seeds)
+@example(n=LEAF - 1, seed=0)
+@example(n=LEAF, seed=1)
+@example(n=LEAF + 1, seed=2)
+@example(n=2 * LEAF, seed=3)
+@example(n=5 * LEAF + 3, seed=4)
 def test_it_is_the_mask(side: str, n: int, seed: int) -> None:
     """And its adjoint that of the other side."""
     kernel, x = one_sided(n, seed, side), normal(seed, 2, HEADS, n, 3)
@@ -43,7 +49,7 @@ def test_it_is_the_mask(side: str, n: int, seed: int) -> None:
 @pytest.mark.parametrize("method", ["auto", "fft", "dense", "direct"])
 def test_a_token_reaches_nothing_on_the_other_side(method: str, side: str) -> None:
     """Whatever its size: the bits of the others are those without it."""
-    n, at = 3000, 1700
+    n, at = 1500, 850
     op, x = operator(one_sided(n, 0, side, torch.float32), n, method), normal(1, HEADS, n, 4, dtype=torch.float32)
     large = x.clone()
     large[:, at] = 1e10
