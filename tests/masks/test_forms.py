@@ -116,11 +116,11 @@ def test_entries_with_a_kernel_are_a_convolution(shape: tuple[int, ...], seed: i
 
 
 LOGARITHMS: dict[str, tuple[Mask, tuple[int, ...]]] = {
-    "decay": (DecayMask(2, gamma=torch.tensor([0.05, 0.9])), (40, 40)),
-    "Euclidean decay": (DecayMask(2, "euclidean", gamma=torch.tensor([0.1, 0.9])), (40, 40)),
+    "decay": (DecayMask(2, gamma=torch.tensor([0.05, 0.9])), (24, 24)),
+    "Euclidean decay": (DecayMask(2, "euclidean", gamma=torch.tensor([0.05, 0.9])), (28, 28)),
     "causal decay": (RetNetMask(2, gamma=torch.tensor([0.5, 0.9])), (200,)),
     "raster": (RasterMask(RetNetMask(2, gamma=torch.tensor([0.5, 0.9]))), (12, 15)),
-    "mixture": (GaussianMixtureMask.from_parameters(torch.tensor([[0.5, 1.0]]), torch.tensor([[2.0, 0.1]])), (40, 40)),
+    "mixture": (GaussianMixtureMask.from_parameters(torch.tensor([[0.5, 1.0]]), torch.tensor([[2.0, 0.1]])), (24, 24)),
     "signed": (GaussianMixtureMask.from_parameters(torch.tensor([[2.0, 0.7]]), torch.tensor([[2.0, -0.1]])), (30, 30)),
 }
 

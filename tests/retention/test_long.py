@@ -54,9 +54,10 @@ def test_chunks_keep_the_tolerance_of_float32(gamma: float, alike: bool, seed: i
         assert relative_error(retention(*given_tokens, mask, LONG, method=method, chunk=chunk), expected) <= BOUND, name
 
 
-@settings(max_examples=6)
+@settings(max_examples=2)
 @given(gamma=slow, alike=drawn, seed=seeds, cuts=st.sampled_from([1, 3, 64]))
 @example(gamma=1 - 1e-6, alike=True, seed=0, cuts=1)
+@example(gamma=1 - 1e-9, alike=True, seed=1, cuts=64)
 def test_states_keep_the_tolerance_of_float32(gamma: float, alike: bool, seed: int, cuts: int) -> None:
     """What a long prompt leaves behind, read at once or in parts."""
     q, k, v = tokens(LONG, seed, alike)
