@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import random
 import tempfile
 import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import click
@@ -16,6 +16,7 @@ import pandas as pd
 import torch
 from tqdm import tqdm
 
+from retconv.bench.timing import ready_made
 from retconv.train import Config, RunFolder, load, train
 
 #: Checkpoints are written this often, so that kills fall into their writing too.
@@ -72,12 +73,10 @@ def trials(config: Config, kills: int, seed: int, folder: Path) -> Iterator[Tria
         seed: Of the instants.
         folder: For the runs.
     """
-    # A server that has imported what is needed starts a process in milliseconds.
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["retconv.train.run", "sklearn.datasets"])
+    context = ready_made("retconv.train.run", "sklearn.datasets")
     threads = torch.get_num_threads()
 
-    def start(root: Path) -> multiprocessing.process.BaseProcess:
+    def start(root: Path) -> BaseProcess:
         process = context.Process(target=_train, args=(config, root, threads))
         process.start()
         return process

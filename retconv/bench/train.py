@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from functools import cache, partial
-from multiprocessing import get_context
 from typing import Any
 
 import numpy as np
@@ -15,7 +14,7 @@ import pandas as pd
 import torch
 
 from retconv.bench.peers_train import HandWritten, Loaded
-from retconv.bench.timing import progress, race, synchronised
+from retconv.bench.timing import progress, race, ready_made, synchronised
 from retconv.data import Dataset
 from retconv.models.count import count
 from retconv.train import Config, Trainer, load, parse
@@ -122,7 +121,7 @@ def bench_beside(shapes: list[str], masks: list[str], batch: int, rounds: int, s
     """
     rows = []
     for shape, mask in progress([(s, m) for s in shapes for m in masks], "bench train"):
-        with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
+        with ProcessPoolExecutor(2, mp_context=ready_made("retconv.bench.train", "torch._dynamo")) as pool:
             ratios, rates = [], []
             for _ in range(rounds + 1):  # the first builds the models
                 alone = pool.submit(_alone, shape, mask, batch, seconds).result()

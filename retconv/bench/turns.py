@@ -11,13 +11,16 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any, Protocol
 
 import torch
 
+from retconv.bench.timing import ready_made
+
+#: What contenders import, and torch once more at a model's first step.
+NEEDED = ("retconv.bench.steps", "retconv.bench.fused", "torch._dynamo")
 #: A turn lasts about so many seconds, and at least so many calls.
 TURN, LEAST = 0.1, 5
 #: Calls before the first turn.
@@ -69,7 +72,7 @@ def race_ready(
         limit: Seconds after which those that are not ready are left out.
         lock: A file that is held locked while they are timed, for others who use the device and hold it.
     """
-    context = get_context("spawn")
+    context = ready_made(*NEEDED)
     start = time.monotonic()
     outcomes = {name: Outcome() for name in contenders}
     pipes, processes = {}, []

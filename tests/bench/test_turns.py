@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
-from threading import Timer
+from threading import Thread
 from typing import Any
 
 import pandas as pd
@@ -25,13 +25,15 @@ CPU = torch.device("cpu")
 class Sleeper:
     """Takes a while to make, and a while to run."""
 
-    def __init__(self, seconds: float, making: float = 0.0, fault: str = "") -> None:
+    def __init__(self, seconds: float, making: float = 0.0, fault: str = "", made: Path | None = None) -> None:
         if fault == "dies":
             os._exit(1)
         if fault:
             raise ValueError(f"{fault}\nand more")
         time.sleep(making)
         self.seconds = seconds
+        if made is not None:
+            made.write_bytes(b"")  # waits for who reads it
 
     def runs(self) -> Mapping[str, Callable[[], object]]:
         return {"once": partial(time.sleep, self.seconds), "twice": partial(time.sleep, 2 * self.seconds)}
@@ -66,15 +68,21 @@ def test_who_is_not_ready_in_time_is_left_out() -> None:
 
 
 def test_nothing_is_timed_while_another_holds_the_lock(tmp_path: Path) -> None:
-    lock = tmp_path / "lock"
+    """Until that one lets go, a while after the contender has been made."""
+    lock, made, freed = tmp_path / "lock", tmp_path / "made", []
+    os.mkfifo(made)
     with lock.open("ab") as file:
         fcntl.flock(file, fcntl.LOCK_SH)
-        free = Timer(10.0, fcntl.flock, (file, fcntl.LOCK_UN))
-        begun = time.monotonic()
-        free.start()
-        found = race_ready({"one": partial(Sleeper, 0.001)}, 1, CPU, limit=60.0, lock=lock)
-        assert time.monotonic() - begun >= 10
-        free.join()
+
+        def free() -> None:
+            made.read_bytes()
+            time.sleep(0.5)
+            freed.append(True)
+            fcntl.flock(file, fcntl.LOCK_UN)
+
+        Thread(target=free, daemon=True).start()
+        found = race_ready({"one": partial(Sleeper, 0.001, made=made)}, 1, CPU, limit=300.0, lock=lock)
+    assert freed
     assert found["one"].seconds
 
 
