@@ -23,7 +23,10 @@ from tests.models.cases import VIT, images
 from tests.models.interop import hugging_face
 
 FRESH = """
-import sys, torch
+import sys, retconv.model_names
+assert "timm" not in sys.modules
+import retconv.models, timm, torch
+assert all(map(timm.is_model, retconv.models.SMALL_MODELS))
 from retconv.models import load_masked
 from retconv.models.hub import MaskedViT
 for folder in sys.argv[2:]:
@@ -94,7 +97,7 @@ def test_a_folder_gives_the_same_model(name: str, tmp_path: Path) -> None:
 
 
 def test_in_a_fresh_process(tmp_path: Path) -> None:
-    """One of each library, and the hub's folder."""
+    """One of each library, and the hub's folder; our models are named without timm, and with the package are in it."""
     x, expected = images("ViT"), {}
     for name in ("timm", "transformers"):
         model = masked(name)
