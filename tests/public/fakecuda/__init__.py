@@ -135,10 +135,14 @@ def _place() -> str:
 
 
 def _innermost(frames: list[tuple[str, Any]]) -> str:
-    names = [(_shown(file), line) for file, line in frames]
-    if any(name == "optimiser" for name, _ in names):
-        return "optimiser"
-    return next((f"{name}:{line}" for name, line in names if name), "elsewhere")
+    place = "elsewhere"
+    for file, line in frames:
+        name = _shown(file)
+        if name == "optimiser":
+            return name
+        if name and place == "elsewhere":
+            place = f"{name}:{line}"
+    return place
 
 
 @cache

@@ -28,16 +28,17 @@ from tests.public.cases import CASES, PRODUCTS
 from tests.public.fakecuda import FakeCuda
 
 CUDA = torch.device("cuda")
-#: The paper's model, thinned out: what differs between masks does not depend on its size.
-THIN = {"depth": 1, "embed_dim": 16, "num_heads": 2, "patch_size": 8}
+#: The paper's model, thinned out: what differs between masks depends neither on its size nor on how images are changed.
+THIN = {"model.options.depth": 1, "model.options.embed_dim": 16, "model.options.num_heads": 2}
+THIN |= {"model.options.patch_size": 8, "batch_size": 8}
+THIN |= {"augment.policy": "none", "augment.erase": 0.0, "augment.mixup": 0.0, "augment.cutmix": 0.0}
 
 
 def config(thin: bool, **options: Any) -> Config:
     """The ``standard`` recipe, or a thin one, with options of the model."""
     chosen: dict[str, Any] = {f"model.options.{name}": value for name, value in options.items()}
-    chosen |= {"data.validation": 0.25}
-    if thin:
-        chosen |= {f"model.options.{name}": value for name, value in THIN.items()} | {"batch_size": 8}
+    # No compiler sees through fake tensors: it looks at each frame and leaves it as it is, which takes time.
+    chosen |= {"data.validation": 0.25, "compile": False} | (THIN if thin else {})
     return parse(override(load("standard").as_dict(), chosen))
 
 
@@ -175,7 +176,7 @@ def main(places: bool) -> None:
             thin = config(thin=True, mask="gmm")
             run = replace(thin, ema=0.9, optim=replace(thin.optim, name=name, clip=1.0))
             found["captured"][f"{replicas} {name}"] = attempt(captured, fake, run, replicas)
-    kinds: list[dict[str, Any]] = [{"mask": mask} for mask in MASKS]
+    kinds: list[dict[str, Any]] = [{"mask": mask} for mask in MASKS if mask != "manhattan"]
     kinds += [{"mask": "manhattan", "placement": placement} for placement in PLACEMENTS]
     kinds += [{"mask": "gmm", "placement": "bias_logits", "mask_options": {"positive": True, "components": 1}}]
     for options in kinds:
