@@ -149,9 +149,10 @@ def _held(operand: object) -> Iterator[Tensor]:
 
 
 def ready_made(*modules: str) -> ForkServerContext | SpawnContext:
-    """Starts processes in milliseconds, as forks of a server that has imported modules; on Windows, which has none, anew.
+    """Starts processes in milliseconds, as forks of a server that has imported modules; anew where there is none.
 
-    A program has one server, with the modules of who first starts a process. They must start no GPU when imported.
+    A program has one server, with the modules of who first starts a process. They must start no GPU when imported;
+    Windows has no server.
     """
     if "forkserver" not in get_all_start_methods():
         return get_context("spawn")
