@@ -149,10 +149,9 @@ def _held(operand: object) -> Iterator[Tensor]:
 
 
 def ready_made(*modules: str) -> ForkServerContext | SpawnContext:
-    """Starts processes in milliseconds, as forks of a server that has imported modules; anew where there is none.
+    """Starts a process in milliseconds, as a fork of a server that has imported modules; on Windows, without one, anew.
 
-    A program has one server, with the modules of who first starts a process. They must start no GPU when imported;
-    Windows has no server.
+    A program has one server, with the modules of who first starts a process. To import them must start no GPU.
     """
     if "forkserver" not in get_all_start_methods():
         return get_context("spawn")

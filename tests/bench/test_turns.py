@@ -39,7 +39,7 @@ class Sleeper:
         return {"once": partial(time.sleep, self.seconds), "twice": partial(time.sleep, 2 * self.seconds)}
 
     def facts(self) -> Mapping[str, Any]:
-        return {"process": os.getpid()}
+        return {"process": os.getpid(), "may not use a GPU": torch.cuda._is_in_bad_fork()}
 
 
 def test_each_is_timed_in_turn_and_a_fault_stops_no_other() -> None:
@@ -56,6 +56,7 @@ def test_each_is_timed_in_turn_and_a_fault_stops_no_other() -> None:
         assert min(seconds["once"]) >= least
         assert min(seconds["twice"]) >= 2 * least
     assert outcomes["short"].facts["process"] != outcomes["long"].facts["process"] != os.getpid()
+    assert not outcomes["short"].facts["may not use a GPU"]
     assert outcomes["broken"].fault == "ValueError: no"
     assert outcomes["dead"].fault == "its process ended"
     assert not any(outcomes[name].seconds for name in ("broken", "dead"))

@@ -167,16 +167,15 @@ def main(places: bool) -> None:
         "operations": {},
         "again": {},
     }
-    for replicas in (1, 5):
-        for mask in (None, "gmm"):
-            run = config(thin=False, mask=mask)
-            found["steps"][f"{replicas} {mask or 'plain'}"] = attempt(step, fake, run, replicas, places)
+    for replicas, mask in ((1, None), (1, "gmm"), (5, "gmm")):
+        run = config(thin=False, mask=mask)
+        found["steps"][f"{replicas} {mask or 'plain'}"] = attempt(step, fake, run, replicas, places)
     for replicas in (1, 2):
         for name in ("adam", "adamw"):
             thin = config(thin=True, mask="gmm")
             run = replace(thin, ema=0.9, optim=replace(thin.optim, name=name, clip=1.0))
             found["captured"][f"{replicas} {name}"] = attempt(captured, fake, run, replicas)
-    kinds: list[dict[str, Any]] = [{"mask": mask} for mask in MASKS if mask != "manhattan"]
+    kinds: list[dict[str, Any]] = [{"mask": mask} for mask in (None, *MASKS) if mask != "manhattan"]
     kinds += [{"mask": "manhattan", "placement": placement} for placement in PLACEMENTS]
     kinds += [{"mask": "gmm", "placement": "bias_logits", "mask_options": {"positive": True, "components": 1}}]
     for options in kinds:
