@@ -131,10 +131,8 @@ class Description:
 
     def picture(self) -> showing.Picture:
         """What is drawn of it."""
-        distance = self.grid.offsets(self.kernel.device).double().norm(dim=-1).flatten()
-        order = distance.argsort(stable=True)
-        within = self.kernel.detach().double().abs().flatten(1)[:, order].cumsum(dim=1)
-        mass = distance[order], within / within[:, -1:].clamp(min=torch.finfo(within.dtype).tiny)
+        radii = torch.arange(math.ceil(math.hypot(*(n - 1 for n in self.grid.shape))) + 1)
+        mass = radii, mass_within(self.kernel.detach(), self.grid, radii, border=False)
         return showing.Picture(self.name, self.kernel, mass=mass, nearest=self.bounds is None, facts=self.rows())
 
     def plot(self) -> Figure:

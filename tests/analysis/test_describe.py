@@ -20,6 +20,7 @@ from retconv.describe import main
 from retconv.grid import Grid
 from retconv.kernels import gpsa, manhattan_decay, window
 from retconv.masks import DecayMask, GaussianMixtureMask, Mask, RetNetMask
+from tests import naive
 from tests.analysis.cases import f64
 from tests.compare import assert_close
 from tests.masks.cases import MASKS, Case, build
@@ -102,16 +103,18 @@ def test_a_mask_without_kernel_says_so() -> None:
 
 @pytest.mark.parametrize("shape", [(9,), (5, 6), (2, 3, 4)])
 def test_plot_shows_kernel_symbol_and_mass(shape: tuple[int, ...]) -> None:
-    """In one column, for every head; the mass within a radius is that of ``mass_within``, of the kernel itself."""
+    """In one column, for every head; the mass is that of the kernel, without a border, within whole radii."""
     description = describe(DecayMask(2, gamma=torch.tensor([0.5, 0.8])).double(), shape, name="decay")
     figure = description.plot()
     assert figure.get_figwidth() == pytest.approx(3.35)
     assert figure.get_suptitle() == "decay"
     assert {"kernel", "|symbol|", "ℓ1 mass within"} <= {ax.get_title() for ax in figure.axes}
-    radius, share = description.picture().mass  # type: ignore[misc]
-    whole = mass_within(description.kernel, shape, radius, border=False)
-    last = [*(radius.diff() > 0).tolist(), True]  # of offsets at one radius the last has counted all of them
-    assert_close(share[:, last], whole[:, last])
+    radii, share = description.picture().mass  # type: ignore[misc]
+    lengths = [math.hypot(*offset) for offset in naive.offsets(shape)]
+    for head, kernel in enumerate(description.kernel.flatten(1).abs().tolist()):
+        within = [sum(k for k, length in zip(kernel, lengths, strict=True) if length <= r) for r in radii.tolist()]
+        assert_close(share[head], [part / sum(kernel) for part in within])
+        assert within[-1] == sum(kernel) > within[-2]
 
 
 # --- the command ----------------------------------------------------------------------------------------------------

@@ -112,7 +112,7 @@ def _load_in_process(root: Path) -> int:
 
 
 def test_processes_that_load_at_once_agree(root: Path) -> None:
-    with multiprocessing.get_context("fork").Pool(2) as pool:
+    with multiprocessing.get_context("spawn").Pool(2) as pool:
         sums = pool.map(_load_in_process, [root] * 4)
     assert set(sums) == {int(load("cifar10", root).train_images.sum())}
     assert cache_file(root).suffix == ".npz"

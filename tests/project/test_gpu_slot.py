@@ -69,6 +69,7 @@ def test_a_slot_runs_its_stages_and_a_kill_loses_no_finished_run(
     log = (tmp_path / "out/slot.log").read_text(encoding="utf-8")
     study = f"study {tmp_path / 'two.yaml'}"
     statuses = {name: facts["status"] for name, facts in stages.items()}
+    # Asked to be skipped: the tests below run facts, smoke and a benchmark in this process, tests/bench the others.
     assert statuses == dict.fromkeys(OTHERS, "skipped") | dict.fromkeys(REHEARSED, "done") | {study: "running"}, log
     assert set(stages["data"]["found"]["decoded"]) == {"digits"}
     assert log.count("=== data: ") == 2
