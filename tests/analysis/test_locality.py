@@ -11,6 +11,7 @@ from retconv.approximate import effective_size
 from retconv.grid import Grid
 from retconv.kernels import causal_decay, gaussian, gaussian_mixture, gpsa, manhattan_decay
 from retconv.masks import DecayMask, GaussianMixtureMask
+from retconv.memory import dense_limit
 from tests.analysis import naive as by_loops
 from tests.analysis.cases import f64
 from tests.analysis.checks import check_locality_of_masks, check_window_sums
@@ -164,3 +165,13 @@ def test_is_computed_in_float64(dtype: torch.dtype) -> None:
     found = locality(kernel.to(dtype), (4, 5))
     assert found.entropy.dtype == torch.float64
     assert_close(found.entropy, locality(kernel, (4, 5)).entropy, dtype)
+
+
+def test_the_mask_of_a_kernel_is_never_formed() -> None:
+    """Row sums of a kernel take memory of its size, on grids too large for any mask."""
+    mask, grid = DecayMask(HEADS, gamma=0.5), (64, 64)
+    with dense_limit(2**22):
+        found, near = locality(mask, grid), mass_within(mask, grid, 1.0)
+    assert float(found.center.abs().max()) < 1e-12
+    assert float(found.mean_distance.max()) < 3 < float(found.size_95.max())
+    assert bool((near < 1).all())

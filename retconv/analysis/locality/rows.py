@@ -52,7 +52,8 @@ class Rows:
         self.grid = subject.grid
         self.border = border
         self._kernel = subject.kernel
-        self._entries = subject.entries
+        # Of a kernel they are never formed.
+        self._entries = subject.entries if subject.kernel is None else None
 
     def sums(self, f: Tensor, magnitude: bool = True) -> Tensor:
         """``Σ_k w f``, w being the weight, or its magnitude.
