@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -87,8 +89,14 @@ def log_mixture(squared: Tensor, sigma: Tensor, alpha: Tensor) -> Tensor:
     The largest exponent is taken out first, so that nothing underflows: far away the widest Gaussian is left.
     """
     exponent = squared * per_head(-0.5 / (sigma.square() + GAUSSIAN_EPSILON), squared.ndim)
-    top = exponent.detach().amax(dim=1, keepdim=True)
-    total = (per_head(alpha, squared.ndim) * torch.exp(exponent - top)).sum(dim=1)
+    weight = per_head(alpha, squared.ndim)
+    # A Gaussian of weight 0 leaves nothing anywhere, however wide; if all are such, what is taken out does not matter.
+    seen = exponent.detach().masked_fill(weight == 0, -torch.inf)
+    top = seen.amax(dim=1, keepdim=True)
+    top = top.masked_fill(top == -torch.inf, 0.0)
+    # Its gradient may be beyond the largest number.
+    rest = (exponent - top).clamp(max=math.log(torch.finfo(exponent.dtype).max) / 2)
+    total = (weight * torch.exp(rest)).sum(dim=1)
     if not total.requires_grad:
         return total.log_().add_(top[:, 0])
     hidden = total == 0

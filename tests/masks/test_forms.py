@@ -148,6 +148,21 @@ def test_logarithms_do_not_underflow(name: str, dtype: torch.dtype) -> None:
     mask.float()
 
 
+@pytest.mark.parametrize("sigma", [1.0, 0.01, 100.0])
+def test_a_gaussian_of_weight_0_leaves_the_logarithm_of_the_others(sigma: float) -> None:
+    """However wide it is, and although nothing in its own unit is left of them far away."""
+    one = GaussianMixtureMask.from_parameters(torch.tensor([[sigma], [2.0]]), torch.tensor([[0.7], [0.0]]))
+    wide = GaussianMixtureMask.from_parameters(
+        torch.tensor([[1e4, sigma], [2.0, 3.0]]), torch.tensor([[0.0, 0.7], [0.0, 0.0]])
+    )
+    log = wide.forms(70).log.entries
+    assert_close(log[:1], one.forms(70).log.entries[:1])
+    assert bool((log[1] == -torch.inf).all())
+    near = log[0].isfinite() & (log[0] > -30)
+    for gradient in torch.autograd.grad(log[0][near].sum(), list(wide.parameters())):
+        assert bool(gradient.isfinite().all())
+
+
 def test_far_keys_alone_are_weighed_by_their_distance() -> None:
     """With the near keys hidden, the softmax of S + |δ| log γ is left, in float32 too."""
     grid = Grid((40, 40))
