@@ -10,6 +10,7 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor
 
+from retconv.convert import unroll
 from retconv.grid import Grid
 from retconv.kernels import Decay, Separable
 from retconv.kernels.parameters import check, compute_dtype
@@ -250,7 +251,9 @@ class Solvable(ABC):
         kernel = self._wide_kernel(dtype)
         if method == "dense":
             return DenseSolve(kernel, self.grid)
-        return (Levinson if method == "levinson" else ConjugateGradients)(kernel, self.grid, tolerance)
+        # These know no rings: on the open grid it is the same matrix (law 23).
+        kernel, grid = unroll(kernel, self.grid), self.grid.opened()
+        return (Levinson if method == "levinson" else ConjugateGradients)(kernel, grid, tolerance)
 
     def _require_regular(self) -> None:
         """Refuse γ = 1, of which all rows are the same, where it may be looked at."""

@@ -162,6 +162,26 @@ def test_batches_and_heads_are_those_of_products(method: str) -> None:
         assert_exact(op.solve(y.float(), method), operator(op.forms, shape).solve(y.float(), method))
 
 
+@pytest.mark.parametrize(
+    ("shape", "periodic", "methods"),
+    [((9,), True, ("dense", "levinson", "cg")), ((8,), True, ("levinson", "cg")), ((4, 3), (True, False), ("cg",))],
+    ids=str,
+)
+def test_rings_are_solved_for(shape: Shape, periodic: bool | tuple[bool, ...], methods: tuple[str, ...]) -> None:
+    """By every method that takes no factors, with its gradient, and beyond what is eliminated unasked."""
+    grid, y = Grid(shape, periodic=periodic), signal_of(shape, 5)
+    kernel = euclidean_decay(grid.offsets(), uniform(6, 0.2, 0.4, HEADS)).requires_grad_()
+    expected = torch.linalg.solve(kernel_to_mask(kernel, grid), y)
+    (gradient,) = torch.autograd.grad(expected.square().sum(), kernel)
+    for method in methods:
+        x = operator(kernel, grid).solve(y, method, 1e-13)
+        assert_close(x, expected)
+        assert relative_error(torch.autograd.grad(x.square().sum(), kernel)[0], gradient) <= 1e-10
+    for large in (Grid(LONG, periodic=True), Grid(PLANE, periodic=(False, True))):
+        op, y = operator(DecayMask(1, gamma=0.3).double(), large), normal(7, 1, large.size, 1)
+        assert relative_error(op @ op.solve(y), y) <= 1e-7
+
+
 def test_large_planes_are_solved_without_the_mask() -> None:
     """128×128 tokens to 1e-8; a Gaussian of σ = 1.5 is refused with the condition number that its symbol says."""
     shape = (128, 128)
