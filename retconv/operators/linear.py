@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Literal, get_args
 
@@ -46,8 +47,9 @@ class MaskOperator(Solvable):
     """The linear operator ``x ↦ M x`` of a mask that has a kernel: ``op @ x`` equals ``kernel_to_mask(kernel) @ x``.
 
     Only ``method="dense"`` forms the ``(heads, N, N)`` mask. All methods are differentiable in x and in the source
-    (kernel, factors, or the mask module's parameters). The operator is a snapshot: make a new one after an optimiser
-    step. Use ``retconv.operator`` to make one. ``op.solve(y)`` and ``op.logdet()`` are of ``retconv.operators.solve``.
+    (kernel, factors, or the mask module's parameters). Tensors that it is given are not copied, and what is prepared of
+    them is kept: leave them as they are while it is used, and make a new one after an optimiser step. Use
+    ``retconv.operator`` to make one. ``op.solve(y)`` and ``op.logdet()`` are of ``retconv.operators.solve``.
 
     Attributes:
         forms: The mask, which has a kernel.
@@ -117,6 +119,9 @@ class MaskOperator(Solvable):
     def adjoint(self) -> MaskOperator:
         """The operator of ``Mᵀ``, which is the mask of the flipped kernel."""
         forms = self.forms.transposed()
+        if self.mirrored is not None:
+            # Turned back, it is the causal decay again.
+            forms = replace(forms, given={**forms.given, "decay": self.mirrored})
         op = MaskOperator(forms, "auto" if self.method == "recursive" and forms.decay is None else self.method)
         op.mirrored = self.decay if forms.decay is None else None
         return op

@@ -6,8 +6,9 @@ from torch import Tensor
 
 from retconv.convert import kernel_to_mask
 from retconv.kernels import Decay, Separable
+from retconv.masks import DecayMask, RetNetMask
 from retconv.operators import METHODS, operator
-from tests.compare import assert_close
+from tests.compare import assert_close, assert_exact
 from tests.operators.cases import Shape, applies, every_method, sources
 from tests.strategies import HEADS, every_grid, kernel_of, normal, signal_of, uniform
 
@@ -36,6 +37,17 @@ def test_adjoint_is_the_transposed_mask(method: str) -> None:
                 assert_close(op.adjoint().to_dense(), op.to_dense().mT)
                 assert_close(op.T @ signal_of(shape, 1), op.to_dense().mT @ signal_of(shape, 1))
                 assert_close(op.adjoint().adjoint().to_dense(), op.to_dense())
+
+
+def test_the_adjoint_of_an_adjoint_knows_what_the_operator_knew() -> None:
+    """Of a causal decay too, whose adjoint is no causal decay: its recursion, its inverse and its determinant."""
+    for source in (RetNetMask(HEADS), DecayMask(HEADS), Decay(uniform(0, 0.4, 0.95, HEADS), causal=True)):
+        op = operator(source, 1500)
+        again, x = op.T.T, signal_of((1500,), 0)
+        assert again.methods == op.methods
+        assert_exact(again.logdet(), op.logdet())
+        assert again.solution(x).method == op.solution(x).method == "recursive"
+        assert_close(again.T @ x, op.T @ x)
 
 
 @pytest.mark.parametrize("shape", SMALL)
