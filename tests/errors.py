@@ -198,6 +198,13 @@ MASKS: dict[str, Error] = {
         ValueError,
         r"1-D grids, got Grid\(\(3, 3\)\): use metric='manhattan'",
     ),
+    "factors of two sides on a plane": (lambda: DecayMask(2, "two_sided").separable((3, 3)), ValueError, "1-D grids"),
+    "decay of two sides on a plane": (lambda: DecayMask(2, "two_sided").decay((3, 3)), ValueError, "1-D grids, got Gr"),
+    "two-sided at offsets of a plane": (
+        lambda: DecayMask(2, "two_sided").log_at(PLANE),
+        ValueError,
+        "1-D grids, got offsets with 2 axes: use metric='manhattan'",
+    ),
     "components": (lambda: GaussianMixtureMask(2, 0), ValueError, "components must be at least 1, got 0"),
     "start of a mixture": (
         lambda: GaussianMixtureMask(2, start="wide"),  # type: ignore[arg-type]

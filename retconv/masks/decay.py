@@ -213,7 +213,11 @@ class DecayMask(_Decay):
         return self._cast(self._power(self._allowed(grid), "euclidean" if self.metric == "euclidean" else "manhattan"))
 
     def at(self, offset: Tensor) -> Tensor:
-        """``γ^‖δ‖`` at any offsets ``(*S, D)``, in tokens and between them: ``(heads, *S)``, for ``rectangular``."""
+        """``γ^‖δ‖`` at any offsets ``(*S, D)``, in tokens and between them: ``(heads, *S)``, for ``rectangular``.
+
+        Raises:
+            ValueError: If the metric is two-sided and the offsets have several axes.
+        """
         return self._cast(power(self._distance(offset), self._rate))
 
     def log_at(self, offset: Tensor) -> Tensor:
@@ -222,20 +226,29 @@ class DecayMask(_Decay):
         return self._cast(distance * per_head(-self._rate, distance.ndim))
 
     def _distance(self, offset: Tensor) -> Tensor:
+        self._require_line(offset.shape[-1], f"offsets with {offset.shape[-1]} axes")
         offset = offset.to(self.log_rate.device, compute_dtype(self.log_rate.device))
         return offset.norm(dim=-1) if self.metric == "euclidean" else offset.abs().sum(dim=-1)
 
     def separable(self, grid: GridLike) -> Separable | None:
-        """One outer product of two-sided decays (law 8); None on rings, and if Euclidean beyond one axis."""
-        grid = Grid.of(grid)
+        """One outer product of two-sided decays (law 8); None on rings, and if Euclidean beyond one axis.
+
+        Raises:
+            ValueError: If the metric is two-sided and the grid is not 1-D.
+        """
+        grid = self._allowed(grid)
         if (self.metric == "euclidean" and grid.ndim > 1) or not grid.is_open:
             return None
         along = {n: self._cast(self._power(Grid(n), "manhattan"))[:, None] for n in set(grid.shape)}
         return Separable(tuple(along[n] for n in grid.shape))
 
     def decay(self, grid: GridLike) -> Decay | None:
-        """The decay itself (laws 7 and 8); None on rings, and for the Euclidean metric beyond one axis."""
-        grid = Grid.of(grid)
+        """The decay itself (laws 7 and 8); None on rings, and for the Euclidean metric beyond one axis.
+
+        Raises:
+            ValueError: If the metric is two-sided and the grid is not 1-D.
+        """
+        grid = self._allowed(grid)
         euclidean = self.metric == "euclidean" and grid.ndim > 1
         return None if euclidean or not grid.is_open else Decay(self.gamma)
 
@@ -249,9 +262,12 @@ class DecayMask(_Decay):
 
     def _allowed(self, grid: GridLike) -> Grid:
         grid = Grid.of(grid)
-        if self.metric == "two_sided" and grid.ndim != 1:
-            raise ValueError(f"metric 'two_sided' is for 1-D grids, got {grid}: use metric='manhattan' or 'euclidean'")
+        self._require_line(grid.ndim, grid)
         return grid
+
+    def _require_line(self, axes: int, got: object) -> None:
+        if self.metric == "two_sided" and axes != 1:
+            raise ValueError(f"metric 'two_sided' is for 1-D grids, got {got}: use metric='manhattan' or 'euclidean'")
 
     def extra_repr(self) -> str:
         """Heads, the range of gamma, whether it is learnt, and the metric."""
