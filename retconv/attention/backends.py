@@ -74,6 +74,8 @@ def choose(call: Call) -> str:
         # replicas sigma cannot be looked at: there ``backend="channels"`` is the user's to choose.
         and length >= CUTS.table
         and is_readable(gaussian[0])
+        # A weight of 0 hides every key, which no channel says.
+        and bool((gaussian[1] > 0).all())
         and channels.precise(gaussian[0], call.mask.grid, call.q.dtype)
     ):
         return "channels"

@@ -14,7 +14,7 @@ from retconv.attention.channels import largest_term
 from retconv.attention.inputs import Call
 from retconv.grid import Grid
 from retconv.kernels import Decay
-from retconv.masks import DecayMask, Forms, MaskLike, RetNetMask
+from retconv.masks import DecayMask, Forms, GaussianMixtureMask, MaskLike, RetNetMask
 from tests import naive
 from tests.attention import naive_channels as loops
 from tests.attention.cases import qkv
@@ -216,6 +216,18 @@ def test_auto_takes_the_channel_of_a_decay_where_it_is_faster_and_precise() -> N
     with torch.no_grad():
         assert choice(learnt, Grid(backends.LEARNT)) != "channels"
     assert choice(DecayMask(HEADS, "two_sided", 0.99), long) != "channels"
+
+
+@pytest.mark.parametrize("prefix", [0, 1])
+def test_a_gaussian_of_weight_0_hides_every_key_however_many(prefix: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where channels are the fastest too, which have no logarithm of 0."""
+    monkeypatch.setattr(backends, "CUTS", backends.CUTS._replace(table=8))
+    grid, alpha = Grid((3, 4), prefix=prefix), torch.tensor([[1.0], [0.0]], dtype=F64)
+    mask = GaussianMixtureMask.from_parameters(torch.full_like(alpha, 2.0), alpha)
+    q, k, v = qkv(grid, 7)
+    with torch.no_grad():
+        assert choice(GaussianMixtureMask.from_parameters(alpha + 2, alpha + 1), grid, F64) == "channels"
+        assert_close(bias_logits(q, k, v, mask, grid), bias_logits(q, k, v, mask, grid, backend="reference"))
 
 
 def test_channels_of_one_head_serve_all() -> None:
