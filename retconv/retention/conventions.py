@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 Rotation = Literal["none", "interleaved", "half"]
 Normalization = Literal["none", "group", "rms"]
@@ -29,6 +29,9 @@ class Conventions:
         epsilon: Of the norm; torchscale's ``layernorm_eps`` is 1e-5.
         gate: Whether ``swish(x W_G)`` multiplies the normalised output (eq. 8).
 
+    Raises:
+        ValueError: If rotation or norm is another name.
+
     Source:
         Sun et al. 2023 (arXiv 2307.08621), section 2.3 ("Retention Score Normalization") and eq. (8); torchscale's
         ``component/multiscale_retention.py`` and ``architecture/retnet.py``, from which the lines are quoted.
@@ -46,6 +49,12 @@ class Conventions:
     norm: Normalization = "none"
     epsilon: float = 1e-5
     gate: bool = False
+
+    def __post_init__(self) -> None:
+        """Check the names: one that nobody knows would be no norm at all."""
+        for name, value, names in (("rotation", self.rotation, Rotation), ("norm", self.norm, Normalization)):
+            if value not in get_args(names):
+                raise ValueError(f"Conventions: unknown {name} {value!r}: choose one of {', '.join(get_args(names))}")
 
 
 #: Presets: ``"torchscale"`` is the reference implementation's parallel form, ``"plain"`` nothing but ``(S ⊙ M) V``.

@@ -7,6 +7,7 @@ from retconv.kernels import Exponentials
 from retconv.masks import DecayMask, GaussianMixtureMask, RetNetMask
 from retconv.memory import DenseLimitError, dense_limit
 from retconv.retention import (
+    Conventions,
     Decoder,
     MultiScaleRetention,
     RetentionState,
@@ -109,6 +110,16 @@ RETENTION: dict[str, Error] = {
         lambda: MultiScaleRetention(8, 2, conventions="fla"),
         ValueError,
         r"'fla': choose one of \['plain', 'tor",
+    ),
+    "norm by another name": (
+        lambda: Conventions(norm="RMS"),  # type: ignore[arg-type]
+        ValueError,
+        "unknown norm 'RMS': choose one of none, group, rms",
+    ),
+    "rotation by another name": (
+        lambda: Conventions(rotation="rope"),  # type: ignore[arg-type]
+        ValueError,
+        "unknown rotation 'rope': choose one of none, interleaved, half",
     ),
 }
 
