@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from retconv.kernels import Exponentials
 from retconv.kernels.parameters import require_tensors
 from retconv.masks import MaskLike
 from retconv.operators import compiled
@@ -67,7 +68,8 @@ class Decoder:
 
     def __init__(self, mask: MaskLike, state: RetentionState | None = None, *, scale: float | None = None) -> None:
         with unwatched():
-            self._line = causal_line(mask, 1)
+            line = causal_line(mask, 1)
+            self._line = Exponentials(line.past_weights.clone(), line.past_poles.clone())
             self._memory = torch.empty(0) if state is None else state.memory.detach().clone()
         self._scale = scale
         self._decay = self._weight = torch.empty(0)

@@ -175,3 +175,15 @@ def test_a_decoder_is_a_snapshot_that_autograd_leaves_alone(path: type) -> None:
         decoder.step(q, k, v)
         with torch.autocast("cpu", torch.bfloat16):
             assert decoder.step(q, k, v).dtype == torch.bfloat16
+
+
+@pytest.mark.parametrize("of_decay", [True, False])
+def test_what_is_written_to_the_mask_later_is_not_seen(of_decay: bool) -> None:
+    """Before the first token as after it, of tensors that the mask was made of."""
+    poles, weights = uniform(0, 0.3, 0.9, HEADS, 2), uniform(1, 0.3, 0.9, HEADS, 2)
+    mask: MaskLike = Decay(poles[:, 0], causal=True) if of_decay else Exponentials(weights, poles)
+    q, k, v = inputs(4, 2)
+    expected, _ = recurrent(q, k, v, mask)
+    decoder = Decoder(mask)
+    poles.zero_()
+    assert_close(decoder.step(q, k, v), expected)
