@@ -34,7 +34,7 @@ def crop(kernel: Tensor, grid: GridLike) -> Tensor:
             f"crop: kernel sides {tuple(kernel.shape[1:])} are smaller than {grid.kernel_shape} of {grid}: "
             "use retconv.extend"
         )
-    return kernel[(slice(None), *(slice(m, m + side) for m, side in zip(margins, grid.kernel_shape, strict=True)))]
+    return _pad(kernel, margins)
 
 
 def extend(kernel: Tensor, grid: GridLike) -> Tensor:

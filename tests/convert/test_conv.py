@@ -1,6 +1,7 @@
 """Kernels as ``torch.nn`` convolutions, and kernels that move between grids."""
 
 from collections.abc import Callable
+from contextlib import suppress
 
 import pytest
 import torch
@@ -132,6 +133,17 @@ def test_a_kernel_of_the_right_size_stays(
 ) -> None:
     kernel = kernel_of(shape, seed)
     assert_exact(change(kernel, shape), kernel)
+
+
+@pytest.mark.parametrize("change", [crop, extend, resize])
+@pytest.mark.parametrize("shape", [(3, 2), (2, 2), (4, 2)])
+def test_what_is_resized_is_a_copy(change: Callable[[Tensor, tuple[int, ...]], Tensor], shape: tuple[int, ...]) -> None:
+    """To write to it leaves the kernel as it was, whichever way its size changed."""
+    kernel = kernel_of((3, 2), 0)
+    before = kernel.clone()
+    with suppress(ValueError):  # one does not enlarge, another does not crop
+        change(kernel, shape).zero_()
+    assert_exact(kernel, before)
 
 
 @pytest.mark.parametrize(("change", "shape"), [(crop, (2, 1)), (extend, (4, 3)), (resize, (1, 4))])
