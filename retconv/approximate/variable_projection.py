@@ -41,12 +41,10 @@ class Solution:
     Attributes:
         theta: Nonlinear parameters.
         linear: Linear parameters.
-        cost: ``‖√w (y − Φ c)‖₂²``.
     """
 
     theta: Array
     linear: Array
-    cost: float
 
 
 def solve(
@@ -77,7 +75,9 @@ def solve(
     from scipy.optimize import least_squares
 
     scale = np.ones_like(values) if weights is None else np.sqrt(weights)
-    y = scale * values
+    # In a unit of the values' own, a power of two: a search ends by absolute numbers too, and squares may overflow.
+    unit = int(np.frexp(np.abs(values).max(initial=0.0))[1]) - 1
+    y = scale * np.ldexp(values, -unit)
     low, high = model.bounds
 
     latest: dict[bytes, tuple[Array, Array, Array]] = {}
@@ -107,14 +107,14 @@ def solve(
         slopes = scale[:, None] * model.slopes(theta, linear)
         return slopes - u @ (u.T @ slopes)
 
-    best: Solution | None = None
+    best, least = None, np.inf
     for start in starts:
         # A start on a bound has no gradient in trf: a hair inside it does.
         inside = np.clip(start, low + 1e-9 * (high - low), high - 1e-9 * (high - low))
         fit = least_squares(
             residual, inside, jacobian, model.bounds, ftol=PRECISION, xtol=STEP, gtol=STEP, max_nfev=200
         )
-        if best is None or 2 * fit.cost < best.cost:
-            best = Solution(fit.x, project(fit.x)[1], 2 * float(fit.cost))
+        if best is None or fit.cost < least:
+            best, least = fit.x, fit.cost
     assert best is not None
-    return best
+    return Solution(best, np.ldexp(project(best)[1], unit))

@@ -157,3 +157,16 @@ def test_best_decay_of_a_gaussian_by_a_fine_search() -> None:
         best = min(best, float((kernel - scale * decay).norm() / kernel.norm()))
     assert float(made.residual) <= best < float(made.residual) * (1 + 1e-4)
     assert 0.1 < float(made.residual) < 1
+
+
+@pytest.mark.parametrize("unit", [1e-170, 1e-30, 1e-9, 1e30, 1e160])
+def test_the_unit_of_a_kernel_does_not_matter(unit: float) -> None:
+    """Weights of attention on many tokens are small: a search must not end because all numbers are."""
+    decay = kernels.manhattan_decay(Grid((6, 6)).offsets(), torch.tensor([0.75], dtype=F64))
+    fit = fit_decay(unit * decay)
+    assert float(fit.gamma) == pytest.approx(0.75, rel=1e-9)
+    assert float(fit.scale) == pytest.approx(unit, rel=1e-9)
+    kernel, sigma, _ = planted_mixture((7, 7), 3)
+    mixture = fit_gaussian_mixture(unit * kernel, 2)
+    assert float(mixture.relative.max()) < 1e-9
+    assert float((mixture.sigma / sigma - 1).abs().max()) < 1e-9
