@@ -101,8 +101,8 @@ def exponentials(
             "exponentials(separate(kernel, tolerance=…).factors, …)"
         )
     factors = kernel.factors if isinstance(kernel, Separable) else (kernel[:, None],)
-    # The weights' own rounding then costs the fourth root of the kernel's eps at most.
-    cutoff = torch.finfo(table.dtype).eps ** 0.75
+    # The weights' own rounding then costs the fourth root of eps at most; of half types too, retention is in float32.
+    cutoff = torch.finfo(torch.promote_types(table.dtype, torch.float32)).eps ** 0.75
     heads = [[_lines(factor[h]) for factor in factors] for h in range(len(table))]
     if order is not None:
         check_count("exponentials", "order", order)
@@ -145,7 +145,9 @@ class _Fitted:
 
 def _lines(factor: Tensor) -> list[_Line]:
     """The rows of ``(rank, 2n − 1)``; a row symmetric up to rounding is replaced by its symmetric part."""
-    rounding = SYMMETRY * torch.finfo(factor.dtype).eps
+    wide = torch.promote_types(factor.dtype, torch.float32)
+    # A thousand roundings of a half type would be the number itself.
+    rounding = max(SYMMETRY * torch.finfo(wide).eps, 2 * torch.finfo(factor.dtype).eps)
     lines = []
     for row in double(factor).numpy():
         center = len(row) // 2

@@ -147,6 +147,19 @@ def test_law_16_half_as_many_exponentials_as_tokens_are_exact(n: int) -> None:
     assert float(made.exponentials.past_weights.abs().max()) < 1e3
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_kernels_of_half_types_keep_their_sides(dtype: torch.dtype) -> None:
+    """Up to the rounding of their dtype: one that is causal stays so, any is exact, and one pole is found."""
+    decay = causal_decay(LINE, f64([0.75])).to(dtype)
+    made = exponentials(decay, order=1)
+    assert made.exponentials.causal
+    assert_close(made.kernel, decay)
+    kernel = kernel_of((13,), 13, dtype)
+    assert_close(exponentials(kernel, order=7).kernel, kernel)
+    even = exponentials(gaussian(LINE, f64([5.0])).to(dtype), order=3).exponentials
+    assert_exact(even.future_poles, even.past_poles)  # type: ignore[arg-type]
+
+
 def test_zero_and_delta() -> None:
     zero = exponentials(torch.zeros(1, 9), order=2)
     assert zero.relative.tolist() == [0.0]
