@@ -65,8 +65,8 @@ For heads of d features. Time and memory of each form stand in its docstring; `r
 
 ## In attention, `retconv.attention.attend(q, k, v, mask, grid, placement=…)`
 
-Every mask goes into every placement, a convolution or not, with two exceptions: `bias_logits` needs weights that are
-not negative (a logarithm), `convolution` needs a kernel.
+Every mask goes into every placement, a convolution or not, with one exception: `bias_logits` needs weights that are not
+negative (a logarithm). In `convolution`, `M V`, a mask without kernel is a product with the matrix.
 
 {attention}
 
