@@ -13,7 +13,7 @@ from retconv.grid import Grid
 from retconv.operators.direct import require_values
 from retconv.operators.fft import FFTProduct
 from retconv.operators.implicit import Implicit
-from retconv.operators.residuals import SolveError, relative
+from retconv.operators.residuals import SolveError, relative, units
 from retconv.watching import is_differentiated
 
 #: Condition number above which nothing is tried: rounding of the products alone would be 1e-10 of y by then.
@@ -123,14 +123,15 @@ class ConjugateGradients:
         """
         # Few columns are too little work to share out: threads would spend their time waiting for each other.
         with torch.no_grad(), _threads(1 if y.numel() < SHARED else torch.get_num_threads()):
-            y = y.detach()
+            unit = units(y.detach())
+            y = y.detach() / unit
             x, error = torch.zeros_like(y), float("inf")
             for _ in range(STARTS):
                 rest, errors = relative(self._product, x, y)
                 error = float(errors.max()) if errors.numel() else 0.0
                 if error <= self.tolerance:
                     self._note(x, y)
-                    return x
+                    return x * unit
                 x = x + self._start(rest, torch.linalg.vector_norm(y, dim=1, keepdim=True))
         about = float(self.condition().max())
         raise SolveError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -36,10 +37,16 @@ def is_visible(*tensors: Tensor) -> bool:
     return not is_traced() and not is_transformed(*tensors)
 
 
+def units(y: Tensor) -> Tensor:
+    """A unit for each column of ``(heads, N, columns)``, a power of two, in which no square is 0 or infinite."""
+    most = math.floor(math.log2(torch.finfo(y.dtype).max)) - 1
+    return y.abs().amax(dim=1, keepdim=True).log2().floor().clamp(-most, most).exp2()
+
+
 def relative(product: Callable[[Tensor], Tensor], x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
     """``y − M x``, and its norm relative to that of y, ``(heads, columns)``; 0 of a column that is 0 on both sides."""
-    rest = y - product(x)
-    norm, scale = (torch.linalg.vector_norm(z, dim=1) for z in (rest, y))
+    rest, unit = y - product(x), units(y)
+    norm, scale = (torch.linalg.vector_norm(z / unit, dim=1) for z in (rest, y))
     return rest, torch.where(norm == 0, 0.0, norm / scale)
 
 

@@ -182,6 +182,17 @@ def test_rings_are_solved_for(shape: Shape, periodic: bool | tuple[bool, ...], m
         assert relative_error(op @ op.solve(y), y) <= 1e-7
 
 
+@pytest.mark.parametrize("method", SOLVE_METHODS)
+def test_the_unit_of_a_right_side_does_not_matter(method: str) -> None:
+    """To the bit, where squares would be 0 or infinite; each column has a unit of its own, and its residual is told."""
+    shape = (9,) if method in ("levinson", "recursive") else (3, 5)
+    op, y = operator(systems(shape, 1)["euclidean" if method == "cg" else "decay"].mask, shape), signal_of(shape, 5)
+    unit = 2.0 ** torch.tensor([-600, 0, 600], dtype=F64)
+    assert_exact(op.solve(unit * y, method) / unit, op.solve(y, method))
+    assert float(op.solution(y, method).residual.max()) == float(op.solution(unit * y, method).residual.max())
+    assert not op.solve(0 * y, method).any()
+
+
 def test_large_planes_are_solved_without_the_mask() -> None:
     """128×128 tokens to 1e-8; a Gaussian of σ = 1.5 is refused with the condition number that its symbol says."""
     shape = (128, 128)
