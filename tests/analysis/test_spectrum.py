@@ -19,13 +19,14 @@ from retconv.analysis.spectrum import (
     symbol,
     szego,
 )
+from retconv.analysis.spectrum.lanczos import eigenvalue_range, largest_eigenvalues, largest_singular_values
 from retconv.convert import kernel_to_mask
 from retconv.grid import Grid
 from retconv.kernels import Separable, causal_decay, gaussian, gaussian_mixture, manhattan_decay
 from retconv.masks import DecayMask, ElementwiseMask, RetNetMask
 from retconv.memory import DenseLimitError, dense_limit
 from tests.analysis.cases import f64, mixture
-from tests.compare import assert_close
+from tests.compare import assert_close, assert_exact
 from tests.strategies import HEADS, every_grid, kernel_of, mask_of, seeds, shapes, uniform
 
 #: Of a Lanczos value, relative: what the issue asks.
@@ -120,6 +121,19 @@ def test_lanczos_takes_each_head_for_itself_and_needs_no_memory_of_a_mask() -> N
     assert_close(singular_values(kernel, shape, k=5), expected)
     mask[:, 0, 1] += 1e-3
     assert_close(singular_values(mask, shape, k=3), torch.linalg.svdvals(mask)[:, :3])
+
+
+@pytest.mark.parametrize("unit", [2.0**-500, 2.0**-66, 2.0**500])
+def test_lanczos_in_any_unit(unit: float) -> None:
+    """ARPACK takes what is small for rounding, and squares of what is large are infinite."""
+    kernel, free = gaussian(Grid(60).offsets(), f64([0.5])), kernel_of((60,), 1, heads=1)
+    for mask in (kernel, kernel_to_mask(kernel, 60)):
+        one, other = (resolve(mask * by, 60) for by in (1.0, unit))
+        assert_exact(torch.tensor(largest_eigenvalues(other, 0, 3) / unit), largest_eigenvalues(one, 0, 3).tolist())
+        assert [x / unit for x in eigenvalue_range(other, 0, 1e-5)] == list(eigenvalue_range(one, 0, 1e-5))
+    one, other = (resolve(free * by, 60) for by in (1.0, unit))
+    found = largest_singular_values(other, 0, 3) / unit
+    assert_exact(torch.tensor(found), largest_singular_values(one, 0, 3).tolist())
 
 
 @pytest.mark.parametrize("shape", [(7,), (3, 4), (40, 40)])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -22,8 +23,8 @@ ACCURACY = 0.0
 
 def largest_eigenvalues(subject: Forms, head: int, k: int) -> np.ndarray:
     """The k eigenvalues of largest magnitude of one head's symmetric mask, float64 in no particular order."""
-    applied = partial(product, _alone(subject, head))
-    return _lanczos(applied, subject.grid.size, subject.values.device, k, ACCURACY)
+    alone, unit = _alone(subject, head)
+    return unit * _lanczos(partial(product, alone), subject.grid.size, subject.values.device, k, ACCURACY)
 
 
 def eigenvalue_range(subject: Forms, head: int, accuracy: float) -> tuple[float, float, float]:
@@ -40,8 +41,8 @@ def eigenvalue_range(subject: Forms, head: int, accuracy: float) -> tuple[float,
     Returns:
         The smallest eigenvalue, from above; the largest, from below; and c, the largest ℓ1 norm of a row.
     """
-    alone = _alone(subject, head)
-    rows = subject.values[head].abs()
+    alone, unit = _alone(subject, head)
+    rows = alone.values[0].abs()
     bound = float(rows.sum() if subject.kernel is not None else rows.sum(dim=1).max())
     ends = []
     for sign in (-1.0, 1.0):
@@ -50,7 +51,7 @@ def eigenvalue_range(subject: Forms, head: int, accuracy: float) -> tuple[float,
             return bound * x + sign * product(alone, x)
 
         ends.append(float(_lanczos(shifted, subject.grid.size, subject.values.device, 1, accuracy)[0]))
-    return bound - ends[0], ends[1] - bound, bound
+    return unit * (bound - ends[0]), unit * (ends[1] - bound), unit * bound
 
 
 def largest_singular_values(subject: Forms, head: int, k: int) -> np.ndarray:
@@ -58,16 +59,20 @@ def largest_singular_values(subject: Forms, head: int, k: int) -> np.ndarray:
 
     Squaring costs small singular values their accuracy, not the largest ones.
     """
-    alone = _alone(subject, head)
+    alone, unit = _alone(subject, head)
     back = alone.transposed()
     squares = _lanczos(
         lambda x: product(back, product(alone, x)), subject.grid.size, subject.values.device, k, ACCURACY
     )
-    return np.sqrt(np.maximum(squares, 0.0))
+    return unit * np.sqrt(np.maximum(squares, 0.0))
 
 
-def _alone(subject: Forms, head: int) -> Forms:
-    return subject.part(slice(head, head + 1))
+def _alone(subject: Forms, head: int) -> tuple[Forms, float]:
+    """One head's mask in a unit of its own, a power of two, and that: ARPACK takes values below 4e-11 for rounding."""
+    values = subject.values[head : head + 1]
+    unit = 2.0 ** (math.frexp(float(values.abs().max()))[1] - 1)
+    name = "entries" if subject.kernel is None else "kernel"
+    return Forms(subject.grid, 1, {name: values / unit}), unit
 
 
 def _lanczos(
