@@ -82,7 +82,8 @@ class Cross:
         Returns:
             float64 ``(*table_shape, D)``, in steps of the finer grid along each axis.
         """
-        return _offset_table(self, torch.device(device or "cpu"))
+        # A copy: what is kept serves all crosses that are equal.
+        return _offset_table(self, torch.device(device or "cpu")).clone()
 
     def index(self, device: torch.device | str | None = None) -> Tensor:
         """Which entry of a kernel table each pair of tokens reads.
@@ -94,7 +95,7 @@ class Cross:
             DenseLimitError: If it would exceed the memory limit.
         """
         self.require_dense(1, torch.int64)
-        return _index(self, torch.device(device or "cpu"))
+        return _index(self, torch.device(device or "cpu")).clone()
 
     def offsets(self, device: torch.device | str | None = None) -> Tensor:
         """Key − query of every pair of grid tokens, float64 ``(N_q, N_k, D)``, in steps of the finer grid.

@@ -8,9 +8,14 @@ from itertools import pairwise
 
 import pytest
 import torch
+from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 
+from retconv.attention import alibi_channels, gaussian_channels
+from retconv.cross import Cross
 from retconv.grid import Grid, forget_kept, kept
+from retconv.heads.encoding import quadratic_encoding
+from retconv.masks import BiasMask, OffDiagonalMask
 from retconv.memory import DENSE_LIMIT_BYTES, DenseLimitError, dense_limit
 from tests import naive
 from tests.compare import assert_exact
@@ -168,3 +173,24 @@ def test_offsets_do_not_depend_on_the_prefix() -> None:
     """Prefix tokens take part in no convolution."""
     shapes = [Grid((2, 3), prefix=p).offsets().shape for p in (0, 1, 5)]
     assert all(a == b for a, b in pairwise(shapes))
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: Grid((2, 3)).offsets(),
+        lambda: Cross((4, 2), (2, 1)).offset_table(),
+        lambda: Cross((4, 2), (2, 1)).index(),
+        lambda: alibi_channels(torch.tensor([0.5], dtype=torch.float64), 3).key,
+        lambda: gaussian_channels(torch.tensor([0.5], dtype=torch.float64), (1, 3)).key,
+        lambda: quadratic_encoding(3),
+        lambda: OffDiagonalMask(1).double().kernel(3),
+        lambda: BiasMask(1, "gpsa", axes=1, learnable=False).double().log_kernel(3),
+    ],
+)
+def test_what_is_kept_between_calls_is_handed_to_nobody(make: Callable[[], Tensor]) -> None:
+    """To write to a result leaves the next call's as it was."""
+    before = make()
+    expected = before.clone()
+    before.add_(1)
+    assert_exact(make(), expected)
