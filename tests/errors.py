@@ -78,7 +78,7 @@ KERNELS: dict[str, Error] = {
     "sigma without components": (
         lambda: kernels.gaussian_mixture(PLANE, ones(3), 1.0),
         ValueError,
-        r"sigma must be a number or of shape \(heads, components\), got shape \(3,\)",
+        r"sigma must be a number or of shape \(heads, …\), got shape \(3,\)",
     ),
     "components disagree": (
         lambda: kernels.gaussian_mixture(PLANE, ones(2, 3), ones(2, 4)),

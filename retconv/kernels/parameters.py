@@ -51,7 +51,7 @@ def as_parameter(value: Tensor | float, name: str, axes: int = 1, device: torch.
     if parameter.ndim == 0:
         parameter = parameter.reshape((1,) * axes)
     if parameter.ndim != axes:
-        expected = "(heads,)" if axes == 1 else "(heads, components)"
+        expected = "(heads,)" if axes == 1 else f"(heads{', …' * (axes - 1)})"
         raise ValueError(f"{name} must be a number or of shape {expected}, got shape {tuple(parameter.shape)}")
     check(parameter, name, torch.isfinite(parameter), "must be finite")
     return parameter
