@@ -218,7 +218,7 @@ def _heads(
     columns: Tensor | None = None,
 ) -> ConvolvedHeads:
     """Convolved heads where a module's parameters are, in their dtype, but float32 at least."""
-    weight = next(module.parameters())
+    weight = next(module.parameters(), kernel)
     convolved = ConvolvedHeads(heads, module.place.heads, module.place.grid(), kernel, rows, columns, plain)
     return convolved.to(weight.device, torch.promote_types(weight.dtype, torch.float32))
 

@@ -64,7 +64,7 @@ def load_convolutions(
             grid, numbers = module.place.grid(), state_dict[f"{name}{_NUMBERS}"].tolist()
             kernel = table.pop("kernel", torch.zeros(0, *grid.kernel_shape))
             convolved = ConvolvedHeads(numbers, module.place.heads, grid, kernel, **table, plain=plain)
-            module.convolved = convolved.to(next(module.parameters()).device)
+            module.convolved = convolved.to(next(module.parameters(), next(model.parameters())).device)
         model.load_state_dict(dict(state_dict))
         with torch.no_grad(), evaluating(model):
             skip_unread(model, example_input(model) if example is None else example[:1])

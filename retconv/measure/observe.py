@@ -69,7 +69,7 @@ def replaced(model: nn.Module, kernels: Mapping[str, Tensor], placement: str | N
         for name, mask in lent.items():
             modules[name].mask = mask
         for name, kernel in kernels.items():
-            weight = next(modules[name].parameters())
+            weight = next(modules[name].parameters(), next(model.parameters()))
             modules[name].mask = KernelTableMask.from_kernel(kernel.to(weight.device, weight.dtype)).requires_grad_(
                 False
             )

@@ -108,7 +108,8 @@ def add_masks(
             _require_live_start(one, placement, place)
             _require_no_bias(placement, place)
             owner = model.get_submodule(places[0].name) if i > 0 and one is masks[0] else None
-            _put(model.get_submodule(place.name), one, placement, place, owner)
+            module: Any = model.get_submodule(place.name)
+            _put(module, one, placement, place, owner, next(module.parameters(), next(model.parameters())))
         with torch.no_grad(), evaluating(model):
             call(model, example)
         done = True
@@ -228,8 +229,7 @@ def _no_fast_path(module: nn.Module, args: Any) -> None:
     """A hook that does nothing but be there: torch's encoder layer then calls its attention, not its weights."""
 
 
-def _put(module: Any, mask: Mask, placement: str, place: Place, owner: nn.Module | None) -> None:
-    weight = next(module.parameters())
+def _put(module: Any, mask: Mask, placement: str, place: Place, owner: nn.Module | None, weight: Tensor) -> None:
     # Masks are computed in float32 at least, and cast to the scores' dtype last.
     mask.to(weight.device, torch.promote_types(weight.dtype, torch.float32))
     module.__class__ = masked_class(type(module))
