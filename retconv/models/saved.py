@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ from timm.models import save_for_hf
 from torch import Tensor, nn
 
 from retconv.models.described import KEPT_AS, Masking, masking_of
+from retconv.models.inputs import call, evaluating, example_input, running
 from retconv.models.pretrained import load_pretrained, plain_pretrained
 from retconv.models.surgery import add_masks, masks_of
 
@@ -63,14 +66,25 @@ def save_masked(model: nn.Module, folder: str | Path) -> Path:
     described: Any = model
     if hasattr(getattr(model, "config", None), "to_json_string"):
         described.save_pretrained(folder)
-    elif "architecture" in getattr(model, "pretrained_cfg", {}):
-        save_for_hf(model, str(folder), safe_serialization=True)
     else:
-        (folder / _CONFIG).write_text("{}", encoding="utf-8")
-        safetensors.torch.save_file(model.state_dict(), folder / _WEIGHTS)
+        apart = model.register_state_dict_post_hook(_apart)
+        try:
+            if "architecture" in getattr(model, "pretrained_cfg", {}):
+                save_for_hf(model, str(folder), safe_serialization=True)
+            else:
+                (folder / _CONFIG).write_text("{}", encoding="utf-8")
+                safetensors.torch.save_file(model.state_dict(), folder / _WEIGHTS)
+        finally:
+            apart.remove()
     config = json.loads((folder / _CONFIG).read_text(encoding="utf-8"))
     (folder / _CONFIG).write_text(json.dumps(config | {KEPT_AS: masking.data()}, indent=2), encoding="utf-8")
     return folder
+
+
+def _apart(module: nn.Module, state_dict: dict[str, Tensor], prefix: str, metadata: Any) -> None:
+    """A hook: safetensors takes neither channels last nor tensors that share memory, as tied weights do."""
+    if not prefix:
+        state_dict.update({name: x.clone(memory_format=torch.contiguous_format) for name, x in state_dict.items()})
 
 
 def load_masked(folder: str | Path, model: nn.Module | None = None) -> nn.Module:
@@ -146,24 +160,50 @@ def _plain(config: dict[str, Any], folder: Path) -> nn.Module:
 
 def _small(name: str, arguments: dict[str, Any]) -> nn.Module:
     """One of the small models, whose pooling and size timm notes in its own way."""
-    sides = {"img_size": arguments["img_size"][0]} if "img_size" in arguments else {}
+    size = arguments.get("img_size")
+    sides = {} if size is None else {"img_size": size[0]}
     others = {key: value for key, value in arguments.items() if key not in ("global_pool", "img_size")}
-    return timm.create_model(name, **(others | sides | {"pooling": arguments["global_pool"]}))
+    model: Any = timm.create_model(name, **(others | sides | {"pooling": arguments["global_pool"]}))
+    if size is not None and len({*size}) > 1:  # they are built square
+        model.set_input_size(size)
+    return model
 
 
 def _mask(model: nn.Module, masking: Masking) -> None:
     weight = next(model.parameters())
     assert masking.mask is not None
     assert masking.image is not None
-    add_masks(
-        model,
-        masking.mask,
-        placement=masking.placement,
-        share=masking.share,  # type: ignore[arg-type]
-        where=masking.where,
-        example=torch.zeros(masking.image, dtype=weight.dtype, device=weight.device),
-        prefix=masking.prefix,
-        grid=masking.grid,
-        pooled=masking.pooled,
-        **masking.options,
-    )
+    image = torch.zeros(masking.image, dtype=weight.dtype, device=weight.device)
+    with _sized(model, image):
+        add_masks(
+            model,
+            masking.mask,
+            placement=masking.placement,
+            share=masking.share,  # type: ignore[arg-type]
+            where=masking.where,
+            example=image,
+            prefix=masking.prefix,
+            grid=masking.grid,
+            pooled=masking.pooled,
+            **masking.options,
+        )
+
+
+@contextmanager
+def _sized(model: Any, image: Tensor) -> Iterator[None]:
+    """Inside, a model of timm that was given another image size after its masks takes the one that it had then."""
+    own = None
+    with torch.no_grad(), evaluating(model):
+        try:
+            with running(model, image):
+                call(model, image)
+        except ValueError:
+            if not hasattr(model, "set_input_size"):
+                raise
+            own = example_input(model)
+            model.set_input_size(image.shape[-2:])
+    yield
+    if own is not None:
+        model.set_input_size(own.shape[-2:])
+        with torch.no_grad(), evaluating(model):  # so that masks see the grid
+            call(model, own)

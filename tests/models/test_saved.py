@@ -18,7 +18,7 @@ from transformers import AutoModel, Dinov2Config, Dinov2Model
 
 from retconv.models import Masking, add_masks, grids_of, load_masked, masking_of, masks_of, remove_masks, save_masked
 from retconv.models.hub import MaskedViT
-from tests.compare import assert_exact
+from tests.compare import assert_close, assert_exact
 from tests.models.cases import VIT, images
 from tests.models.interop import hugging_face
 
@@ -117,6 +117,37 @@ def test_in_a_fresh_process(tmp_path: Path) -> None:
     for name, out in expected.items():
         found = torch.load(tmp_path / name / "out.pt", weights_only=False)
         assert_exact(found if isinstance(found, Tensor) else found[0], out)
+
+
+@pytest.mark.parametrize("mask", ["gmm", "table", "retnet"])
+@pytest.mark.parametrize("name", ["timm", "ours"])
+def test_a_folder_keeps_a_size_that_was_set_after_the_masks(name: str, mask: str, tmp_path: Path) -> None:
+    """A table is that of the first grid, and moves to the one that images have now as it did before."""
+    model = add_masks(MODELS[name][0](), mask).eval()
+    model.set_input_size((32, 48))  # type: ignore[operator]
+    x = torch.cat([images("ViT"), images("ViT")[..., :16]], dim=-1)
+    expected = output(model, x)
+    loaded = load_masked(save_masked(model, tmp_path))
+    assert grids_of(loaded) == grids_of(model)
+    assert_exact(output(loaded, x), expected)
+
+
+@pytest.mark.parametrize("name", ["timm", "torchvision", "transformers"])
+def test_a_folder_does_not_ask_how_weights_lie_in_memory(name: str, tmp_path: Path) -> None:
+    """Channels last, and two names of one tensor; the model is left as it was."""
+    build = torchvision_vit if name == "torchvision" else MODELS[name][0]
+
+    def tied() -> Any:
+        plain: Any = build()
+        plain.other, plain.same = (nn.Conv2d(3, 3, 2) for _ in range(2))
+        plain.same.weight = plain.other.weight
+        return plain if name == "torchvision" else build()
+
+    torch.manual_seed(5)
+    model, x = add_masks(tied(), "gmm").to(memory_format=torch.channels_last).eval(), images("ViT")
+    loaded = load_masked(save_masked(model, tmp_path), tied() if name == "torchvision" else None)
+    assert_close(output(loaded, x), output(model, x))
+    assert any(p.ndim == 4 and not p.is_contiguous() for p in model.state_dict().values())
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])
