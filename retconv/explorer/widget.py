@@ -20,6 +20,11 @@ _RANGES: dict[str, tuple[float, float, float, str]] = {
 }
 
 
+def _held(value: float, low: float, high: float) -> dict[str, float]:
+    """A slider's value and ends: one that lies beyond them moves them, where the slider would move it."""
+    return {"value": value, "min": min(low, value), "max": max(high, value)}
+
+
 class Explorer:
     """Sliders for grid, mask and parameters; under them mask, kernel, symbol, locality and a photograph.
 
@@ -44,12 +49,12 @@ class Explorer:
         self._plate = Plate()
         self.controls: dict[str, Any] = {
             "kind": widgets.Dropdown(options=list(PARAMETERS), value=start.kind, description="mask"),
-            "rows": widgets.IntSlider(start.rows, 2, 20, description="tokens down"),
-            "columns": widgets.IntSlider(start.columns, 2, 20, description="tokens across"),
+            "rows": widgets.IntSlider(**_held(start.rows, 2, 20), description="tokens down"),
+            "columns": widgets.IntSlider(**_held(start.columns, 2, 20), description="tokens across"),
         }
         for name, (low, high, step, label) in _RANGES.items():
             self.controls[name] = widgets.FloatSlider(
-                getattr(start, name), min=low, max=high, step=step, description=label, readout_format=".2f"
+                **_held(getattr(start, name), low, high), step=step, description=label, readout_format=".2f"
             )
         for control in self.controls.values():
             control.style.description_width = "8em"

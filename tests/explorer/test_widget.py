@@ -126,6 +126,11 @@ def test_a_slider_changes_the_picture(explorer: Explorer, name: str, value: floa
     assert getattr(explorer.choice(), name) == value
 
 
+def test_it_starts_as_asked_also_beyond_its_sliders() -> None:
+    start = Choice(kind="Manhattan decay", rows=2, columns=24, gamma=1.0, sigma_1=9.0, alpha_2=-3.0)
+    assert Explorer(start).choice() == start
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_only_the_sliders_of_the_mask_are_shown(explorer: Explorer, kind: str) -> None:
     explorer.controls["kind"].value = kind
