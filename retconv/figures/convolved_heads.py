@@ -41,7 +41,7 @@ def finding(data: pd.DataFrame) -> str:
     few = _few(data)
     low, high = interval(few["error"] - few["random"])
     whole = data[data["heads"] == data["of"]].groupby("arm")["change"].mean()
-    ends = ", ".join(f"{LABELS[arm]} {signed(change)}" for arm, change in whole.items())
+    ends = ", ".join(f"{LABELS.get(arm, arm)} {signed(change)}" for arm, change in whole.items())
     return (
         f"{_message(data)}; the order by error is better by {(low + high) / 2:.1f} ± {(high - low) / 2:.1f} points "
         f"(95 % interval over {len(few)} runs); with all heads convolved: {ends}"

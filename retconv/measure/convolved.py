@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -41,12 +41,18 @@ def convolved_table(runs: Iterable[Path]) -> pd.DataFrame:
         config = load_config(path / "config.yaml")
         data = load_data(config.data.name, download=False)
         trained = Trained.load(RunFolder(path.parent, config), data)
-        options = config.model.options
-        biased = options.get("placement") == "bias_logits"
-        names = {"arm": options["mask"] + "_bias" * biased, "seed": config.seed, "run": path.name}
+        names = {"arm": arm_of(config.model.options), "seed": config.seed, "run": path.name}
         test = data.test_images, data.test_labels
         rows += [names | row | {"data": config.data.name} for row in convolved_rows(trained, test, config.seed)]
     return pd.DataFrame(rows)
+
+
+def arm_of(options: Mapping[str, Any]) -> str:
+    """What a run's masks are, as studies call it, by its model's options, such as ``manhattan_bias``, ``gmm_local``."""
+    mask, placement = options.get("mask") or "plain", options.get("placement", "multiply_logits")
+    start = dict(options.get("mask_options") or {}).get("start")
+    bias = {"multiply_logits": "", "bias_logits": "_bias"}.get(placement, f"_{placement}")
+    return mask + (bias + "_local" * (start == "local")) * (mask != "plain")
 
 
 def merged(table: pd.DataFrame, path: Path) -> pd.DataFrame:

@@ -13,7 +13,7 @@ from click.testing import CliRunner
 from retconv.heads import convolve
 from retconv.measure import Trained, merged
 from retconv.measure.__main__ import main
-from retconv.measure.convolved import convolved_rows, spaced
+from retconv.measure.convolved import arm_of, convolved_rows, spaced
 from retconv.models import masks_of
 from retconv.train import train
 from tests.compare import assert_exact
@@ -54,6 +54,14 @@ def test_rows_are_what_convolving_by_hand_gives() -> None:
         assert_exact(now, then)
 
 
+def test_an_arm_is_named_by_all_that_its_masks_differ_in() -> None:
+    options = {"mask": "manhattan", "mask_options": {"learnable": True}, "placement": "bias_logits"}
+    assert arm_of(options) == "manhattan_bias"
+    assert arm_of(options | {"mask": None}) == arm_of({}) == "plain"
+    assert arm_of({"mask": "table", "placement": "convolution"}) == "table_convolution"
+    assert arm_of({"mask": "gmm", "mask_options": {"components": 5, "start": "local"}}) == "gmm_local"
+
+
 def test_images_are_far_apart() -> None:
     assert spaced(torch.arange(10), 4).tolist() == [0, 3, 6, 9]
     assert spaced(torch.arange(3), 7).tolist() == [0, 1, 2]
@@ -73,6 +81,14 @@ def test_the_command_adds_the_rows_of_a_run(tmp_path: Path, monkeypatch: pytest.
     assert set(table.loc[1:, "data"]) == {"digits"}
     again = merged(table[table["arm"] == "gmm"].assign(accuracy=2.0), out)
     assert list(again["accuracy"]) == [1.5] + [2.0] * 10
+    kept = MASKED.model.options
+    others = {"gmm_local": kept | {"mask_options": {"start": "local"}}, "plain": kept | {"mask": None}}
+    configs = [replace(MASKED, model=replace(MASKED.model, options=options)) for options in others.values()]
+    folders = [str(train(c, tmp_path, data=few_digits(), device="cpu", progress=False)[0].path) for c in configs]
+    result = CliRunner().invoke(main, [*folders, "--out", str(out)])
+    assert result.exit_code == 0, result.output
+    arms = pd.read_csv(out)["arm"].value_counts().to_dict()
+    assert arms == {"elm": 1, "gmm": 10, "gmm_local": 10, "plain": 10}
     refused = CliRunner().invoke(main, [str(tmp_path / "nothing"), "--out", str(out)])
     assert refused.exit_code == 2
     assert "does not exist" in refused.output
