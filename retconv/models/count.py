@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.overrides import TorchFunctionMode
 from torch.utils.flop_counter import FlopCounterMode
 
-from retconv.models.inputs import evaluating, example_input, running
+from retconv.models.calls import MULTIHEAD
+from retconv.models.inputs import call, evaluating, example_input, running
+from retconv.models.multihead import multihead_attention
 from retconv.models.surgery import masked_modules, masks_of
 
+#: The calls of layers that are counted.
+_LAYERS = (F.linear, F.conv1d, F.conv2d, F.conv3d)
 #: Linear layers that mix heads: they act on scores and weights, so they are counted with attention.
 HEAD_MIXING = ("proj_l", "proj_w")
 
@@ -45,7 +51,8 @@ class Count:
 def count(model: nn.Module, example: Tensor | None = None) -> Count:
     """Count a model's parameters, and its multiply-accumulates by running it on one image.
 
-    Layers are counted by hooks as they run; attention is what torch's own ``FlopCounterMode`` finds beside them (one
+    Layers are counted by torch's calls for them, also where a module makes them with weights of its own, as
+    ``torch.nn.MultiheadAttention`` does; attention is what torch's own ``FlopCounterMode`` finds beside them (one
     multiply-accumulate is two of its operations). Products that are not matrix products (softmax, normalisation, the
     mask's own multiplication of the logits) are not counted.
 
@@ -59,27 +66,18 @@ def count(model: nn.Module, example: Tensor | None = None) -> Count:
     example = example_input(model) if example is None else example[:1]
     masks = {id(p): p.numel() for mask in masks_of(model).values() for p in mask.parameters()}
     everything = {id(p): p.numel() for p in model.parameters()}
-    products: list[int] = []
-    biases: list[int] = []
-    handles = [
-        module.register_forward_hook(_counter(products, biases))
-        for name, module in model.named_modules()
-        if isinstance(module, nn.Linear | nn.Conv2d) and name.rpartition(".")[2] not in HEAD_MIXING
-    ]
-    flops = FlopCounterMode(display=False)
-    try:
-        # The plain formula of attention: of its fast forms the counter knows only some. And it needs autograd.
-        plain = sdpa_kernel(SDPBackend.MATH)
-        with torch.enable_grad(), evaluating(model), _plainly(model), plain, flops, running(model, example):
-            model(example)
-    finally:
-        for handle in handles:
-            handle.remove()
+    linear = {name: module for name, module in model.named_modules() if isinstance(module, nn.Linear)}
+    mixing = {id(module.weight) for name, module in linear.items() if name.rpartition(".")[2] in HEAD_MIXING}
+    layers, flops = _Layers(mixing), FlopCounterMode(display=False)
+    # The plain formula of attention: of its fast forms the counter knows only some. And it needs autograd.
+    plain = sdpa_kernel(SDPBackend.MATH)
+    with torch.enable_grad(), evaluating(model), _plainly(model), plain, flops, layers, running(model, example):
+        call(model, example)
     return Count(
         parameters=sum(everything.values()) - sum(masks.values()),
         mask_parameters=sum(masks.values()),
-        layer_macs=sum(products) + sum(biases),
-        attention_macs=flops.get_total_flops() // 2 - sum(products),
+        layer_macs=layers.products + layers.biases,
+        attention_macs=flops.get_total_flops() // 2 - layers.products,
     )
 
 
@@ -95,9 +93,37 @@ def _plainly(model: nn.Module) -> Iterator[None]:
             module.backend = backend
 
 
-def _counter(products: list[int], biases: list[int]) -> Callable[[Any, Any, Tensor], None]:
-    def note(module: Any, args: Any, output: Tensor) -> None:
-        products.append(output.numel() * module.weight[0].numel())
-        biases.append(output.numel() if module.bias is not None else 0)
+class _Layers(TorchFunctionMode):
+    """Counts linear and convolution layers as they are called.
 
-    return note
+    Args:
+        mixing: Identities of the weights that mix heads.
+
+    Attributes:
+        products: Multiply-accumulates.
+        biases: Outputs that a bias is added to.
+    """
+
+    def __init__(self, mixing: set[int]) -> None:
+        super().__init__()
+        self.mixing, self.products, self.biases = mixing, 0, 0
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if func is MULTIHEAD:
+            with self:
+                return multihead_attention(_attend, *args, **kwargs)
+        out = func(*args, **kwargs)
+        if func in _LAYERS:
+            given = dict(zip(("input", "weight", "bias"), args, strict=False)) | kwargs
+            weight, bias = given["weight"], given.get("bias")
+            if id(weight) not in self.mixing:
+                self.products += out.numel() * weight[0].numel()
+                self.biases += out.numel() if bias is not None else 0
+        return out
+
+
+def _attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
+    """Plain attention, of the scale that the count does not ask for."""
+    weights = (q @ k.mT if bias is None else q @ k.mT + bias).softmax(dim=-1)
+    return weights @ v, weights

@@ -171,11 +171,12 @@ class _Changing(TorchFunctionMode):
         self.seen: Tensor | None = None
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
         if func in SOFTMAX:
             if self.softmaxes == self.softmax:
-                self.seen = args[0].detach().clone()
+                self.seen = (args[0] if args else kwargs["input"]).detach().clone()
             self.softmaxes += 1
-        out = func(*args, **(kwargs or {}))
+        out = func(*args, **kwargs)
         if func in PRODUCTS:
             if self.products == self.product:
                 out = self.change(out)

@@ -133,9 +133,10 @@ class _Masking(TorchFunctionMode):
         forms = read_mask(self.module.mask, self.place.between(*scores.shape[-2:]), scores.shape[1])
         return layout.unfold(scores * forms.entries.to(scores.dtype), tuple(product.shape))
 
-    def _weigh(self, func: Any, x: Tensor, *args: Any, dtype: torch.dtype | None = None, **kwargs: Any) -> Tensor:
+    def _weigh(self, func: Any, input: Tensor, *args: Any, dtype: torch.dtype | None = None, **kwargs: Any) -> Tensor:
         layout, placement = self.place.layout, self.placement
-        scores = layout.fold(x if dtype is None else x.to(dtype))
+        dtype = next((one for one in args if isinstance(one, torch.dtype)), dtype)
+        scores = layout.fold(input if dtype is None else input.to(dtype))
         if self._multiplies:
             weights = func(scores, dim=-1) if placement.softmax else scores
         else:
@@ -149,7 +150,7 @@ class _Masking(TorchFunctionMode):
             weights = self.convolved.weigh(weights, self.place.grid(scores.shape[-1]))
         if self.module.observer is not None:
             self.module.observer(weights)
-        return layout.unfold(weights, tuple(x.shape))
+        return layout.unfold(weights, tuple(input.shape))
 
 
 class MaskedAttention(nn.Module):

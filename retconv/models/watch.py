@@ -13,6 +13,7 @@ from torch.overrides import TorchFunctionMode
 
 from retconv.models.calls import ATTENTION, MULTIHEAD, PRODUCTS, SOFTMAX
 from retconv.models.experiment import Softmax
+from retconv.models.multihead import given_arguments
 from retconv.models.places import FeatureMap, OwnInput, Window
 
 #: How models call the size of an attention's window or map, on the attention or on what it is part of.
@@ -140,14 +141,15 @@ class Watch(TorchFunctionMode):
     def _attention(self, query: Tensor, key: Tensor, *_: Any, **__: Any) -> None:
         self._note(self._frame(), "attention", tuple(query.shape), key.shape[-2])
 
-    def _multihead(self, query: Tensor, key: Tensor, *args: Any, **kwargs: Any) -> None:
-        # After the values: channels, heads, two projections, and the keys that are appended.
-        _, channels, heads, _, _, bias_k, _, add_zero_attn, *_ = args
-        length, *batch, _ = query.shape
-        shape = (*(batch or [1]), heads, length, channels // heads)
-        self._note(self._frame(), "multihead", shape, len(key) + (bias_k is not None) + add_zero_attn)
+    def _multihead(self, *args: Any, **kwargs: Any) -> None:
+        given = given_arguments(args, kwargs)
+        length, *batch, channels = given.query.shape
+        shape = (*(batch or [1]), given.num_heads, length, channels // given.num_heads)
+        keys = len(given.key) + (given.bias_k is not None) + bool(given.add_zero_attn)
+        self._note(self._frame(), "multihead", shape, keys)
 
-    def _softmax(self, x: Tensor, dim: Any = None, *_: Any, **kwargs: Any) -> None:
+    def _softmax(self, input: Tensor, dim: Any = None, *_: Any, **kwargs: Any) -> None:
+        x = input  # torch's own name of it
         frame, index = self._frame(), self._frame().softmaxes
         for running in self.running:
             running.softmaxes += 1

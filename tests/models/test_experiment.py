@@ -121,6 +121,31 @@ def test_the_mask_multiplies_the_scores_and_not_what_is_added_to_them(form: Form
     assert float(mask.weight.grad.abs().max()) > 0
 
 
+SOFTMAXES: dict[str, Callable[[Tensor], Tensor]] = {
+    "by name": lambda x: nn.functional.softmax(input=x, dim=-1),
+    "in another dtype": lambda x: torch.softmax(x, -1, torch.float64),
+}
+
+
+@pytest.mark.parametrize("softmax", SOFTMAXES.values(), ids=SOFTMAXES)
+@pytest.mark.parametrize("placement", ["multiply_logits", "bias_logits"])
+def test_a_softmax_is_the_same_however_it_is_called(softmax: Callable[[Tensor], Tensor], placement: str) -> None:
+    class Attention(ByHand):
+        def forward(self, x: Tensor) -> Tensor:
+            q, k, v = self.qkv(x).unflatten(-1, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4)
+            self.weights = softmax(self.form(q, k))
+            return (self.weights.to(v.dtype) @ v).transpose(1, 2).flatten(2)
+
+    torch.manual_seed(0)
+    other = Model(Attention(FORMS["scaled queries"])).eval()
+    mask = KernelTableMask.from_kernel(normal(3, HEADS, 2 * SIDE - 1, 2 * SIDE - 1).exp())
+    one, _ = masked(FORMS["scaled queries"], placement)
+    x = normal(1, 2, 3, SIDE, SIDE)
+    out = add_masks(other, mask, placement=placement)(x.float())
+    assert_close(out, one(x).float())
+    assert other.attn.weights.dtype == softmax(x.float()).dtype
+
+
 @multiplied
 @pytest.mark.parametrize("placement", ["bias_logits", "multiply_weights", "convolution"])
 def test_other_placements_act_at_the_softmax(form: Form, placement: str) -> None:

@@ -7,10 +7,13 @@ from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
+from torchvision.models import VisionTransformer
 
 from retconv.masks import KernelTableMask, OffDiagonalMask
 from retconv.models import UnsupportedModelError, add_masks, masks_of
+from retconv.models.count import count
 from retconv.models.surgery import masked_modules
 from tests.compare import assert_close
 from tests.strategies import normal
@@ -70,6 +73,31 @@ def test_a_neutral_mask_changes_nothing(batch_first: bool, options: Any, argumen
             assert_close(got, expected)
 
 
+class ByName(nn.MultiheadAttention):
+    """Calls torch's function itself, with every argument by its name, as CLIP's code does; masks are still bool."""
+
+    def forward(self, *tokens: Tensor, **masks: Any) -> Any:  # type: ignore[override]
+        given = dict(zip(("query", "key", "value"), (x.transpose(0, 1) for x in tokens), strict=True))
+        given |= {f"in_proj_{name}": getattr(self, f"in_proj_{name}") for name in ("weight", "bias")}
+        given |= {f"out_proj_{name}": getattr(self.out_proj, name) for name in ("weight", "bias")}
+        given |= {"embed_dim_to_check": CHANNELS, "num_heads": HEADS, "dropout_p": 0.0, "training": False}
+        appended: Any = {"bias_k": None, "bias_v": None, "add_zero_attn": False}
+        out, weights = F.multi_head_attention_forward(**given, **appended, **masks)
+        return out.transpose(0, 1), weights
+
+
+@pytest.mark.parametrize("arguments", [{}, {"key_padding_mask": PADDED, "attn_mask": HIDDEN}])
+def test_a_call_by_name_is_the_same_call(arguments: Any) -> None:
+    mask = KernelTableMask.from_kernel(normal(3, HEADS, 2 * SIDE - 1, 2 * SIDE - 1))
+    one, x = add_masks(model(), mask), normal(1, 2, 3, SIDE, SIDE)
+    plain = Model(ByName(CHANNELS, HEADS, batch_first=True)).double().eval()
+    plain.load_state_dict({name: v for name, v in one.state_dict().items() if ".mask." not in name})
+    other = add_masks(plain, mask)
+    one.arguments = other.arguments = arguments
+    for got, expected in zip(other(x), one(x), strict=True):
+        assert_close(got, expected)
+
+
 def test_the_mask_acts_on_the_scores() -> None:
     kernel = normal(3, HEADS, 2 * SIDE - 1, 2 * SIDE - 1)
     one = add_masks(model(average_attn_weights=False), KernelTableMask.from_kernel(kernel))
@@ -116,3 +144,14 @@ def test_the_fast_path_of_torchs_encoder_layer_does_not_pass_the_mask_by() -> No
 def test_appended_keys_are_refused(options: Any) -> None:
     with pytest.raises(UnsupportedModelError, match=r"its 9 queries and 10 keys are not the same tokens"):
         add_masks(model(options=options), "gmm")
+
+
+def test_its_layers_are_counted_as_layers() -> None:
+    """They are no modules that run; and whether a model is frozen, which takes torch's fast path, changes nothing."""
+    n, d, layers = 17, 16, 2
+    vit = VisionTransformer(32, 8, layers, num_heads=2, hidden_dim=d, mlp_dim=2 * d, num_classes=3)
+    linear = n * (4 * d * d + 2 * d * 2 * d) + n * (4 * d + 3 * d)
+    ends = (n - 1) * (3 * 8 * 8 + 1) * d + 3 * (d + 1)
+    for model in (vit, vit.requires_grad_(False), add_masks(vit, "gmm")):
+        cost = count(model)
+        assert (cost.layer_macs, cost.attention_macs) == (layers * linear + ends, layers * 2 * n * n * d)
