@@ -192,18 +192,20 @@ def _mask(model: nn.Module, masking: Masking) -> None:
 @contextmanager
 def _sized(model: Any, image: Tensor) -> Iterator[None]:
     """Inside, a model of timm that was given another image size after its masks takes the one that it had then."""
-    own = None
-    with torch.no_grad(), evaluating(model):
-        try:
-            with running(model, image):
-                call(model, image)
-        except ValueError:
-            if not hasattr(model, "set_input_size"):
-                raise
-            own = example_input(model)
-            model.set_input_size(image.shape[-2:])
+    own = example_input(model) if hasattr(model, "set_input_size") and not _takes(model, image) else None
+    if own is not None:
+        model.set_input_size(image.shape[-2:])
     yield
     if own is not None:
         model.set_input_size(own.shape[-2:])
         with torch.no_grad(), evaluating(model):  # so that masks see the grid
             call(model, own)
+
+
+def _takes(model: nn.Module, image: Tensor) -> bool:
+    try:
+        with torch.no_grad(), evaluating(model), running(model, image):
+            call(model, image)
+    except ValueError:
+        return False
+    return True

@@ -152,7 +152,8 @@ def remove_masks(model: nn.Module) -> nn.Module:
         module._modules.pop("mask", None)
         module.__dict__.pop("owner", None)
         del module.placement, module.place
-    forget(model)
+    for part in model.modules():  # which may have been given to add_masks by itself
+        forget(part)
     return model
 
 

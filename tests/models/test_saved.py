@@ -212,3 +212,11 @@ def test_removed_masks_leave_no_description() -> None:
     model = remove_masks(masked("transformers"))
     assert masking_of(model) is None
     assert "retconv" not in model.config.to_dict()  # type: ignore[union-attr,operator]
+
+
+def test_nor_do_those_of_parts_that_are_removed_from_the_whole() -> None:
+    parts = nn.ModuleList([masked("timm"), masked("transformers")])
+    remove_masks(parts)
+    assert [masking_of(part) for part in parts] == [None, None]
+    assert "no_weight_decay" not in parts[0].__dict__
+    assert "retconv" not in parts[1].config.to_dict()  # type: ignore[union-attr,operator]
