@@ -177,8 +177,8 @@ def compare(
     Returns:
         One row for each other arm: the columns ``within``; ``arm``; ``n``, the number of seeds; ``mean`` and
         ``mean_reference``; ``difference``, the mean of arm − reference over seeds; ``sd`` of the differences (n − 1);
-        ``low`` and ``high``, their paired t interval; ``p``, exact, by sign flips; ``p_least``, the least that n seeds
-        can give; ``p_holm``, adjusted for all rows of the table.
+        ``low`` and ``high``, their paired t interval; ``p``, exact, by sign flips, missing for more than 20 seeds;
+        ``p_least``, the least that n seeds can give; ``p_holm``, adjusted for all rows of the table.
 
     Raises:
         ValueError: If a column is missing, a seed occurs twice in an arm, a value is not finite, an arm and the
@@ -213,12 +213,13 @@ def compare(
                     "difference": x.mean(),
                     "sd": x.std(ddof=1),
                     **dict(zip(("low", "high"), interval(x, confidence), strict=True)),
-                    "p": sign_flip_p(x),
+                    "p": sign_flip_p(x) if len(x) <= MAX_SEEDS else np.nan,
                     "p_least": 2.0 ** (1 - len(x)),
                 }
             )
     result = pd.DataFrame(rows)
-    return result.assign(p_holm=holm(result["p"]))
+    # A p-value that is missing counts as one that rejects nothing.
+    return result.assign(p_holm=np.where(result["p"].isna(), np.nan, holm(result["p"].fillna(1.0))))
 
 
 def _differences(other: pd.Series, reference: pd.Series, name: str, reference_name: str) -> NDArray[np.float64]:

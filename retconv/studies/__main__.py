@@ -58,27 +58,30 @@ def main(name: str | None, small: bool, root: Path, out: Path, partial: bool, re
         allow("readme", "out", on="--readme, which prints the main results")
         click.echo(studies.readme_table(out))
         return
-    if rules:
-        allow("rules", "name", "out", on="--rules, which prints what the tables hold")
-        table = studies.verdicts(out)
-        click.echo(studies.markdown(table if name is None else table[table["study"] == name]))
-        return
+    every = {known: sweep.load_study(known) for known in sweep.STUDIES}
     try:
         if name is not None:
             study = sweep.load_study(name, small)
+            every[study.name] = study
+        if rules:
+            allow("rules", "name", "out", on="--rules, which prints what the tables hold")
+            table = studies.verdicts(out, list(every.values()))
+            click.echo(studies.markdown(table if name is None else table[table["study"] == study.name]))
+            return
+        if name is not None:
             device = "cuda" if torch.cuda.is_available() else "cpu"
             with tqdm(total=len(study.configs), unit="run", disable=None) as bar:
                 tables = studies.build_tables(
                     study, root, device=device, partial=partial, report=lambda _: bar.update()
                 )
             studies.write_tables(tables, out)
-        table = studies.verdicts(out)
+        table = studies.verdicts(out, list(every.values()))
         studies.write_tables({"study_verdicts": table}, out)
     except train.RecipeError as error:
         raise Refusal(str(error)) from error
     except TrainError as error:
         raise click.ClickException(str(error)) from error
-    click.echo(studies.readable(table[table["study"] == name] if name in sweep.STUDIES else table))
+    click.echo(studies.readable(table if name is None else table[table["study"] == study.name]))
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from retconv.stats import MIN_SEEDS, half_width, interval, sign_flip_p
+from retconv.stats import MAX_SEEDS, MIN_SEEDS, half_width, interval, sign_flip_p
 from retconv.sweep.rule import EXPECTATIONS
 
 SUPPORTED, REFUTED, UNDECIDED = "supported", "refuted", "undecided at this n"
@@ -25,7 +25,8 @@ class Decision:
         low: Lower end of its t interval.
         high: Upper end.
         sd: Their standard deviation over seeds (n − 1).
-        p: Exact two-sided p-value of the values under random signs, hence about 0 whatever the threshold: information.
+        p: Exact two-sided p-value of the values under random signs, hence about 0 whatever the threshold: information;
+            NaN for more seeds than that test takes (``retconv.stats.MAX_SEEDS``).
         needed: The fewest seeds that decide it if mean and spread stay what they are; None if more than ``MOST_SEEDS``.
         verdict: ``"supported"``, ``"refuted"`` or ``"undecided at this n"``.
 
@@ -77,7 +78,8 @@ def decide(values: ArrayLike, expect: str = "above", threshold: float = 0.0, con
     mean, sd = float(x.mean()), float(x.std(ddof=1))
     margin = abs(abs(mean) - threshold if expect == "within" else mean - threshold)
     needed = seeds_needed(sd, margin, confidence)
-    return Decision(len(x), mean, low, high, sd, sign_flip_p(x), needed, verdict)
+    p = sign_flip_p(x) if len(x) <= MAX_SEEDS else float("nan")
+    return Decision(len(x), mean, low, high, sd, p, needed, verdict)
 
 
 def seeds_needed(sd: float, margin: float, confidence: float = 0.95) -> int | None:

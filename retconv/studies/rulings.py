@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from retconv.names import nearest
 from retconv.stats import MIN_SEEDS
 from retconv.stored import TABLES
 from retconv.studies.decision import MOST_SEEDS, UNDECIDED, decide
@@ -31,9 +33,12 @@ def verdicts(folder: str | Path = TABLES, studies: Sequence[Study] | None = None
         ``at``, ``versus``, ``expect``, ``threshold``), ``alpha`` of the study and the ``confidence`` of the interval,
         ``1 − alpha / m`` where m rules read the same table (Bonferroni); ``planned``, the study's number of seeds;
         ``n``, ``difference``, ``low``, ``high``, ``sd``, ``p``, ``needed`` and ``verdict`` as in ``Decision``;
-        ``scale`` of the runs: a table that holds both is read at the full one. While seeds are missing the verdict is
-        ``"not finished"``, or ``"not run"`` without any: an interval that is looked at again and again until it decides
-        errs more often than it says.
+        ``scale`` of the runs: a table that holds both is read at the full one. While seeds are missing, or runs of a
+        seed that are to be averaged, the verdict is ``"not finished"``, or ``"not run"`` without any: an interval that
+        is looked at again and again until it decides errs more often than it says.
+
+    Raises:
+        ValueError: If a table has runs, but not a column that a rule names.
 
     Example:
         >>> study = retconv.sweep.load_study("cifar_small")
@@ -48,8 +53,10 @@ def verdicts(folder: str | Path = TABLES, studies: Sequence[Study] | None = None
             table = largest_scale(tables.get(rule.table, pd.DataFrame()))
             scale = table["scale"].iloc[0] if len(table) else ""
             confidence = 1 - study.alpha / sharing[rule.table]
-            values = seed_values(rule, table).dropna()
-            planned = len(_grid(study, scale).get("seed", [0]))
+            grid = _grid(study, scale)
+            varied = {key.rpartition(".")[2]: each for key, each in grid.items() if key != "seed"}
+            values = seed_values(rule, table, varied).dropna()
+            planned = len({*grid["seed"]})
             numbers: dict[str, Any] = {"n": len(values), "verdict": NOT_FINISHED if len(values) else NOT_RUN}
             if len(values) >= MIN_SEEDS:
                 decided = asdict(decide(values.to_numpy(), rule.expect, rule.threshold, confidence))
@@ -76,27 +83,55 @@ def largest_scale(table: pd.DataFrame) -> pd.DataFrame:
     return table[full] if full.any() else table
 
 
-def seed_values(rule: Rule, table: pd.DataFrame) -> pd.Series:
-    """The value that each seed gives a rule, by seed; NaN where an arm lacks the seed, empty without runs."""
-    values = _contrast(rule, table, rule.at)
-    return values - _contrast(rule, table, rule.versus) if rule.versus else values
+def seed_values(rule: Rule, table: pd.DataFrame, varied: Mapping[str, Sequence[Any]] | None = None) -> pd.Series:
+    """The value that each seed gives a rule, by seed; NaN where an arm lacks the seed, empty without runs.
+
+    Args:
+        rule: The rule.
+        table: The one that it reads.
+        varied: Values of other columns that each seed was to be run at: those that the rule does not fix are averaged,
+            and a seed that lacks some of them has no value yet.
+
+    Raises:
+        ValueError: If the table has runs, but not a column that the rule names.
+    """
+    runs = _Runs(rule, table, varied or {})
+    values = runs.contrast(rule.at)
+    return values - runs.contrast(rule.versus) if rule.versus else values
 
 
-def _contrast(rule: Rule, table: pd.DataFrame, point: Mapping[str, Any]) -> pd.Series:
-    values = _metric(table, rule.arm, rule.metric, point)
-    return values - _metric(table, rule.against, rule.metric, point) if rule.against else values
+@dataclass(frozen=True)
+class _Runs:
+    """A rule on its table."""
 
+    rule: Rule
+    table: pd.DataFrame
+    varied: Mapping[str, Sequence[Any]]
 
-def _metric(table: pd.DataFrame, arm: str, metric: str, point: Mapping[str, Any]) -> pd.Series:
-    """By seed, the mean over an arm's rows at a point, such as over layers."""
-    if not {"arm", "seed", metric, *point} <= set(table):
-        return pd.Series(dtype=float)
-    matches = table["arm"] == arm
-    for column, value in point.items():
-        number = isinstance(value, int | float) and not isinstance(value, bool)
-        near = (pd.to_numeric(table[column], errors="coerce") - value).abs() < 1e-9 if number else None
-        matches &= near if near is not None else table[column].map(str) == str(value)
-    return table[matches].groupby("seed")[metric].mean()
+    def contrast(self, point: Mapping[str, Any]) -> pd.Series:
+        values = self.mean(self.rule.arm, point)
+        return values - self.mean(self.rule.against, point) if self.rule.against else values
+
+    def mean(self, arm: str, point: Mapping[str, Any]) -> pd.Series:
+        """By seed, the mean over an arm's rows at a point, such as over layers."""
+        table, metric = self.table, self.rule.metric
+        if table.empty:
+            return pd.Series(dtype=float)
+        for name in ("arm", "seed", metric, *point):
+            if name not in table:
+                raise ValueError(
+                    f"the rule {self.rule.claim!r} reads {name!r}, no column of {self.rule.table}: "
+                    f"{nearest(name, table)}"
+                )
+        matches = table["arm"] == arm
+        for column, value in point.items():
+            number = isinstance(value, int | float) and not isinstance(value, bool)
+            near = (pd.to_numeric(table[column], errors="coerce") - value).abs() < 1e-9 if number else None
+            matches &= near if near is not None else table[column].map(str) == str(value)
+        free = [name for name in self.varied if name not in point]
+        points = table.loc[matches, ["seed", *free]].drop_duplicates().groupby("seed").size()
+        whole = points.index[points == math.prod(len(self.varied[name]) for name in free)]
+        return table[matches & table["seed"].isin(whole)].groupby("seed")[metric].mean()
 
 
 def _point(point: Mapping[str, Any]) -> str:

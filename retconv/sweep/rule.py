@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from retconv.names import nearest
+from retconv.stats import MIN_SEEDS
 from retconv.train.config import option
 from retconv.train.parsing import build
 
@@ -43,13 +44,17 @@ class Rule:
     threshold: float = option(0.0, "of it, in the metric's unit, hence percentage points")
 
 
-def parse_rules(values: Any, arms: Mapping[str, Any], name: str, faults: list[str]) -> tuple[Rule, ...]:
+def parse_rules(
+    values: Any, arms: Mapping[str, Any], name: str, mask_tables: Any, seeds: Any, faults: list[str]
+) -> tuple[Rule, ...]:
     """The rules of a study file.
 
     Args:
         values: As read from YAML.
         arms: The study's.
         name: The study's, which names the table of its runs.
+        mask_tables: What the names of its other tables begin with.
+        seeds: The study's.
         faults: To which a line is added for each fault.
     """
     if not isinstance(values, list):
@@ -67,4 +72,9 @@ def parse_rules(values: Any, arms: Mapping[str, Any], name: str, faults: list[st
                 arm = getattr(rule, key)
                 if arm not in arms and (arm or key == "arm"):
                     faults.append(f"rules.{i}.{key} {arm!r} is no arm of the study; {nearest(str(arm), sorted(arms))}")
+            own = f"study_{name}" + f", or begins with {mask_tables}_" * bool(mask_tables)
+            if rule.table != f"study_{name}" and not (mask_tables and rule.table.startswith(f"{mask_tables}_")):
+                faults.append(f"rules.{i}.table {rule.table!r} is no table of the study's: it is {own}")
+    if rules and isinstance(seeds, list) and len({*map(str, seeds)}) < MIN_SEEDS:
+        faults.append(f"rules are decided by at least {MIN_SEEDS} seeds, and grid.seed is {seeds}")
     return tuple(rules)

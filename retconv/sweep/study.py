@@ -168,7 +168,8 @@ def parse_study(values: Mapping[str, Any], folder: Path = Path(), name: str = "s
         faults.append(f"mask_tables must begin with study, such as study_{name}, got {study.mask_tables!r}")
     if small and not twin:
         faults.append("it has no small twin: small names none")
-    rules = parse_rules(values.get("rules", []), arms, name, faults)
+    seeds = grid.get("seed", [0])
+    rules = parse_rules(values.get("rules", []), arms, name, study.mask_tables, seeds, faults)
     if faults:
         raise RecipeError("the study cannot be used:\n" + "\n".join(f"  {fault}" for fault in faults))
     configs: dict[str, Config] = {}

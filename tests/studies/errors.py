@@ -14,7 +14,7 @@ import torch
 from retconv.measure.observe import replaced
 from retconv.models import add_masks
 from retconv.models.temperature import add_temperature
-from retconv.studies import build_tables, decide, load_tables, write_tables
+from retconv.studies import build_tables, decide, load_tables, verdicts, write_tables
 from retconv.studies.__main__ import main
 from retconv.sweep import load_study, parse_study
 from retconv.train import TrainError
@@ -62,13 +62,29 @@ def verdicts_below_a_file() -> None:
         command("--out", f"{folder}/file/below")()
 
 
+def a_column_that_is_not_there() -> None:
+    rule = {"claim": "So.", "arm": "a", "metric": "test_acuracy"}
+    study = parse_study(
+        {"recipe": "smoke", "arms": {"a": {}}, "grid": {"seed": [0, 1, 2]}, "rules": [rule]}, name="toy"
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        table = pd.DataFrame({"arm": ["a"], "seed": [0], "test_accuracy": [90.0], "scale": ["full"]})
+        write_tables({"study_toy": table}, folder)
+        verdicts(folder, [study])
+
+
 def faulty() -> None:
     parse_study(
         {
             "name": "mine",
             "arms": {"plain": {}, "gmm": 1},
             "small": {"recipe": "small", "arm": {}, "arms": {"gmn": 2}},
-            "rules": [{"arm": "plian", "against": "gmn", "expect": "beyond", "metrics": "loss"}, 1],
+            "rules": [
+                {"arm": "plian", "against": "gmn", "expect": "beyond", "metrics": "loss"},
+                1,
+                {"claim": "So.", "arm": "plain", "table": "study_main"},
+            ],
+            "grid": {"seed": [0, 0, 1]},
         },
         name="mine",
     )
@@ -90,7 +106,9 @@ TABLES: dict[str, dict[str, Error]] = {
             "rules.0.claim must say what is claimed.*"
             "rules.0.arm 'plian' is no arm of the study; did you mean 'plain'.*"
             "rules.0.against 'gmn'.*"
-            "rules.1 must be a mapping",
+            "rules.1 must be a mapping.*"
+            "rules.2.table 'study_main' is no table of the study's: it is study_mine.*"
+            "rules are decided by at least 3 seeds, and grid.seed is .0, 0, 1.",
         ),
         "small for full": (replacing_full_runs, TrainError, "study_toy.csv holds full-scale runs.*another folder"),
         "one study for another": (
@@ -123,6 +141,11 @@ TABLES: dict[str, dict[str, Error]] = {
             ValueError,
             "no study file mian, nor a study of that name; did you mean 'main'",
         ),
+        "a rule that reads no column": (
+            a_column_that_is_not_there,
+            ValueError,
+            "the rule 'So.' reads 'test_acuracy', no column of study_toy: did you mean 'test_accuracy'",
+        ),
         "expectation": (
             lambda: decide([1.0, 2.0, 3.0], "beyond"),
             ValueError,
@@ -150,6 +173,7 @@ TABLES: dict[str, dict[str, Error]] = {
             "cannot write .*/file/below",
         ),
         "command without such a study": (command("mian"), click.ClickException, "did you mean 'main'"),
+        "rules of no such study": (command("mian", "--rules"), click.ClickException, "did you mean 'main'"),
         "temperature without attention": (
             lambda: add_temperature(torch.nn.Linear(2, 2)),
             ValueError,

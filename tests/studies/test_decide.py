@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
+from retconv.stats import compare
 from retconv.studies import decide, load_tables, verdicts, write_tables
 from retconv.studies.rulings import markdown, readable, seed_values
 from retconv.sweep import Rule, Study, parse_study
@@ -114,7 +115,8 @@ def toy(*rules: dict, seeds: int = 5) -> Study:
     arms = {"plain": {"batch_size": 16}, "masked": {}, "absent": {"batch_size": 8}}
     said = [{"claim": "So."} | r for r in rules]
     grid = {"seed": list(range(seeds))}
-    return parse_study({"recipe": "smoke", "arms": arms, "grid": grid, "rules": said}, name="toy")
+    study = {"recipe": "smoke", "arms": arms, "grid": grid, "rules": said, "mask_tables": "study"}
+    return parse_study(study, name="toy")
 
 
 def test_planted_tables_give_their_verdicts(tmp_path: Path) -> None:
@@ -159,6 +161,38 @@ def test_nothing_is_decided_before_all_seeds_are_there(tmp_path: Path) -> None:
     text = readable(verdicts(folder, [toy(rule)]))
     assert "not finished, 3 of 5 seeds: +1.01 [" in text
     assert "3 seeds would decide it" in text
+
+
+def test_a_seed_whose_runs_are_not_all_there_has_no_value_yet(tmp_path: Path) -> None:
+    """A rule that fixes no data size averages over all: an arm on one size is not held against another on two."""
+    rule = {"claim": "So.", "arm": "masked", "against": "plain"}
+    grid = {"data.fraction": [0.1, 1.0], "seed": [0, 1, 2]}
+    arms = {"plain": {"batch_size": 16}, "masked": {}}
+    study = parse_study({"recipe": "smoke", "arms": arms, "grid": grid, "rules": [rule]}, name="toy")
+    whole = load_tables(planted(tmp_path, plain=(0.0, 0.1, 0.2), masked=(1.0, 1.12, 1.21)))["study_toy"]
+    (row,) = verdicts(tmp_path, [study]).to_dict("records")
+    assert (row["n"], row["verdict"]) == (3, "supported")
+    for lacking, n, verdict in ((whole["seed"] == 1, 2, "not finished"), (whole["seed"] >= 0, 0, "not run")):
+        part = whole[~(lacking & (whole["arm"] == "plain") & (whole["fraction"] == 1.0))]
+        write_tables({"study_toy": part}, tmp_path)
+        (row,) = verdicts(tmp_path, [study]).to_dict("records")
+        assert (row["n"], row["verdict"]) == (n, verdict)
+
+
+def test_more_seeds_than_the_exact_test_takes_are_decided(tmp_path: Path) -> None:
+    """As many as an undecided rule may ask for: that test is information, and then missing."""
+    many = tuple(float(seed % 3) for seed in range(24))
+    folder = planted(tmp_path, plain=(0.0,) * 24, masked=many)
+    rule = {"arm": "masked", "against": "plain", "at": {"fraction": 0.1}, "threshold": 0.5}
+    (row,) = verdicts(folder, [toy(rule, seeds=24)]).to_dict("records")
+    assert (row["n"], row["verdict"]) == (24, "supported")
+    assert pd.isna(row["p"])
+    runs = load_tables(folder)["study_toy"].query("fraction == 0.1")
+    third = runs[(runs["arm"] == "plain") & (runs["seed"] < 8)]
+    both = pd.concat([runs.assign(set="many"), third.assign(set="few"), third.assign(set="few", arm="masked")])
+    compared = compare(both, "test_accuracy", "plain", within=["set"])
+    assert compared["p"].isna().tolist() == compared["p_holm"].isna().tolist() == [True, False]
+    assert compared["p_holm"][1] == 1.0
 
 
 def test_two_seeds_have_no_interval_yet(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from retconv.studies import build_tables, load_tables, verdicts, write_tables
 from retconv.studies.__main__ import main
 from retconv.studies.published import PUBLISHED_TOP1
 from retconv.studies.readme import readme_table
+from retconv.studies.rulings import markdown, readable
 from retconv.sweep import Study, load_study, parse_study, sweep
 
 #: Four arms of the main study, one epoch of digits as 2×2 tokens.
@@ -202,6 +203,11 @@ def test_the_command_writes_tables_and_verdicts(trained: Path, tmp_path: Path) -
     assert result.exit_code == 0, result.output
     assert set(load_tables(tmp_path)) == {*load_tables(trained / "data"), "study_verdicts"}
     decided = verdicts(tmp_path, [study(trained)])
+    assert readable(decided) in result.output
+    written = load_tables(tmp_path)["study_verdicts"]
+    assert list(written[written["study"] == "main"]["verdict"]) == list(decided["verdict"])
+    own = CliRunner().invoke(main, [str(trained / "main.yaml"), "--rules", "--out", str(tmp_path)]).output
+    assert own.strip() == markdown(decided)
     said = CliRunner().invoke(main, ["cifar_small", "--rules", "--out", str(tmp_path)]).output
     assert said.count("| not run |") == len(load_study("cifar_small").rules)
     assert list(decided["verdict"]) == ["supported", "supported", "supported", "refuted"]
