@@ -28,6 +28,7 @@ Examples:
   retconv studies                         the verdicts, from the tables that there are
   retconv studies cifar_small --partial   from the runs that there are
   retconv studies main --small            the small twin, for CPUs
+  retconv studies study.yaml              a study of your own, by its file
   retconv studies --readme                main results as Markdown, beside the published ones
   retconv studies cifar_small --rules     a study's rules and verdicts as Markdown
 """
