@@ -6,8 +6,9 @@ import pytest
 import torch
 from hypothesis import settings
 
-from retconv.analysis.locality import locality, mass_within
+from retconv.analysis.locality import locality, mass_within, window_sums
 from retconv.approximate import effective_size
+from retconv.convert import kernel_to_mask
 from retconv.grid import Grid
 from retconv.kernels import causal_decay, gaussian, gaussian_mixture, gpsa, manhattan_decay
 from retconv.masks import DecayMask, GaussianMixtureMask
@@ -28,6 +29,20 @@ def test_measures_are_sums_over_the_keys_that_exist(shape: tuple[int, ...], seed
 @every_grid
 def test_window_sums_are_the_row_sums_of_the_mask(shape: tuple[int, ...], seed: int) -> None:
     check_window_sums(shape, seed)
+
+
+@pytest.mark.parametrize("center", [(5.0,), (-5.0,), (3.0, 3.0), (-3.0, 3.0), (-3.0, -3.0)])
+def test_a_row_that_sees_little_of_the_kernel_keeps_its_digits(center: tuple[float, ...]) -> None:
+    """At one border no key lies where the mass is: the row's own mass is 1e-33 of other rows', and it counts as they do."""
+    shape = (6,) * len(center) if len(center) > 1 else (12,)
+    kernel = gpsa(Grid(shape).offsets(), f64([3.0]), f64([center]))
+    mask = kernel_to_mask(kernel, shape)
+    assert (window_sums(kernel, Grid(shape)) / mask.sum(dim=2) - 1).abs().max() < 1e-12
+    rows, found = by_loops.rows_of_mask(mask[0].tolist(), shape), locality(kernel, shape)
+    assert_close(found.mean_distance[0], by_loops.mean_share(rows, lambda d, _: by_loops.distance(d)))
+    assert_close(found.entropy[0], by_loops.entropy(rows))
+    assert_close(mass_within(kernel, shape, 2.0)[0], by_loops.within(rows, 2.0))
+    assert float(found.radius_half) == by_loops.radius_of(rows, 0.5)
 
 
 @settings(max_examples=12)

@@ -13,8 +13,9 @@ from retconv.masks import Forms
 def window_sums(table: Tensor, grid: Grid) -> Tensor:
     """The sum of a table of offsets over the window that each query sees: the row sums of its mask.
 
-    Row q of the mask is the box of the kernel that starts at ``n − 1 − q`` (law 2), so that differences of cumulative
-    sums along each axis give all row sums in O(kernel entries), and the mask is never formed.
+    Row q of the mask is the box of the kernel that starts at ``n − 1 − q`` (law 2), so that running sums along each
+    axis give all row sums in O(kernel entries), and the mask is never formed. Every box holds offset 0: its sum is one
+    running sum to the past and one to the future, where the difference of two would lose what is small beside others.
 
     Args:
         table: ``(heads, 2 n_1 − 1, …, 2 n_D − 1)``.
@@ -32,10 +33,10 @@ def window_sums(table: Tensor, grid: Grid) -> Tensor:
     """
     grid.require_open("window_sums", "on a ring every query sees the whole table, whose sum is table.flatten(1).sum(1)")
     for axis, n in enumerate(grid.shape, start=1):
-        zero = torch.zeros_like(table.narrow(axis, 0, 1))
-        running = torch.cat([zero, table.cumsum(dim=axis)], dim=axis)
-        # Starts 0 … n − 1 belong to queries n − 1 … 0.
-        table = (running.narrow(axis, n, n) - running.narrow(axis, 0, n)).flip(axis)
+        # Query q sees q offsets of the past, its own, and n − 1 − q of the future.
+        past = table.narrow(axis, 0, n).flip(axis).cumsum(dim=axis)
+        future = table.narrow(axis, n, n - 1).cumsum(dim=axis)
+        table = past + torch.cat([torch.zeros_like(table.narrow(axis, 0, 1)), future], dim=axis).flip(axis)
     return table.flatten(1)
 
 
