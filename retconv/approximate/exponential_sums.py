@@ -17,7 +17,7 @@ from retconv.kernels import Exponentials, Separable
 
 #: Largest order that a tolerance may ask for.
 MAX_ORDER = 32
-#: Two sides of a factor are one where they differ by this many roundings of its dtype: singular vectors do.
+#: Two sides of a factor are one where they differ by this many roundings of float64: singular vectors do.
 SYMMETRY = 1e3
 
 
@@ -145,14 +145,15 @@ class _Fitted:
 
 def _lines(factor: Tensor) -> list[_Line]:
     """The rows of ``(rank, 2n − 1)``; a row symmetric up to rounding is replaced by its symmetric part."""
-    wide = torch.promote_types(factor.dtype, torch.float32)
-    # A thousand roundings of a half type would be the number itself.
-    rounding = max(SYMMETRY * torch.finfo(wide).eps, 2 * torch.finfo(factor.dtype).eps)
+    # They are computed in float64 and rounded once: a thousand roundings of float32 would be sides that differ.
+    rounding = max(SYMMETRY * torch.finfo(torch.float64).eps, 2 * torch.finfo(factor.dtype).eps)
     lines = []
     for row in double(factor).numpy():
         center = len(row) // 2
         past, future = row[center::-1], row[center + 1 :]
-        symmetric = np.abs(past[1:] - future).max(initial=0.0) <= rounding * np.abs(row).max()
+        # A side that is 0 stays so, however little the other holds beside offset 0.
+        alike = past[1:].any() == future.any()
+        symmetric = alike and np.abs(past[1:] - future).max(initial=0.0) <= rounding * np.abs(row).max()
         mean = np.concatenate([past[:1], (past[1:] + future) / 2])
         lines.append(_Line(mean, None) if symmetric else _Line(past, future))
     return lines

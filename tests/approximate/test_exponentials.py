@@ -160,6 +160,20 @@ def test_kernels_of_half_types_keep_their_sides(dtype: torch.dtype) -> None:
     assert_exact(even.future_poles, even.past_poles)  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize(("dtype", "little"), [(torch.float32, 1e-5), (torch.float64, 1e-13), (torch.float16, 1e-3)])
+def test_sides_that_are_small_beside_offset_0_stay_apart(dtype: torch.dtype, little: float) -> None:
+    """A causal kernel stays causal whatever its weight at offset 0 is, and what two sides differ by is no rounding."""
+    causal = little * causal_decay(LINE, f64([0.9]))
+    causal[:, causal.shape[1] // 2] = 1.0
+    made = exponentials(causal.to(dtype), order=2)
+    assert made.exponentials.causal
+    assert made.relative.item() < max(tolerance(dtype) / 10, 1e-12)
+    assert exponentials(causal.flip(1).to(dtype), order=2).relative.item() < max(tolerance(dtype) / 10, 1e-12)
+    if dtype == torch.float32:
+        uneven = (causal + causal.flip(1) / 2).to(dtype)
+        assert exponentials(uneven, order=2).relative.item() < 1e-6
+
+
 def test_zero_and_delta() -> None:
     zero = exponentials(torch.zeros(1, 9), order=2)
     assert zero.relative.tolist() == [0.0]
