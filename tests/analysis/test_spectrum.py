@@ -22,7 +22,7 @@ from retconv.analysis.spectrum import (
 from retconv.analysis.spectrum.lanczos import eigenvalue_range, largest_eigenvalues, largest_singular_values
 from retconv.convert import kernel_to_mask
 from retconv.grid import Grid
-from retconv.kernels import Separable, causal_decay, gaussian, gaussian_mixture, manhattan_decay
+from retconv.kernels import Separable, causal_decay, gaussian, gaussian_mixture, manhattan_decay, two_sided_decay
 from retconv.masks import DecayMask, ElementwiseMask, RetNetMask
 from retconv.memory import DenseLimitError, dense_limit
 from tests.analysis.cases import f64, mixture
@@ -79,6 +79,18 @@ def test_dense_values_are_those_of_the_mask(shape: tuple[int, ...], seed: int) -
         assert_close((values**2).sum(dim=1).real, (mask * mask.mT).sum(dim=(1, 2)), torch.float32)
         assert_close(singular.square().sum(dim=1), mask.square().sum(dim=(1, 2)))
         assert_close(operator_norm(source, shape), torch.linalg.matrix_norm(mask, 2))
+
+
+@pytest.mark.parametrize("n", [9, 1300])
+def test_eigenvalues_of_a_head_do_not_depend_on_other_heads(n: int) -> None:
+    """A symmetric and a triangular head, and with few tokens one that is neither: each has the values that it has alone."""
+    offset = Grid(n).offsets()
+    heads = [two_sided_decay(offset, f64([0.5])), causal_decay(offset, f64([0.5]))]
+    heads += [kernel_of((n,), 0)[:1]] if n < 100 else []
+    together = eigenvalues(torch.cat(heads), n, k=3)
+    assert together.is_complex() == (len(heads) == 3)
+    for row, head in zip(together, heads, strict=True):
+        assert_exact(row[None], eigenvalues(head, n, k=3).to(row.dtype))
 
 
 def kronecker_values(lines: list[Tensor], k: int) -> Tensor:

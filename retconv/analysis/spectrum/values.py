@@ -32,9 +32,9 @@ def eigenvalues(mask: MaskLike, grid: GridLike, k: int | None = None) -> Tensor:
             never formed: Lanczos iteration on the fast operator finds them.
 
     Returns:
-        ``(heads, k)``: float64 if every head's mask is symmetric, else complex128. A triangular mask (RetNet's) has
-        its diagonal as eigenvalues; that is returned exactly, since any numerical method for such a far from normal
-        matrix gives another answer. Its size is told by ``singular_values``.
+        ``(heads, k)``: float64 if every head's mask is symmetric or triangular, else complex128. A triangular mask
+        (RetNet's) has its diagonal as eigenvalues; that is returned exactly, since any numerical method for such a far
+        from normal matrix gives another answer. Its size is told by ``singular_values``.
 
     Raises:
         ValueError: If k is not in 1 … N, or is asked of a large mask that is neither symmetric nor triangular.
@@ -45,25 +45,28 @@ def eigenvalues(mask: MaskLike, grid: GridLike, k: int | None = None) -> Tensor:
         [[3.0, 1.0]]
     """
     subject, k = resolve(mask, grid), _count(grid, k)
-    symmetric = is_symmetric(subject)
-    if bool(_triangular(subject).all()):
-        values = _diagonal(subject)
-    elif (circulant := _circulant(mask, grid)) is not None:
-        values = circulant.real if bool(symmetric.all()) else circulant
-    elif bool(symmetric.all()):
-        if _is_large(subject, k):
-            values = _stack([largest_eigenvalues(subject, head, k) for head in range(subject.heads)], subject)
+    symmetric, triangular, large = is_symmetric(subject), _triangular(subject), _is_large(subject, k)
+    circulant = None if bool(triangular.all()) else _circulant(mask, grid)
+    heads = []
+    for head in range(subject.heads):
+        one = subject.part(slice(head, head + 1))
+        if triangular[head]:
+            values = _diagonal(one)[0]
+        elif circulant is not None:
+            values = circulant[head].real if symmetric[head] else circulant[head]
+        elif symmetric[head]:
+            values = _stack([largest_eigenvalues(one, 0, k)], one)[0] if large else symmetric_eigenvalues(one)[0]
+        elif large:
+            raise ValueError(
+                f"eigenvalues of an unsymmetric mask of {subject.grid.size} tokens are ill-conditioned and not "
+                f"computed (head {head}): use singular_values"
+            )
         else:
-            values = symmetric_eigenvalues(subject)
-    elif _is_large(subject, k):
-        raise ValueError(
-            f"eigenvalues of an unsymmetric mask of {subject.grid.size} tokens are ill-conditioned and not computed: "
-            "use singular_values"
-        )
-    else:
-        values = torch.linalg.eigvals(subject.entries)
-    order = values.abs().argsort(dim=1, descending=True, stable=True)
-    return values.gather(1, order)[:, :k]
+            values = torch.linalg.eigvals(one.entries[0])
+        heads.append(values[values.abs().argsort(descending=True, stable=True)][:k])
+    # One that is complex makes all of them so.
+    kind = torch.complex128 if any(values.is_complex() for values in heads) else heads[0].dtype
+    return torch.stack([values.to(kind) for values in heads])
 
 
 def singular_values(mask: MaskLike, grid: GridLike, k: int | None = None) -> Tensor:
