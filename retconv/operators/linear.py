@@ -18,7 +18,7 @@ from retconv.masks import Forms, MaskLike
 from retconv.operators.compiled import Kind, serves
 from retconv.operators.fft import FFTProduct
 from retconv.operators.method_cost import ON_RINGS, Problem, choose
-from retconv.operators.one_sided import OneSidedProduct, side_of
+from retconv.operators.one_sided import product_by_sides
 from retconv.operators.recursive import RecursiveProduct
 from retconv.operators.separable import SeparableProduct
 from retconv.operators.simple import DenseProduct, DirectProduct
@@ -225,8 +225,8 @@ class MaskOperator(Solvable):
             return RecursiveProduct(self.decay.gamma, self.grid, kind, dtype)
         if method == "dense":
             return DenseProduct(self.kernel.to(torch.promote_types(dtype, torch.float32)), self.grid, dtype)
-        if method == "fft" and self.grid.is_open and (side := side_of(self.kernel, self.grid)) is not None:
-            return OneSidedProduct(self.kernel.to(dtype), self.grid, side)
+        if method == "fft" and self.grid.is_open:
+            return product_by_sides(self.kernel.to(dtype), self.grid)
         return _PRODUCTS[method](self.kernel.to(dtype), self.grid)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Literal
 
 import torch
@@ -9,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from retconv.grid import Grid
+from retconv.operators.fft import FFTProduct
 from retconv.watching import is_constant
 
 #: Tokens of a block within which the product is one with a matrix.
@@ -17,17 +19,35 @@ LEAF = 64
 Side = Literal["past", "future"]
 
 
-def side_of(kernel: Tensor, grid: Grid) -> Side | None:
-    """The side of the query on which all keys lie that a kernel on a line weighs, if it is one side alone.
+def sides_of(kernel: Tensor, grid: Grid) -> list[Side | None]:
+    """For each head the side of the query on which all keys lie that a kernel on a line weighs, if that is one alone.
 
     A kernel that is to be learnt has gradients on both sides, and counts as two-sided.
     """
     n = grid.size
     if grid.ndim > 1 or n == 1 or not is_constant(kernel):
-        return None
-    if not bool(kernel[:, n:].any()):
-        return "past"
-    return None if bool(kernel[:, : n - 1].any()) else "future"
+        return [None] * len(kernel)
+    future, past = (part.any(dim=1).tolist() for part in (kernel[:, n:], kernel[:, : n - 1]))
+    return ["past" if not ahead else None if behind else "future" for ahead, behind in zip(future, past, strict=True)]
+
+
+def product_by_sides(kernel: Tensor, grid: Grid) -> Callable[[Tensor], Tensor]:
+    """``M @ x`` by transforms: in blocks of the heads that are 0 on one side of a line, whatever the other heads are.
+
+    Args:
+        kernel: ``(heads, 2 n_1 − 1, …)``, float32 or float64.
+        grid: The grid, an open one.
+    """
+    sides = sides_of(kernel, grid)
+    parts: list[tuple[list[int], Callable[[Tensor], Tensor]]] = []
+    for side in dict.fromkeys(sides):
+        heads = [head for head, other in enumerate(sides) if other == side]
+        some = kernel if len(heads) == len(sides) else kernel[heads]
+        parts.append((heads, FFTProduct(some, grid) if side is None else OneSidedProduct(some, grid, side)))
+    if len(parts) == 1:
+        return parts[0][1]
+    order = torch.tensor([head for heads, _ in parts for head in heads], device=kernel.device).argsort()
+    return lambda x: torch.cat([product(x[heads]) for heads, product in parts])[order]
 
 
 class OneSidedProduct:
