@@ -65,7 +65,7 @@ class HeadStream:
         self.windows = 1
         self._effective = EffectiveKernel(self.grid)
         self._sums: Tensor | None = None  # shape: (GROUPS, heads, 2 n_1 − 1, …)
-        self._squares = self._counts = self._mass = torch.empty(0)
+        self._squares = self._counts = self._mass = self._start = torch.empty(0)
 
     @torch.no_grad()
     def update(self, weights: Tensor, images: int, first: int = 0) -> None:
@@ -91,6 +91,8 @@ class HeadStream:
             zeros = weights.new_zeros(GROUPS, heads, dtype=compute_dtype(weights.device))
             self._sums = zeros.new_zeros(GROUPS, heads, *self.grid.kernel_shape)
             self._squares, self._counts, self._mass = zeros, zeros[:, 0].clone(), zeros[:2].clone()
+            # Sums of squares would cancel: weights are counted from their mean in the first batch.
+            self._start = weights[:, :, prefix:, prefix:].mean(dim=(0, 2, 3), dtype=zeros.dtype)
         self.windows = len(weights) // images
         group = (first + torch.arange(len(weights), device=weights.device) // self.windows) % GROUPS
         self._counts += group.bincount(minlength=GROUPS)
@@ -99,8 +101,7 @@ class HeadStream:
             # Norms take no copy of all weights, as moduli and squares would.
             norms = [torch.linalg.vector_norm(each, ord=1, dim=(0, 2, 3)) for each in (rows[..., :prefix], rows)]
             self._mass += torch.stack(norms)
-            # Sums of squares would cancel: weights are counted from those of uniform attention.
-            body = rows[..., prefix:] - 1 / size
+            body = rows[..., prefix:] - self._start[:, None, None]
             self._squares.index_add_(0, of, torch.linalg.vector_norm(body, dim=(2, 3)).square())
             shape = (len(part), heads, *self.grid.shape, *self.grid.shape)
             self._sums.index_add_(0, of, summed(body.reshape(shape), self.grid.without_prefix()))
@@ -119,7 +120,7 @@ class HeadStream:
         grid, used = effective.grid, self._counts > 0
         mean, count = effective.mean, self._counts.sum()
         average = mean.mean(dim=(1, 2))
-        shift = average - 1 / grid.size
+        shift = average - self._start
         variance = (self._squares.sum(dim=0) / count - (shift * grid.size).square()).clamp(min=0)
         interval = explained_interval(self._sums[used], self._squares[used], self._counts[used], grid, confidence)
         flat = effective.explained.isnan()

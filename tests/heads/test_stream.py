@@ -63,6 +63,23 @@ def test_the_result_does_not_depend_on_the_batches(dtype: torch.dtype) -> None:
         assert_close(end, expected)
 
 
+def test_shares_are_those_of_the_weights_that_a_prefix_leaves() -> None:
+    """A class token may take all but 1e-12 of the mass, as a sink does: rows are not renormalised."""
+    weights = attention(SHAPE, 0, images=9, prefix=1)
+    sunk = weights * torch.where(torch.arange(weights.shape[3]) > 0, 2.0**-40, 1.0)
+    results = []
+    for each in (weights, sunk):
+        stream = HeadStream(Grid(SHAPE, prefix=1))
+        stream.update(each, 9)
+        results.append(stream.result())
+    plain, little = results
+    assert_close(little.variance * 2.0**80, plain.variance)
+    for name in ("circulant", "variation"):
+        assert_close(getattr(little, name), getattr(plain, name))
+    for end, expected in zip(little.interval, plain.interval, strict=True):
+        assert_close(end, expected)
+
+
 def test_on_a_device_the_numbers_are_those_of_the_cpu(device: torch.device) -> None:
     weights = attention(SHAPE, 0, images=9, prefix=1)
     here, there = HeadStream(Grid(SHAPE, prefix=1)), HeadStream(Grid(SHAPE, prefix=1))
