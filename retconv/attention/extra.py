@@ -51,7 +51,8 @@ def gaussian_channels(sigma: Tensor | float, grid: GridLike, alpha: Tensor | flo
         torch.Size([1, 196, 3])
     """
     grid = _open(grid, "gaussian_channels")
-    sigma, alpha = as_parameter(sigma, "sigma"), as_parameter(alpha, "alpha")
+    sigma = as_parameter(sigma, "sigma", beside=alpha)
+    alpha = as_parameter(alpha, "alpha", beside=sigma)
     check(alpha, "alpha", alpha > 0, "must be positive to have a logarithm (law 10)")
     return gaussian_factors(sigma, alpha.to(sigma.device), grid).to(sigma.dtype)
 
@@ -78,7 +79,7 @@ def gpsa_channels(alpha: Tensor | float, grid: GridLike, center: Tensor | None =
         >>> query.shape, key.shape
         (torch.Size([1, 4, 2]), torch.Size([1, 4, 2]))
     """
-    grid, alpha = _open(grid, "gpsa_channels"), as_parameter(alpha, "alpha")
+    grid, alpha = _open(grid, "gpsa_channels"), as_parameter(alpha, "alpha", beside=center)
     shift = torch.zeros(1, grid.ndim, device=alpha.device) if center is None else as_parameter(center, "center", axes=2)
     _require_axes(shift, grid, "center")
     strength, shift = (x.to(alpha.device, compute_dtype(alpha.device)) for x in (alpha, shift))

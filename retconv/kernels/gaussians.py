@@ -59,8 +59,8 @@ def gaussian_mixture(offset: Tensor, sigma: Tensor | float, alpha: Tensor | floa
         tensor([[0.4549, 0.7500, 0.4549],
                 [0.2365, 0.2500, 0.2365]])
     """
-    sigma = as_parameter(sigma, "sigma", axes=2, device=device_of(offset))
-    alpha = as_parameter(alpha, "alpha", axes=2, device=device_of(offset))
+    sigma = as_parameter(sigma, "sigma", axes=2, device=device_of(offset), beside=alpha)
+    alpha = as_parameter(alpha, "alpha", axes=2, device=device_of(offset), beside=sigma)
     if sigma.shape[1] != alpha.shape[1] and 1 not in (sigma.shape[1], alpha.shape[1]):
         raise ValueError(
             "sigma and alpha must have the same number of components, got "
@@ -129,7 +129,7 @@ def gpsa(offset: Tensor, alpha: Tensor | float, center: Tensor | None = None) ->
         >>> gpsa(torch.tensor([[0, 0], [0, 1], [0, 2]]), 1.0, right).tolist()
         [[-0.0, 1.0, -0.0]]
     """
-    alpha = as_parameter(alpha, "alpha", device=device_of(offset))
+    alpha = as_parameter(alpha, "alpha", device=device_of(offset), beside=center)
     check(alpha, "alpha", alpha >= 0, "must be at least 0")
     if center is None:
         center = torch.zeros(1, offset.shape[-1], dtype=alpha.dtype, device=device_of(offset))

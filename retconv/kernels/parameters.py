@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -36,15 +37,25 @@ def device_of(offset: Tensor) -> torch.device:
     return offset.device
 
 
-def as_parameter(value: Tensor | float, name: str, axes: int = 1, device: torch.device | None = None) -> Tensor:
+def as_parameter(
+    value: Tensor | float, name: str, axes: int = 1, device: torch.device | None = None, beside: object = None
+) -> Tensor:
     """Turn a number or tensor into a per-head parameter tensor with ``axes`` axes, the first of them heads.
+
+    Args:
+        value: The number or tensor.
+        name: What it is called.
+        axes: Of the result.
+        device: Of the result.
+        beside: Another parameter: a number takes its dtype where that is a floating tensor, else torch's default.
 
     Raises:
         ValueError: If it is complex, has another number of axes or a non-finite entry.
     """
     if not isinstance(value, Tensor | float | int | Sequence):
         require_tensor(value, name)
-    parameter = torch.as_tensor(value, device=device)
+    weak = not isinstance(value, Tensor) and isinstance(beside, Tensor) and beside.is_floating_point()
+    parameter = torch.as_tensor(value, device=device, dtype=cast(Tensor, beside).dtype if weak else None)
     check_real(parameter, name)
     if not parameter.is_floating_point():
         parameter = parameter.to(torch.get_default_dtype())

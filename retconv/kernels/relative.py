@@ -110,8 +110,8 @@ def power_law(distance: Tensor, scale: Tensor, exponent: Tensor) -> Tensor:
 def _kerple(
     offset: Tensor, scale: Tensor | float, second_value: Tensor | float, second: str = "rate"
 ) -> tuple[Tensor, Tensor, Tensor, torch.dtype]:
-    first = as_parameter(scale, "scale", device=device_of(offset))
-    other = as_parameter(second_value, second, device=device_of(offset))
+    first = as_parameter(scale, "scale", device=device_of(offset), beside=second_value)
+    other = as_parameter(second_value, second, device=device_of(offset), beside=first)
     check(first, "scale", first > 0, "must be positive")
     check(other, second, other > 0, "must be positive")
     offset, (first, other), dtype = prepare(offset, first, other)

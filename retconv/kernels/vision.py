@@ -151,8 +151,8 @@ def gaussian_bias(offset: Tensor, amplitude: Tensor | float, sigma: Tensor | flo
         >>> gaussian_bias(torch.zeros(1, 2), 2.0, 1.0).tolist()
         [[4.0]]
     """
-    amplitude = as_parameter(amplitude, "amplitude", device=device_of(offset))
-    sigma = as_parameter(sigma, "sigma", device=device_of(offset))
+    amplitude = as_parameter(amplitude, "amplitude", device=device_of(offset), beside=sigma)
+    sigma = as_parameter(sigma, "sigma", device=device_of(offset), beside=amplitude)
     check(sigma, "sigma", sigma != 0, "must not be 0")
     offset, (amplitude, sigma), dtype = prepare(offset, amplitude, sigma)
     sites = offset.ndim - 1
@@ -185,7 +185,7 @@ def field_of_view(offset: Tensor, slope: Tensor | float, planes: Tensor) -> Tens
     if planes.ndim != 3 or planes.shape[-1] != offset.shape[-1]:
         raise ValueError(f"planes must be (heads, planes, {offset.shape[-1]}), got shape {tuple(planes.shape)}")
     planes = as_parameter(planes, "planes", axes=3, device=device_of(offset))
-    slope = as_parameter(slope, "slope", device=device_of(offset))
+    slope = as_parameter(slope, "slope", device=device_of(offset), beside=planes)
     bias = euclidean_alibi(offset, slope)
     _, (normals, _), _ = prepare(offset, planes, slope)
     side = torch.tensordot(normals, offset.to(normals.dtype), dims=([2], [offset.ndim - 1]))

@@ -73,9 +73,10 @@ def xpos(offset: Tensor, zeta: Tensor | float, angle: Tensor | float) -> Tensor:
         [[0.25, 0.0]]
     """
     _on_a_line(offset, "xpos")
-    zeta = as_parameter(zeta, "zeta", device=device_of(offset))
+    zeta = as_parameter(zeta, "zeta", device=device_of(offset), beside=angle)
+    angle = as_parameter(angle, "angle", device=device_of(offset), beside=zeta)
     check(zeta, "zeta", (zeta > 0) & (zeta <= 1), "must lie in (0, 1]")
-    offset, (zeta, angle), dtype = prepare(offset, zeta, as_parameter(angle, "angle", device=device_of(offset)))
+    offset, (zeta, angle), dtype = prepare(offset, zeta, angle)
     past = offset[..., 0].clamp(max=0)
     sites = past.ndim
     wave = torch.exp(-per_head(zeta.log(), sites) * past) * torch.cos(per_head(angle, sites) * past)

@@ -80,8 +80,9 @@ def wrapped_gaussian(grid: GridLike, sigma: Tensor | float, alpha: Tensor | floa
         tensor([[1.3535e-01, 1.0000e+00, 1.3535e-01, 6.7114e-04]])
     """
     grid = Grid.of(grid)
-    sigma = as_parameter(sigma, "sigma", axes=2)
-    alpha = torch.ones_like(sigma) if alpha is None else as_parameter(alpha, "alpha", axes=2, device=sigma.device)
+    sigma = as_parameter(sigma, "sigma", axes=2, beside=alpha)
+    given = torch.ones_like(sigma) if alpha is None else alpha
+    alpha = as_parameter(given, "alpha", axes=2, device=sigma.device, beside=sigma)
     if sigma.shape[1] != alpha.shape[1] and 1 not in (sigma.shape[1], alpha.shape[1]):
         raise ValueError(f"sigma and alpha have {sigma.shape[1]} and {alpha.shape[1]} components: give as many, or 1")
     _, (width, weight), dtype = prepare(grid.offsets(sigma.device), sigma, alpha)

@@ -87,7 +87,8 @@ class GaussianMixtureMask(Mask):
         Raises:
             ValueError: If a parameter is not finite or the shapes disagree.
         """
-        sigma, alpha = as_parameter(sigma, "sigma", axes=2), as_parameter(alpha, "alpha", axes=2)
+        sigma = as_parameter(sigma, "sigma", axes=2, beside=alpha)
+        alpha = as_parameter(alpha, "alpha", axes=2, beside=sigma)
         if sigma.shape != alpha.shape:
             raise ValueError(f"sigma and alpha must have one shape, got {tuple(sigma.shape)} and {tuple(alpha.shape)}")
         mask = cls(*sigma.shape)

@@ -33,7 +33,7 @@ def test_window_sums_are_the_row_sums_of_the_mask(shape: tuple[int, ...], seed: 
 
 @pytest.mark.parametrize("center", [(5.0,), (-5.0,), (3.0, 3.0), (-3.0, 3.0), (-3.0, -3.0)])
 def test_a_row_that_sees_little_of_the_kernel_keeps_its_digits(center: tuple[float, ...]) -> None:
-    """At one border no key lies where the mass is: the row's own mass is 1e-33 of other rows', and it counts as they do."""
+    """A row at the border sees no key where the mass is: its own is 1e-33 of others', and it counts as they do."""
     shape = (6,) * len(center) if len(center) > 1 else (12,)
     kernel = gpsa(Grid(shape).offsets(), f64([3.0]), f64([center]))
     mask = kernel_to_mask(kernel, shape)

@@ -83,7 +83,7 @@ def test_dense_values_are_those_of_the_mask(shape: tuple[int, ...], seed: int) -
 
 @pytest.mark.parametrize("n", [9, 1300])
 def test_eigenvalues_of_a_head_do_not_depend_on_other_heads(n: int) -> None:
-    """A symmetric and a triangular head, and with few tokens one that is neither: each has the values that it has alone."""
+    """A symmetric head, a triangular one, and with few tokens one that is neither: each as it is alone."""
     offset = Grid(n).offsets()
     heads = [two_sided_decay(offset, f64([0.5])), causal_decay(offset, f64([0.5]))]
     heads += [kernel_of((n,), 0)[:1]] if n < 100 else []

@@ -1,19 +1,25 @@
 """Parameters of a mixture that are fewer than its Gaussians: each stands for all that it is spread over."""
 
 import itertools
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
+from retconv import kernels
 from retconv.analysis.spectrum import gaussian_mixture_symbol
+from retconv.attention import gaussian_channels, gpsa_channels
 from retconv.grid import Grid
 from retconv.kernels import gaussian_mixture
+from retconv.masks import GaussianMixtureMask
 from tests import naive
 from tests.compare import assert_close, assert_exact
 from tests.strategies import HEADS, normal, uniform
 
 COMPONENTS = 3
+LINE = Grid(5).offsets()
 #: What a parameter may be: a number, one for all, one for each component, one for each head, and one for each of both.
 SIZES: dict[str, tuple[int, ...]] = {
     "number": (),
@@ -71,3 +77,49 @@ def test_symbol_of_what_is_shared(one: str, other: str) -> None:
     theta = uniform(3, -3.0, 3.0, 4, 2)
     full = [spread(p, heads, components) for p in (sigma, alpha)]
     assert_close(gaussian_mixture_symbol(theta, sigma, alpha), gaussian_mixture_symbol(theta, *full))
+
+
+#: Closed forms of two parameters, by their values: either may be a number beside the other.
+OF_TWO: dict[str, Callable[[Any, Any], Tensor]] = {
+    "gaussian_mixture": lambda one, other: kernels.gaussian_mixture(LINE, one, other),
+    "wrapped_gaussian": lambda one, other: kernels.wrapped_gaussian(Grid(5, periodic=True), one, other),
+    "kerple_log": lambda one, other: kernels.kerple_log(LINE, one, other),
+    "kerple_power": lambda one, other: kernels.kerple_power(LINE, one, other),
+    "xpos": lambda one, other: kernels.xpos(LINE, one, other),
+    "gaussian_bias": lambda one, other: kernels.gaussian_bias(LINE, one, other),
+    "gpsa": lambda one, other: kernels.gpsa(LINE, one, other),
+    "field_of_view": lambda one, other: kernels.field_of_view(LINE, one, other),
+    "gaussian_channels": lambda one, other: gaussian_channels(one, Grid(5, prefix=1), other).query,
+    "gpsa_channels": lambda one, other: gpsa_channels(one, Grid(5, prefix=1), other).query,
+    "from_parameters": lambda one, other: GaussianMixtureMask.from_parameters(one, other).kernel(5).detach(),
+}
+#: Axes of both, where these are not the heads alone; of the second ones a number would be no parameter.
+AXES = {
+    "gaussian_mixture": (2, 2),
+    "wrapped_gaussian": (2, 2),
+    "from_parameters": (2, 2),
+    "gpsa": (1, 2),
+    "gpsa_channels": (1, 2),
+    "field_of_view": (1, 3),
+}
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("name", OF_TWO)
+def test_a_number_has_the_dtype_of_the_tensor_beside_it(name: str, dtype: torch.dtype) -> None:
+    """0.1 beside float64 is not that of float32, and torch's default dtype changes nothing."""
+    of, (first, second) = OF_TWO[name], AXES.get(name, (1, 1))
+    one, other = (torch.full((1,) * axes, 0.1, dtype=dtype) for axes in (first, second))
+    expected = of(one, other)
+    assert expected.dtype == dtype
+    pairs = [(0.1, other)] + [(one, 0.1)] * (second == first)
+    before = torch.get_default_dtype()
+    for default in (torch.float32, torch.float64):
+        torch.set_default_dtype(default)
+        try:
+            actual = [of(*pair) for pair in pairs]
+        finally:
+            torch.set_default_dtype(before)
+        for kernel in actual:
+            assert kernel.dtype == dtype
+            assert_exact(kernel, expected)
