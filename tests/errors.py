@@ -134,6 +134,11 @@ CONVERT: dict[str, Error] = {
         r"\(heads, 3, 3\) on .*, got shape \(2, 4, 4\)",
     ),
     "boolean mask": (lambda: project(ones(1, 3, 3).bool(), 3), ValueError, r"got torch\.bool: call mask\.float\(\)"),
+    "tolerance of a residual": (
+        lambda: mask_to_kernel(torch.eye(3)[None], 3, tolerance=float("nan")),
+        ValueError,
+        "mask_to_kernel: tolerance is a relative residual and at least 0, got nan",
+    ),
     "no convolution": (
         lambda: mask_to_kernel(torch.eye(3)[None].cumsum(1).cumsum(2), 3),
         NotAConvolutionError,

@@ -27,10 +27,10 @@ def check_table(kernel: Tensor, name: str) -> None:
         )
 
 
-def check_tolerance(tolerance: float, name: str) -> None:
-    """Raise a ``ValueError`` unless a relative tolerance lies in [0, 1)."""
+def check_tolerance(tolerance: float, name: str, of: str = "‖K‖₁") -> None:
+    """Raise a ``ValueError`` unless a tolerance relative to a norm lies in [0, 1)."""
     if not (0 <= tolerance < 1) or math.isnan(tolerance):
-        raise ValueError(f"{name}: tolerance is a fraction of ‖K‖₁ and must lie in [0, 1), got {tolerance:g}")
+        raise ValueError(f"{name}: tolerance is a fraction of {of} and must lie in [0, 1), got {tolerance:g}")
 
 
 def check_choice(name: str, what: str, value: object, tolerance: float | None) -> None:

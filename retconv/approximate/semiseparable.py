@@ -61,7 +61,7 @@ def semiseparable_rank(mask: Tensor, tolerance: float) -> SemiseparableRank:
         )
     if not bool(torch.isfinite(mask).all()):
         raise ValueError("semiseparable_rank: mask must be finite: an additive mask has a rank only after exp")
-    check_tolerance(tolerance, "semiseparable_rank")
+    check_tolerance(tolerance, "semiseparable_rank", of="‖M‖₂")
     values = double(mask)
     floor = tolerance * torch.linalg.matrix_norm(values, ord=2)[:, None]
     lower, upper = (torch.zeros(len(mask), dtype=torch.int64) for _ in range(2))

@@ -146,7 +146,8 @@ def mask_to_kernel(mask: Tensor, grid: GridLike, tolerance: float = 0.0, neutral
 
     Raises:
         NotAConvolutionError: If the mask has no kernel within the tolerance, or its prefix entries are not neutral.
-        ValueError: If the mask's shape is not the grid's, it is not real, or ``torch.vmap`` or a tracer hides it.
+        ValueError: If the mask's shape is not the grid's, it is not real, ``torch.vmap`` or a tracer hides it, or the
+            tolerance is negative.
 
     Example:
         >>> mask_to_kernel(torch.tensor([[[2.0, 3.0], [1.0, 2.0]]]), 2).tolist()
@@ -154,6 +155,9 @@ def mask_to_kernel(mask: Tensor, grid: GridLike, tolerance: float = 0.0, neutral
     """
     grid = Grid.of(grid)
     require_values(mask, "mask_to_kernel")
+    # Written so that NaN is refused.
+    if not tolerance >= 0:
+        raise ValueError(f"mask_to_kernel: tolerance is a relative residual and at least 0, got {tolerance}")
     body = body_of(mask, grid)
     if grid.prefix:
         edge = torch.cat([mask[:, : grid.prefix].flatten(1), mask[:, grid.prefix :, : grid.prefix].flatten(1)], dim=1)

@@ -78,6 +78,11 @@ TABLES: dict[str, dict[str, Error]] = {
             ValueError,
             r"tolerance 1e-12 is below the rounding of torch\.float32, .* float64",
         ),
+        "tolerance of a rank": (
+            lambda: semiseparable_rank(torch.ones(1, 3, 3), 1.5),
+            ValueError,
+            r"fraction of ‖M‖₂ and must lie in \[0, 1\), got 1\.5",
+        ),
         "oblong mask": (lambda: semiseparable_rank(BOARD, 0.1), ValueError, r"float32 of shape \(2, 5, 3\)"),
         "infinite mask": (lambda: semiseparable_rank(torch.ones(1, 3, 3) / 0, 0.1), ValueError, "only after exp"),
         "unknown metric": (
