@@ -70,7 +70,7 @@ def attention_from(
     ‖p‖², 1)`` with the logits ``−α ‖p_k − p_q − Δ‖²``, up to a term of the row that softmax removes, in D + 1 channels
     (law 20). Its weight on the wanted key is ``1 / Σ_k exp(−α ‖k − q − Δ‖²)``, which tends to 1 as α grows. Any
     positive kernel takes as many channels as its logarithm has rank after its rows are centred (law 21), of an encoding
-    that tells all positions apart.
+    that tells all positions apart. Heads may be of either kind.
 
     Args:
         kernel: ``(heads, 2 n_1 − 1, …)``, at least 0; its scale does not matter.
@@ -84,8 +84,8 @@ def attention_from(
         The weights, with their error.
 
     Raises:
-        ValueError: If the kernel is not the grid's or has a negative weight, hides a key and has more than one offset,
-            alpha is not positive, or the encoding is not of N tokens.
+        ValueError: If the kernel is not the grid's or has a negative weight, a head of it has weights of 0 and not one
+            offset, alpha is not positive, or the encoding is not of N tokens.
 
     Source:
         Cordonnier et al. 2020 (arXiv 1911.03584), section 3: ``v = −α (1, −2Δ_1, −2Δ_2)``, ``r_δ = (‖δ‖², δ_1, δ_2)``,
@@ -104,29 +104,42 @@ def attention_from(
     if not alpha > 0:
         raise ValueError(f"attention_from: alpha must be positive, got {alpha}")
     wide = kernel.detach().double()
-    impulses = bool(((wide > 0).flatten(1).sum(dim=1) == 1).all())
-    if impulses:
-        center = grid.offsets(kernel.device).double().reshape(-1, grid.ndim)[wide.flatten(1).argmax(dim=1)]
-        query, key = gpsa_channels(torch.tensor(alpha, dtype=torch.float64, device=kernel.device), grid, center)
-    else:
-        fewest = channels(wide, grid, tolerance)
-        query, key = fewest.query, fewest.key
-    if encoding is None:
-        encoding = (
-            quadratic_encoding(grid).to(kernel.device) if impulses else torch.eye(grid.size, device=kernel.device)
+    flat = wide.flatten(1)
+    count = (flat > 0).sum(dim=1)
+    impulse = count == 1
+    bad = ~impulse & (count < flat.shape[1])
+    if bool(bad.any()):
+        head = int(bad.int().argmax())
+        raise ValueError(
+            f"attention_from: head {head} has {int(count[head])} offsets and hides the others, which no softmax of "
+            "positions does: give one offset, or a kernel above 0"
         )
+    parts = []
+    if bool(impulse.any()):
+        center = grid.offsets(kernel.device).double().reshape(-1, grid.ndim)[flat[impulse].argmax(dim=1)]
+        sharp = gpsa_channels(torch.tensor(alpha, dtype=torch.float64, device=kernel.device), grid, center)
+        parts.append((impulse, sharp.query, sharp.key))
+    if not bool(impulse.all()):
+        fewest = channels(wide[~impulse], grid, tolerance)
+        parts.append((~impulse, fewest.query, fewest.key))
+    width = max(query.shape[2] for _, query, _ in parts)
+    query, key = wide.new_zeros(2, len(kernel), grid.size, width)
+    for heads, u, w in parts:
+        query[heads, :, : u.shape[2]], key[heads, :, : w.shape[2]] = u, w
+    if encoding is None:
+        encoding = quadratic_encoding(grid) if bool(impulse.all()) else torch.eye(grid.size)
+        encoding = encoding.to(kernel.device)
     if encoding.ndim != 2 or len(encoding) != grid.size:
         raise ValueError(f"encoding must be ({grid.size}, channels) on {grid}, got shape {tuple(encoding.shape)}")
     encoding = encoding.detach().double()
     inverse = torch.linalg.pinv(encoding)
     mask = kernel_to_mask(wide, grid)
     total = mask.sum(dim=-1, keepdim=True)
-    heads = len(kernel)
     return PositionalAttention(
         grid=grid,
         encoding=encoding,
-        query=(inverse @ query).expand(heads, -1, -1),
-        key=(inverse @ key).expand(heads, -1, -1),
+        query=inverse @ query,
+        key=inverse @ key,
         target=mask / torch.where(total == 0, 1.0, total),
     )
 

@@ -36,6 +36,16 @@ STARTS: dict[str, Error] = {
         ValueError,
         "attention_from: the kernel must be at least 0: attention has no negative weights",
     ),
+    "kernel that hides keys": (
+        lambda: attention_from(torch.cat([SHIFT, SHIFT + SHIFT.flip(2)]), (2, 2)),
+        ValueError,
+        "attention_from: head 1 has 2 offsets and hides the others.*: give one offset, or a kernel above 0",
+    ),
+    "causal kernel": (
+        lambda: attention_from(torch.tensor([[0.25, 0.5, 1.0, 0.0, 0.0]]), 3),
+        ValueError,
+        "attention_from: head 0 has 3 offsets and hides the others",
+    ),
     "alpha of 0": (lambda: attention_from(SHIFT, (2, 2), alpha=0), ValueError, "alpha must be positive, got 0"),
     "encoding of another grid": (
         lambda: attention_from(SHIFT, (2, 2), encoding=torch.ones(3, 2)),

@@ -74,6 +74,18 @@ def test_other_encodings_span_the_channels_or_say_by_how_much_they_miss() -> Non
     assert bool((attention_from(kernel, grid, encoding=poor).error > 0.05).all())
 
 
+def test_heads_of_one_offset_and_positive_ones_together() -> None:
+    """Each has the weights that it has alone."""
+    grid = Grid((3, 4))
+    positive = gaussian(grid.offsets(), torch.tensor([1.5], dtype=torch.float64))
+    heads = [impulses(grid, [(0, 1)]), positive, impulses(grid, [(-1, 0)])]
+    together = attention_from(torch.cat(heads), grid)
+    for weights, error, head in zip(together.weights, together.error, heads, strict=True):
+        alone = attention_from(head, grid)
+        assert_close(weights, alone.weights[0])
+        assert float((error - alone.error).abs()) < 1e-12
+
+
 def test_gradients_are_not_taken_and_nothing_is_changed() -> None:
     kernel = uniform(1, 0.2, 2.0, 1, 5, 5).requires_grad_()
     assert not attention_from(kernel, (3, 3)).query.requires_grad
