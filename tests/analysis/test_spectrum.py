@@ -124,6 +124,12 @@ def test_lanczos_on_large_grids(name: str, shape: tuple[int, int]) -> None:
             assert float((eigenvalues(kernel, shape, k=8)[0] / expected - 1).abs().max()) <= LANCZOS
 
 
+def test_no_heads_have_no_eigenvalues() -> None:
+    for mask in (torch.zeros(0, 5), torch.zeros(0, 3, 3)):
+        assert eigenvalues(mask, 3).shape == (0, 3)
+        assert eigenvalues(mask, 3, k=2).shape == (0, 2)
+
+
 def test_lanczos_takes_each_head_for_itself_and_needs_no_memory_of_a_mask() -> None:
     """Two heads of 1,089 tokens, against the dense decomposition; a mask without kernel works too."""
     shape = (33, 33)

@@ -65,8 +65,11 @@ def eigenvalues(mask: MaskLike, grid: GridLike, k: int | None = None) -> Tensor:
             values = torch.linalg.eigvals(one.entries[0])
         heads.append(values[values.abs().argsort(descending=True, stable=True)][:k])
     # One that is complex makes all of them so.
-    kind = torch.complex128 if any(values.is_complex() for values in heads) else heads[0].dtype
-    return torch.stack([values.to(kind) for values in heads])
+    kind = torch.complex128 if any(values.is_complex() for values in heads) else torch.float64
+    stacked = torch.empty(len(heads), k, dtype=kind, device=subject.values.device)
+    for row, values in zip(stacked, heads, strict=True):
+        row.copy_(values)
+    return stacked
 
 
 def singular_values(mask: MaskLike, grid: GridLike, k: int | None = None) -> Tensor:
