@@ -16,7 +16,7 @@ from retconv.sweep import load_study
 from retconv.train import RunFolder
 
 STUDIES = ("cifar_small", "cifar_small_controls", "cifar_small_data", "cifar_small_cutmix")
-#: Those that have tables: all but the ones that share their only runs with another.
+#: Those that have tables: all but the ones of whose own arms none has its seeds yet.
 DRAWN = [name for name in STUDIES if (TABLES / f"study_{name}.csv").is_file()]
 
 
@@ -51,7 +51,8 @@ def test_verdicts_are_those_of_the_stored_tables() -> None:
     pd.testing.assert_frame_equal(made[same], stored[same], check_dtype=False, rtol=1e-5)
 
 
-#: What the document says in words of a rule, by how its claim begins; the factor that its numbers are told with.
+#: What the document says in words of a rule, by how its claim begins: the value, its interval, the seeds that would
+#: decide; and the factor that the value is told with.
 SAID = (
     ("A Gaussian mixture mask,", -1, "costs {:.1f} (interval of the rule {:.1f} to {:.1f})"),
     ("Attention is more than", -1, "plain attention loses {:.1f} points ({:.1f} to {:.1f})"),
@@ -60,23 +61,34 @@ SAID = (
     ("On images half as large", -1, "on 48 pixels it loses {:.1f} more ({:.1f} to {:.1f})"),
     ("A free mask learns", 100, "{:.0f} % of the energy of what it learnt is one ({:.0f} to {:.0f})"),
     ("A convolution is enough", 1, "the kernel table is {:.1f} points better than it ({:.1f} to {:.1f})"),
+    ("The logarithm of a", 1, "the learnt decay gains {:.1f} points ({:.1f} to {:.1f}; {:.0f} seeds)"),
+    ("A free kernel that", 1, "the kernel table {:.1f} ({:.1f} to {:.1f}; {:.0f} seeds)"),
+    (
+        "A local start is worth",
+        1,
+        "is {:.1f} points better than with its reference's start ({:.1f} to {:.1f}; {:.0f} seeds)",
+    ),
+    (
+        "A learnt decay makes",
+        -1,
+        "{:.2f} tokens nearer than plain attention, where 0.6 was asked ({:.2f} to {:.2f}; {:.0f} seeds)",
+    ),
 )
 
 
-def test_the_document_says_what_the_tables_hold() -> None:
+def test_the_document_says_what_is_stored(runs: Path) -> None:
     """Runs, their time, and each rule that it tells in words."""
     text = " ".join((TABLES.parents[2] / "docs" / "study.md").read_text(encoding="utf-8").split())
     tables = load_tables()
-    runs = pd.concat([tables[f"study_{name}"] for name in DRAWN]).drop_duplicates("run")
     planned = {config.id for name in STUDIES for config in load_study(name).configs}
-    assert f"{len(runs)} of its {len(planned)} runs are stored" in text
-    minutes = runs["seconds"] / 60
-    assert f"each took {minutes.min():.0f} to {minutes.max():.0f} minutes of a core" in text
+    assert f"{len(list(runs.glob('*/result.json')))} of its {len(planned)} runs are stored" in text
+    minutes = pd.concat([tables[f"study_{name}"] for name in DRAWN])["seconds"] / 60
+    assert f"each took a core {minutes.min():.0f} minutes at least, {minutes.median():.0f} in the median" in text
     rules = tables["study_verdicts"].query("study == 'cifar_small'").set_index("claim")
     for beginning, factor, words in SAID:
         (row,) = rules[rules.index.str.startswith(beginning)].to_dict("records")
         numbers = factor * row["difference"], *sorted((factor * row["low"], factor * row["high"]))
-        assert words.format(*numbers).replace("-", "−") in text
+        assert words.format(*numbers, row["needed"]).replace("-", "−") in text
 
 
 def test_every_stored_run_was_measured_and_is_in_float32(runs: Path) -> None:
