@@ -95,7 +95,7 @@ class Cross:
             DenseLimitError: If it would exceed the memory limit.
         """
         self.require_dense(1, torch.int64)
-        return _index(self, torch.device(device or "cpu")).clone()
+        return pair_index(self, torch.device(device or "cpu")).clone()
 
     def offsets(self, device: torch.device | str | None = None) -> Tensor:
         """Key − query of every pair of grid tokens, float64 ``(N_q, N_k, D)``, in steps of the finer grid.
@@ -130,7 +130,8 @@ def _offset_table(cross: Cross, device: torch.device) -> Tensor:
 
 
 @kept
-def _index(cross: Cross, device: torch.device) -> Tensor:
+def pair_index(cross: Cross, device: torch.device) -> Tensor:
+    """``Cross.index`` as it is kept, for those who only read it: no copy for every mask."""
     index = torch.zeros(1, 1, dtype=torch.int64, device=device)
     for rows, axis in zip(cross.steps(), cross.distinct(), strict=True):
         place = {d: i for i, d in enumerate(axis)}

@@ -71,9 +71,9 @@ def choose(call: Call) -> str:
         gaussian is not None
         and call.bias is None
         # On a CPU, wider queries and keys cost more than a dense bias of few tokens. On an accelerator and in stacked
-        # replicas sigma cannot be looked at: there ``backend="channels"`` is the user's to choose.
+        # replicas they cannot be looked at: there ``backend="channels"`` is the user's to choose.
         and length >= CUTS.table
-        and is_readable(gaussian[0])
+        and all(map(is_readable, gaussian))
         # A weight of 0 hides every key, which no channel says.
         and bool((gaussian[1] > 0).all())
         and channels.precise(gaussian[0], call.mask.grid, call.q.dtype)

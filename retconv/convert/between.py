@@ -10,7 +10,7 @@ from torch import Tensor
 
 from retconv.convert.mask import Projection, require_values
 from retconv.convert.residual import differing, norm_of_rest, wide
-from retconv.cross import Cross
+from retconv.cross import Cross, pair_index
 from retconv.kernels.parameters import check_real
 
 
@@ -60,7 +60,8 @@ def rectangular(
         )
     check_real(table, "kernel")
     cross.require_dense(table.shape[0], table.dtype)
-    index = cross.index(table.device)
+    cross.require_dense(1, torch.int64)
+    index = pair_index(cross, table.device)
     mask = table.flatten(1).index_select(1, index.flatten()).unflatten(1, index.shape)
     prefix = cross.keys.prefix, cross.queries.prefix
     return F.pad(mask, (prefix[0], 0, prefix[1], 0), value=neutral) if any(prefix) else mask

@@ -122,7 +122,7 @@ def attention_from(
     if not bool(impulse.all()):
         fewest = channels(wide[~impulse], grid, tolerance)
         parts.append((~impulse, fewest.query, fewest.key))
-    width = max(query.shape[2] for _, query, _ in parts)
+    width = max((query.shape[2] for _, query, _ in parts), default=0)
     query, key = wide.new_zeros(2, len(kernel), grid.size, width)
     for heads, u, w in parts:
         query[heads, :, : u.shape[2]], key[heads, :, : w.shape[2]] = u, w

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import cast
 
 import torch
 from torch import Tensor
@@ -54,8 +53,10 @@ def as_parameter(
     """
     if not isinstance(value, Tensor | float | int | Sequence):
         require_tensor(value, name)
-    weak = not isinstance(value, Tensor) and isinstance(beside, Tensor) and beside.is_floating_point()
-    parameter = torch.as_tensor(value, device=device, dtype=cast(Tensor, beside).dtype if weak else None)
+    dtype = None
+    if isinstance(beside, Tensor) and beside.is_floating_point() and not isinstance(value, Tensor):
+        dtype = beside.dtype
+    parameter = torch.as_tensor(value, device=device, dtype=dtype)
     check_real(parameter, name)
     if not parameter.is_floating_point():
         parameter = parameter.to(torch.get_default_dtype())

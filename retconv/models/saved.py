@@ -195,9 +195,12 @@ def _sized(model: Any, image: Tensor) -> Iterator[None]:
     own = example_input(model) if hasattr(model, "set_input_size") and not _takes(model, image) else None
     if own is not None:
         model.set_input_size(image.shape[-2:])
-    yield
+    try:
+        yield
+    finally:
+        if own is not None:
+            model.set_input_size(own.shape[-2:])
     if own is not None:
-        model.set_input_size(own.shape[-2:])
         with torch.no_grad(), evaluating(model):  # so that masks see the grid
             call(model, own)
 

@@ -230,6 +230,32 @@ def test_a_gaussian_of_weight_0_hides_every_key_however_many(prefix: int, monkey
         assert_close(bias_logits(q, k, v, mask, grid), bias_logits(q, k, v, mask, grid, backend="reference"))
 
 
+def test_weights_of_stacked_masks_are_not_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where they share the width: what decides is then the plain way."""
+    monkeypatch.setattr(backends, "CUTS", backends.CUTS._replace(table=8))
+    grid = Grid((3, 4))
+    q, k, v = qkv(grid, 7)
+    mask = GaussianMixtureMask.from_parameters(torch.full((HEADS, 1), 2.0, dtype=F64), torch.ones(HEADS, 1, dtype=F64))
+    mask.requires_grad_(False)
+
+    def attend(alpha: torch.Tensor) -> torch.Tensor:
+        return torch.func.functional_call(Attend(mask, grid), {"mask.alpha": alpha}, (q, k, v))
+
+    alphas = torch.stack([mask.alpha, 2 * mask.alpha])
+    assert_close(torch.vmap(attend)(alphas), torch.stack([attend(alpha) for alpha in alphas]))
+
+
+class Attend(torch.nn.Module):
+    """Attention with a mask's logarithm, whose parameters can be given."""
+
+    def __init__(self, mask: GaussianMixtureMask, grid: Grid) -> None:
+        super().__init__()
+        self.mask, self.grid = mask, grid
+
+    def forward(self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
+        return bias_logits(q, k, v, self.mask, self.grid)
+
+
 def test_channels_of_one_head_serve_all() -> None:
     grid, (q, k, v) = Grid((3, 4)), qkv(Grid((3, 4)), 5)
     extra = attention.gaussian_channels(torch.tensor([2.0], dtype=F64), grid)

@@ -86,6 +86,12 @@ def test_heads_of_one_offset_and_positive_ones_together() -> None:
         assert float((error - alone.error).abs()) < 1e-12
 
 
+def test_no_heads_have_weights_of_none() -> None:
+    attention = attention_from(torch.zeros(0, 5, 3), (3, 2))
+    assert attention.query.shape[0] == attention.key.shape[0] == 0
+    assert attention.target.shape == (0, 6, 6)
+
+
 def test_gradients_are_not_taken_and_nothing_is_changed() -> None:
     kernel = uniform(1, 0.2, 2.0, 1, 5, 5).requires_grad_()
     assert not attention_from(kernel, (3, 3)).query.requires_grad
