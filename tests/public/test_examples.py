@@ -52,6 +52,7 @@ WITHOUT = {
     "serves the package alone": (
         "grid.kept",
         "grid.forget_kept",
+        "cross.pair_index",
         "memory.require_memory",
     ),
     "takes long to provoke": ("approximate.exponential_sums.OrderError",),
