@@ -63,6 +63,10 @@ def main(name: str | None, small: bool, root: Path, out: Path, partial: bool, re
     try:
         if name is not None:
             study = sweep.load_study(name, small)
+            if name not in sweep.STUDIES and study.name in sweep.STUDIES and out == TABLES:
+                raise Refusal(
+                    f"{name} is named as a study of the package, whose tables stand there: rename it, or give --out"
+                )
             every[study.name] = study
         if rules:
             allow("rules", "name", "out", on="--rules, which prints what the tables hold")

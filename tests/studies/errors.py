@@ -44,6 +44,13 @@ def command_without_runs() -> None:
         command("main", "--small", "--root", folder, "--out", folder)()
 
 
+def command_named_as_the_packages_own() -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "main.yaml"
+        file.write_text("{recipe: smoke, arms: {plain: {}}, grid: {seed: [0, 1, 2]}}", encoding="utf-8")
+        command(str(file), "--root", folder)()
+
+
 def replacing_full_runs() -> None:
     with tempfile.TemporaryDirectory() as folder:
         for scale in ("full", "small"):
@@ -167,6 +174,11 @@ TABLES: dict[str, dict[str, Error]] = {
             "60 of the 60 runs of study main are not finished.*retconv sweep main --small",
         ),
         "command without runs": (command_without_runs, click.ClickException, "60 of the 60 runs of study main"),
+        "command named as a study of the package": (
+            command_named_as_the_packages_own,
+            click.ClickException,
+            "main.yaml is named as a study of the package.*rename it, or give --out",
+        ),
         "command into a folder that cannot be": (
             verdicts_below_a_file,
             click.ClickException,
