@@ -26,7 +26,12 @@ CROSS: dict[str, Error] = {
     "infinite mask": (
         lambda: project_rectangular(torch.full((1, 4, 2), -torch.inf), Cross(4, 2)),
         ValueError,
-        "must be finite: one with −inf",
+        "must be finite, .* with −inf",
+    ),
+    "huge mask": (
+        lambda: project_rectangular(torch.full((1, 4, 2), 1.7e308, dtype=torch.float64), Cross(4, 2)),
+        ValueError,
+        "must be finite, its norm far from overflow",
     ),
 }
 TABLES = {"cross": CROSS}

@@ -7,16 +7,19 @@ import math
 import torch
 from torch import Tensor
 
-from retconv.kernels.parameters import check_real
+from retconv.kernels.parameters import check_real, require_tensor
 
 
 def check_table(kernel: Tensor, name: str) -> None:
-    """Raise a ``ValueError`` unless ``kernel`` is a real, finite ``(heads, odd, …)`` with one to three odd sides."""
+    """Raise an error unless ``kernel`` is a real, finite ``(heads ≥ 1, odd, …)`` with one to three odd sides."""
+    require_tensor(kernel, "kernel")
     if not 2 <= kernel.ndim <= 4 or any(side % 2 == 0 for side in kernel.shape[1:]):
         raise ValueError(
             f"{name}: kernel must be (heads, 2 n_1 − 1, …) with one to three odd sides, got shape "
             f"{tuple(kernel.shape)}" + (": add the head axis with kernel[None]" if kernel.ndim == 1 else "")
         )
+    if not len(kernel):
+        raise ValueError(f"{name}: kernel has no heads: there is nothing to approximate")
     check_real(kernel, f"{name}: kernel")
     if not kernel.is_floating_point():
         raise ValueError(f"{name}: kernel must have a real floating dtype, got {kernel.dtype}: call kernel.float()")

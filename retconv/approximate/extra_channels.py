@@ -182,6 +182,8 @@ def channels(
     values = double(table)
     hidden = _hidden(values, grid, causal)
     flat, seen = values.flatten(0, -3), None if hidden is None else (~hidden).flatten(0, -3)
+    if not len(flat):
+        raise ValueError(f"channels: the mask {tuple(values.shape)} has no heads: there is nothing to approximate")
     check(flat, "channels: log M" if adds else "channels: M", flat.isfinite() | ~_all(seen, flat), "must be finite")
     eps = torch.finfo(table.dtype).eps
     heads = [_head(v, None if seen is None else seen[h], tolerance, adds, eps) for h, v in enumerate(flat)]

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from retconv.approximate.boundary import check_tolerance
 from retconv.approximate.certificate import double
+from retconv.kernels.parameters import require_tensor
 
 
 class SemiseparableRank(NamedTuple):
@@ -55,6 +56,7 @@ def semiseparable_rank(mask: Tensor, tolerance: float) -> SemiseparableRank:
         >>> semiseparable_rank(retconv.DecayMask(heads=1)(8), 1e-6).lower.tolist()  # what one state can do
         [1]
     """
+    require_tensor(mask, "mask")
     if mask.ndim != 3 or mask.shape[1] != mask.shape[2] or not mask.is_floating_point():
         raise ValueError(
             f"semiseparable_rank: mask must be a real (heads, N, N), got {mask.dtype} of shape {tuple(mask.shape)}"

@@ -174,7 +174,7 @@ def gaussian_effective_size(sigma: Tensor | float, tolerance: float, *, axes: in
         Odd int64 ``(heads,)``.
 
     Raises:
-        ValueError: If sigma is not finite, or the tolerance or the number of axes is out of range.
+        ValueError: If sigma is not finite or its size no int64, or the tolerance or the number of axes is out of range.
 
     Example:
         >>> gaussian_effective_size(1.0, 0.05, axes=2).item()
@@ -192,6 +192,7 @@ def gaussian_effective_size(sigma: Tensor | float, tolerance: float, *, axes: in
     width = (sigma.square() + GAUSSIAN_EPSILON).sqrt()
     # erfc⁻¹(τ) √2 is minus the normal quantile of τ/2, which keeps its digits for small τ.
     radius = torch.ceil(-width * torch.special.ndtri(part / 2) - 0.5)
+    check(sigma, "sigma", radius < 2**62, "must be below 1e18 tokens: a size is an int64")
     return 2 * radius.clamp(min=0).to(torch.int64) + 1
 
 

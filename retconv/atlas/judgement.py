@@ -54,6 +54,7 @@ class Verdict:
         dc: ``Σ K``, the gain of a constant image, of the nearest kernel where there is none.
         nyquist: ``Σ (−1)^Σδ K``, the gain of a checkerboard, likewise.
         kernel: ``(1, *grid.kernel_shape)``, its kernel or the nearest one, which is drawn.
+        rings: Which axes of the grid are periodic.
 
     Example:
         >>> retconv.atlas.verdict(retconv.DecayMask(heads=1), (8, 8)).separable_rank
@@ -71,6 +72,7 @@ class Verdict:
     dc: float
     nyquist: float
     kernel: Tensor = field(repr=False, compare=False)
+    rings: tuple[bool, ...] = field(repr=False, compare=False)
 
     @property
     def has_kernel(self) -> bool:
@@ -79,12 +81,12 @@ class Verdict:
 
     def to_dict(self) -> dict[str, Any]:
         """The numbers and words, without the kernel."""
-        return {name: value for name, value in asdict(self).items() if name != "kernel"}
+        return {name: value for name, value in asdict(self).items() if name not in ("kernel", "rings")}
 
     def picture(self) -> showing.Picture:
         """What is drawn of it."""
         facts = {name.replace("_", " "): [value] for name, value in self.to_dict().items()}
-        return showing.Picture("verdict", self.kernel, nearest=not self.has_kernel, facts=facts)
+        return showing.Picture("verdict", self.kernel, rings=self.rings, nearest=not self.has_kernel, facts=facts)
 
     def plot(self) -> Figure:
         """The kernel that was judged, and the modulus of its symbol."""
@@ -132,6 +134,7 @@ def verdict(mask: MaskLike, grid: GridLike, placement: str = "bias_logits") -> V
         dc=float(kernel.sum()),
         nyquist=float((kernel * checkerboard).sum()),
         kernel=kernel,
+        rings=plain.periodic,
     )
 
 

@@ -99,8 +99,12 @@ def project_rectangular(mask: Tensor, cross: Cross) -> Projection:
             f"got {mask.dtype} of shape {tuple(mask.shape)}"
         )
     entries = wide(mask[:, cross.queries.prefix :, cross.keys.prefix :]).flatten(1)
-    if not bool(torch.isfinite(entries).all()):
-        raise ValueError("project_rectangular: a mask must be finite: one with −inf has a mean only after exp")
+    # So far below the largest number that sums over the pairs of an offset stay finite. NaN is refused too.
+    if not bool((torch.linalg.vector_norm(entries, dim=1) < torch.finfo(entries.dtype).max ** 0.9).all()):
+        raise ValueError(
+            "project_rectangular: a mask must be finite, its norm far from overflow: one with −inf has a mean only "
+            "after exp"
+        )
     index = cross.index(mask.device).flatten()
     size = int(torch.tensor(cross.table_shape).prod())
     count = torch.bincount(index, minlength=size).to(entries.dtype)

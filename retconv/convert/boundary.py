@@ -22,7 +22,7 @@ def unroll(kernel: Tensor, grid: GridLike) -> Tensor:
         grid: The grid; nothing is done along its open axes.
 
     Returns:
-        ``(heads, 2 n_1 − 1, …, 2 n_D − 1)``, bit-exact copies.
+        ``(heads, 2 n_1 − 1, …, 2 n_D − 1)``, bit-exact copies; on an open grid the kernel itself.
 
     Raises:
         ValueError: If the kernel's shape is not the grid's, or it is not real.
@@ -53,7 +53,8 @@ def wrap(kernel: Tensor, grid: GridLike) -> Tensor:
         grid: The grid.
 
     Returns:
-        ``(heads, *grid.kernel_shape)``, in the kernel's dtype; half types are summed in float32.
+        ``(heads, *grid.kernel_shape)``, in the kernel's dtype; half types are summed in float32. On an open grid it is
+        the kernel itself.
 
     Raises:
         ValueError: If the kernel is not real, has other axes, an even side, or not 2n − 1 entries along an open axis.

@@ -70,7 +70,10 @@ class Projection(NamedTuple):
         return showing.Picture("nearest convolution", self.kernel, nearest=bool(self.residual.any()), facts=facts)
 
     def plot(self) -> Figure:
-        """The nearest kernel and the modulus of its symbol, of up to six heads."""
+        """The nearest kernel and the modulus of its symbol, of up to six heads.
+
+        The symbol is the table's, at frequencies between those of a ring too: a projection does not know its grid.
+        """
         return showing.plot(self.picture())
 
     def _repr_html_(self) -> str:
@@ -146,8 +149,8 @@ def mask_to_kernel(mask: Tensor, grid: GridLike, tolerance: float = 0.0, neutral
 
     Raises:
         NotAConvolutionError: If the mask has no kernel within the tolerance, or its prefix entries are not neutral.
-        ValueError: If the mask's shape is not the grid's, it is not real, ``torch.vmap`` or a tracer hides it, or the
-            tolerance is negative.
+        ValueError: If the mask's shape is not the grid's, it is not real, a mask without kernel is not finite,
+            ``torch.vmap`` or a tracer hides it, or the tolerance is negative.
 
     Example:
         >>> mask_to_kernel(torch.tensor([[[2.0, 3.0], [1.0, 2.0]]]), 2).tolist()

@@ -22,10 +22,10 @@ def check_kernel(kernel: Tensor, grid: Grid, also: str = "") -> None:
     require_tensor(kernel, "kernel")
     if tuple(kernel.shape[1:]) != grid.kernel_shape or kernel.ndim != grid.ndim + 1:
         sides = ", ".join(str(side) for side in grid.kernel_shape)
-        remedy = "retconv.crop or retconv.extend to bring it to another grid" if grid.is_open else "retconv.wrap"
-        raise ValueError(
-            f"kernel must be (heads, {sides}) on {grid}, got shape {tuple(kernel.shape)}: use {remedy}{also}"
-        )
+        remedy = "use retconv.crop or retconv.extend for another grid" if grid.is_open else "use retconv.wrap"
+        if tuple(kernel.shape) == grid.kernel_shape:
+            remedy = "add the head axis with kernel[None]"
+        raise ValueError(f"kernel must be (heads, {sides}) on {grid}, got shape {tuple(kernel.shape)}: {remedy}{also}")
     _check_floating(kernel, "kernel")
 
 

@@ -91,7 +91,9 @@ class GaussianMixtureMask(Mask):
         alpha = as_parameter(alpha, "alpha", axes=2, beside=sigma)
         if sigma.shape != alpha.shape:
             raise ValueError(f"sigma and alpha must have one shape, got {tuple(sigma.shape)} and {tuple(alpha.shape)}")
-        mask = cls(*sigma.shape)
+        # A start is drawn and thrown away, by a generator of its own: nobody's random numbers move.
+        with torch.device("cpu"):
+            mask = cls(*sigma.shape, generator=torch.Generator())
         mask.sigma = nn.Parameter(sigma.detach().clone())
         mask.alpha = nn.Parameter(alpha.detach().clone())
         return mask

@@ -8,7 +8,7 @@ from sympy import Expr, IndexedBase, S, Sum, Symbol, sqrt, symbols
 
 from retconv.proofs.proof import Claim, Equation, Proof, Sign, Step
 from retconv.proofs.retention import pole, state
-from retconv.proofs.tools import gamma, in_unit, j, k, n, peel
+from retconv.proofs.tools import gamma, j, k, n, peel
 
 
 def row_normalisation() -> Proof:
@@ -22,8 +22,8 @@ def row_normalisation() -> Proof:
 
         yield Equation(r"Row sums $a_n = \sum_{m \le n} \gamma^{n-m}$, base case.", row(S.Zero), S.One, "a_0")
         yield Equation("Step: one row more decays the sum and adds 1.", row(n + 1), gamma * row(n) + 1)
-        yield Sign("They are positive.", in_unit(1 / (1 - gamma)))
         new = gamma * length + 1
+        yield Sign("They stay positive.", new)
         yield Equation(
             r"The scaled state $S_n / \sqrt{a_n}$ with $S_n = \gamma S_{n-1} + w_n$ and $a_n = \gamma a_{n-1} + 1$, "
             "written by the scaled state before it.",

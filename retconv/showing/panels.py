@@ -126,13 +126,18 @@ def _draw(ax: Axes, values: np.ndarray, ends: Sequence[tuple[float, float]]) -> 
     low, high = (float(seen.min()), float(seen.max())) if seen.count() else (0.0, 0.0)
     if values.ndim == 1:
         (first, last), (bottom, top) = ends[0], (min(low, 0.0), max(high, 0.0))
-        ax.plot(np.linspace(first, last, len(values)), seen, linewidth=0.9, color=_LINES)
+        places, marker = np.linspace(first, last, len(values)), "." if len(values) == 1 else None
+        ax.plot(places, seen, marker=marker, linewidth=0.9, color=_LINES)
         ax.axhline(0, color="0.7", linewidth=0.5, zorder=0)
         margin = 0.06 * (top - bottom or 1.0)
         ax.set(ylim=(bottom - margin, top + margin), xticks=sorted({first, 0, last}))
         ax.spines[["top", "right"]].set_visible(False)
         return
-    half = [(last - first) / max(1, side - 1) / 2 for (first, last), side in zip(ends, values.shape, strict=True)]
+    # An axis of one entry is drawn one token wide.
+    half = [
+        (last - first) / (side - 1) / 2 if side > 1 else 0.5
+        for (first, last), side in zip(ends, values.shape, strict=True)
+    ]
     (up, down), (left, right) = ends
     extent = (left - half[1], right + half[1], down + half[0], up - half[0])
     ratio = (extent[1] - extent[0]) / (extent[2] - extent[3])

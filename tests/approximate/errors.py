@@ -15,6 +15,7 @@ from retconv.approximate import (
     separate,
     truncate,
 )
+from retconv.masks import DecayMask
 from tests.error_table import Error
 
 LINE, BOARD = torch.ones(2, 5), torch.ones(2, 5, 3)
@@ -27,6 +28,18 @@ TABLES: dict[str, dict[str, Error]] = {
             lambda: truncate(torch.ones(5), size=3),
             ValueError,
             r"\(5,\): add the head axis",
+        ),
+        "no heads": (lambda: separate(BOARD[:0], rank=1), ValueError, "separate: kernel has no heads"),
+        "a list": (lambda: fit_decay([[1.0, 2.0, 1.0]]), TypeError, "kernel must be a torch.Tensor, got list"),  # type: ignore[arg-type]
+        "rank of a module": (
+            lambda: semiseparable_rank(DecayMask(1), 0.1),  # type: ignore[arg-type]
+            TypeError,
+            "mask must be a torch.Tensor, got DecayMask",
+        ),
+        "too wide a Gaussian": (
+            lambda: gaussian_effective_size(5e18, 0.05),
+            ValueError,
+            "sigma must be below 1e18 tokens.*got 5e.18",
         ),
         "even side": (lambda: effective_size(torch.ones(1, 4), 0.1), ValueError, r"odd sides, got shape \(1, 4\)"),
         "four axes": (lambda: fit_decay(torch.ones(1, 3, 3, 3, 3)), ValueError, "one to three odd sides"),

@@ -19,6 +19,7 @@ CHANNELS: dict[str, Error] = {
         ValueError,
         "channels: tolerance is an error of logits, finite and at least 0, got -1",
     ),
+    "no heads": (lambda: channels(LINE[:0], 5), ValueError, r"channels: the mask \(0, 5, 5\) has no heads"),
     "unknown placement": (
         lambda: channels(LINE, 5, placement="multiply_logits"),
         ValueError,

@@ -5,9 +5,10 @@ import math
 import pytest
 import torch
 
+from retconv.approximate import fit_gaussian_mixture
 from retconv.convert import NotAConvolutionError, extend, kernel_to_mask, project
 from retconv.grid import Grid
-from retconv.masks import DecayMask, ElementwiseMask, GaussianMixtureMask, KernelTableMask, RetNetMask
+from retconv.masks import BiasTableMask, DecayMask, ElementwiseMask, GaussianMixtureMask, KernelTableMask, RetNetMask
 from tests import naive
 from tests.compare import assert_close, assert_each_close, assert_exact
 from tests.strategies import HEADS, kernel_of, mask_of, normal, uniform
@@ -171,6 +172,15 @@ def test_the_sign_of_sigma_is_irrelevant() -> None:
         GaussianMixtureMask.from_parameters(sigma, alpha)((3, 4)),
         GaussianMixtureMask.from_parameters(-sigma, alpha)((3, 4)),
     )
+
+
+def test_given_parameters_leave_the_random_numbers_alone() -> None:
+    before = torch.get_rng_state()
+    GaussianMixtureMask.from_parameters(torch.ones(2, 3), torch.ones(2, 3))
+    KernelTableMask.from_kernel(torch.ones(2, 5))
+    BiasTableMask.from_table(torch.ones(9, 2), (2, 2))
+    fit_gaussian_mixture(torch.ones(1, 5), 1)
+    assert torch.equal(torch.get_rng_state(), before)
 
 
 def test_from_parameters_copies() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from typing import Protocol
 
@@ -133,6 +134,21 @@ def test_drawing_leaves_the_settings_of_the_reader_alone() -> None:
     before = dict(matplotlib.rcParams)
     DECAY.plot(SHAPE)
     assert dict(matplotlib.rcParams) == before
+
+
+@pytest.mark.parametrize("shape", [(1,), (1, 1), (1, 7), (7, 1), (2, 1, 3)])
+def test_an_axis_of_one_token_is_drawn(shape: tuple[int, ...]) -> None:
+    grid = Grid(shape)
+    for shown in (Forms.of(DECAY, grid), retconv.project(torch.eye(grid.size)[None], grid), verdict(DECAY, grid)):
+        shown.plot().savefig(io.BytesIO())
+
+
+def test_the_symbol_on_a_ring_is_its_eigenvalues() -> None:
+    ring = Grid(8, periodic=True)
+    for shown in (Forms.of(torch.ones(1, 8), ring), verdict(torch.ones(1, 8), ring)):
+        symbol = shown.picture().symbol(0)
+        assert symbol is not None
+        assert symbol.tolist() == [0, 0, 0, 0, 8, 0, 0, 0]
 
 
 def test_weights_that_are_not_finite_have_no_symbol() -> None:

@@ -24,10 +24,7 @@ def _one_gaussian(grid: Grid) -> Forms:
 
 
 def _mixture(sigma: Tensor, alpha: Tensor, grid: Grid) -> Forms:
-    # The module draws a start of its own first, which must not move the generator of whoever asks.
-    with torch.random.fork_rng(devices=[]):
-        mask = GaussianMixtureMask.from_parameters(sigma, alpha)
-    return mask.requires_grad_(False).forms(grid)
+    return GaussianMixtureMask.from_parameters(sigma, alpha).requires_grad_(False).forms(grid)
 
 
 def _elm(grid: Grid) -> MaskLike:
