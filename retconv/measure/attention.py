@@ -54,7 +54,7 @@ def swap_rows(trained: Trained, layers: Mapping[str, Effective], is_masked: bool
     images, in the model as it was trained, and uses no label. ``change`` is in percentage points, against ``whole``.
 
     A swap that means nothing is left out: a cut that hides every key from a query, and replacing attention that has
-    prefix tokens, of whose weights no kernel speaks.
+    prefix tokens, of whose weights no kernel speaks, or is handed a bias on logits, which a convolution has not.
 
     Args:
         trained: A model with places (``with_places``).
@@ -77,11 +77,15 @@ def swap_rows(trained: Trained, layers: Mapping[str, Effective], is_masked: bool
     if any(grid.prefix for grid in grids_of(trained.model).values()):
         return rows
     kernels = {name: one.kernel for name, one in layers.items()}
+    try:
+        with replaced(trained.model, kernels, "convolution"):
+            everywhere = trained.evaluate()[1]
+    except ValueError:  # a model hands a bias to its attention, as that of shifted windows
+        return rows
     for layer, name in enumerate(kernels):
         with replaced(trained.model, {name: kernels[name]}, "convolution"):
             swapped("effective", trained.evaluate()[1], layer)
-    with replaced(trained.model, kernels, "convolution"):
-        swapped("effective", trained.evaluate()[1])
+    swapped("effective", everywhere)
     return rows
 
 

@@ -143,7 +143,8 @@ def train_unit(
                     measured(run, load(run.config.data.name).to(device or "cuda"))
                 elif run.measurable:
                     left.append(run.path.name)
-    except (RuntimeError, ValueError, OSError) as error:  # such as TrainError, or memory that a stack does not fit
+    # Whatever it is, such as memory that a stack does not fit: the other runs of the study must not fall with it.
+    except Exception as error:
         known = isinstance(error, (TrainError, ValueError, OSError))
         fault = str(error) if known else f"{type(error).__name__}: {error}"
     else:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import timm
 import torch
 from click.testing import CliRunner
 
@@ -19,6 +20,7 @@ from retconv.measure.attention import reach_rows, swap_rows
 from retconv.measure.learned import elm_rows, fitted_columns
 from retconv.measure.observe import effective_kernels, replaced, truncated_kernels, with_places
 from retconv.measure.rows import plain
+from retconv.measure.transfer import transfer_rows
 from retconv.models import masks_of
 from retconv.models.surgery import masked_modules
 from retconv.results import Store, merge, pack
@@ -26,6 +28,7 @@ from retconv.sweep import parse_study, sweep
 from retconv.sweep.__main__ import main
 from retconv.train import Budget, RunFolder, train
 from retconv.train.build import build_model
+from tests.models import cases
 from tests.results.carried import MASKED, MIB
 from tests.train.small import few_digits
 
@@ -179,6 +182,25 @@ def test_a_run_that_held_nothing_out_is_measured_on_the_test_images(tmp_path: Pa
     assert (found["images"], found["part"]) == (60, "test")
     whole = found["tables"]["kernel_swap"][0]["accuracy"]
     assert whole == pytest.approx(100 * run.result()["test_accuracy"], abs=100.1 / 60)
+
+
+def test_sizes_that_patches_do_not_divide_have_no_accuracy() -> None:
+    rows = transfer_rows(lambda: untrained(patch_size=4))
+    assert [row["accuracy"] is None for row in rows] == [False, True, False, False]
+    assert rows[1]["note"] == "patches of 4 pixels do not divide it"
+
+
+@pytest.mark.parametrize("family", ["cait", "pit", "t2t"])
+def test_a_model_of_one_size_is_moved_to_no_other(family: str) -> None:
+    model = timm.create_model(f"retconv_{family}_tiny", num_classes=10)
+    assert transfer_rows(lambda: replace(untrained(), model=model)) == []
+
+
+def test_attention_that_is_handed_a_bias_is_not_replaced() -> None:
+    """As that of a Swin, whose convolution would have no logits to add it to."""
+    model = cases.plain("Swin").eval().requires_grad_(False)
+    trained = with_places(Trained(model, cases.images("Swin"), torch.zeros(2), lambda x: x, "float32"))
+    assert [row["kind"] for row in swap_rows(trained, effective_kernels(trained), False)] == ["whole"]
 
 
 def test_the_nearest_decay_and_gaussian_are_found() -> None:

@@ -114,12 +114,15 @@ def test_a_run_that_fails_does_not_hold_up_the_others(tmp_path: Path) -> None:
     assert all("not finite" in fault for fault in outcome.failures.values())
 
 
-def test_a_stack_that_does_not_fit_is_trained_run_by_run_and_stops_no_other(tmp_path: Path, monkeypatch) -> None:
-    """Out of memory, or any other error of torch."""
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError("CUDA out of memory"), AttributeError("no such mask")])
+def test_a_stack_that_fails_is_trained_run_by_run_and_stops_no_other(
+    error: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever it fails with, such as memory that it does not fit."""
 
     def scarce(configs: list[Config], *args: Any, **options: Any) -> list[RunFolder]:
         if len(configs) > 1:
-            raise torch.OutOfMemoryError("CUDA out of memory")
+            raise error
         return train(configs, *args, data=few_digits(), **options)
 
     monkeypatch.setattr("retconv.sweep.run.train", scarce)
@@ -128,7 +131,7 @@ def test_a_stack_that_does_not_fit_is_trained_run_by_run_and_stops_no_other(tmp_
     outcome = sweep(plan, tmp_path / "runs", said.append)
     assert len(outcome.finished) == 6
     assert not outcome.failures
-    assert [line.partition(": ")[2] for line in said[:2]] == ["OutOfMemoryError: CUDA out of memory"] * 2
+    assert [line.partition(": ")[2] for line in said[:2]] == [f"{type(error).__name__}: {error}"] * 2
 
 
 def test_slurm_jobs_run_through_submitit(tmp_path: Path) -> None:
