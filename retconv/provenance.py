@@ -23,9 +23,12 @@ def commit() -> str:
     variable = os.environ.get("RETCONV_COMMIT", "").strip()
     if variable:
         return variable
+    here = Path(__file__).parents[1]
+    if not (here / ".git").exists():  # installed, perhaps within a repository of somebody else's
+        return "unknown"
     command = ["git", "describe", "--always", "--dirty"]
     try:
-        answer = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parent, check=False)
+        answer = subprocess.run(command, capture_output=True, text=True, cwd=here, check=False)
     except OSError:  # there is no git
         return "unknown"
     return answer.stdout.strip() or "unknown"

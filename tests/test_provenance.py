@@ -35,6 +35,18 @@ def test_outside_a_checkout_the_commit_is_unknown(tmp_path: Path, monkeypatch: p
     assert commit() == "unknown"
 
 
+def test_in_a_repository_of_somebody_elses_the_commit_is_unknown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the package is installed in an environment inside of it."""
+    monkeypatch.delenv("RETCONV_COMMIT", raising=False)
+    command = ["git", "-C", tmp_path, "-c", "user.name=a", "-c", "user.email=b"]
+    subprocess.run([*command, "init", "-q"], check=True)
+    subprocess.run([*command, "commit", "-q", "--allow-empty", "-m", "theirs"], check=True)
+    monkeypatch.setattr("retconv.provenance.__file__", str(tmp_path / "venv" / "retconv" / "provenance.py"))
+    assert commit() == "unknown"
+
+
 def test_tables_name_the_program_as_it_is_called(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:

@@ -92,8 +92,9 @@ class GaussianMixtureMask(Mask):
         if sigma.shape != alpha.shape:
             raise ValueError(f"sigma and alpha must have one shape, got {tuple(sigma.shape)} and {tuple(alpha.shape)}")
         # A start is drawn and thrown away, by a generator of its own: nobody's random numbers move.
+        heads, components = sigma.shape
         with torch.device("cpu"):
-            mask = cls(*sigma.shape, generator=torch.Generator())
+            mask = cls(heads, components, generator=torch.Generator())
         mask.sigma = nn.Parameter(sigma.detach().clone())
         mask.alpha = nn.Parameter(alpha.detach().clone())
         return mask

@@ -16,7 +16,7 @@ from retconv.heads import convolve
 from retconv.measure.model import Trained
 from retconv.measure.rows import Row, plain
 from retconv.models.surgery import masked_modules
-from retconv.train import RunFolder
+from retconv.train import RunFolder, TrainError
 from retconv.train.parsing import load as load_config
 
 #: How heads are ordered: by the error of their output, smallest first, or at random.
@@ -33,12 +33,14 @@ def convolved_table(runs: Iterable[Path]) -> pd.DataFrame:
 
     Raises:
         RecipeError: If a folder has no configuration.
-        TrainError: If a run is not finished, or has no weights.
+        TrainError: If a run is not finished, has no weights, or a folder of another name.
         DataNotFoundError: If its data are nowhere.
     """
     rows: list[Row] = []
-    for path in runs:
+    for path in (folder.resolve() for folder in runs):
         config = load_config(path / "config.yaml")
+        if path.name != config.id:
+            raise TrainError(f"{path} holds run {config.id}: give the folder that name, by which a run is known")
         data = load_data(config.data.name, download=False)
         trained = Trained.load(RunFolder(path.parent, config), data)
         names = {"arm": arm_of(config.model.options), "seed": config.seed, "run": path.name}

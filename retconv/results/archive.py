@@ -18,6 +18,7 @@ from torch import Tensor
 
 from retconv.plain_yaml import load_text
 from retconv.train import Config, TrainError, parse
+from retconv.train.config import as_now
 from retconv.train.recorded import LINES, OBJECTS, require
 
 #: Where a member may stand: a run's folder, one of its files, and perhaps which part of that.
@@ -193,7 +194,7 @@ def _check(file: str, content: bytes, config: Config) -> None:
         state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
         if step := checkpoint_step(file):
             require(_STATE, state)
-            if state["step"] != step or state["config"] != config.as_dict():
+            if state["step"] != step or as_now(state["config"]) != config.as_dict():
                 raise ValueError("it is the checkpoint of another step or run")
         elif not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
             raise ValueError("it holds no weights by name")

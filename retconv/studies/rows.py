@@ -13,6 +13,7 @@ from retconv.measure import measured
 from retconv.measure.rows import Row
 from retconv.results.store import kernel_entries
 from retconv.sweep import Study
+from retconv.sweep.study import column_of
 from retconv.train import RunFolder
 from retconv.train.config import flatten
 
@@ -72,9 +73,9 @@ class StudyRun:
 
     @cached_property
     def _begin(self) -> Row:
-        """Study, arm, seed, what else the study varies by the last part of its key, and the run's name."""
+        """Study, arm, seed, what else the study varies, and the run's name."""
         options = flatten(self.folder.config.as_dict())
-        varied = {key.rpartition(".")[2]: options[key] for key in self.study.grid if key != "seed"}
+        varied = {column_of(key): options[key] for key in self.study.grid if key != "seed"}
         return {"study": self.study.name, "arm": self.arm, "seed": self.seed} | varied | {"run": self.folder.path.name}
 
 

@@ -17,6 +17,7 @@ from retconv.stored import TABLES
 from retconv.studies.decision import MOST_SEEDS, UNDECIDED, decide
 from retconv.studies.tables import load_tables
 from retconv.sweep import STUDIES, Rule, Study, load_study
+from retconv.sweep.study import column_of
 
 NOT_RUN, NOT_FINISHED = "not run", "not finished"
 
@@ -54,7 +55,7 @@ def verdicts(folder: str | Path = TABLES, studies: Sequence[Study] | None = None
             scale = table["scale"].iloc[0] if len(table) else ""
             confidence = 1 - study.alpha / sharing[rule.table]
             grid = _grid(study, scale)
-            varied = {key.rpartition(".")[2]: each for key, each in grid.items() if key != "seed"}
+            varied = {column_of(key): each for key, each in grid.items() if key != "seed"}
             values = seed_values(rule, table, varied).dropna()
             planned = len({*grid["seed"]})
             numbers: dict[str, Any] = {"n": len(values), "verdict": NOT_FINISHED if len(values) else NOT_RUN}

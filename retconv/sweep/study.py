@@ -152,6 +152,16 @@ def parse_study(values: Mapping[str, Any], folder: Path = Path(), name: str = "s
     faults += [
         f"grid.{key} must be a list of values, got {v!r}" for key, v in grid.items() if not v or type(v) is not list
     ]
+    faults += [
+        f"grid.{key} varies {v!r}: vary an option in it, or make each an arm"
+        for key, values_of in grid.items()
+        for v in (values_of if type(values_of) is list else ())
+        if isinstance(v, Mapping)
+    ]
+    columns: dict[str, str] = {}
+    for key in grid:
+        if (other := columns.setdefault(column_of(key), key)) != key:
+            faults.append(f"grid.{other} and grid.{key} are both column {column_of(key)!r} of tables: make one an arm")
     faults += [f"arms.{arm} must be a mapping of options, got {v!r}" for arm, v in arms.items() if type(v) is not dict]
     faults += _twin_faults(_or_empty(study.small), arms)
     priority = values.get("priority", [])
@@ -166,6 +176,8 @@ def parse_study(values: Mapping[str, Any], folder: Path = Path(), name: str = "s
     # Tables are found by this beginning of their names.
     if study.mask_tables and not str(study.mask_tables).startswith("study"):
         faults.append(f"mask_tables must begin with study, such as study_{name}, got {study.mask_tables!r}")
+    if name == "verdicts":
+        faults.append("no study can be named verdicts: study_verdicts is the table of the verdicts of all")
     if small and not twin:
         faults.append("it has no small twin: small names none")
     seeds = grid.get("seed", [0])
@@ -187,6 +199,17 @@ def parse_study(values: Mapping[str, Any], folder: Path = Path(), name: str = "s
         arm_of=arm_of,
         scale="small" if small else "full",
     )
+
+
+def column_of(key: str) -> str:
+    """The column of an option in tables: the last part of its key; of ``data.name`` it is ``data``.
+
+    Example:
+        >>> column_of("augment.cutmix"), column_of("optim.name")
+        ('cutmix', 'optim')
+    """
+    owner, _, last = key.rpartition(".")
+    return owner if last == "name" else last
 
 
 def _runs(study: Study, grid: Mapping[str, Any], twin: Mapping[str, Any], folder: Path) -> Iterator[tuple[str, Config]]:

@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from retconv.train.config import differences
+from retconv.train.config import as_now, differences
 from retconv.train.files import TrainError, write_whole
 
 #: How many are kept.
@@ -68,16 +68,16 @@ def load(folder: Path, step: int, config: Mapping[str, Any]) -> dict[str, Any]:
             fault = archive.testzip()  # the first member whose checksum is wrong
         if fault is None:
             state = torch.load(path, map_location="cpu", weights_only=True)
-    except (zipfile.BadZipFile, RuntimeError, EOFError, OSError) as error:
+    except Exception as error:  # a bit that has turned makes parsers raise anything
         fault = str(error)
     if fault is not None:
         earlier = [s for s in saved_steps(folder) if s < step]
         resume = f"resume from step {earlier[-1]}" if earlier else "start anew"
         raise TrainError(f"{path} is truncated or damaged ({fault}): remove it to {resume}")
-    if state["config"] != config:
+    if as_now(state["config"]) != config:
         raise TrainError(
             f"{path} was saved by another recipe (checkpoint against now):\n"
-            + "\n".join(f"  {line}" for line in differences(state["config"], config))
+            + "\n".join(f"  {line}" for line in differences(as_now(state["config"]), config))
             + "\nUse the recipe that it was saved by, or another --root"
         )
     return state

@@ -98,7 +98,8 @@ class Config:
     """One training run: everything that its numbers depend on, and nothing else.
 
     Where it runs, how often it saves and how many replicas share a model are not part of it: they do not change what
-    is computed, beyond rounding where ``precision`` is left to the device.
+    is computed, beyond rounding where ``precision`` is left to the device, and which images are mixed where several
+    processes share a step.
 
     Example:
         >>> retconv.train.load("smoke").data.name
@@ -151,6 +152,15 @@ def flatten(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
         else:
             flat[f"{prefix}{key}"] = value
     return flat
+
+
+def as_now(values: Mapping[str, Any]) -> dict[str, Any]:
+    """A stored configuration with the options that are younger than it, at the values that its run had."""
+    filled = dict(values)
+    for (part, key), before in _YOUNGER.items():
+        if isinstance(filled.get(part), Mapping):
+            filled[part] = {key: before} | filled[part]
+    return filled
 
 
 def differences(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:

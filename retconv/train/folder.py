@@ -29,7 +29,7 @@ from torch import Tensor
 
 from retconv.plain_yaml import YamlError, load_file
 from retconv.train import checkpoint
-from retconv.train.config import Config, differences
+from retconv.train.config import Config, as_now, differences
 from retconv.train.files import TrainError, append_line, make_folder, sync, write_whole
 from retconv.train.recorded import (
     damaged,
@@ -99,7 +99,7 @@ class RunFolder:
             write_whole(file, lambda out: out.write(text.encode()))
         try:
             stored = load_file(file)
-            changed = differences(stored, config) if isinstance(stored, dict) else [f"it holds {stored!r}"]
+            changed = differences(as_now(stored), config) if isinstance(stored, dict) else [f"it holds {stored!r}"]
         except YamlError as error:
             changed = [str(error)]
         if changed:

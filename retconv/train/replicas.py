@@ -13,9 +13,11 @@ from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import torch
+from timm.layers import PatchDropout
 from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state
 from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.nn.modules.dropout import _DropoutNd
 
 from retconv.precision import entering
 from retconv.train.given import mask_groups, settings, taking
@@ -24,6 +26,8 @@ from retconv.watching import is_traced
 
 #: Modules whose parameters autocast reads in its own dtype; a convolution of a stack needs them as its input is.
 _PRODUCTS = nn.Linear
+#: What draws for all replicas at once, and its attribute of how much it drops.
+_DROPOUT = {_DropoutNd: "p", nn.MultiheadAttention: "dropout", PatchDropout: "prob"}
 
 
 class Replicas(nn.Module):
@@ -40,7 +44,7 @@ class Replicas(nn.Module):
         packs: The trained parameters as matrices.
 
     Raises:
-        ValueError: If the models differ in their modules or settings, naming the first difference.
+        ValueError: If the models differ in their modules or settings, naming the first difference, or have dropout.
 
     Example:
         >>> import timm
@@ -53,6 +57,7 @@ class Replicas(nn.Module):
         super().__init__()
         for model in models[1:]:
             _require_same_form(models[0], model)
+            _require_no_dropout(model)
         self.count = len(models)
         self.model = copy.deepcopy(models[0])
         self._groups = mask_groups(self.model)
@@ -163,6 +168,17 @@ class Replicas(nn.Module):
 def _put(model: nn.Module, name: str, value: Tensor) -> None:
     path, _, leaf = name.rpartition(".")
     setattr(model.get_submodule(path), leaf, value)
+
+
+def _require_no_dropout(model: nn.Module) -> None:
+    """Refuse what draws for all replicas at once, unlike drop path, which each draws by its own seed."""
+    for name, module in model.named_modules():
+        share = next((getattr(module, share) for kind, share in _DROPOUT.items() if isinstance(module, kind)), 0.0)
+        if share:
+            raise ValueError(
+                f"replicas cannot have dropout, whose random numbers they would share, but {name} drops {share:g}: "
+                "train them one after the other"
+            )
 
 
 def _require_same_form(one: nn.Module, other: nn.Module) -> None:

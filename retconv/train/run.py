@@ -81,8 +81,10 @@ def train(
         for group in _groups(todo) if todo else ():
             if _too_late(budget, configs[0], device):
                 break
-            session = Session(group, data, rank, budget, tensorboard)
-            session.run(checkpoint_seconds, checkpoint_every, progress and rank == 0, on_step)
+            # A session seeds torch's generator, which is the caller's.
+            with torch.random.fork_rng(devices=[]):
+                session = Session(group, data, rank, budget, tensorboard)
+                session.run(checkpoint_seconds, checkpoint_every, progress and rank == 0, on_step)
     _wait_for_all()
     return folders
 

@@ -63,6 +63,11 @@ def wrong_label(root: Path) -> None:
     write_parquet(root / "cifar10" / "test.parquet", (TEST[0], TEST[1] + 1), LETTERS)
 
 
+def other_names(root: Path) -> None:
+    write(root)
+    write_parquet(root / "cifar10" / "test.parquet", TEST, LETTERS[::-1])
+
+
 def images_of(content: bytes) -> pa.Array:
     return pa.array([{"bytes": content, "path": None}], pa.struct({"bytes": pa.binary(), "path": pa.string()}))
 
@@ -151,6 +156,11 @@ ON_DISK: dict[str, Error] = {
     "truncated parquet": (loading(truncate), CorruptDataError, "train.parquet is damaged"),
     "parquet with a wrong bit": (loading(flip_a_bit), CorruptDataError, "train.parquet is damaged"),
     "columns": (loading(lambda root: write(root, x=[1])), CorruptDataError, r"columns \['x'\], but images stand in"),
+    "classes in another order": (
+        loading(other_names),
+        CorruptDataError,
+        "differ in the names of their classes, of which label 0 is 'j' and 'a'",
+    ),
     "half a data set": (
         loading(lambda root: write_parquet(root / "cifar10" / "train.parquet", TRAIN, LETTERS)),
         CorruptDataError,

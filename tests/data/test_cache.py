@@ -83,6 +83,19 @@ def test_cache_follows_content(root: Path) -> None:
     assert len(list((root.parent / "cache" / "decoded").iterdir())) == 2
 
 
+def test_cache_follows_what_is_behind_links(root: Path) -> None:
+    for path in (root / "cifar10").iterdir():
+        path.unlink()
+    write_folders(root / "elsewhere", random_split(1, 20, 32, 10), LETTERS)
+    write_folders(root / "cifar10" / "test", random_split(2, 20, 32, 10), LETTERS)
+    (root / "cifar10" / "train").mkdir()
+    for letter in LETTERS:
+        (root / "cifar10" / "train" / letter).symlink_to(root / "elsewhere" / letter)
+    before = load("cifar10", root)
+    write_folders(root / "elsewhere", random_split(3, 20, 32, 10), LETTERS)
+    assert not torch.equal(before.train_images, load("cifar10", root).train_images)
+
+
 def test_hash_sees_names_of_folders(tmp_path: Path) -> None:
     """Two classes that exchange their folders exchange their labels."""
     hashes = set()

@@ -17,6 +17,7 @@ from retconv.data.registry import SPECS
 from retconv.sweep import STUDIES, Study, parse_study
 from retconv.sweep import load_study as load_anew
 from retconv.sweep.__main__ import main
+from retconv.sweep.study import column_of
 from retconv.train import Config, Trainer
 from retconv.train.config import differences
 from tests.train.small import few_digits
@@ -55,7 +56,7 @@ def test_a_study_says_beforehand_what_decides_it(name: str) -> None:
     for rule in study.rules:
         own = rule.table == f"study_{name}"
         assert own or rule.table.startswith(f"{study.mask_tables}_")
-        varied = {key.rpartition(".")[2] for key in study.grid}
+        varied = {column_of(key) for key in study.grid}
         readable = RUNS if own else MEASURED[rule.table.removeprefix(f"{study.mask_tables}_")]
         assert {rule.metric, *rule.at, *rule.versus} <= readable | varied
 

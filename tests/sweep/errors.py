@@ -44,6 +44,21 @@ TABLES: dict[str, dict[str, Error]] = {
             ValueError,
             "(?s)no option engin; did you mean .engine.*workers must be at least 1.*grid.seed must be a list of values",
         ),
+        "a mapping in the grid": (
+            lambda: parse_study({"recipe": "smoke", "grid": {"augment": [{"cutmix": 1.0}]}}),
+            ValueError,
+            r"grid.augment varies {'cutmix': 1.0}: vary an option in it, or make each an arm",
+        ),
+        "two columns of one name": (
+            lambda: parse_study({"recipe": "smoke", "grid": {"optim.weight_decay": [0.0], "x.weight_decay": [1.0]}}),
+            ValueError,
+            "grid.optim.weight_decay and grid.x.weight_decay are both column 'weight_decay' of tables",
+        ),
+        "named as a table": (
+            lambda: parse_study({"recipe": "smoke"}, name="verdicts"),
+            ValueError,
+            "no study can be named verdicts",
+        ),
         "priority": (
             lambda: parse_study({"recipe": "smoke", "arms": {"plain": {}}, "priority": ["plane"]}),
             ValueError,

@@ -132,6 +132,7 @@ def diverging_command(folder: Path) -> None:
 diverging = tiny(
     optim=OptimConfig(name="sgd", lr=float("inf")), schedule=ScheduleConfig(epochs=1, warmup_epochs=0, min_lr=0.0)
 )
+dropping = replace(tiny().model, options={**tiny().model.options, "proj_drop_rate": 0.2})
 mixing = replace(tiny().augment, mixup=1.0)
 
 TABLES: dict[str, dict[str, Error]] = {
@@ -202,6 +203,11 @@ TABLES: dict[str, dict[str, Error]] = {
             lambda: Trainer([tiny(augment=mixing)], few_digits(), world=3),
             ValueError,
             "3 processes cannot share a batch of 32 evenly",
+        ),
+        "dropout of replicas": (
+            in_folder(partial(run, [tiny(seed=seed, model=dropping) for seed in (0, 1)])),
+            ValueError,
+            r"replicas cannot have dropout, .* blocks\.0\.attn\.proj_drop drops 0\.2: train them one after",
         ),
         "forms": (forms_that_differ, ValueError, "one functional form, but num_classes is 2 in one and 3"),
         "nothing": (in_folder(partial(run, [])), ValueError, "nothing to train"),

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 
 from retconv.bench.resume import same_numbers, same_weights, trials
 from retconv.data import Dataset
@@ -194,6 +195,25 @@ def test_a_checkpoint_of_another_recipe_is_refused_naming_the_difference(tmp_pat
     (RunFolder(tmp_path, other).path / "config.yaml").unlink()
     with pytest.raises(TrainError, match=r"another recipe .*\n +smoothing: 0.1 against 0.2"):
         run(other, tmp_path)
+
+
+def test_a_run_from_before_an_option_goes_on(tmp_path: Path) -> None:
+    """Its files lack the option, which then was what it is by default."""
+    with pytest.raises(Stop):
+        run(tiny(), tmp_path, checkpoint_every=1, on_step=stop_at(2))
+    folder = RunFolder(tmp_path, tiny())
+    (path,) = folder.path.glob("*2.pt")
+    state = torch.load(path, weights_only=True)
+    del state["config"]["data"]["fraction"]
+    torch.save(state, path)
+    (folder.path / "config.yaml").write_text(yaml.safe_dump(state["config"]), encoding="utf-8")
+    assert run(tiny(), tmp_path).finished
+
+
+def test_training_leaves_the_random_numbers_of_the_caller_alone(tmp_path: Path) -> None:
+    before = torch.get_rng_state()
+    run(tiny(), tmp_path)
+    assert torch.equal(torch.get_rng_state(), before)
 
 
 def test_whole_or_not_at_all(tmp_path: Path) -> None:

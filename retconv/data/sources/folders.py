@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
@@ -19,13 +21,22 @@ _ANNOTATIONS = "val_annotations.txt"
 
 
 def find_folders(spec: Spec, root: Path) -> Source | None:
-    """``<folder>/train/<class>/…`` and ``<folder>/test/<class>/…``; ``val`` of Tiny-ImageNet, with its annotations."""
+    """``<folder>/train/<class>/…`` and ``<folder>/test/<class>/…``; ``val`` of Tiny-ImageNet, with its annotations.
+
+    Images are files that torchvision's ``ImageFolder`` lists by their endings: no GIF.
+    """
     for folder in (root / name for name in spec.folders):
         train, test = folder / "train", folder / spec.test
         if train.is_dir() and test.is_dir():
-            files = tuple(sorted(path for part in (train, test) for path in part.rglob("*") if path.is_file()))
+            files = tuple(sorted(path for part in (train, test) for path in _files(part) if path.is_file()))
             return Source("image folders", files, partial(_read, spec, train, test))
     return None
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    """All that is below a folder, behind links too, as ``ImageFolder`` looks."""
+    for inner, _, names in os.walk(folder, followlinks=True):
+        yield from (Path(inner) / name for name in names)
 
 
 def _read(spec: Spec, train: Path, test: Path) -> Arrays:

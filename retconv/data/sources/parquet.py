@@ -42,7 +42,12 @@ def find_parquet(spec: Spec, root: Path) -> Source | None:
 
 def _read(spec: Spec, train: Sequence[Path], test: Sequence[Path]) -> Arrays:
     train_images, train_labels, names = _read_split(spec, train)
-    test_images, test_labels, _ = _read_split(spec, test)
+    test_images, test_labels, others = _read_split(spec, test)
+    if names and others and names != others:
+        raise CorruptDataError(
+            f"{test[0]} and {train[0]} beside it differ in the names of their classes, of which label 0 is "
+            f"{others[0]!r} and {names[0]!r}: are they of one data set?"
+        )
     return Arrays.of((train_images, train_labels), (test_images, test_labels), names or spec.names)
 
 
