@@ -14,10 +14,10 @@ def outcome_row(run: StudyRun) -> Row:
     """The row of a finished run.
 
     ``recipe`` is the arm's recipe of the full study, whose place in the small twin is taken by another. ``seconds`` is
-    the time of the training steps, those of all ``replicas`` of one stacked model together; ``images_per_second`` is
-    that of one replica among them in its fastest epoch, which other work on the machine disturbs least. ``macs`` are
-    all multiply-accumulates of one image. ``validation_accuracy`` is that of the weights that were tested, where images
-    were held out.
+    the time of the training steps, those of all ``replicas`` of one stacked model together, without what a session
+    spent on an epoch that the next one completed; ``images_per_second`` is that of one replica among them in its
+    fastest epoch, which other work on the machine disturbs least. ``macs`` are all multiply-accumulates of one image.
+    ``validation_accuracy`` is that of the weights that were tested, where images were held out.
     """
     study, config, result, metrics = run.study, run.folder.config, run.folder.result(), run.folder.metrics()
     options = config.model.options
