@@ -192,7 +192,7 @@ def gaussian_effective_size(sigma: Tensor | float, tolerance: float, *, axes: in
     width = (sigma.square() + GAUSSIAN_EPSILON).sqrt()
     # erfc⁻¹(τ) √2 is minus the normal quantile of τ/2, which keeps its digits for small τ.
     radius = torch.ceil(-width * torch.special.ndtri(part / 2) - 0.5)
-    check(sigma, "sigma", radius < 2**62, "must be below 1e18 tokens: a size is an int64")
+    check(sigma, "sigma", radius < 2**62, "must have a size that an int64 holds")
     return 2 * radius.clamp(min=0).to(torch.int64) + 1
 
 

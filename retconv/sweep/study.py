@@ -154,8 +154,9 @@ def parse_study(values: Mapping[str, Any], folder: Path = Path(), name: str = "s
     ]
     faults += [
         f"grid.{key} varies {v!r}: vary an option in it, or make each an arm"
-        for key, values_of in grid.items()
-        for v in (values_of if type(values_of) is list else ())
+        for key, each in grid.items()
+        if isinstance(each, list)
+        for v in each
         if isinstance(v, Mapping)
     ]
     columns: dict[str, str] = {}

@@ -39,7 +39,7 @@ TABLES: dict[str, dict[str, Error]] = {
         "too wide a Gaussian": (
             lambda: gaussian_effective_size(5e18, 0.05),
             ValueError,
-            "sigma must be below 1e18 tokens.*got 5e.18",
+            "sigma must have a size that an int64 holds.*got 5e.18",
         ),
         "even side": (lambda: effective_size(torch.ones(1, 4), 0.1), ValueError, r"odd sides, got shape \(1, 4\)"),
         "four axes": (lambda: fit_decay(torch.ones(1, 3, 3, 3, 3)), ValueError, "one to three odd sides"),
