@@ -23,7 +23,7 @@ def commit() -> str:
     variable = os.environ.get("RETCONV_COMMIT", "").strip()
     if variable:
         return variable
-    here = Path(__file__).parents[1]
+    here = Path(__file__).parent.parent
     if not (here / ".git").exists():  # installed, perhaps within a repository of somebody else's
         return "unknown"
     command = ["git", "describe", "--always", "--dirty"]
