@@ -85,7 +85,7 @@ def test_dense_values_are_those_of_the_mask(shape: tuple[int, ...], seed: int) -
 def test_eigenvalues_of_a_head_do_not_depend_on_other_heads(n: int) -> None:
     """A symmetric head, a triangular one, and with few tokens one that is neither: each as it is alone."""
     offset = Grid(n).offsets()
-    heads = [two_sided_decay(offset, f64([0.5])), causal_decay(offset, f64([0.5]))]
+    heads = [two_sided_decay(offset, f64([0.9])), causal_decay(offset, f64([0.5]))]
     heads += [kernel_of((n,), 0)[:1]] if n < 100 else []
     together = eigenvalues(torch.cat(heads), n, k=3)
     assert together.is_complex() == (len(heads) == 3)
