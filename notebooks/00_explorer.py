@@ -35,7 +35,8 @@ explorer
 # - `α₂ = −0.8, σ₂ = 0.2` (the start): *extroversion*. The self-weight is −0.2 and the symbol is low-pass minus the
 #   identity: −0.8 wherever the wide Gaussian's symbol has died out (law 10).
 # - `α₂ = 0`: a plain Gaussian. Its symbol is a Gaussian too, as wide as 1/σ (law 9).
-# - `α₁ = 1, σ₁ = 1, α₂ = −1, σ₂ = 2`: a band-pass, dark at low frequency.
+# - `α₁ = 1, σ₁ = 1, α₂ = −0.25, σ₂ = 2`: a band-pass, dark at frequency 0, where the two Gaussians cancel (α σ² is the
+#   same but for its sign).
 # - *Manhattan decay* against *Euclidean decay*: diamonds against discs; only the diamond separates (law 8).
 # - *RetNet decay*: causal along the tokens in raster order, so a photograph is smeared to the right, and past the end
 #   of each row into the next.

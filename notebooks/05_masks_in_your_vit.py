@@ -19,8 +19,8 @@
 # [badge]: https://colab.research.google.com/assets/colab-badge.svg
 # [colab]: https://colab.research.google.com/github/retconv/retconv/blob/main/notebooks/05_masks_in_your_vit.ipynb
 #
-# **Claim.** A mask is one line away from any timm vision transformer: weights, their names and everything around the
-# attention stay as they are.
+# **Claim.** A mask is one line away from most of timm's vision transformers: weights, their names and everything around
+# the attention stay as they are.
 
 # %%
 import subprocess

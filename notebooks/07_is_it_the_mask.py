@@ -20,8 +20,8 @@
 # paired, nothing is chosen by an accuracy, and the test set is used once.
 #
 # **What it is not.** A ViT of 64 channels and 4 layers sees CIFAR-10 eight times on two cores. That says what a mask is
-# worth when training is short and the model small; it does not repeat the published 100 epochs, which the studies
-# `short` and `main` ask of a GPU.
+# worth when training is short and the model small; it does not repeat the published training, whose 100 epochs are 300
+# passes over the images: the studies `short` (30 passes) and `main` (100) ask for a GPU.
 #
 # This notebook holds no number: cells read them from stored tables. What can be concluded was fixed before any run, as
 # rules in the study files, and is repeated here only as those rules decide it.

@@ -73,7 +73,7 @@ def _unit_circle(head: Array) -> Sum:
 
 
 def balanced_truncation(kernel: Tensor, *, states: int | None = None, tolerance: float | None = None) -> Realisation:
-    """Laughing Hyena's model reduction: the states in which the Hankel operator of the taps is largest.
+    """Balanced truncation, from the Hankel operator's largest singular values: an alternative in Laughing Hyena.
 
     The taps followed by zeros have the Hankel matrix ``H[i, j] = K[−(i + j)]``, n × n and symmetric, with eigenvalues
     ``±s_r`` and vectors ``u_r``. With the p largest, the balanced realisation ``K'[m] = c Aᵐ b`` has

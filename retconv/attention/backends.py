@@ -210,8 +210,8 @@ def attend(
                                                 weight of 0 hides the key; a negative one is refused (law 10).
                                                 Where the mask is one Gaussian, log M is a dot product of D + 1
                                                 extra channels (law 20, backend ``"channels"``), of a causal decay of
-                                                one (law 21). ALiBi and Swin give their bias itself: pass it as
-                                                ``bias`` beside a neutral mask.
+                                                one (law 21). ALiBi and Swin give log M itself: ``BiasMask``,
+                                                ``BiasTableMask``, or ``Forms.of_log(bias, grid)``.
     multiply_weights (softmax(S + B) ⊙ M) V     Rows no longer sum to 1. Any real mask will do.
     retention        (S ⊙ M) V                  No softmax: a convolution of the outer products k_j v_jᵀ with K
                                                 (law 14). This is the dense form, for a mask in a vision model.

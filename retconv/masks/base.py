@@ -40,7 +40,7 @@ class Mask(nn.Module):
 
     Example:
         >>> class Box(retconv.Mask):
-        ...     def kernel(self, grid, dtype=None, device=None):
+        ...     def kernel(self, grid):
         ...         near = retconv.Grid.of(grid).offsets().abs().amax(-1) <= 1
         ...         return near.float().expand(self.heads, *near.shape)
         >>> Box(heads=1)(retconv.Grid(3)).tolist()

@@ -93,7 +93,7 @@ class RetNetMask(_Decay):
         ValueError: If a gamma is not finite or outside (0, 1), or there is not one for each head.
 
     Source:
-        Sun et al. 2023 (arXiv 2307.08621), eqs. (5) and (8); normalisation: section 2.3 and torchscale's
+        Sun et al. 2023 (arXiv 2307.08621), eqs. (5) and (8); normalisation: section 2.2 and torchscale's
         ``RetNetRelPos``.
 
     Example:

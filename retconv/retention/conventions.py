@@ -33,7 +33,7 @@ class Conventions:
         ValueError: If rotation or norm is another name.
 
     Source:
-        Sun et al. 2023 (arXiv 2307.08621), section 2.3 ("Retention Score Normalization") and eq. (8); torchscale's
+        Sun et al. 2023 (arXiv 2307.08621), section 2.2 ("Retention Score Normalization") and eq. (8); torchscale's
         ``component/multiscale_retention.py`` and ``architecture/retnet.py``, from which the lines are quoted.
 
     Example:

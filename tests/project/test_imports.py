@@ -4,6 +4,7 @@ import ast
 import graphlib
 import importlib
 import json
+import re
 import statistics
 import subprocess
 import sys
@@ -141,6 +142,12 @@ def test_imports_point_strictly_down(name: str) -> None:
         assert target != "retconv", f"{name} imports from the top level: import from the part that defines the name"
         down = part(target) == part(name) or RANK[part(target)] < RANK[part(name)]
         assert down, f"{name} imports {target}, which is not below it"
+
+
+def test_the_map_is_in_the_order_of_imports() -> None:
+    rows = re.findall(r"^\| `retconv\.(\w+)", (ROOT / "docs" / "map.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert len(rows) > 20
+    assert rows == sorted(rows, key=RANK.__getitem__)
 
 
 def test_there_are_no_cycles() -> None:

@@ -83,6 +83,12 @@ def test_readme_commands_are_make_targets(target: str) -> None:
     assert re.search(rf"^{target}:", makefile, flags=re.MULTILINE)
 
 
+def test_without_make_the_same_extras_are_installed() -> None:
+    """The site apart, whose tools no test needs."""
+    (extras,) = re.findall(r"^EXTRAS +\?= (.*)", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
+    assert f'".[{extras.removesuffix(",docs")}]" --group dev' in (ROOT / "README.md").read_text(encoding="utf-8")
+
+
 def test_the_extra_that_is_named_brings_the_package() -> None:
     brought = {
         name: {Requirement(line).name for line in lines} for name, lines in PROJECT["optional-dependencies"].items()

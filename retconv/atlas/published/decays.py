@@ -58,7 +58,7 @@ ENTRIES = [
         "retnet_normalised",
         "RetNet, normalised",
         "D / √(Σ_k D), D = γ^(q − k) for k ≤ q, else 0",
-        "Sun et al. 2023 (arXiv 2307.08621), section 2.3, and RetNetRelPos of torchscale",
+        "Sun et al. 2023 (arXiv 2307.08621), section 2.2, and RetNetRelPos of torchscale",
         "retention",
         LINE,
         _normalised,
