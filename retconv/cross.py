@@ -11,6 +11,8 @@ import torch
 from torch import Tensor
 
 from retconv.grid import Grid, GridLike, kept
+from retconv.memory import require_memory
+from retconv.watching import is_traced
 
 #: A number, for all axes alike, or one for each axis.
 Numbers = int | float | Fraction | Sequence[int | float | Fraction] | None
@@ -111,8 +113,11 @@ class Cross:
         Raises:
             DenseLimitError: If it would take more bytes than the limit in force.
         """
-        few, many = sorted(self.shape)
-        Grid(max(1, few)).require_dense(heads * math.ceil(many / max(1, few)), dtype)
+        if is_traced():
+            return
+        queries, keys = self.shape
+        what = f"a dense ({heads}, {queries}, {keys}) {dtype} object on {self}"
+        require_memory(heads * queries * keys * dtype.itemsize, what, "take fewer queries or keys at a time")
 
     def steps(self) -> list[list[list[Fraction]]]:
         """Of each axis the offset of every query and key."""

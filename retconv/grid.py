@@ -245,10 +245,10 @@ def kept(make: Callable[P, Tensor]) -> Callable[P, Tensor]:
     """
 
     # A table made in inference mode would be of no use to autograd later, a fake one to those who want values, and one
-    # made under a transform of torch.func must not outlive it.
+    # made under a transform of torch.func must not outlive it, nor one on what is torch's default device just now.
     @lru_cache(maxsize=64)
     def cached(fake: object, *args: Any, **kwargs: Any) -> Tensor:
-        with unwatched():
+        with unwatched(), torch.device("cpu"):
             return make(*args, **kwargs)
 
     _CACHES.append(cached.cache_clear)

@@ -38,6 +38,11 @@ def refuse_script(name: str) -> None:
         )
 
 
+def is_backward() -> bool:
+    """Whether autograd goes backward just now, where checkpointed parts of a model run again."""
+    return not is_traced() and torch._C._current_graph_task_id() != -1
+
+
 def is_exported() -> bool:
     """Whether ``torch.export`` traces: what is traced runs elsewhere, where this package's own operations are not."""
     return torch.compiler.is_exporting()

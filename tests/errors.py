@@ -113,10 +113,15 @@ KERNELS: dict[str, Error] = {
     "unknown schedule": (lambda: kernels.gammas("rwkv", 2), ValueError, r"'rwkv': choose one of \['retnet', "),
     "schedule of no heads": (lambda: kernels.gammas("rmt", 0), ValueError, "heads must be at least 1, got 0"),
     "schedule out of range": (lambda: kernels.gammas("retnet", 60), ValueError, r"60 heads .* leaves \(0, 1\)"),
+    "factors of no rank": (
+        lambda: kernels.Separable((ones(1, 0, 3),)),
+        ValueError,
+        r"one per axis, rank ≥ 1, got \[\(1, 0, 3\)\]",
+    ),
     "factors disagree": (
         lambda: kernels.Separable((ones(2, 1, 5), ones(3, 1, 5))),
         ValueError,
-        r"one per axis, got \[\(2, 1, 5\), \(3, 1, 5\)\]",
+        r"one per axis, rank ≥ 1, got \[\(2, 1, 5\), \(3, 1, 5\)\]",
     ),
 }
 

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from retconv.attention import alibi_channels, gaussian_channels
+from retconv.convert import kernel_to_mask
 from retconv.cross import Cross
 from retconv.grid import Grid, forget_kept, kept
 from retconv.heads.encoding import quadratic_encoding
@@ -20,7 +21,7 @@ from retconv.memory import DENSE_LIMIT_BYTES, DenseLimitError, dense_limit
 from tests import naive
 from tests.compare import assert_exact
 from tests.grid_cases import check_offset_index, check_offsets
-from tests.strategies import every_grid
+from tests.strategies import every_grid, normal
 
 
 @every_grid
@@ -167,6 +168,17 @@ def test_what_is_kept_serves_every_later_call() -> None:
         (x * offsets(Grid(3)) ** 2).sum().backward()
     assert x.grad is not None
     assert_exact(x.grad, [16.0, 4, 0, 4, 16])
+
+
+def test_what_is_kept_does_not_lie_on_torchs_default_device() -> None:
+    """Made first where that is ``meta``, it serves tensors on the CPU: without a device every table is theirs."""
+    kernel = normal(0, 1, 5, 7)
+    expected = kernel_to_mask(kernel, (3, 4))
+    forget_kept()
+    with torch.device("meta"):
+        found = [kernel_to_mask(kernel, (3, 4)) for _ in range(2)]
+    for mask in (*found, kernel_to_mask(kernel, (3, 4))):
+        assert_exact(mask, expected)
 
 
 def test_offsets_do_not_depend_on_the_prefix() -> None:

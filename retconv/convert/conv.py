@@ -90,7 +90,7 @@ def conv_to_kernel(conv: nn.Module, grid: GridLike) -> Tensor:
     mode = _padding_mode(grid, "conv_to_kernel")
     spans = tuple(d * (side - 1) for d, side in zip(conv.dilation, conv.kernel_size, strict=True))
     reach = tuple(span // 2 for span in spans)
-    same = conv.padding == "same"
+    same, other = conv.padding == "same", f", padding_mode={conv.padding_mode!r}" * (conv.padding_mode != mode)
     faults = {
         f"groups={conv.groups} of {conv.in_channels} → {conv.out_channels} channels (depthwise needed)": not (
             conv.groups == conv.in_channels == conv.out_channels
@@ -98,7 +98,7 @@ def conv_to_kernel(conv: nn.Module, grid: GridLike) -> Tensor:
         f"stride={conv.stride} (1 needed)": any(s != 1 for s in conv.stride),
         f"even kernel_size={conv.kernel_size} (odd needed)": any(side % 2 == 0 for side in conv.kernel_size)
         and not (same and mode == "circular"),
-        f"padding={conv.padding!r} ({mode.removesuffix('s')} padding of {reach} needed)": (
+        f"padding={conv.padding!r}{other} ({mode.removesuffix('s')} padding of {reach} needed)": (
             not same and tuple(conv.padding) != reach
         )
         or conv.padding_mode != mode,

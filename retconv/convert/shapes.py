@@ -48,7 +48,8 @@ def prefix_remedy(length: int, grid: Grid) -> str:
         return ""
     if prefix == 0:
         return ": it has no prefix tokens, use grid.without_prefix()"
-    return f": a class token or registers stand before the grid, use Grid({grid.shape}, prefix={prefix})"
+    right = Grid(grid.shape, prefix=prefix, periodic=grid.periodic)
+    return f": a class token or registers stand before the grid, use {right}"
 
 
 def check_finite(tensor: Tensor, rule: str, remedy: str) -> None:

@@ -195,16 +195,18 @@ class ConvolvedHeads(nn.Module):
         if len(self.heads) == self.total:
             return None
         watched = module.observer is not None
+        if bias is not None:
+            bias = bias.reshape(*(1,) * (4 - bias.ndim), *bias.shape)  # whose axis of heads is then where q has it
         if self.plain and not watched:
             q, k, v = (self._of(x, False) for x in (q, k, v))
-            bias = bias if bias is None or bias.ndim < 4 or bias.shape[1] == 1 else self._of(bias, False)
+            bias = bias if bias is None or bias.shape[1] == 1 else self._of(bias, False)
             return F.scaled_dot_product_attention(q, k, v, attn_mask=bias, dropout_p=dropout_p, scale=scale), None
         forms = read_mask(module.mask, grid, q.shape[1])
         options: dict[str, Any] = {"placement": module.placement, "scale": scale, "dropout_p": dropout_p}
         outs, seen = [], []
         for run in self._runs(False):
             part = forms if forms.heads == 1 else forms.part(run)
-            some = bias if bias is None or bias.ndim < 4 or bias.shape[1] == 1 else bias[:, run]
+            some = bias if bias is None or bias.shape[1] == 1 else bias[:, run]
             at = (q[:, run], k[:, run], v[:, run], part, grid)
             if watched:
                 out, weights = attend(*at, bias=some, return_weights=True, **options)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from retconv.kernels.parameters import check_real, device_of
+from retconv.kernels.parameters import check_real, device_of, require_tensors
 
 
 def t5_bucket(offset: Tensor, buckets: int = 32, reach: int = 128, causal: bool = False) -> Tensor:
@@ -35,6 +35,7 @@ def t5_bucket(offset: Tensor, buckets: int = 32, reach: int = 128, causal: bool 
         >>> t5_bucket(torch.tensor([[-8], [0], [8], [200]])).tolist()
         [8, 0, 24, 31]
     """
+    require_tensors(offset=offset)
     if offset.shape[-1] != 1:
         raise ValueError(f"t5_bucket is defined on 1-D grids, got offsets with {offset.shape[-1]} axes")
     side = buckets if causal else buckets // 2

@@ -115,6 +115,7 @@ def manhattan_decay(offset: Tensor, gamma: Tensor | float) -> Tensor:
         >>> manhattan_decay(retconv.Grid((2, 2)).offsets(), 0.5).tolist()
         [[[0.25, 0.5, 0.25], [0.5, 1.0, 0.5], [0.25, 0.5, 0.25]]]
     """
+    require_tensors(offset=offset)
     return _power(offset, offset.abs().sum(dim=-1), gamma)
 
 
@@ -138,6 +139,7 @@ def euclidean_decay(offset: Tensor, gamma: Tensor | float) -> Tensor:
         >>> euclidean_decay(torch.tensor([[3, 4]]), 0.5).item() == 0.5**5
         True
     """
+    require_tensors(offset=offset)
     squared = offset.to(torch.float64 if offset.device.type != "mps" else torch.float32).square().sum(dim=-1)
     return _power(offset, squared.sqrt(), gamma)
 

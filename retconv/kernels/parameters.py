@@ -82,10 +82,10 @@ def check(parameter: Tensor, name: str, good: Tensor, rule: str) -> None:
     """Raise a ``ValueError`` that names the first offending entries of a parameter, unless all are good.
 
     It is for values that a user hands in, and looks at them on every device: a mask module does not check what it
-    learnt itself at every call. While ``torch.compile`` or ``torch.export`` traces or ``torch.func`` transforms, values
-    are unknown and not checked.
+    learnt itself at every call. While ``torch.compile`` or ``torch.export`` traces or ``torch.func`` transforms, and on
+    the device ``meta``, values are unknown and not checked.
     """
-    if is_traced() or is_transformed(good) or bool(good.all()):
+    if is_traced() or is_transformed(good) or good.is_meta or bool(good.all()):
         return
     bad = parameter.detach()[~good].flatten()
     values = ", ".join(f"{v:.6g}" for v in bad[:4].tolist())

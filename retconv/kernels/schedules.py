@@ -51,7 +51,7 @@ def gammas(schedule: str, heads: int, **options: float) -> Tensor:
     if heads < 1:
         raise ValueError(f"heads must be at least 1, got {heads}")
     gamma = SCHEDULES[schedule](heads, **options)
-    if not bool(((gamma > 0) & (gamma < 1)).all()):
+    if not gamma.is_meta and not bool(((gamma > 0) & (gamma < 1)).all()):
         raise ValueError(
             f"schedule {schedule!r} with {heads} heads and {options} leaves (0, 1): "
             f"{gamma.min():.6g} … {gamma.max():.6g}"

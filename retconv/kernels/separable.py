@@ -31,8 +31,9 @@ class Separable:
     def __post_init__(self) -> None:
         """Check that the factors belong together."""
         shapes = [tuple(f.shape) for f in self.factors]
-        if not 1 <= len(shapes) <= 3 or any(len(s) != 3 or s[:2] != shapes[0][:2] or s[2] % 2 == 0 for s in shapes):
-            raise ValueError(f"Separable: factors must be (heads, rank, odd), one per axis, got {shapes}")
+        wrong = any(len(s) != 3 or s[:2] != shapes[0][:2] or s[1] < 1 or s[2] % 2 == 0 for s in shapes)
+        if not 1 <= len(shapes) <= 3 or wrong:
+            raise ValueError(f"Separable: factors must be (heads, rank, odd), one per axis, rank ≥ 1, got {shapes}")
         for factor in self.factors:
             check_real(factor, "Separable: factor")
 

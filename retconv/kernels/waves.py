@@ -7,10 +7,11 @@ import math
 import torch
 from torch import Tensor
 
-from retconv.kernels.parameters import as_parameter, check, compute_dtype, device_of, per_head, prepare
+from retconv.kernels.parameters import as_parameter, check, compute_dtype, device_of, per_head, prepare, require_tensors
 
 
 def _on_a_line(offset: Tensor, name: str) -> None:
+    require_tensors(offset=offset)
     if offset.shape[-1] != 1:
         raise ValueError(f"{name} is defined on 1-D grids, got offsets with {offset.shape[-1]} axes: use rotary")
 

@@ -143,3 +143,11 @@ class Mask(nn.Module):
     def forward(self, grid: GridLike) -> Tensor:
         """The mask ``(heads, length, length)``, rows are queries: ``M[q, k] = K[k − q]``."""
         return kernel_to_mask(self.kernel(grid), Grid.of(grid), neutral=self.neutral)
+
+
+def extent(numbers: Tensor, written: Callable[[float], str] = "{:.3g}".format) -> str:
+    """The least and the largest of a module's numbers in words, or that they have no values yet."""
+    if numbers.is_meta:
+        return "meta"
+    low, high = (written(float(end)) for end in numbers.detach().aminmax())
+    return f"{low}…{high}"

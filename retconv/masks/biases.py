@@ -15,7 +15,7 @@ from retconv.kernels.gaussians import positional
 from retconv.kernels.parameters import as_parameter, check, compute_dtype
 from retconv.kernels.relative import logarithmic, power_law
 from retconv.kernels.tables import offsets
-from retconv.masks.base import Mask
+from retconv.masks.base import Mask, extent
 
 Bias = Literal["kerple_log", "kerple_power", "gpsa"]
 #: No start of the authors is nearer to 0, where their code clamps its parameters.
@@ -210,9 +210,7 @@ class BiasMask(Mask):
 
     def extra_repr(self) -> str:
         """Heads, the bias, the ranges of its numbers, and whether they are learnt."""
-        ranges = ", ".join(
-            f"{name}={float(x.detach().min()):.3g}…{float(x.detach().max()):.3g}" for name, x in self.numbers().items()
-        )
+        ranges = ", ".join(f"{name}={extent(x)}" for name, x in self.numbers().items())
         return f"heads={self.heads}, {self.bias}, {ranges}, {'learnable' if self.learnable else 'fixed'}"
 
     @property

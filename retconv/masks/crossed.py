@@ -65,7 +65,8 @@ def between(mask: RectangularLike, cross: Cross) -> Forms:
         tensor([[[0.0625, 0.2500, 1.0000]]])
     """
     if isinstance(mask, Forms):
-        shape = tuple(mask.entries.shape[-2:]) if "log" not in mask.given else tuple(mask.log.entries.shape[-2:])
+        by_log = mask.given.get("log", _no_logarithm) is not _no_logarithm
+        shape = tuple((mask.log if by_log else mask).entries.shape[-2:])
         if shape != cross.shape:
             raise ValueError(f"these forms are {shape}, not {cross.shape} of {cross}: make them of these by between")
         return mask

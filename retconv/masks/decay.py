@@ -14,7 +14,7 @@ from retconv.kernels import Decay, Separable, gammas
 from retconv.kernels.decay import power
 from retconv.kernels.parameters import as_parameter, check, compute_dtype, per_head
 from retconv.kernels.tables import distances, past
-from retconv.masks.base import Mask
+from retconv.masks.base import Mask, extent
 
 Metric = Literal["two_sided", "manhattan", "euclidean"]
 
@@ -72,10 +72,9 @@ class _Decay(Mask):
         return kernel.to(self.log_rate.dtype if self.learnable else self._made)
 
     def _describe_gamma(self) -> str:
-        gamma = self.gamma.detach()
-        low, high = (f"{g:.6g}" if g < 0.9999 else f"1-{1 - g:.3g}" for g in (float(gamma.min()), float(gamma.max())))
-        span = low if low == high else f"{low}…{high}"
-        return f"heads={self.heads}, gamma={span}, {'learnable' if self.learnable else 'fixed'}"
+        span = extent(self.gamma, lambda g: f"{g:.6g}" if g < 0.9999 else f"1-{1 - g:.3g}")
+        low, _, high = span.partition("…")
+        return f"heads={self.heads}, gamma={low if low == high else span}, {'learnable' if self.learnable else 'fixed'}"
 
 
 class RetNetMask(_Decay):

@@ -12,7 +12,7 @@ from retconv.convert import mask_to_kernel, resize
 from retconv.grid import Grid, GridLike
 from retconv.kernels import swin_table
 from retconv.kernels.parameters import check_real, compute_dtype
-from retconv.masks.base import Mask
+from retconv.masks.base import Mask, extent
 
 Start = Literal["zeros", "ones"]
 
@@ -226,5 +226,4 @@ class BiasTableMask(Mask):
 
     def extra_repr(self) -> str:
         """Grid, heads, and the range of the table."""
-        table = self.weight.detach()
-        return f"{self.grid}, heads={self.heads}, bias={float(table.min()):.3g}…{float(table.max()):.3g}"
+        return f"{self.grid}, heads={self.heads}, bias={extent(self.weight)}"

@@ -31,17 +31,17 @@ class _Reader(nn.Module):
             raise ValueError(f"{name}: features and outputs must be at least 1, got {dim} and {outputs}")
         self.project = nn.Linear(dim, outputs, bias=bias)
 
-    def read(self, x: Tensor, grid: Grid, axes: int = 3) -> Tensor:
-        """``(batch, …, N, outputs)`` in the computing dtype."""
+    def read(self, x: Tensor, grid: Grid, axes: int = 3, groups: int = 1) -> Tensor:
+        """``(batch, …, N, groups, outputs)`` in the computing dtype, of groups of features one after the other."""
         grid.require_open(type(self).__name__, "what it makes is of a grid with a border, use grid.opened()")
-        dim = self.project.in_features
-        if x.ndim != axes or x.shape[-2] != grid.length or x.shape[-1] % dim or not x.is_floating_point():
+        dim = self.project.in_features * groups
+        if x.ndim != axes or x.shape[-2:] != (grid.length, dim) or not x.is_floating_point():
             front = ("batch", "heads")[: axes - 2]
             raise ValueError(
                 f"{type(self).__name__}: expected floating ({', '.join(front)}, {grid.length}, {dim}) on {grid}, got "
                 f"{tuple(x.shape)} in {x.dtype}"
             )
-        x = x[..., grid.prefix :, :].unflatten(-1, (-1, dim)).to(self._dtype(x))
+        x = x[..., grid.prefix :, :].unflatten(-1, (groups, -1)).to(self._dtype(x))
         with as_written(x.device):
             bias = self.project.bias
             logits = F.linear(x, self.project.weight.to(x.dtype), None if bias is None else bias.to(x.dtype))
@@ -167,12 +167,10 @@ class PolylineGate(_StepGate):
 
     def forward(self, x: Tensor, grid: GridLike) -> PolylineGates:
         """The gates of tokens ``(batch, length, dim)``, ``(batch, heads, N)`` for each axis."""
-        grid, dim = Grid.of(grid), self.heads * self.project.in_features
-        if grid.ndim != self.project.out_features or x.shape[-1] != dim:
-            raise ValueError(
-                f"PolylineGate: of {dim} features on {self.project.out_features} axes, got {x.shape[-1]} on {grid}"
-            )
-        logits = self.read(x, grid)  # shape: (batch, N, heads, axes)
+        grid = Grid.of(grid)
+        if grid.ndim != self.project.out_features:
+            raise ValueError(f"PolylineGate: of grids with {self.project.out_features} axes, got {grid}")
+        logits = self.read(x, grid, groups=self.heads)  # shape: (batch, N, heads, axes)
         logs = [self.gates(along, self._dtype(x)) for along in reversed(logits.unbind(-1))]
         return PolylineGates(tuple(logs), self.both)
 

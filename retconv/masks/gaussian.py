@@ -13,7 +13,7 @@ from retconv.kernels import Separable
 from retconv.kernels.gaussians import bumps, log_mixture, mixture
 from retconv.kernels.parameters import as_parameter, compute_dtype
 from retconv.kernels.tables import distances
-from retconv.masks.base import Mask
+from retconv.masks.base import Mask, extent
 from retconv.masks.forms import Forms
 
 Start = Literal["reference", "local"]
@@ -158,8 +158,5 @@ class GaussianMixtureMask(Mask):
 
     def extra_repr(self) -> str:
         """Heads, components, and the ranges of σ and α."""
-        ranges = ", ".join(
-            f"{name}={float(p.min()):.3g}…{float(p.max()):.3g}"
-            for name, p in (("sigma", self.sigma.detach()), ("alpha", self.alpha.detach()))
-        )
+        ranges = f"sigma={extent(self.sigma)}, alpha={extent(self.alpha)}"
         return f"heads={self.heads}, components={self.components}, {ranges}" + (", positive=True" * self.positive)

@@ -54,6 +54,11 @@ class MaskedViT(
             if mask is not None:
                 add_masks(self.model, mask, placement=placement, share=share, **(mask_options or {}))
 
+    def no_weight_decay(self) -> set[str]:
+        """The model's own parameters without weight decay, its masks among them, as timm's factory asks."""
+        own: Any = getattr(self.model, "no_weight_decay", set)
+        return {name if name.startswith("*") else f"model.{name}" for name in own()}
+
     def forward(self, x: Tensor) -> Tensor:
         """Images ``(batch, channels, height, width)`` to logits ``(batch, classes)``."""
         return self.model(x)

@@ -73,10 +73,14 @@ def running(model: nn.Module, example: Example) -> Iterator[None]:
 
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode, and afterwards each module's own mode again."""
+    """Evaluation mode, and afterwards each module's own mode again.
+
+    By the flags alone: a module's own ``eval`` may do more, as merge an adapter, that setting a flag does not undo.
+    """
     training = {module: module.training for module in model.modules()}
     try:
-        model.eval()
+        for module in training:
+            module.training = False
         yield
     finally:
         for module, mode in training.items():

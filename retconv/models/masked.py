@@ -177,7 +177,14 @@ class MaskedAttention(nn.Module):
     def mask(self) -> Mask:
         """The mask."""
         own: Any = self._modules.get("mask")
-        return own if own is not None or self.owner is None else self.owner.mask
+        if own is not None or self.owner is None:
+            return own
+        if not isinstance(self.owner, MaskedAttention):
+            raise ValueError(
+                f"attention '{self.place.name}' had the mask of a layer from which it was removed: remove the masks of "
+                "the whole model, and add them anew"
+            )
+        return self.owner.mask
 
     def plot(self) -> Figure:
         """The mask on the grid of the place: see ``Mask.plot``."""
@@ -234,6 +241,8 @@ class MaskedAttention(nn.Module):
         return _empty, (plain_class(self),), self.__dict__
 
 
+#: What a masked module has, and its own class must not.
+OWN = ("mask", "owner", "placement", "place", "backend", "observer", "convolved")
 _CLASSES: dict[type[nn.Module], type[MaskedAttention]] = {}
 
 

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from retconv.cross import Cross
 from retconv.grid import Grid
 from retconv.models.layout import Layout
+from retconv.watching import is_backward, is_traced
 
 
 class FeatureMap:
@@ -28,12 +31,17 @@ class FeatureMap:
     Attributes:
         shape: Height and width, or frames, height and width, once the part has run.
         count: How many maps it put out at once.
+        users: Names of the places whose masks follow it.
     """
 
     def __init__(self, owner: nn.Module, attribute: str) -> None:
         self.owner, self.attribute = owner, attribute
         self.shape: tuple[int, ...] = ()
         self.count = 0
+        self.users: set[str] = set()
+        # The shapes since backward last ran a part of the model again, by their number of tokens.
+        self._recent: dict[int, set[tuple[int, ...]]] = {}
+        self._ran_again = False
         self.part = self._now()
         self.watching = owner.register_forward_pre_hook(self._follow) if attribute else None
         self.handle: RemovableHandle = self.part.register_forward_hook(self)
@@ -45,6 +53,15 @@ class FeatureMap:
         size = getattr(module, "grid_size", None)
         self.shape = tuple(size) if isinstance(size, tuple | list) else tuple(output.shape[2:])
         self.count = output.shape[0]
+        if torch.is_grad_enabled() and not is_traced() and not is_backward():
+            if self._ran_again:
+                self._recent, self._ran_again = {}, False
+            self._recent.setdefault(math.prod(self.shape), set()).add(self.shape)
+
+    def again(self, count: int) -> set[tuple[int, ...]]:
+        """The maps of so many tokens that backward may be running a part of the model again for."""
+        self._ran_again = True
+        return self._recent.get(count, set())
 
     def _now(self) -> nn.Module:
         return getattr(self.owner, self.attribute) if self.attribute else self.owner
@@ -216,12 +233,21 @@ class Place:
         return Cross(grid, coarse)
 
     def grid(self, length: int | None = None) -> Grid:
-        """The grid now, that of the queries.
+        """The grid now, that of the queries; where backward runs the attention again, that of so many tokens.
 
         Raises:
-            ValueError: If it does not account for ``length`` tokens.
+            ValueError: If it does not account for ``length`` tokens, or backward could mean several maps.
         """
         grid = Grid(self.source.shape, prefix=self.prefix)
+        if length is not None and isinstance(self.source, FeatureMap) and is_backward():
+            shapes = self.source.again(length - self.prefix)
+            if len(shapes) > 1:
+                raise ValueError(
+                    f"attention '{self.name}' is run again in backward (gradient checkpointing) after maps of "
+                    f"{', '.join(map(str, sorted(shapes)))}, all of {length - self.prefix} tokens, and nothing says "
+                    "which: go backward after each of them, or leave checkpointing off"
+                )
+            grid = Grid(next(iter(shapes), grid.shape), prefix=self.prefix)
         if length is not None and grid.length != length:
             raise ValueError(
                 f"attention '{self.name}' sees {length} tokens, but its feature map makes {grid}, {grid.length} "
@@ -245,6 +271,16 @@ def release(places: Iterable[Place], others: Iterable[Place] = ()) -> None:
     for source in {id(root(source)): source for place in places for source in place.sources}.values():
         if id(root(source)) not in needed:
             source.release()
+
+
+def leave(places: Iterable[Place]) -> None:
+    """Stop following the feature maps of places whose masks are taken out, once no other mask follows them."""
+    for place in places:
+        for source in map(root, place.sources):
+            if isinstance(source, FeatureMap):
+                source.users.discard(place.name)
+            if not isinstance(source, FeatureMap) or not source.users:
+                source.release()
 
 
 def root(source: Source) -> Source:

@@ -125,8 +125,16 @@ def load_masked(folder: str | Path, model: nn.Module | None = None) -> nn.Module
     if built and not theirs:
         # Before the masks, which are wider where a model is narrow.
         model.to(tensors[next(name for name, _ in model.named_parameters())].dtype)
+    kept = Masking.read(config[KEPT_AS])
     if not masks_of(model):
-        _mask(model, Masking.read(config[KEPT_AS]))
+        _mask(model, kept)
+    elif (own := masking_of(model)) is not None:
+        differing = [name for name in ("mask", "placement", "share") if getattr(own, name) != getattr(kept, name)]
+        if differing and own.mask is not None:
+            says = ", ".join(f"{name}={getattr(kept, name)!r}, not {getattr(own, name)!r}" for name in differing)
+            raise ValueError(
+                f"the masks in {folder} have {says}: put in those that were saved, or give the plain model"
+            )
     if theirs:
         load_pretrained(model, folder)
     else:
@@ -135,7 +143,8 @@ def load_masked(folder: str | Path, model: nn.Module | None = None) -> nn.Module
 
 
 def _load(model: nn.Module, tensors: dict[str, Tensor], folder: Path) -> None:
-    wrong = sorted(name for name in set(model.state_dict()) ^ set(tensors) if ".mask." in name)
+    has, given = ({name: x.shape for name, x in of.items() if ".mask." in name} for of in (model.state_dict(), tensors))
+    wrong = sorted({name for name, _ in has.items() ^ given.items()})
     if wrong:
         raise ValueError(
             f"the masks in {folder} are not those of {type(model).__name__}, as {', '.join(wrong[:3])}: put in those "

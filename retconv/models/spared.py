@@ -57,9 +57,11 @@ def tell(model: nn.Module) -> None:
 
 def untell(model: nn.Module) -> None:
     """Let it be as before ``tell``."""
-    told = model.__dict__.pop("no_weight_decay", None)
-    if isinstance(told, Undecayed) and told.own is not None:
-        model.__dict__["no_weight_decay"] = told.own
+    told = model.__dict__.get("no_weight_decay")
+    if isinstance(told, Undecayed):
+        del model.__dict__["no_weight_decay"]
+        if told.own is not None:
+            model.__dict__["no_weight_decay"] = told.own
 
 
 def spare_masks(optimizer: Optimizer, model: nn.Module) -> Optimizer:
@@ -97,8 +99,13 @@ def spare_masks(optimizer: Optimizer, model: nn.Module) -> Optimizer:
         if len(theirs) == len(group["params"]):
             group["weight_decay"] = 0.0
         elif theirs:
+            ours: dict[str, Any] = {"params": theirs, "weight_decay": 0.0}
+            if "param_names" in group:
+                names = [*zip(group["param_names"], group["params"], strict=True)]
+                ours["param_names"] = [name for name, p in names if id(p) in masks]
+                group["param_names"] = [name for name, p in names if id(p) not in masks]
             group["params"] = [p for p in group["params"] if id(p) not in masks]
-            optimizer.add_param_group({**group, "params": theirs, "weight_decay": 0.0})
+            optimizer.add_param_group({**group, **ours})
     return optimizer
 
 

@@ -16,9 +16,9 @@ from retconv.grid import Grid, GridLike
 from retconv.masks import Mask
 from retconv.models.described import Masking, forget, remember
 from retconv.models.inputs import Example, call, evaluating, example_input, first
-from retconv.models.masked import MaskedAttention, masked_class, plain_class
+from retconv.models.masked import OWN, MaskedAttention, masked_class, plain_class
 from retconv.models.named import MaskChoice, Share, make_masks
-from retconv.models.places import Place, release
+from retconv.models.places import FeatureMap, Place, leave, release, root
 from retconv.models.search import find_places
 from retconv.watching import is_readable
 
@@ -125,7 +125,7 @@ def add_masks(
     finally:
         if not done:
             remove_masks(model)
-        release(candidates, others=places)
+        release(candidates, others=places if done else ())
     return model
 
 
@@ -142,16 +142,16 @@ def remove_masks(model: nn.Module) -> nn.Module:
         {}
     """
     masked: dict[str, Any] = dict(masked_modules(model))
-    release([module.place for module in masked.values()])
+    leave([module.place for module in masked.values()])
     for module in masked.values():
         module.__class__ = plain_class(module)
         if module.place.fused is not None:
             module.fused_attn = module.place.fused
         if module.place.hook is not None:
             module.place.hook.remove()
-        module._modules.pop("mask", None)
-        module.__dict__.pop("owner", None)
-        del module.placement, module.place
+        for name in OWN:
+            module._modules.pop(name, None)
+            module.__dict__.pop(name, None)
     for part in model.modules():  # which may have been given to add_masks by itself
         forget(part)
     return model
@@ -230,7 +230,26 @@ def _no_fast_path(module: nn.Module, args: Any) -> None:
     """A hook that does nothing but be there: torch's encoder layer then calls its attention, not its weights."""
 
 
+def _require_room(module: nn.Module, name: str) -> None:
+    """Refuse a module whose own attributes would be lost, or whose call goes past its class."""
+    taken = [own for own in OWN if hasattr(module, own)]
+    if taken:
+        raise ValueError(
+            f"attention '{name}', a {type(module).__name__}, has its own {', '.join(taken)}, where a masked one keeps "
+            "something else: call that otherwise in its class, or leave the module out with where="
+        )
+    if "forward" in module.__dict__:
+        raise ValueError(
+            f"attention '{name}' has a forward of its own on the instance, which goes past its class, and so past the "
+            "mask: put the masks in first, or take that forward off"
+        )
+
+
 def _put(module: Any, mask: Mask, placement: str, place: Place, owner: nn.Module | None, weight: Tensor) -> None:
+    _require_room(module, place.name)
+    for source in map(root, place.sources):
+        if isinstance(source, FeatureMap):
+            source.users.add(place.name)
     # Masks are computed in float32 at least, and cast to the scores' dtype last.
     mask.to(weight.device, torch.promote_types(weight.dtype, torch.float32))
     module.__class__ = masked_class(type(module))

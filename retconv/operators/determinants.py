@@ -39,9 +39,9 @@ def dense_logdet(kernel: Tensor, grid: Grid) -> Tensor:
     """
     if grid.size > DENSE:
         raise ValueError(
-            f"logdet: there is a closed form of decays and of one outer product, and elimination up to {DENSE} tokens, "
-            f"got another kernel on {grid} with N = {grid.size}: give the decay or the factors instead of the kernel, "
-            "take a smaller grid, or torch.linalg.slogdet(op.to_dense())"
+            f"logdet: there is a closed form of decays, and elimination up to {DENSE} tokens, of one outer product "
+            f"along each axis, got a kernel on {grid} with N = {grid.size}: give the decay or the factors instead of "
+            "the kernel, take a smaller grid, or torch.linalg.slogdet(op.to_dense())"
         )
     signs, logs = torch.linalg.slogdet(kernel_to_mask(kernel, grid))
     return _positive(logs, signs)

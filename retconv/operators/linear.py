@@ -15,7 +15,7 @@ from retconv import showing
 from retconv.grid import Grid, GridLike
 from retconv.kernels import Decay, Separable
 from retconv.masks import Forms, MaskLike
-from retconv.operators.compiled import Kind, serves
+from retconv.operators.compiled import serves
 from retconv.operators.fft import FFTProduct
 from retconv.operators.method_cost import ON_RINGS, Problem, choose
 from retconv.operators.one_sided import product_by_sides
@@ -64,7 +64,7 @@ class MaskOperator(Solvable):
         ('auto', (3, 196, 196))
     """
 
-    def __init__(self, forms: Forms, method: str) -> None:
+    def __init__(self, forms: Forms, method: str, mirrored: Decay | None = None) -> None:
         forms = forms.convolution()
         assert forms.kernel is not None
         # Made now: the parameters of a module may change.
@@ -74,12 +74,13 @@ class MaskOperator(Solvable):
         self._factors = forms.factors if self.decay is None else None
         if self._factors is not None and is_inference(self._factors.factors[0]):
             self._factors = Separable(tuple(map(outliving, self._factors.factors)))
-        self._sources = [self.kernel] if self.decay is None else [self.kernel, self.decay.gamma]
+        self.mirrored = mirrored
+        self._sources = [self.kernel] if self._recursion is None else [self.kernel, self._recursion.gamma]
         self._sources += [] if self._factors is None else [self._factors.factors[0]]
         self.forms, self.grid, self.method = forms, forms.grid, method
         self._chosen: dict[tuple[int, torch.dtype, torch.device, bool], str] = {}
         self._prepared: dict[tuple[str, torch.dtype], Callable[[Tensor], Tensor]] = {}
-        self._solvers, self.mirrored = {}, None
+        self._solvers = {}
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -97,8 +98,8 @@ class MaskOperator(Solvable):
         if not self.grid.is_open:
             return ON_RINGS
         missing = {"toeplitz"} if self.grid.ndim == 1 else set()
-        if self.decay is None:
-            missing |= {"recursive"} | ({"separable"} if self._factors is None else set())
+        missing |= {"recursive"} if self._recursion is None else set()
+        missing |= {"separable"} if self.decay is None and self._factors is None else set()
         return tuple(m for m in METHODS if m not in missing)
 
     @property
@@ -122,9 +123,7 @@ class MaskOperator(Solvable):
         if self.mirrored is not None:
             # Turned back, it is the causal decay again.
             forms = replace(forms, given={**forms.given, "decay": self.mirrored})
-        op = MaskOperator(forms, "auto" if self.method == "recursive" and forms.decay is None else self.method)
-        op.mirrored = self.decay if forms.decay is None else None
-        return op
+        return MaskOperator(forms, self.method, self.decay if forms.decay is None else None)
 
     def to_dense(self) -> Tensor:
         """The mask ``(heads, N, N)`` itself.
@@ -144,14 +143,14 @@ class MaskOperator(Solvable):
         if self.method != "auto":
             return self.method
         dtype = _computing("recursive", x.dtype)
-        compiled = self.decay is not None and serves(self.decay.gamma, dtype, x)
+        compiled = self._recursion is not None and serves(self._recursion.gamma, dtype, x)
         key = (x.numel(), x.dtype, x.device, compiled)
         method = self._chosen.get(key)
         if method is None:
             heads, size, _ = self.shape
             rank = 1 if self.decay is not None else 0 if self._factors is None else self._factors.rank
             columns = max(1, x.numel() // (heads * size))
-            decay = self.decay is not None
+            decay = self._recursion is not None
             problem = Problem(self.grid, heads, columns, rank, decay, x.dtype, x.device, compiled)
             timed = not (is_traced() or is_transformed(self.kernel))
             trial = partial(self._try, problem=problem) if timed else None
@@ -220,9 +219,8 @@ class MaskOperator(Solvable):
     def _prepare(self, method: str, dtype: torch.dtype) -> Callable[[Tensor], Tensor]:
         if method == "separable" and (factors := self.factors) is not None:
             return SeparableProduct(Separable(tuple(f.to(dtype) for f in factors.factors)), self.grid)
-        if self.decay is not None and method == "recursive":
-            kind: Kind = "causal" if self.decay.causal else "two_sided"
-            return RecursiveProduct(self.decay.gamma, self.grid, kind, dtype)
+        if self._recursion is not None and method == "recursive":
+            return RecursiveProduct(self._recursion.gamma, self.grid, self._kind, dtype)
         if method == "dense":
             return DenseProduct(self.kernel.to(torch.promote_types(dtype, torch.float32)), self.grid, dtype)
         if method == "fft" and self.grid.is_open:
@@ -244,7 +242,7 @@ def operator(mask: MaskLike, grid: GridLike, method: str = "auto") -> MaskOperat
         grid: The grid, without prefix tokens: they take part in no convolution. With a periodic axis the methods are
             ``"dense"`` and ``"fft"``, whose transform is of n places there, with no padding.
         method: ``"dense"`` (product with M), ``"direct"`` (``convNd``), ``"fft"`` (real FFTs of the smallest sufficient
-            size; of a kernel on a line that is 0 on one side in blocks, so that nothing leaks to that side),
+            size; of a constant kernel on a line, on a CPU, that is 0 on one side in blocks: nothing leaks to it),
             ``"toeplitz"`` (a DFT of the last axis, Toeplitz products along the others), ``"separable"`` (one pass for
             each axis and outer product), ``"recursive"`` (decay, O(N)), or ``"auto"``: the fastest by a measured cost
             model (see ``MaskOperator.choose``).

@@ -76,6 +76,18 @@ class Solvable(ABC):
     _sources: list[Tensor]
 
     @property
+    def _recursion(self) -> Decay | None:
+        """The decay that runs, one way or the other."""
+        return self.decay or self.mirrored
+
+    @property
+    def _kind(self) -> Kind:
+        """Which way it runs."""
+        if self.mirrored is not None:
+            return "anticausal"
+        return "causal" if self.decay is not None and self.decay.causal else "two_sided"
+
+    @property
     @abstractmethod
     def factors(self) -> Separable | None:
         """The kernel as a sum of outer products, or None."""
@@ -158,7 +170,7 @@ class Solvable(ABC):
         """
         wide, dtype = compute_dtype(self.kernel.device), self.kernel.dtype
         with as_written(self.kernel.device):
-            decay = self.decay or self.mirrored
+            decay = self._recursion
             if decay is not None:
                 self._require_regular()
                 return decay_logdet(Decay(decay.gamma.to(wide), decay.causal), self.grid).to(dtype)
@@ -206,7 +218,7 @@ class Solvable(ABC):
 
     def _wide_kernel(self, dtype: torch.dtype) -> Tensor:
         """The kernel in the computing dtype: of a decay and of outer products made anew there, not rounded before."""
-        decay = self.decay or self.mirrored
+        decay = self._recursion
         if self.kernel.dtype == dtype or (decay is None and self.factors is None):
             return self.kernel.to(dtype)
         if decay is None:
@@ -216,7 +228,7 @@ class Solvable(ABC):
 
     def _method(self, method: str) -> str:
         applies: dict[str, Callable[[], bool]] = {
-            "recursive": lambda: self.decay is not None or self.mirrored is not None,
+            "recursive": lambda: self._recursion is not None,
             "separable": lambda: self._is_outer,
             "dense": lambda: method == "dense" or self.grid.size <= DENSE,
             "levinson": lambda: self.grid.ndim == 1,
@@ -242,10 +254,9 @@ class Solvable(ABC):
     def _prepare_solver(self, method: str, dtype: torch.dtype, tolerance: float) -> Callable[[Tensor], Tensor]:
         if method == "recursive":
             self._require_regular()
-            decay = self.decay or self.mirrored
+            decay = self._recursion
             assert decay is not None
-            kind: Kind = "two_sided" if not decay.causal else "causal" if self.mirrored is None else "anticausal"
-            return DecayInverse(decay.gamma, self.grid, kind)
+            return DecayInverse(decay.gamma, self.grid, self._kind)
         if method == "separable":
             return SeparableSolve(self._wide_factors(dtype), self.grid, tolerance)
         kernel = self._wide_kernel(dtype)

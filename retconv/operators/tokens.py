@@ -7,7 +7,7 @@ import math
 from torch import Tensor
 
 from retconv.grid import Grid
-from retconv.kernels.parameters import require_tensor
+from retconv.kernels.parameters import check_real
 from retconv.watching import refuse_script
 
 
@@ -18,8 +18,8 @@ def require_tokens(x: Tensor, name: str, heads: int, grid: Grid) -> Tensor:
         ValueError: If the heads or the number of tokens disagree, or it is not floating.
     """
     size = grid.size
-    require_tensor(x, name)
     refuse_script("the operator of a mask")
+    check_real(x, name)
     if not x.is_floating_point():
         raise ValueError(f"{name} must have a floating dtype, got {x.dtype}: call {name}.float()")
     if x.ndim < 2 or x.shape[-2] != size:
@@ -40,12 +40,12 @@ def require_tokens(x: Tensor, name: str, heads: int, grid: Grid) -> Tensor:
 
 def side_by_side(x: Tensor, heads: int) -> Tensor:
     """``(…, heads, N, d)`` as ``(heads, N, columns)``; of one head the heads of x are further elements of the batch."""
-    batched = x.reshape(math.prod(x.shape[:-2]) // heads, heads, *x.shape[-2:])
-    return batched.permute(1, 2, 0, 3).reshape(heads, x.shape[-2], -1)
+    batch, (size, d) = math.prod(x.shape[:-2]) // max(1, heads), x.shape[-2:]
+    return x.reshape(batch, heads, size, d).permute(1, 2, 0, 3).reshape(heads, size, batch * d)
 
 
 def apart(columns: Tensor, like: Tensor) -> Tensor:
     """The inverse of ``side_by_side``, in the shape of a tensor."""
     heads, size, d = len(columns), *like.shape[-2:]
-    batch = math.prod(like.shape[:-2]) // heads
+    batch = math.prod(like.shape[:-2]) // max(1, heads)
     return columns.reshape(heads, size, batch, d).permute(2, 0, 1, 3).reshape(like.shape)

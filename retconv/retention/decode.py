@@ -146,5 +146,6 @@ class Decoder:
         batch, heads, e = v.shape
         memory = self._memory.mul_(self._decay[..., None, None]).addcmul_(k[:, :, None, :, None], v[:, :, None, None])
         weighted = self._weight[..., None] * q[:, :, None]  # shape: (batch, heads, order, d)
-        read = torch.bmm(weighted.view(batch * heads, 1, -1), memory.view(batch * heads, -1, e)).view(batch, heads, e)
+        rows = weighted.reshape(batch * heads, 1, -1)  # strides are those of q, which may be no view
+        read = torch.bmm(rows, memory.view(batch * heads, -1, e)).view(batch, heads, e)
         return read.real if read.is_complex() else read

@@ -46,9 +46,11 @@ def causal_line(mask: MaskLike, size: int) -> Exponentials:
     """A mask on a line of so many tokens as the causal sum of exponentials that a recurrence with a state runs."""
     line = Forms.of(mask, Grid(size)).exponentials
     if line is None:
+        remedies = "RetNetMask, kernels.Exponentials, or retconv.approximate.exponentials(kernel) with its certificate"
+        if getattr(mask, "normalize", False):
+            remedies = "it with normalize=False"
         raise ValueError(
-            f"{type(mask).__name__} is not known to be a sum of exponentials, which a recurrence needs: use "
-            "RetNetMask, kernels.Exponentials, or retconv.approximate.exponentials(kernel) with its certificate"
+            f"{type(mask).__name__} is not known to be a sum of exponentials, which a recurrence needs: use {remedies}"
         )
     if not line.causal:
         raise ValueError("a recurrence with a state needs a causal mask, got a two-sided one: use retention(…)")

@@ -65,7 +65,7 @@ class MultiScaleRetention(nn.Module):
     ) -> None:
         super().__init__()
         value_dim = dim if value_dim is None else value_dim
-        if dim % heads or value_dim % heads:
+        if heads < 1 or dim % heads or value_dim % heads:
             raise ValueError(f"heads must divide dim and value_dim, got {heads} heads, {dim} and {value_dim}")
         if isinstance(conventions, str):
             if conventions not in PRESETS:

@@ -61,7 +61,7 @@ def rotate(x: Tensor, angles: Tensor, position: int = 0, layout: Layout = "inter
         by 4e-3 radians.
 
     Raises:
-        ValueError: If the layout is unknown, or there is not one angle for each pair.
+        ValueError: If the layout is unknown, x is not floating, or there is not one angle for each pair.
 
     Example:
         >>> x = torch.tensor([[1.0, 0.0], [1.0, 0.0]])  # two tokens, one pair of features
@@ -70,6 +70,8 @@ def rotate(x: Tensor, angles: Tensor, position: int = 0, layout: Layout = "inter
     """
     if layout not in get_args(Layout):
         raise ValueError(f"unknown layout {layout!r}: choose one of {sorted(get_args(Layout))}")
+    if not x.is_floating_point():
+        raise ValueError(f"x must have a floating dtype, got {x.dtype}: a rotation of whole numbers is none of them")
     if angles.shape != (x.shape[-1] // 2,) or x.shape[-1] % 2:
         raise ValueError(f"x must have two features for each of {angles.numel()} angles, got shape {tuple(x.shape)}")
     wide = compute_dtype(x.device)

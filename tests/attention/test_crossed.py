@@ -6,10 +6,11 @@ import torch
 from retconv.attention import PLACEMENTS, attend, bias_logits
 from retconv.cross import Cross
 from retconv.grid import Grid
+from retconv.kernels import two_sided_decay
 from retconv.masks import DecayMask, GaussianMixtureMask, between, between_log
 from tests.attention import naive_crossed as naive
 from tests.attention.cases import SOFTMAX
-from tests.compare import assert_close
+from tests.compare import assert_close, assert_exact
 from tests.cross_cases import CROSSES
 from tests.strategies import DTYPES, HEADS, normal
 
@@ -58,6 +59,15 @@ def test_one_grid_for_both_is_that_grid(placement: str) -> None:
     for mask in (DecayMask(HEADS, "manhattan", torch.tensor([0.5, 0.9])).double(), normal(2, HEADS, 7, 7).exp()):
         both = [attend(q, k, v, mask, on, placement=placement) for on in (Cross(grid, grid), grid)]
         assert_close(*both)
+
+
+def test_forms_that_were_made_are_taken_again() -> None:
+    """Of a closed form too, which has no logarithm."""
+    cross = Cross(4, 2)
+    forms = between(lambda offset: two_sided_decay(offset, torch.tensor([0.25, 0.5], dtype=F64)), cross)
+    q, k, v = given(cross, 0)
+    again = attend(q, k, v, between(forms, cross), cross, placement="multiply_logits")
+    assert_exact(again, attend(q, k, v, forms, cross, placement="multiply_logits"))
 
 
 def test_one_query_appended_is_the_last_row() -> None:

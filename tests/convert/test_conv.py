@@ -88,7 +88,7 @@ GOOD = {"kernel_size": 3, "padding": 1, "groups": 2, "bias": False}
         ({"stride": 2}, r"stride=\(2,\) \(1 needed\)"),
         ({"kernel_size": 4}, r"even kernel_size=\(4,\) \(odd needed\)"),
         ({"padding": 0}, r"padding=\(0,\) \(zero padding of \(1,\) needed\)"),
-        ({"padding_mode": "circular"}, r"zero padding of \(1,\) needed"),
+        ({"padding_mode": "circular"}, r"padding=\(1,\), padding_mode='circular' \(zero padding of \(1,\) needed"),
         ({"bias": True}, r"a bias \(none has a mask\)"),
         ({"stride": 3, "bias": True}, r"stride=\(3,\) \(1 needed\); a bias"),
     ],

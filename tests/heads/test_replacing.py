@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from retconv.grid import Grid
-from retconv.heads import ConvolvedHeads, replacing
-from retconv.models import add_masks, masks_of
+from retconv.heads import ConvolvedHeads, convolve, replacing
+from retconv.models import add_masks, masks_of, remove_masks
 from retconv.models.neutral import NeutralMask
 from retconv.models.surgery import masked_modules
 from tests.compare import assert_close, assert_exact
@@ -106,6 +106,16 @@ def test_the_others_attend_as_before(heads: tuple[int, ...], masked: bool) -> No
             assert_close(out[:, list(heads)], convolved.dense(grid).detach().double() @ v[:, list(heads)].double())
     assert_exact(weights[1][:, stay], weights[0][:, stay])
     assert_close(weights[1] @ v, watched.detach())
+    assert_exact(convolved.attend(module, q, k, v, bias[0], 0.0, None), alone)  # as torch broadcasts one
+
+
+def test_removed_masks_take_convolved_heads_along() -> None:
+    """They were of the masked module: masks that are put in later find none."""
+    model, x = plain("ViT"), images("ViT")
+    names, expected = list(model.state_dict()), add_masks(plain("ViT"), NeutralMask())(x)
+    convolve(model, images=x, heads={"blocks.0.attn": [0]}, rounds=0)
+    assert list(remove_masks(model).state_dict()) == names
+    assert_exact(add_masks(model, NeutralMask())(x), expected)
 
 
 def test_neutral_mask_is_neutral_and_leaves_no_trace() -> None:

@@ -89,3 +89,10 @@ def test_gpsa_attends_to_its_centre() -> None:
     scores = kernels.gpsa(Grid((4, 4)).offsets(), torch.ones(2), center)
     best = [Grid((4, 4)).offsets().reshape(-1, 2)[i].tolist() for i in scores.flatten(1).argmax(dim=1)]
     assert best == center.tolist()
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_grid_is_not_its_offsets(name: str) -> None:
+    case = CASES[name]
+    with pytest.raises(TypeError, match=r"offset must be a torch\.Tensor, got Grid: pass grid\.offsets\(\)"):
+        case.function(Grid(5), *case.draw(0, 1))  # type: ignore[arg-type]

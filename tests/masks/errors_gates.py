@@ -28,7 +28,20 @@ MODULES: dict[str, Error] = {
     "a line of a plane": (
         lambda: PolylineGate(4, 2)(zeros(1, 6, 4), 6),
         ValueError,
-        r"PolylineGate: of 4 features on 2 axes, got 4 on Grid\(\(6,\)\)",
+        r"PolylineGate: of grids with 2 axes, got Grid\(\(6,\)\)",
+    ),
+    "twice the features of a forget gate": (lambda: ForgetGate(4, 2)(zeros(1, 5, 8), 5), ValueError, r"5, 8\)"),
+    "twice the features of steps": (lambda: SSDGate(4, 2)(zeros(1, 5, 8), 5), ValueError, r"5, 4\) on .* \(1, 5, 8\)"),
+    "twice the features of a rate": (lambda: SpatialDecay(4, 2)(zeros(1, 5, 8), 5), ValueError, r"got \(1, 5, 8\)"),
+    "twice the features of heads": (
+        lambda: LocAt(3, (2, 3))(zeros(1, 2, 6, 6), (2, 3)),
+        ValueError,
+        r"LocAt: expected floating \(batch, heads, 6, 3\) .* got \(1, 2, 6, 6\)",
+    ),
+    "other features of polylines": (
+        lambda: PolylineGate(4, 2)(zeros(1, 6, 6), (2, 3)),
+        ValueError,
+        r"PolylineGate: expected floating \(batch, 6, 4\) .* got \(1, 6, 6\)",
     ),
     "LocAt on a line": (
         lambda: LocAt(3, (2, 3))(zeros(1, 2, 6, 3), 6),

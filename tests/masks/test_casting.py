@@ -99,6 +99,16 @@ def test_learnt_parameters_are_cast_as_torch_casts() -> None:
     assert {p.dtype for p in mask.parameters()} == {torch.bfloat16} == {mask(4).dtype}
 
 
+@pytest.mark.parametrize("name", MASKS)
+def test_masks_are_made_and_told_without_values(name: str) -> None:
+    """On the device ``meta``, as large models are made first: nothing is looked at that is not there."""
+    with torch.device("meta"):
+        mask = MASKS[name](GRID, 3)
+    for one in (mask, MASKS[name](GRID, 3).to("meta")):
+        assert ("meta" in repr(one)) == (repr(one) != repr(MASKS[name](GRID, 3)))
+        assert all(p.is_meta for p in one.parameters())
+
+
 @pytest.mark.parametrize("name", FIXED)
 def test_a_moved_mask_keeps_its_dtype(name: str) -> None:
     """To another device alone, and to one without values."""

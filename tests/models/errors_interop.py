@@ -92,12 +92,17 @@ INTEROP: dict[str, Error] = {
         "transformers has no MyViT: build the plain model as it was, and give it as model=",
     ),
     "loading into other masks": (
-        lambda: saved_with(masked("gmm"), lambda: masked("table")),
+        lambda: saved_with(masked("gmm"), lambda: masked("table", placement="bias_logits")),
+        ValueError,
+        "have mask='gmm', not 'table', placement='multiply_logits', not 'bias_logits': put in those that were",
+    ),
+    "loading into masks of another size": (
+        lambda: saved_with(masked("gmm"), lambda: masked("gmm", components=3)),
         ValueError,
         "are not those of VisionTransformer, as blocks.0.attn.mask.alpha, .*: put in those that it was saved with",
     ),
     "loading transformers' into other masks": (
-        lambda: saved_with(add_masks(hugging_face(), "gmm"), lambda: add_masks(hugging_face(), "table")),
+        lambda: saved_with(add_masks(hugging_face(), "gmm"), lambda: add_masks(hugging_face(), "gmm", components=3)),
         ValueError,
         r"are not those of ViTForImageClassification, as vit\.layers\.0\.attention\.mask\.\w+, .*: put in those",
     ),

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from retconv.models import add_masks
+from retconv.models import add_masks, remove_masks
 from retconv.models.surgery import masked_modules
 from tests.error_table import Error
 from tests.models.cases import images, plain, pvt
@@ -23,7 +23,52 @@ def other_keys() -> None:
     dict(masked_modules(model))["stages.0.blocks.0.attn"].place.between(256, 9)
 
 
+def two_maps_of_one_size() -> None:
+    """In one step, whose blocks backward runs again."""
+    model: Any = add_masks(plain("ViT", dynamic_img_size=True), "manhattan").train()
+    model.set_grad_checkpointing(True)
+    sum(model(torch.rand(1, 3, *size)).sum() for size in ((16, 64), (64, 16))).backward()
+
+
+def own_mask() -> None:
+    model: Any = plain("ViT")
+    model.blocks[0].attn.mask = None
+    add_masks(model, "gmm")
+
+
+def own_forward() -> None:
+    model: Any = plain("ViT")
+    model.blocks[1].attn.forward = model.blocks[1].attn.forward
+    add_masks(model, "gmm")
+
+
+def without_its_owner() -> None:
+    model: Any = add_masks(plain("ViT"), "gmm", share="model")
+    remove_masks(model.blocks[0])
+    model(images("ViT"))
+
+
 MASKING: dict[str, Error] = {
+    "maps that checkpointing cannot tell apart": (
+        two_maps_of_one_size,
+        ValueError,
+        r"'blocks.1.attn' is run again in backward .* after maps of \(2, 8\), \(8, 2\), all of 16 tokens, and nothing",
+    ),
+    "a module with a mask of its own": (
+        own_mask,
+        ValueError,
+        "attention 'blocks.0.attn', a Attention, has its own mask, where a masked one keeps something else: call that",
+    ),
+    "a forward on the instance": (
+        own_forward,
+        ValueError,
+        "attention 'blocks.1.attn' has a forward of its own on the instance, .*: put the masks in first",
+    ),
+    "a shared mask that was taken out": (
+        without_its_owner,
+        ValueError,
+        "attention 'blocks.1.attn' had the mask of a layer from which it was removed: remove the masks of the whole",
+    ),
     "attention that is computed otherwise": (
         unfused,
         ValueError,

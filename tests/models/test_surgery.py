@@ -84,6 +84,48 @@ def test_a_failed_attempt_leaves_no_trace() -> None:
     assert_exact(model(x), expected)
 
 
+@pytest.mark.parametrize("share", ["head", "model"])
+def test_masks_that_stay_follow_the_image_when_others_are_removed(share: Any) -> None:
+    x = normal(3, 1, 3, 16, 64).float()
+    model = add_masks(plain("ViT", dynamic_img_size=True, depth=3), "manhattan", share=share)
+    remove_masks(model.blocks[2])
+    expected = add_masks(plain("ViT", dynamic_img_size=True, depth=3), "manhattan", share=share, where="blocks.[01].*")
+    assert_exact(model(x), expected(x))
+    assert grids_of(model)["blocks.0.attn"] == Grid((2, 8), prefix=1)
+    assert any(part._forward_hooks for part in model.modules())
+    remove_masks(model)
+    assert not any(part._forward_hooks or part._forward_pre_hooks for part in model.modules())
+
+
+def test_a_refused_module_is_as_it_was() -> None:
+    model = plain("ViT")
+    x, own = images("ViT"), object()
+    model.blocks[1].attn.mask = own
+    expected = model(x)
+    with pytest.raises(ValueError, match="has its own mask"):
+        add_masks(model, "gmm")
+    assert model.blocks[1].attn.mask is own
+    assert_exact(model(x), expected)
+
+
+def test_what_does_more_in_eval_is_left_alone() -> None:
+    """As adapters that are merged there: masks and ``look`` set the flag alone."""
+
+    class Merging(nn.Linear):
+        merged = False
+
+        def train(self, mode: bool = True) -> Any:
+            self.merged = not mode
+            return super().train(mode)
+
+    model = plain("ViT")
+    model.head = Merging(12, 5)
+    model.train()
+    add_masks(model, "gmm")
+    assert model.head.training
+    assert not model.head.merged
+
+
 def test_modes_and_gradients_are_as_before() -> None:
     model = plain("ViT").train()
     model.blocks[0].eval()
@@ -137,6 +179,20 @@ def test_gradient_checkpointing_gives_the_same_gradients() -> None:
         model(images("ViT")).square().sum().backward()
         gradients.append(model.blocks[0].attn.mask.weight.grad)
     assert_close(gradients[1], gradients[0])
+
+
+@pytest.mark.parametrize("mask", ["gmm", "table"])
+def test_gradient_checkpointing_of_images_of_two_sizes(mask: str) -> None:
+    """In one step, as of crops: each block that runs again has the grid that it had."""
+    gradients = []
+    for checkpointing in (False, True):
+        model = add_masks(plain("ViT", dynamic_img_size=True), mask, placement="multiply_logits").train()
+        model.set_grad_checkpointing(checkpointing)
+        for sizes in (((32, 32), (16, 24), (16, 16)), ((64, 16), (16, 16))):  # a step each
+            sum(model(normal(2, 1, 3, *size).float()).square().sum() for size in sizes).backward()
+        gradients.append([p.grad for p in model.parameters()])
+    for one, other in zip(*gradients, strict=True):
+        assert_close(one, other)
 
 
 def test_half_precision_computes_masks_in_float32() -> None:

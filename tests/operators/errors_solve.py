@@ -98,7 +98,12 @@ LOGDET: dict[str, Error] = {
     "too many tokens": (
         lambda: operator(wide(1.0), (40, 40)).logdet(),
         ValueError,
-        "elimination up to 1024 tokens, got another kernel on .* with N = 1600: give the decay or the factors",
+        "elimination up to 1024 tokens, .*, got a kernel on .* with N = 1600: give the decay or the factors",
+    ),
+    "an axis too long for its factor": (
+        lambda: operator(Separable((ones(1, 1, 3), ones(1, 1, 2049))), (2, 1025)).logdet(),
+        ValueError,
+        r"up to 1024 tokens, of one outer product along each axis, got a kernel on Grid\(\(2, 1025\)\)",
     ),
     "negative": (
         lambda: operator(line(2, 1, 2), 2).logdet(),

@@ -4,7 +4,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from retconv.checks import dot_test
 from retconv.convert import kernel_to_mask
+from retconv.grid import Grid
 from retconv.kernels import Decay, Separable
 from retconv.masks import DecayMask, RetNetMask
 from retconv.operators import METHODS, operator
@@ -37,6 +39,22 @@ def test_adjoint_is_the_transposed_mask(method: str) -> None:
                 assert_close(op.adjoint().to_dense(), op.to_dense().mT)
                 assert_close(op.T @ signal_of(shape, 1), op.to_dense().mT @ signal_of(shape, 1))
                 assert_close(op.adjoint().adjoint().to_dense(), op.to_dense())
+
+
+def test_the_adjoint_of_a_causal_decay_runs_backwards() -> None:
+    """In float64 from γ itself, like the decay: its kernel, a module's, is rounded to float32."""
+    for source in (RetNetMask(HEADS), Decay(torch.tensor([0.9, 0.99]), causal=True)):
+        for size in (64, 1500):
+            op = operator(source, size)
+            assert op.T.methods == op.methods
+            dot_test(op)
+            dot_test(operator(source, size, "recursive"))
+    gamma = uniform(0, 0.4, 0.95, HEADS).requires_grad_()
+    op, x = operator(Decay(gamma, causal=True), 7, "recursive"), signal_of((7,), 0)
+    dense = operator(Decay(gamma, causal=True).kernel(Grid(7)), 7, "dense")
+    for ours, theirs in ((op.T @ x, dense.T @ x), (op.T.T @ x, dense @ x)):
+        assert_close(ours, theirs)
+        assert_close(*(torch.autograd.grad(y.square().sum(), gamma, retain_graph=True)[0] for y in (ours, theirs)))
 
 
 def test_the_adjoint_of_an_adjoint_knows_what_the_operator_knew() -> None:

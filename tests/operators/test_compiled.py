@@ -119,6 +119,23 @@ def test_empty_inputs(shape: Shape) -> None:
     assert (op @ torch.zeros(0, 2, 12, 3)).shape == (0, 2, 12, 3)
 
 
+@pytest.mark.parametrize("shape", [(0, 12, 3), (2, 0, 12, 3), (0, 0, 12, 3)])
+def test_an_operator_of_no_heads(shape: Shape) -> None:
+    op, x = operator(torch.ones(0, 5, 7), (3, 4)), torch.zeros(shape)
+    assert (op @ x).shape == (op.T @ x).shape == op.solve(x).shape == x.shape
+    with torch.autocast("cpu", torch.bfloat16):
+        assert (op @ x).shape == x.shape
+
+
+def test_a_long_line_keeps_the_tolerance_without_numba() -> None:
+    """γ near 1, rounded to float32 and carried from token to token, would not."""
+    x = uniform(0, 0.0, 1.0, 1, 4096, 8192)
+    gamma = torch.tensor([1 - 1e-5], dtype=torch.float64)
+    with without_numba():
+        found = operator(Decay(gamma), 4096, "recursive") @ x.float()
+    assert_close(found[..., :3].double(), operator(Decay(gamma), 4096, "recursive") @ x[..., :3], torch.float32)
+
+
 @pytest.mark.parametrize(("shape", "causal"), [((5,), False), ((5,), True), ((2, 3), False), ((2, 1, 2), False)])
 def test_gradients_in_the_signal_run_compiled(shape: Shape, causal: bool) -> None:
     """The adjoint of a causal decay is anticausal; the second derivative is the scan's again."""

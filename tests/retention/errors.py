@@ -73,6 +73,11 @@ RETENTION: dict[str, Error] = {
         ValueError,
         r"GaussianMixtureMask is not known to be a sum of exponentials.*approximate\.exponentials",
     ),
+    "a normalised decay": (
+        lambda: recurrent(X, X, X, RetNetMask(2, normalize=True)),
+        ValueError,
+        "RetNetMask is not known to be a sum of exponentials, .*: use it with normalize=False",
+    ),
     "two-sided state": (lambda: chunkwise(X, X, X, DecayMask(2)), ValueError, "needs a causal mask"),
     "state of another size": (
         lambda: recurrent(X, X, X, MASK, RetentionState(zeros(1, 2, 1, 3, 4), 1)),
@@ -106,6 +111,8 @@ RETENTION: dict[str, Error] = {
     "layout": (lambda: rotate(X, zeros(1), layout="whole"), ValueError, "unknown layout 'whole': choose one of"),  # type: ignore[arg-type]
     "angles": (lambda: rotate(X, zeros(2)), ValueError, r"each of 2 angles, got shape \(1, 2, 4, 3\)"),
     "heads of the layer": (lambda: MultiScaleRetention(8, 3), ValueError, "got 3 heads, 8 and 8"),
+    "no heads of the layer": (lambda: MultiScaleRetention(8, 0), ValueError, "got 0 heads, 8 and 8"),
+    "whole numbers rotated": (lambda: rotate(X.long(), zeros(1)), ValueError, "floating dtype, got torch.int64"),
     "preset": (
         lambda: MultiScaleRetention(8, 2, conventions="fla"),
         ValueError,

@@ -138,13 +138,14 @@ def test_a_given_state_stays_and_so_does_one_that_was_read(path: type) -> None:
 
 @every_path
 def test_strides_do_not_matter(path: type) -> None:
-    """As of projections that were reshaped: tokens before heads."""
-    tokens = [normal(i, 2, 6, HEADS, 4).transpose(1, 2) for i in range(3)]
-    with path():
-        found, expected = (
-            Decoder(MASKS["retnet"]).step(*given) for given in (tokens, [t.contiguous() for t in tokens])
-        )
-    assert_exact(found, expected)
+    """As of projections that were reshaped: tokens before heads, or heads before the batch; of complex poles too."""
+    poles = Exponentials(torch.ones(1, 2) + 0j, torch.polar(torch.full((1, 2), 0.9), torch.tensor([[0.1, 0.2]])))
+    for axes, shape in (((1, 2), (2, 6, HEADS, 4)), ((0, 1), (HEADS, 3, 6, 4))):
+        tokens = [normal(i, *shape).transpose(*axes) for i in range(3)]
+        for mask in (MASKS["retnet"], poles):
+            with path():
+                found, expected = (Decoder(mask).step(*given) for given in (tokens, [t.contiguous() for t in tokens]))
+            assert_exact(found, expected)
 
 
 def test_threads_share_the_heads(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -143,12 +143,25 @@ def subject_of(model: nn.Module, example: Any, options: Mapping[str, Any]) -> Su
     if not has_masks:
         add_masks(base, neutral, example=example, **options)
     pooled = [name for name, module in masked_modules(base) if module.place.keys is not None]
+    _hand_over(base, pooled)
     for name in pooled:
         remove_masks(base.get_submodule(name))
     # Only now, so that masks are where the model as it is has them.
     give_voice(base)
     calibrate(base, example)
     return Subject(remove_masks(copy.deepcopy(base)), base, example, tuple(pooled))
+
+
+def _hand_over(model: nn.Module, names: list[str]) -> None:
+    """Let the first of the other layers that have a mask of one of these be its owner."""
+    heirs = [module for name, module in masked_modules(model) if name not in names and module.owner is not None]
+    orphans = [module for module in heirs if module.owner is not None and module.owner.place.name in names]
+    if not orphans:
+        return
+    first: Any = orphans[0]
+    first.mask = first.mask
+    for module in orphans:
+        module.__dict__["owner"] = None if module is first else first
 
 
 def give_voice(model: nn.Module) -> None:

@@ -27,7 +27,7 @@ from retconv.models.checking.subject import (
 )
 from retconv.models.places import Fixed
 from tests.compare import assert_close, assert_exact
-from tests.models.cases import FAMILIES, images, plain
+from tests.models.cases import FAMILIES, images, plain, pvt
 from tests.models.checking import naive_checking
 from tests.models.checking.faults import FAULTS, small
 from tests.strategies import SHAPES, normal
@@ -43,6 +43,15 @@ def test_right_masks_pass_every_experiment(family: str) -> None:
     assert report.verdicts == PASSED | ({"one token": "inconclusive"} if family in BIASED else {}), str(report)
     assert report.ok
     assert report.modules == FAMILIES[family][2]
+
+
+def test_one_mask_of_a_pyramid_is_checked_where_keys_are_not_pooled() -> None:
+    """Its first owner is a place that is left out; the model keeps it."""
+    model, x = pvt().float(), torch.zeros(1, 3, 64, 64)
+    add_masks(model, "gmm", pooled=True, share="model", example=x)
+    report = check_masks(model, normal(0, 1, 3, 64, 64).float())
+    assert (report.ok, report.modules) == (True, 4), str(report)
+    assert len({id(mask) for mask in masks_of(model).values()}) == 1
 
 
 @pytest.mark.parametrize("window", [0, 4])
