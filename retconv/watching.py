@@ -43,6 +43,11 @@ def is_backward() -> bool:
     return not is_traced() and torch._C._current_graph_task_id() != -1
 
 
+def is_forward() -> bool:
+    """Whether autograd records what runs, for the first time: not backward again, and no tracer."""
+    return torch.is_grad_enabled() and not is_traced() and not is_backward()
+
+
 def is_exported() -> bool:
     """Whether ``torch.export`` traces: what is traced runs elsewhere, where this package's own operations are not."""
     return torch.compiler.is_exporting()

@@ -83,6 +83,7 @@ class Stay:
         self.packed = self.ended()
         self.measures = bool(study.mask_tables)
         runs = [[RunFolder(self.root, config) for config in unit] for unit in study.units()]
+        self.runs = [run for unit in runs for run in unit]
         self.waiting = [[run.config for run in unit if not run.finished] for unit in runs]
         self.waiting = [unit for unit in self.waiting if unit]
         self.unmeasured = [run.config for unit in runs for run in unit if self.measures and run.measurable]
@@ -112,6 +113,10 @@ class Stay:
             self.packed = ended
             pack(self.root, self.out, LIMIT_MIB << 20, most=ARCHIVES, replace=True)
         return bool(self.training or self.measuring or self.unmeasured)
+
+    def lacks(self) -> bool:
+        """Whether a run is unfinished or unmeasured, as one whose process has crashed."""
+        return any(not run.finished or (self.measures and run.measurable) for run in self.runs)
 
     def ended(self) -> dict[str, int]:
         """How many runs of the folder are finished, and how many measured."""
@@ -161,7 +166,7 @@ def main() -> None:
     finally:
         stay.end()
     print(json.dumps(stay.ended()))
-    sys.exit(3 if left else 0)
+    sys.exit(3 if left or stay.lacks() else 0)
 
 
 if __name__ == "__main__":

@@ -38,11 +38,10 @@ def refusal(call: Call, backend: str) -> str | None:
         return f"it holds no weights to drop, and dropout_p is {call.dropout_p}"
     if backend in ("recompute", "triton", "flex") and is_derived(call.q, call.k, call.v, *call.biases):
         return "it has a backward pass, but no derivative in forward mode or by torch.func"
-    if backend == "channels" and not channels.serves(call.mask):
-        return "the mask is not a GaussianMixtureMask of one component, nor a causal decay"
     if backend in ("triton", "flex", "operator") and call.mask.kernel is None:
         return "the mask has no kernel"
     own = {"compiled": compiled_backend.refusal, "triton": triton_backend.refusal, "flex": flex_backend.refusal}
+    own["channels"] = channels.refusal
     return own[backend](call) if backend in own else None
 
 
@@ -69,6 +68,7 @@ def choose(call: Call) -> str:
     gaussian = call.mask.gaussian
     if (
         gaussian is not None
+        and refusal(call, "channels") is None
         and call.bias is None
         # On a CPU, wider queries and keys cost more than a dense bias of few tokens. On an accelerator and in stacked
         # replicas they cannot be looked at: there ``backend="channels"`` is the user's to choose.
@@ -94,7 +94,7 @@ def _favours_decay(call: Call) -> bool:
     times: fused attention of a bias takes a slow path for its gradient.
     """
     decay, length = call.mask.decay, call.q.shape[2]
-    if decay is None or not decay.causal or call.bias is not None or call.q.device.type != "cpu":
+    if decay is None or refusal(call, "channels") or call.bias is not None or call.q.device.type != "cpu":
         return False
     learnt = is_differentiated(decay.gamma)
     return (

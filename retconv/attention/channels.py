@@ -54,6 +54,18 @@ def largest_term(extra: ExtraChannels) -> float:
     return float((query * key).sum(dim=-1).amax()) if query.numel() else 0.0
 
 
+def refusal(call: Call) -> str | None:
+    """Why extra channels do not serve a call, or None if they do."""
+    if not serves(call.mask):
+        return "the mask is not a GaussianMixtureMask of one component, nor a causal decay"
+    if call.scale == 0:
+        return "its channels are divided by the scale, which is 0"
+    largest, most = sum(((n - 1) / 2) ** 2 for n in call.mask.grid.shape), torch.finfo(call.q.dtype).max
+    if call.mask.gaussian is not None and largest > most:
+        return f"a channel reaches {largest:.0f} on {call.mask.grid}, beyond {call.q.dtype}"
+    return None
+
+
 def serves(mask: Forms) -> bool:
     """Whether the logarithm of a mask is known as extra channels: of one Gaussian a head, and of a causal decay."""
     return mask.gaussian is not None or (mask.decay is not None and mask.decay.causal)
@@ -144,6 +156,8 @@ def extended_attention(
         check_bias(bias, q, k, PLACEMENTS["bias_logits"])
     if causal and grid.ndim > 1:
         raise ValueError(f"causality is an order on a line, got {grid}: use Grid({grid.size}), or hide keys by a bias")
+    if scale == 0:
+        raise ValueError("extra channels are divided by the scale, got 0: give their logits as bias=")
     for x in extra:
         heads = x.shape[-3] if 3 <= x.ndim <= 4 else 0
         if heads not in (1, q.shape[1]) or x.shape[-2] != grid.length or (x.ndim == 4 and x.shape[0] != q.shape[0]):
@@ -151,6 +165,11 @@ def extended_attention(
                 f"extra channels must be (batch, heads, length, channels) = {(*q.shape[:3], '…')}, of one head or all, "
                 f"with or without the batch, got {tuple(x.shape)}"
             )
+    if extra.query.shape[-1] != extra.key.shape[-1]:
+        raise ValueError(
+            f"extra channels of queries and of keys are multiplied one by one, got {extra.query.shape[-1]} and "
+            f"{extra.key.shape[-1]} of them"
+        )
     scale = q.shape[-1] ** -0.5 if scale is None else scale
     return _run(q, k, v, extra, grid, causal, bias, scale, dropout_p)
 
@@ -169,7 +188,8 @@ def _run(
     query, key = extended(q, k, extra, scale)
     width = max(query.shape[-1], v.shape[-1])
     query, key, values = (F.pad(x, (0, width - x.shape[-1])) for x in (query, key, v))
-    bias = bias if bias is None else bias.to(v.dtype)
+    if bias is not None:
+        bias = bias.to(v.dtype).reshape(*(1,) * (4 - bias.ndim), *bias.shape)
     if causal and (grid.prefix or bias is not None):
         seen = visible(grid, q.device)
         bias, causal = seen if bias is None else bias.masked_fill(~seen, -torch.inf), False

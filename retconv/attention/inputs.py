@@ -10,7 +10,7 @@ from torch import Tensor
 from retconv.attention.placements import Placement
 from retconv.cross import Cross
 from retconv.grid import Grid
-from retconv.kernels.parameters import require_tensors
+from retconv.kernels.parameters import check_real, require_tensors
 from retconv.masks import Forms, MaskLike, between
 from retconv.masks.crossed import RectangularLike
 
@@ -93,10 +93,15 @@ def check_qkv(q: Tensor, k: Tensor, v: Tensor, grid: Grid | Cross) -> None:
 
 
 def check_bias(bias: Tensor, q: Tensor, k: Tensor, placement: Placement) -> None:
-    """Raise a ``ValueError`` unless there are logits, and ``bias`` broadcasts to them."""
+    """Raise a ``ValueError`` unless there are logits, and ``bias`` is floating and broadcasts to them."""
     if not placement.softmax:
         raise ValueError(f"{placement.name} has no softmax, so a bias on logits has no meaning: leave it out")
-    require_tensors(bias=bias)
+    check_real(bias, "bias")
+    if not bias.is_floating_point():
+        raise ValueError(
+            f"bias is added to logits, got {bias.dtype}: of a mask that is True where a key may be seen, give "
+            "torch.zeros(mask.shape).masked_fill(~mask, -torch.inf)"
+        )
     batch, heads, length, _ = q.shape
     target = (batch, heads, length, k.shape[2])
     shape = (1,) * (4 - bias.ndim) + tuple(bias.shape)

@@ -34,8 +34,9 @@ def weigh(placement: Placement, scores: Tensor, acting: Forms, bias: Tensor | No
     if not placement.softmax:
         return scores
     if bias is not None:
-        scores = scores + bias.to(scores.dtype)
-    # The kernel has each value of the mask once, in what it is cast to: a half type may round a number to −∞.
+        bias = bias.to(scores.dtype)
+        scores = scores + bias
+    # The kernel has each value of the mask once. As cast, like the bias: a half type may round a number to −∞.
     added = acting.values.to(scores.dtype) if placement.adds else None
     weights = _softmax(scores, hides=_hides(added, bias))
     return weights * mask.to(weights.dtype) if placement.after else weights

@@ -41,7 +41,7 @@ class Work:
             TableRows(mask, plan, tuple(shape), prefix) if shape else DenseRows(mask, plan)
         )
         self.bias = bias if bias is None else bias.to(self.dtype)
-        self.hides = any(bool(x.isneginf().any()) for x in (mask, bias) if x is not None)
+        self.hides = any(bool(x.isneginf().any()) for x in (mask, self.bias) if x is not None)
         # Rounded to float16 before it is scaled, a score could overflow.
         q, self.scale = (q, scale) if self.operands == self.dtype else (q * scale, 1.0)
         self.long = self.length >= plan.cuts.long

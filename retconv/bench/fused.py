@@ -76,15 +76,18 @@ class _Attention:
         runs: dict[str, Callable[[], object]] = {}
         for form in (*PLAIN, *self.case.forms):
             try:
+                before = 0
                 if self.device.type == "cuda":
                     torch.cuda.reset_peak_memory_stats(self.device)
+                    before = torch.cuda.memory_allocated(self.device)  # by other forms, whose graphs keep it
                 call = self._form(form)
                 forward, both = partial(self._forward, call), partial(self._both, call, form in PLAIN)
                 graphs = {(form, "forward"): self._graph(forward), (form, "both"): self._graph(both)}
-                facts: dict[str, Any] = {} if form in PLAIN else {"error": self._error(call)}
+                facts: dict[str, Any] = {}
                 if self.device.type == "cuda":
-                    facts["memory_gb"] = torch.cuda.max_memory_allocated(self.device) / 1e9
-                    facts["captured"] = all(run.__name__ == "replay" for run in graphs.values())
+                    facts["memory_gb"] = (torch.cuda.max_memory_allocated(self.device) - before) / 1e9
+                    facts["captured"] = all(getattr(run, "__name__", "") == "replay" for run in graphs.values())
+                facts |= {} if form in PLAIN else {"error": self._error(call)}
                 runs |= {" ".join(name): run for name, run in graphs.items()}
             except Exception as error:
                 facts = {"fault": f"{type(error).__name__}: {error}".partition("\n")[0][:200]}
@@ -156,7 +159,8 @@ def bench(cases: list[Case], rounds: int, device: torch.device, limit: float, lo
     Returns:
         Two rows for each form, forward and forward with backward: ``us``, microseconds (median over rounds); ``ratio``,
         the time relative to the faster fused attention without a mask (median of ratios within rounds); ``tflops`` of
-        the products and their gradients; ``memory_gb``; ``error`` of the output against float64; ``fault``.
+        the products and their gradients; ``memory_gb``, the most that the form held itself; ``error`` of the output
+        against float64; ``fault``.
     """
     by_name = {f"{case.shape} {case.dim} {case.placement}": case for case in cases}
     outcomes = race_ready(

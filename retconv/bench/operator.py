@@ -13,6 +13,7 @@ from torch import Tensor
 from retconv.bench.timing import operand_bytes, peak_bytes, progress, race, synchronised
 from retconv.grid import Grid
 from retconv.masks import DecayMask, GaussianMixtureMask, Mask
+from retconv.memory import DenseLimitError
 from retconv.operators import MaskOperator, operator
 
 #: ``direct`` is left out where it would take more multiplications than this.
@@ -48,7 +49,7 @@ def bench(
         source = _source(kind, grid, heads).to(device)
         contenders, choice = _contenders(source, grid, x)
         with torch.no_grad():
-            table = race(contenders, rounds, "dense")
+            table = race(contenders, rounds, "dense" if "dense" in contenders else "auto")
             operators: list[MaskOperator] = []
             extra = peak_bytes(partial(_prepare_and_apply, source, grid, x, operators)) - x.nbytes
             operand = operand_bytes(operators)
@@ -76,6 +77,10 @@ def _contenders(source: Tensor | Mask, grid: Grid, x: Tensor) -> tuple[dict[str,
     auto = operator(source, grid)
     names = [m for m in auto.methods if m != "direct" or x.numel() * auto.kernel[0].numel() < DIRECT_LIMIT]
     contenders: dict[str, Callable[[], object]] = {"auto": _applied(auto, x)}
+    try:
+        grid.require_dense(auto.shape[0], x.dtype)
+    except DenseLimitError:
+        names.remove("dense")
     contenders |= {name: _applied(operator(source, grid, name), x) for name in names}
     if x.device.type != "cpu":
         return contenders, auto.choose(x)

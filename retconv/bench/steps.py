@@ -146,7 +146,8 @@ def _ratio(one: Outcome, other: Outcome | None) -> float:
     """Median of the ratios of two steps within rounds."""
     if other is None or not one.seconds or not other.seconds:
         return float("nan")
-    return float(np.median(np.array(one.seconds["step"]) / np.array(other.seconds["step"])))
+    both = zip(one.seconds["step"], other.seconds["step"], strict=False)  # one may have died in a later round
+    return float(np.median([ours / theirs for ours, theirs in both]))
 
 
 def cases(models: tuple[str, ...], masks: tuple[str, ...], stacks: tuple[str, ...], batch: int) -> list[Case]:

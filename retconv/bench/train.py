@@ -6,6 +6,7 @@ import itertools
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
 from functools import cache, partial
 from typing import Any
 
@@ -55,15 +56,15 @@ def bench(
 
     Returns:
         The rows of ``race`` (``speedup`` is that of a step: divided by R it is what a replica gains) with ``model``,
-        ``kind`` (the mask), ``replicas``, ``data_share`` (of a step's time, for making its batch) and the columns of
-        ``_rates``.
+        ``kind`` (the mask), ``precision``, ``replicas``, ``data_share`` (of a step's time, for making its batch) and
+        the columns of ``_rates``.
     """
     data = pixels(batch, device)
     tables = []
     for model, mask in progress([(m, k) for m in models for k in masks], "bench train"):
         config = _config({"model.name": model, "model.options.mask": _mask(mask)}, batch)
         trainers = {r: Trainer([config] * r, data) for r in sorted({1, *replicas})}
-        peer = Loaded(config, data)
+        peer = Loaded(replace(config, precision=trainers[1].precision), data)
         contenders: dict[str, Callable[[], object]] = {
             f"{r} replica{'s' * (r > 1)}": synchronised(t.step, device) for r, t in trainers.items()
         }
@@ -71,6 +72,7 @@ def bench(
         table = race(contenders, rounds, "1 replica")
         table.insert(0, "model", model)
         table.insert(1, "kind", mask)
+        table.insert(2, "precision", trainers[1].precision)
         table["replicas"] = [*trainers, 1]
         ours = [partial(_make_batch, trainer, itertools.count()) for trainer in trainers.values()]
         shares = [_data_seconds(synchronised(make, device)) for make in ours]

@@ -98,7 +98,9 @@ def race_ready(
     with _holding(lock):
         for _ in range(rounds):
             for name, pipe in ready.items():
-                for run, seconds in _asked(pipe, "turn").items():
+                turn = _asked(pipe, "turn")
+                outcomes[name].fault = None if turn else "its process ended"
+                for run, seconds in turn.items():
                     outcomes[name].seconds.setdefault(run, []).append(seconds)
     for name, pipe in ready.items():
         outcomes[name].facts = _asked(pipe, "facts")

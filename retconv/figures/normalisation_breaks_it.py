@@ -120,9 +120,9 @@ def draw() -> Drawn:
     normalising gives their weight to the rest. Relative residual against the nearest convolution (a) for a Gaussian
     mask divided by its row sums, which is the softmax of its logarithm, (b) for the softmax of four times that mask, on
     planes by grid and σ (colours as in a), and (c) for RetNet's causal decay divided by the square root of its row
-    sums, as in its code, on lines. The residual falls only when the kernel is much smaller than the grid. (d) By query,
-    for (a) with σ = 2: the corners, whose rows lost most keys, are farthest from the nearest convolution; the interior
-    is off too, because that is a mean over border rows as well.
+    sums, as in its code, on lines. As the grid grows, the residual falls only once it is much larger than the kernel.
+    (d) By query, for (a) with σ = 2: the corners, whose rows lost most keys, are farthest from the nearest convolution;
+    the interior is off too, because that is a mean over border rows as well.
     """
     data, where = _table(), _map()
     figure = new_figure(SINGLE, 7.2)

@@ -11,7 +11,7 @@ from retconv.figures.planted import FAMILIES, register
 from retconv.figures.style import CYAN, SINGLE, new_figure
 
 _COLUMNS = ["task", "arm", "images", "seed", "accuracy", "ceiling", "grid", "pairs", "tested"]
-_MESSAGE = "A mask that falls with distance wins where near pairs decide, and loses where far ones do"
+_MESSAGE = "A mask that falls with distance helps where near pairs decide, and hurts where far ones do"
 _TASKS = {"near": "near pairs decide", "far": "far pairs decide", "both": "both decide"}
 #: Colour, marker and name.
 _ARMS = {

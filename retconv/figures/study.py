@@ -154,7 +154,8 @@ def scale(study: str, data: pd.DataFrame) -> str:
     images = [round(whole * (1 - first.data.validation) * share) for share in shares]
     channels = {c.model.options.get("embed_dim", VITS.get(c.model.name, (None,))[0]) for c in configs}
     model = f"ViT of {channels.pop()} channels" if len(channels) == 1 else "five models"
-    passes = f"{first.schedule.epochs} passes"
+    # Of fewer images an epoch keeps its number of steps.
+    passes = f"{'steps of ' * (len(shares) > 1)}{first.schedule.epochs} passes"
     amount = "–".join(f"{count:,}" for count in dict.fromkeys((images[0], images[-1])))
     seeds, planned = (
         "–".join(str(n) for n in dict.fromkeys((counts.min(), counts.max()))),

@@ -8,14 +8,13 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from retconv.cross import Cross
 from retconv.grid import Grid
 from retconv.models.layout import Layout
-from retconv.watching import is_backward, is_traced
+from retconv.watching import is_backward, is_forward
 
 
 class FeatureMap:
@@ -53,7 +52,7 @@ class FeatureMap:
         size = getattr(module, "grid_size", None)
         self.shape = tuple(size) if isinstance(size, tuple | list) else tuple(output.shape[2:])
         self.count = output.shape[0]
-        if torch.is_grad_enabled() and not is_traced() and not is_backward():
+        if is_forward():
             if self._ran_again:
                 self._recent, self._ran_again = {}, False
             self._recent.setdefault(math.prod(self.shape), set()).add(self.shape)

@@ -125,13 +125,13 @@ def load_masked(folder: str | Path, model: nn.Module | None = None) -> nn.Module
     if built and not theirs:
         # Before the masks, which are wider where a model is narrow.
         model.to(tensors[next(name for name, _ in model.named_parameters())].dtype)
-    kept = Masking.read(config[KEPT_AS])
+    masking = Masking.read(config[KEPT_AS])
     if not masks_of(model):
-        _mask(model, kept)
+        _mask(model, masking)
     elif (own := masking_of(model)) is not None:
-        differing = [name for name in ("mask", "placement", "share") if getattr(own, name) != getattr(kept, name)]
+        differing = [name for name in ("mask", "placement", "share") if getattr(own, name) != getattr(masking, name)]
         if differing and own.mask is not None:
-            says = ", ".join(f"{name}={getattr(kept, name)!r}, not {getattr(own, name)!r}" for name in differing)
+            says = ", ".join(f"{name}={getattr(masking, name)!r}, not {getattr(own, name)!r}" for name in differing)
             raise ValueError(
                 f"the masks in {folder} have {says}: put in those that were saved, or give the plain model"
             )

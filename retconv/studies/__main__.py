@@ -73,7 +73,9 @@ def main(name: str | None, small: bool, root: Path, out: Path, partial: bool, re
             table = studies.verdicts(out, list(every.values()))
             click.echo(studies.markdown(table if name is None else table[table["study"] == study.name]))
             return
-        if name is not None:
+        if name is None:
+            allow("out", on="the rules of all studies: name the one whose runs make its tables")
+        else:
             device = "cuda" if torch.cuda.is_available() else "cpu"
             with tqdm(total=len(study.configs), unit="run", disable=None) as bar:
                 tables = studies.build_tables(

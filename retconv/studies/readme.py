@@ -81,7 +81,9 @@ def readme_table(folder: str | Path = TABLES) -> str:
             continue
         comparison = compare(runs, "test_accuracy", row.against).iloc[0]
         gain = "{1:.2f} − {0:.2f}".format(*PUBLISHED_TOP1[row.model, "cifar10"]) if row.model else "–"
-        data = f"{_SETS.get(runs['data'].iloc[0], runs['data'].iloc[0])}, {runs['epochs'].max():.0f}"
+        # Of fewer images an epoch keeps its number of steps.
+        passes = runs["epochs"].max() / row.at.get("fraction", 1.0)
+        data = f"{_SETS.get(runs['data'].iloc[0], runs['data'].iloc[0])}, {passes:.0f}"
         lines.append(
             _line(
                 [

@@ -74,8 +74,8 @@ def write_tables(tables: Mapping[str, pd.DataFrame], folder: str | Path = TABLES
     """Write tables as CSV files, each whole or not at all; without a folder, to where figures read them.
 
     Raises:
-        TrainError: If small tables would replace full ones, or those of one study another's, the disk is full, or the
-            folder cannot be written to.
+        TrainError: If small tables would replace full ones, fewer runs more, or those of one study another's, the disk
+            is full, or the folder cannot be written to.
 
     Example:
         >>> import tempfile
@@ -92,6 +92,12 @@ def write_tables(tables: Mapping[str, pd.DataFrame], folder: str | Path = TABLES
             raise TrainError(
                 f"{Path(folder) / name}.csv holds full-scale runs, which a small study must not replace: give another "
                 "folder with --out"
+            )
+        lost = _values(before, "run") - _values(table, "run")
+        if lost and _values(table, "run") < _values(before, "run"):
+            raise TrainError(
+                f"{Path(folder) / name}.csv holds {len(lost)} runs more, as {min(lost)}, which fewer must not replace: "
+                "merge the others into the folder of runs first, or give another folder with --out"
             )
         # A table without runs, that of the verdicts, is of all studies.
         others = _values(before, "study") - _values(table, "study") if "run" in table else set()

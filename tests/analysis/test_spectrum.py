@@ -10,6 +10,7 @@ from torch import Tensor
 from retconv.analysis.reading import is_symmetric, resolve
 from retconv.analysis.spectrum import (
     causal_decay_symbol,
+    definiteness,
     eigenvalues,
     gaussian_symbol,
     manhattan_decay_symbol,
@@ -139,6 +140,24 @@ def test_lanczos_takes_each_head_for_itself_and_needs_no_memory_of_a_mask() -> N
     assert_close(singular_values(kernel, shape, k=5), expected)
     mask[:, 0, 1] += 1e-3
     assert_close(singular_values(mask, shape, k=3), torch.linalg.svdvals(mask)[:, :3])
+
+
+def test_lanczos_of_a_mask_that_is_zero_or_one_number_on_the_diagonal() -> None:
+    """Where an iteration has nothing to start from: a dead head beside a live one, and ±1."""
+    grid = Grid((36, 36))
+    one = (grid.offsets() == 0).all(dim=-1).double()
+    heads = torch.stack([one, torch.zeros_like(one), -one])
+    assert_close(operator_norm(heads, grid), [1.0, 0.0, 1.0])
+    assert_close(singular_values(heads, grid, k=2), [[1.0, 1.0], [0.0, 0.0], [1.0, 1.0]])
+    assert_close(eigenvalues(heads, grid, k=1), [[1.0], [0.0], [-1.0]])
+    assert [d.verdict for d in definiteness(heads, grid)] == ["positive definite", "zero", "negative definite"]
+
+
+def test_prefix_tokens_of_a_ring_are_left_out_in_every_form() -> None:
+    grid, mask = Grid((4,), prefix=1, periodic=True), DecayMask(HEADS, gamma=f64([0.5] * HEADS))
+    for form in (mask, mask(grid), mask.forms(grid)):
+        assert_close(eigenvalues(form, grid), [[2.25, 0.75, 0.75, 0.25]] * HEADS)
+        assert_close(singular_values(form, grid), [[2.25, 0.75, 0.75, 0.25]] * HEADS)
 
 
 @pytest.mark.parametrize("unit", [2.0**-500, 2.0**-66, 2.0**500])

@@ -62,6 +62,16 @@ ATTENTION: dict[str, Error] = {
         ValueError,
         r"bias must broadcast to \(batch, heads, length, length\) = \(2, 4, 7, 7\), got \(6, 6\)",
     ),
+    "bias that says which keys may be seen": (
+        lambda: multiply_logits(X, X, X, KERNEL, GRID, bias=torch.ones(7, 7).bool()),
+        ValueError,
+        r"bias is added to logits, got torch.bool: .* torch.zeros\(mask.shape\).masked_fill\(~mask, -torch.inf\)",
+    ),
+    "complex bias": (
+        lambda: multiply_logits(X, X, X, KERNEL, GRID, bias=torch.ones(7, 7) + 0j),
+        ValueError,
+        "bias must be real, got torch.complex64",
+    ),
     "bias without softmax": (
         lambda: convolution(X, X, X, KERNEL, GRID, bias=torch.zeros(7, 7)),
         ValueError,

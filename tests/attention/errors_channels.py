@@ -5,10 +5,12 @@ import torch
 from retconv import attention
 from retconv.attention import ExtraChannels, extended_attention
 from retconv.grid import Grid
+from retconv.masks import GaussianMixtureMask, RetNetMask
 from tests.error_table import Error
 
 GRID = Grid((2, 3), prefix=1)
 X = torch.ones(2, 4, 7, 3)
+LONG = [torch.zeros(1, 1, 1024, 2, dtype=torch.float16)] * 3
 EXTRA = ExtraChannels(torch.ones(4, 7, 2), torch.ones(1, 7, 2))
 
 CHANNELS: dict[str, Error] = {
@@ -51,6 +53,26 @@ CHANNELS: dict[str, Error] = {
         lambda: extended_attention(X, X, X, EXTRA, GRID, causal=True),
         ValueError,
         r"causality is an order on a line, got Grid\(\(2, 3\), prefix=1\): use Grid\(6\), or hide keys by a bias",
+    ),
+    "channels of two numbers": (
+        lambda: extended_attention(X, X, X, ExtraChannels(EXTRA.query, torch.ones(1, 7, 3)), GRID),
+        ValueError,
+        "extra channels of queries and of keys are multiplied one by one, got 2 and 3 of them",
+    ),
+    "channels without a scale": (
+        lambda: extended_attention(X, X, X, EXTRA, GRID, scale=0.0),
+        ValueError,
+        "extra channels are divided by the scale, got 0: give their logits as bias=",
+    ),
+    "a mask's channels without a scale": (
+        lambda: attention.bias_logits(X, X, X, RetNetMask(4), Grid(7), scale=0.0, backend="channels"),
+        ValueError,
+        "backend 'channels' does not apply: its channels are divided by the scale, which is 0",
+    ),
+    "channels beyond float16": (
+        lambda: attention.bias_logits(*LONG, GaussianMixtureMask(1, 1), Grid(1024), backend="channels"),
+        ValueError,
+        r"'channels' does not apply: a channel reaches 261632 on Grid\(\(1024,\)\), beyond torch.float16",
     ),
     "channels of another length": (
         lambda: extended_attention(X, X, X, ExtraChannels(*(x[:, :6] for x in EXTRA)), GRID),

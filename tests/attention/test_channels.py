@@ -256,6 +256,22 @@ class Attend(torch.nn.Module):
         return bias_logits(q, k, v, self.mask, self.grid)
 
 
+def test_a_long_line_in_float16_is_not_for_channels() -> None:
+    """Squares of places overflow there, however wide the Gaussian is."""
+    wide = GaussianMixtureMask.from_parameters(torch.full((HEADS, 1), 2000.0), torch.ones(HEADS, 1))
+    wide.requires_grad_(False)
+    assert choice(wide, Grid(backends.CUTS.table)) == "channels"
+    assert choice(wide, Grid(backends.CUTS.table), torch.float16) != "channels"
+
+
+@pytest.mark.parametrize("shape", [(), (12,), (12, 12), (HEADS, 12, 12)])
+def test_biases_of_few_axes(shape: tuple[int, ...]) -> None:
+    grid, (q, k, v), bias = Grid((3, 4)), qkv(Grid((3, 4)), 5), normal(9, 1, *shape)[0]
+    mask = GaussianMixtureMask.from_parameters(torch.full((HEADS, 1), 2.0, dtype=F64), torch.ones(HEADS, 1, dtype=F64))
+    outs = [bias_logits(q, k, v, mask, grid, bias=bias, backend=backend) for backend in ("channels", "reference")]
+    assert_close(*outs)
+
+
 def test_channels_of_one_head_serve_all() -> None:
     grid, (q, k, v) = Grid((3, 4)), qkv(Grid((3, 4)), 5)
     extra = attention.gaussian_channels(torch.tensor([2.0], dtype=F64), grid)

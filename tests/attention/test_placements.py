@@ -18,7 +18,7 @@ from tests.attention.cases import SOFTMAX, bias_for, check_against_loops, kernel
 from tests.compare import assert_close, assert_exact
 from tests.strategies import DTYPES, HEADS, every_grid, kernel_of, mask_of, normal
 
-F64 = torch.float64
+F32, F64 = torch.float32, torch.float64
 every_placement = pytest.mark.parametrize("placement", PLACEMENTS)
 every_softmax = pytest.mark.parametrize("placement", SOFTMAX)
 
@@ -193,6 +193,19 @@ def test_weight_of_zero_hides_a_key_and_keeps_gradients_finite() -> None:
     assert bool((weights.triu(1) == 0).all())
     out.square().sum().backward()
     assert all(bool(x.grad.isfinite().all()) for x in (q, k, v, mask.log_rate))
+
+
+@pytest.mark.parametrize(("dtype", "least"), [(torch.float16, -1e9), (torch.bfloat16, torch.finfo(F32).min)])
+@pytest.mark.parametrize("placement", SOFTMAX)
+def test_a_bias_that_rounds_to_minus_infinity_leaves_no_nan(placement: str, dtype: torch.dtype, least: float) -> None:
+    """Of a query whose keys are all padding: of a number as of −∞, whatever it becomes in a half type."""
+    q, k, v = (normal(i, 1, HEADS, 4, 3, dtype=dtype).requires_grad_() for i in range(3))
+    bias = torch.zeros(1, 1, 4, 4)
+    bias[..., 0, :] = least
+    for backend in ("auto", "reference", "recompute"):
+        out = attend(q, k, v, torch.ones(HEADS, 3, 3), (2, 2), placement=placement, bias=bias, backend=backend)
+        assert bool(out.isfinite().all())
+        assert all(bool(g.isfinite().all()) for g in torch.autograd.grad(out.sum(), (q, k, v)))
 
 
 def test_alibi_is_a_bias_beside_a_neutral_mask() -> None:

@@ -16,6 +16,8 @@ from retconv.attention import PLACEMENTS
 from retconv.bench import commands
 from retconv.bench.__main__ import main
 from retconv.bench.timing import operand_bytes, peak_bytes, race
+from retconv.grid import Grid
+from retconv.memory import dense_limit
 from retconv.operators import operator
 
 
@@ -34,6 +36,13 @@ def test_operator_table_has_every_contender_and_its_provenance(tmp_path: Path) -
     assert {"commit", "torch", "processor", "threads", "allocator"} <= set(table.columns)
     assert (table["speedup_q1"] <= table["speedup_q3"]).all()
     assert not list(tmp_path.glob("*.tmp"))
+
+
+def test_operator_beyond_the_dense_limit_is_raced_without_a_dense_mask() -> None:
+    with dense_limit(12**2 * 4 - 1):
+        table = bench.operator.bench([Grid((3, 4))], ("manhattan",), 1, 4, 2)
+    assert "dense" not in set(table["contender"])
+    assert (table.loc[table["contender"] == "auto", "speedup"] == 1).all()
 
 
 def test_masks_table_compares_time_and_memory() -> None:

@@ -17,9 +17,23 @@ import torch
 from click.testing import CliRunner
 
 from retconv.bench.__main__ import main
-from retconv.bench.turns import race_ready
+from retconv.bench.steps import _ratio
+from retconv.bench.turns import LEAST, TURN, WARM, Outcome, race_ready
 
 CPU = torch.device("cpu")
+
+
+class Mortal:
+    """Lives through getting ready and the first turn, which are few calls."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+
+    def __call__(self) -> None:
+        self.calls += 1
+        if self.calls > WARM + LEAST:
+            os._exit(1)
+        time.sleep(TURN)
 
 
 class Sleeper:
@@ -36,6 +50,8 @@ class Sleeper:
             made.write_bytes(b"")  # waits for who reads it
 
     def runs(self) -> Mapping[str, Callable[[], object]]:
+        if self.seconds < 0:
+            return {"once": Mortal()}
         return {"once": partial(time.sleep, self.seconds), "twice": partial(time.sleep, 2 * self.seconds)}
 
     def facts(self) -> Mapping[str, Any]:
@@ -60,6 +76,15 @@ def test_each_is_timed_in_turn_and_a_fault_stops_no_other() -> None:
     assert outcomes["broken"].fault == "ValueError: no"
     assert outcomes["dead"].fault == "its process ended"
     assert not any(outcomes[name].seconds for name in ("broken", "dead"))
+
+
+def test_who_dies_while_timed_says_so_and_takes_no_other_along() -> None:
+    outcomes = race_ready({"mortal": partial(Sleeper, -1.0), "other": partial(Sleeper, 0.01)}, 3, CPU, limit=300.0)
+    assert outcomes["mortal"].fault == "its process ended"
+    assert outcomes["other"].fault is None
+    assert len(outcomes["mortal"].seconds.get("once", [])) < 3 == len(outcomes["other"].seconds["once"])
+    steps = (Outcome(seconds={"step": [2.0, 4.0]}), Outcome(seconds={"step": [1.0, 2.0, 9.0]}))
+    assert _ratio(*steps) == 2.0
 
 
 def test_who_is_not_ready_in_time_is_left_out() -> None:

@@ -51,7 +51,10 @@ def test_scale_is_that_of_the_study_file(planted: Path) -> None:
     assert config.model.options["embed_dim"] == 64
     assert round(50_000 * (1 - config.data.validation)) == 45_000
     assert SMALL in draw("accuracy")[1]
-    assert "CIFAR-10 (JPEG), 4,500–45,000 images, 8 passes, ViT of 64 channels, 5 of 8 seeds" in draw("data_size")[1]
+    assert (
+        "CIFAR-10 (JPEG), 4,500–45,000 images, steps of 8 passes, ViT of 64 channels, 5 of 8 seeds"
+        in draw("data_size")[1]
+    )
     assert f"ViT of {VITS['retconv_vit_tiny'][0]} channels" in " ".join(draw("accuracy_full")[1])
     assert "five models" in " ".join(draw("models")[1])
     edit(planted, "cifar_small", lambda runs: runs[(runs["arm"] != "gmm") | (runs["seed"] < 3)])

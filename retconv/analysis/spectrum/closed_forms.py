@@ -124,7 +124,8 @@ def gpsa_symbol(theta: Tensor, alpha: Tensor | float, center: Tensor | None = No
     """The symbol of ConViT's positional attention, ``softmax_δ(−α ‖δ − Δ‖²)`` away from the border.
 
     A Gaussian of variance ``1 / 2α`` around Δ, of sum 1: by Poisson summation with a shift it is
-    ``∏_d Σ_m exp(iΔ_d (θ_d + 2πm) − (θ_d + 2πm)² / 4α)``, divided by its value at zero frequency.
+    ``∏_d Σ_m exp(iΔ_d (θ_d + 2πm) − (θ_d + 2πm)² / 4α)``, divided by its value at zero frequency. From α = 1 on, where
+    these terms begin to cancel beside a Δ between two tokens, the few offsets that matter are summed themselves.
 
     Args:
         theta: ``(*S, D)`` in rad/token.
@@ -149,10 +150,21 @@ def gpsa_symbol(theta: Tensor, alpha: Tensor | float, center: Tensor | None = No
     if center.shape[1] != theta.shape[-1]:
         raise ValueError(f"center must have shape (heads, {theta.shape[-1]}), got {tuple(center.shape)}")
     theta, (alpha, center), _ = prepare(theta, alpha, center)
-    variance = per_head(1 / (2 * alpha), theta.ndim)
+    variance = per_head(1 / (2 * alpha.clamp(max=1)), theta.ndim)
     shift = center.reshape(-1, *(1,) * (theta.ndim - 1), theta.shape[-1])
     zero = theta.new_zeros((1,) * (theta.ndim - 1) + theta.shape[-1:])
-    return (_images(theta, variance, shift) / _images(zero, variance, shift)).prod(dim=-1)
+    wide = _images(theta, variance, shift) / _images(zero, variance, shift)
+    narrow = _narrow(theta, per_head(alpha.clamp(min=1), theta.ndim), shift)
+    return torch.where(per_head(alpha, theta.ndim) < 1, wide, narrow).prod(dim=-1)
+
+
+def _narrow(theta: Tensor, alpha: Tensor, shift: Tensor) -> Tensor:
+    """``Σ_δ exp(iδθ) softmax_δ(−α (δ − Δ)²)`` for each axis, the last one, over the 15 offsets around Δ, for α ≥ 1."""
+    offsets = shift.round() + torch.arange(-7, 8, dtype=shift.dtype, device=shift.device).reshape(
+        -1, *(1,) * shift.ndim
+    )
+    weights = torch.softmax(-alpha * (offsets - shift).square(), dim=0)
+    return torch.polar(weights, offsets * theta).sum(dim=0)
 
 
 def _parameter(value: Tensor | float, name: str, axes: int = 1, device: torch.device | None = None) -> Tensor:

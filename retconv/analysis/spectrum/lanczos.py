@@ -24,14 +24,16 @@ ACCURACY = 0.0
 def largest_eigenvalues(subject: Forms, head: int, k: int) -> np.ndarray:
     """The k eigenvalues of largest magnitude of one head's symmetric mask, float64 in no particular order."""
     alone, unit = _alone(subject, head)
+    if not unit:
+        return np.zeros(k)
     return unit * _lanczos(partial(product, alone), subject.grid.size, subject.values.device, k, ACCURACY)
 
 
 def eigenvalue_range(subject: Forms, head: int, accuracy: float) -> tuple[float, float, float]:
     """The smallest and largest eigenvalue of one head's symmetric mask.
 
-    With ``c ≥ ‖M‖`` both ``c ± M`` are positive, and their largest eigenvalues are sought: so the accuracy is relative
-    to c, and a mask whose smallest eigenvalue is 0 is no harder than another.
+    With ``c ≥ ‖M‖`` both ``2c ± M`` have eigenvalues from c to 3c, and their largest are sought: so the accuracy is
+    relative to c, a mask whose smallest eigenvalue is 0 is no harder than another, and none of them is 0.
 
     Args:
         subject: The mask.
@@ -42,16 +44,18 @@ def eigenvalue_range(subject: Forms, head: int, accuracy: float) -> tuple[float,
         The smallest eigenvalue, from above; the largest, from below; and c, the largest ℓ1 norm of a row.
     """
     alone, unit = _alone(subject, head)
+    if not unit:
+        return 0.0, 0.0, 0.0
     rows = alone.values[0].abs()
     bound = float(rows.sum() if subject.kernel is not None else rows.sum(dim=1).max())
     ends = []
     for sign in (-1.0, 1.0):
 
         def shifted(x: Tensor, sign: float = sign) -> Tensor:
-            return bound * x + sign * product(alone, x)
+            return 2 * bound * x + sign * product(alone, x)
 
-        ends.append(float(_lanczos(shifted, subject.grid.size, subject.values.device, 1, accuracy)[0]))
-    return unit * (bound - ends[0]), unit * (ends[1] - bound), unit * bound
+        ends.append(float(_lanczos(shifted, subject.grid.size, subject.values.device, 1, accuracy * 2 / 3)[0]))
+    return unit * (2 * bound - ends[0]), unit * (ends[1] - 2 * bound), unit * bound
 
 
 def largest_singular_values(subject: Forms, head: int, k: int) -> np.ndarray:
@@ -60,6 +64,8 @@ def largest_singular_values(subject: Forms, head: int, k: int) -> np.ndarray:
     Squaring costs small singular values their accuracy, not the largest ones.
     """
     alone, unit = _alone(subject, head)
+    if not unit:
+        return np.zeros(k)
     back = alone.transposed()
     squares = _lanczos(
         lambda x: product(back, product(alone, x)), subject.grid.size, subject.values.device, k, ACCURACY
@@ -68,9 +74,15 @@ def largest_singular_values(subject: Forms, head: int, k: int) -> np.ndarray:
 
 
 def _alone(subject: Forms, head: int) -> tuple[Forms, float]:
-    """One head's mask in a unit of its own, a power of two, and that: ARPACK takes values below 4e-11 for rounding."""
+    """One head's mask in a unit of its own, a power of two, and that: ARPACK takes values below 4e-11 for rounding.
+
+    Of a mask that is 0 everywhere the unit is 0: ARPACK finds nothing to start from there.
+    """
     values = subject.values[head : head + 1]
-    unit = 2.0 ** (math.frexp(float(values.abs().max()))[1] - 1)
+    largest = float(values.abs().max())
+    if largest == 0:
+        return subject, 0.0
+    unit = 2.0 ** (math.frexp(largest)[1] - 1)
     name = "entries" if subject.kernel is None else "kernel"
     return Forms(subject.grid, 1, {name: values / unit}), unit
 

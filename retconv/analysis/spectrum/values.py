@@ -143,15 +143,15 @@ def symmetric_eigenvalues(subject: Forms) -> Tensor:
 
 def _circulant(mask: MaskLike, grid: GridLike) -> Tensor | None:
     """The eigenvalues of a mask that has a kernel on a torus, complex ``(heads, N)``: those of a normal matrix."""
-    grid = Grid.of(grid).without_prefix()
+    grid = Grid.of(grid)
     if not all(grid.periodic):
         return None
     try:
-        forms = Forms.of(mask, Grid.of(grid)).convolution()
+        forms = Forms.of(mask, grid).without_prefix().convolution()
     except NotAConvolutionError:
         return None
     assert forms.kernel is not None
-    return torus_symbol(forms.kernel.detach(), grid).flatten(1)
+    return torus_symbol(forms.kernel.detach(), grid.without_prefix()).flatten(1)
 
 
 def _count(grid: GridLike, k: int | None) -> int:
