@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import importlib
 import json
 import runpy
 import subprocess
@@ -11,6 +12,7 @@ import time
 from importlib.machinery import SourceFileLoader
 from importlib.util import module_from_spec, spec_from_loader
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -227,6 +229,20 @@ def test_studies_have_an_order_and_wait_for_their_data(
     assert untimed == ["smoke", "tests"]
     assert names[2:9] == ["bench steps", "smoke", "tests", "settled", "bench others", "bench fused", "settled"]
     assert done[-len(order) - 1 :] == ["settled", *(f"study {name}" for name in order)]
+
+
+def test_a_study_of_which_a_run_has_crashed_is_not_done(gpu_slot: Any) -> None:
+    """``gpu_study`` looks at the runs, not at processes alone, of which a dead one is none."""
+    study = importlib.import_module("gpu_study")
+    stay = study.Stay.__new__(study.Stay)
+    for finished, measurable, measures, lacks in (
+        (True, False, True, False),
+        (False, False, True, True),
+        (True, True, True, True),
+        (True, True, False, False),
+    ):
+        stay.measures, stay.runs = measures, [SimpleNamespace(finished=finished, measurable=measurable)]
+        assert stay.lacks() is lacks
 
 
 def test_a_study_that_could_only_be_begun_is_not(tmp_path: Path, gpu_slot: Any) -> None:
