@@ -133,7 +133,8 @@ class _Panel:
         angle = len(values) == FREQUENCIES and unit == "rad/token"
         if values.ndim == 2:
             down, right = reach
-            step_down, step_right = (r / max(1, n - 1) for r, n in zip(reach, values.shape, strict=True))
+            # Of a single token along an axis there is no step: it is as wide as one.
+            step_down, step_right = (r / max(1, n - 1) or 0.5 for r, n in zip(reach, values.shape, strict=True))
             extent = (-right - step_right, right + step_right, down + step_down, -down - step_down)
             self.board.show(values, extent, title)
             self.board.ticks([-right, 0, right], [-down, 0, down], ["−π", "0", "π"] if angle else None)

@@ -116,6 +116,13 @@ def test_picture_of_every_mask(plate: Plate, kind: str, parameters: dict[str, fl
     assert len(sizes) == 1
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(("rows", "columns"), [(1, 7), (7, 1), (1, 1)])
+def test_picture_of_an_axis_of_one_token(plate: Plate, rows: int, columns: int) -> None:
+    """Which has a width, as it has on a screen."""
+    assert plate.draw(Choice(rows=rows, columns=columns)).startswith(b"\x89PNG")
+
+
 @pytest.mark.parametrize(("name", "value"), [("rows", 9), ("columns", 9), ("sigma_1", 3.0), ("alpha_2", 0.5)])
 def test_a_slider_changes_the_picture(explorer: Explorer, name: str, value: float) -> None:
     explorer.controls["kind"].value = "Gaussian mixture"
