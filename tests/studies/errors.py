@@ -63,6 +63,12 @@ def replacing_another_study() -> None:
             write_tables({"study_elm": pd.DataFrame({"study": [study], "run": ["a"], "scale": ["small"]})}, folder)
 
 
+def fewer_runs() -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        for runs in (["a", "b"], ["a"]):
+            write_tables({"study_toy": pd.DataFrame({"study": "toy", "run": runs, "scale": "full"})}, folder)
+
+
 def verdicts_below_a_file() -> None:
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "file").touch()
@@ -118,6 +124,11 @@ TABLES: dict[str, dict[str, Error]] = {
             "rules are decided by at least 3 seeds, and grid.seed is .0, 0, 1.",
         ),
         "small for full": (replacing_full_runs, TrainError, "study_toy.csv holds full-scale runs.*another folder"),
+        "fewer runs for more": (
+            fewer_runs,
+            TrainError,
+            r"study_toy\.csv holds 1 runs more, as b, which fewer must not replace: merge the others",
+        ),
         "one study for another": (
             replacing_another_study,
             TrainError,

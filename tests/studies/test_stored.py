@@ -70,6 +70,11 @@ SAID = (
     ),
     ("Added as a logarithm,", 1, "is {:.1f} points better than multiplied ({:.1f} to {:.1f}; {:.0f} seeds)"),
     (
+        "The shape of a local bias",
+        1,
+        "is {:.1f} points better than the decay, where less than 0.7 was asked ({:.1f} to {:.1f}; {:.0f} seeds)",
+    ),
+    (
         "A learnt decay makes",
         -1,
         "{:.2f} tokens nearer than plain attention, where 0.6 was asked ({:.2f} to {:.2f}; {:.0f} seeds)",

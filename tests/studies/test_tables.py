@@ -18,7 +18,6 @@ from retconv.studies.published import PUBLISHED_TOP1
 from retconv.studies.readme import readme_table
 from retconv.studies.rulings import markdown, readable
 from retconv.sweep import Study, load_study, parse_study, sweep
-from retconv.train import TrainError
 
 #: Four arms of the main study, one epoch of digits as 2×2 tokens.
 STUDY = {
@@ -250,14 +249,6 @@ def test_passes_of_fewer_images_are_more(tmp_path: Path) -> None:
     table = pd.DataFrame(runs).assign(test_accuracy=60.0, scale="full", data="cifar10", epochs=8, fraction=0.1)
     write_tables({"study_cifar_small_data": table}, tmp_path)
     assert readme_table(tmp_path).splitlines()[2].endswith("| 3 | CIFAR-10 (JPEG), 80 |")
-
-
-def test_fewer_runs_do_not_replace_more(tmp_path: Path) -> None:
-    table = pd.DataFrame({"study": "mine", "run": ["a", "b"], "scale": "full"})
-    write_tables({"study_mine": table}, tmp_path)
-    with pytest.raises(TrainError, match=r"study_mine\.csv holds 1 runs more, as b, which fewer must not replace"):
-        write_tables({"study_mine": table[:1]}, tmp_path)
-    assert len(load_tables(tmp_path)["study_mine"]) == 2
 
 
 def test_readme_table_reads_a_point_of_a_grid(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ PARTS = ("conversions", "products", "attending", "retaining", "starting")
     "parts",
     multiple=True,
     type=click.Choice(PARTS),
-    help="Race these; all if none is given. Repeatable.",
+    help="Race these; all if none is given; starting in at most five rounds. Repeatable.",
 )
 @rounds_option
 @threads_option
