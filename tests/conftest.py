@@ -13,9 +13,9 @@ except ImportError:  # the tests marked cuda need none
 else:
     settings.register_profile("retconv", derandomize=True, deadline=None, max_examples=40)
     settings.load_profile("retconv")
-torch.set_num_threads(1)
 # Imports and collecting make a million objects that stay: looking through them for garbage takes a fifth of that time.
 gc.disable()
+torch.set_num_threads(1)
 
 
 @pytest.fixture(params=["cpu", pytest.param("cuda", marks=pytest.mark.cuda)])
@@ -33,6 +33,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     left_out = [item for item in items if any(item.get_closest_marker(name) for name in lacking)]
     items[:] = [item for item in items if item not in left_out]
     config.hook.pytest_deselected(items=left_out)
+
+
+def pytest_runtest_setup() -> None:
+    """Of as many threads as a command has set in an earlier test, sums would differ from those of a new thread."""
+    torch.set_num_threads(1)
 
 
 def pytest_collection_finish() -> None:
