@@ -13,7 +13,7 @@ from retconv.attention import channels, compiled_backend, flex_backend, recomput
 from retconv.attention.batched import folded, unfolded
 from retconv.attention.cuts import Cuts
 from retconv.attention.fused import fused
-from retconv.attention.inputs import Call, check_bias, check_dropout, check_qkv, read_mask
+from retconv.attention.inputs import Call, check_dropout, check_qkv, logit_bias, read_mask
 from retconv.attention.placements import PLACEMENTS
 from retconv.cross import Cross
 from retconv.grid import Grid, GridLike
@@ -273,7 +273,7 @@ def attend(
     check_qkv(q, k, v, grid)
     check_dropout(dropout_p)
     if bias is not None:
-        check_bias(bias, q, k, rules)
+        bias = logit_bias(bias, q, k, rules)
     if backend not in ("auto", *rules.backends):
         raise ValueError(f"{placement} has no backend {backend!r}: choose 'auto' or one of {', '.join(rules.backends)}")
     if return_weights and backend not in ("auto", "reference"):

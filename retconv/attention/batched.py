@@ -38,7 +38,7 @@ def folded(call: Call) -> Call:
         mask = replace(mask, given={"entries": lambda: fold(call.mask.entries), "log": form["entries"]}, neutral=1.0)
     bias = call.bias
     if bias is not None:
-        bias = fold(bias.reshape(*(1,) * (4 - bias.ndim), *bias.shape))[None]
+        bias = fold(bias)[None]
     q, k, v = (x.flatten(0, 1)[None] for x in (call.q, call.k, call.v))
     return replace(call, q=q, k=k, v=v, mask=mask, bias=bias)
 

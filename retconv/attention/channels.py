@@ -8,7 +8,7 @@ from torch import Tensor
 
 from retconv.attention.factors import ExtraChannels, decay_factors, gaussian_factors
 from retconv.attention.fused import fused
-from retconv.attention.inputs import Call, check_bias, check_dropout, check_qkv
+from retconv.attention.inputs import Call, check_dropout, check_qkv, logit_bias
 from retconv.attention.placements import PLACEMENTS
 from retconv.checks import tolerance
 from retconv.grid import Grid, GridLike, kept
@@ -27,9 +27,13 @@ def precise(sigma: Tensor, grid: Grid, dtype: torch.dtype) -> bool:
 
     It is a difference of terms up to ``R² / σ²`` with R half the diagonal of the grid, and each is rounded.
     """
-    radius = sum(((n - 1) / 2) ** 2 for n in grid.shape)
     variance = float((sigma.detach().double().square() + GAUSSIAN_EPSILON).min())
-    return radius / variance * torch.finfo(dtype).eps <= tolerance(dtype) / 2
+    return _largest_square(grid) / variance * torch.finfo(dtype).eps <= tolerance(dtype) / 2
+
+
+def _largest_square(grid: Grid) -> float:
+    """R², of half the diagonal of the grid: the most that a Gaussian's channel of squares holds."""
+    return sum(((n - 1) / 2) ** 2 for n in grid.shape)
 
 
 def precise_decay(gamma: Tensor, grid: Grid, dtype: torch.dtype, *, learnt: bool = False) -> bool:
@@ -60,8 +64,8 @@ def refusal(call: Call) -> str | None:
         return "the mask is not a GaussianMixtureMask of one component, nor a causal decay"
     if call.scale == 0:
         return "its channels are divided by the scale, which is 0"
-    largest, most = sum(((n - 1) / 2) ** 2 for n in call.mask.grid.shape), torch.finfo(call.q.dtype).max
-    if call.mask.gaussian is not None and largest > most:
+    largest = _largest_square(call.mask.grid)
+    if call.mask.gaussian is not None and largest > torch.finfo(call.q.dtype).max:
         return f"a channel reaches {largest:.0f} on {call.mask.grid}, beyond {call.q.dtype}"
     return None
 
@@ -153,7 +157,7 @@ def extended_attention(
     check_qkv(q, k, v, grid)
     check_dropout(dropout_p)
     if bias is not None:
-        check_bias(bias, q, k, PLACEMENTS["bias_logits"])
+        bias = logit_bias(bias, q, k, PLACEMENTS["bias_logits"])
     if causal and grid.ndim > 1:
         raise ValueError(f"causality is an order on a line, got {grid}: use Grid({grid.size}), or hide keys by a bias")
     if scale == 0:
@@ -188,8 +192,7 @@ def _run(
     query, key = extended(q, k, extra, scale)
     width = max(query.shape[-1], v.shape[-1])
     query, key, values = (F.pad(x, (0, width - x.shape[-1])) for x in (query, key, v))
-    if bias is not None:
-        bias = bias.to(v.dtype).reshape(*(1,) * (4 - bias.ndim), *bias.shape)
+    bias = bias if bias is None else bias.to(v.dtype)
     if causal and (grid.prefix or bias is not None):
         seen = visible(grid, q.device)
         bias, causal = seen if bias is None else bias.masked_fill(~seen, -torch.inf), False

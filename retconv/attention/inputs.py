@@ -26,7 +26,7 @@ class Call:
         v: ``(batch, heads, length, d_v)``.
         mask: As it was given.
         scale: Of the scores.
-        bias: Added to the logits, or None.
+        bias: Added to the logits, of four axes that broadcast to theirs, or None.
         dropout_p: Probability with which a weight is dropped.
         crossed: Whether keys lie on another grid than queries, and k and v may have another length.
     """
@@ -92,8 +92,17 @@ def check_qkv(q: Tensor, k: Tensor, v: Tensor, grid: Grid | Cross) -> None:
         raise ValueError(f"q, k and v must have one floating dtype, got {q.dtype}, {k.dtype}, {v.dtype}")
 
 
-def check_bias(bias: Tensor, q: Tensor, k: Tensor, placement: Placement) -> None:
-    """Raise a ``ValueError`` unless there are logits, and ``bias`` is floating and broadcasts to them."""
+def four_axes(bias: Tensor) -> Tensor:
+    """A bias of fewer axes than logits ``(batch, heads, queries, keys)`` with those in front that it lacks."""
+    return bias.reshape(*(1,) * (4 - bias.ndim), *bias.shape)
+
+
+def logit_bias(bias: Tensor, q: Tensor, k: Tensor, placement: Placement) -> Tensor:
+    """The bias with the axes of logits.
+
+    Raises:
+        ValueError: If the placement has no logits, or it is not floating or does not broadcast to them.
+    """
     if not placement.softmax:
         raise ValueError(f"{placement.name} has no softmax, so a bias on logits has no meaning: leave it out")
     check_real(bias, "bias")
@@ -104,9 +113,10 @@ def check_bias(bias: Tensor, q: Tensor, k: Tensor, placement: Placement) -> None
         )
     batch, heads, length, _ = q.shape
     target = (batch, heads, length, k.shape[2])
-    shape = (1,) * (4 - bias.ndim) + tuple(bias.shape)
-    if len(shape) != 4 or any(side not in (1, full) for side, full in zip(shape, target, strict=True)):
+    logits = four_axes(bias)
+    if logits.ndim != 4 or any(side not in (1, full) for side, full in zip(logits.shape, target, strict=True)):
         raise ValueError(f"bias must broadcast to (batch, heads, length, length) = {target}, got {tuple(bias.shape)}")
+    return logits
 
 
 def check_dropout(dropout_p: float) -> None:

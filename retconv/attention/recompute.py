@@ -40,7 +40,6 @@ def attend(call: Call, cuts: Cuts) -> Tensor:
         shape = [n for n in grid.shape if n > 1] or [1]
         kernel = mask.kernel.reshape(-1, *(2 * n - 1 for n in shape))
         return _attend(call.q, call.k, call.v, kernel, None, *rest, shape, grid.prefix, list(cuts))[0]
-    bias = bias if bias is None else bias.reshape(*(1,) * (4 - bias.ndim), *bias.shape)
     return _attend(call.q, call.k, call.v, mask.entries, bias, *rest, [], 0, list(cuts))[0]
 
 

@@ -99,11 +99,11 @@ def race_ready(
         for _ in range(rounds):
             for name, pipe in ready.items():
                 turn = _asked(pipe, "turn")
-                outcomes[name].fault = None if turn else "its process ended"
-                for run, seconds in turn.items():
+                outcomes[name].fault = "its process ended" if turn is None else None
+                for run, seconds in (turn or {}).items():
                     outcomes[name].seconds.setdefault(run, []).append(seconds)
     for name, pipe in ready.items():
-        outcomes[name].facts = _asked(pipe, "facts")
+        outcomes[name].facts = _asked(pipe, "facts") or {}
     for process in processes:
         process.kill()
     return outcomes
@@ -127,13 +127,13 @@ def _heard(pipe: Connection) -> str | None:
     return fault
 
 
-def _asked(pipe: Connection, what: str) -> dict[str, Any]:
-    """What a contender answers; nothing, if its process has ended."""
+def _asked(pipe: Connection, what: str) -> dict[str, Any] | None:
+    """What a contender answers; None if its process has ended."""
     try:
         pipe.send(what)
         answer: dict[str, Any] = pipe.recv()
     except (EOFError, OSError):
-        return {}
+        return None
     return answer
 
 

@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from retconv.attention import attend
-from retconv.attention.inputs import read_mask
+from retconv.attention.inputs import four_axes, read_mask
 from retconv.convert import kernel_to_mask
 from retconv.grid import Grid, GridLike
 from retconv.masks import KernelTableMask
@@ -195,8 +195,7 @@ class ConvolvedHeads(nn.Module):
         if len(self.heads) == self.total:
             return None
         watched = module.observer is not None
-        if bias is not None:
-            bias = bias.reshape(*(1,) * (4 - bias.ndim), *bias.shape)  # whose axis of heads is then where q has it
+        bias = bias if bias is None else four_axes(bias)
         if self.plain and not watched:
             q, k, v = (self._of(x, False) for x in (q, k, v))
             bias = bias if bias is None or bias.shape[1] == 1 else self._of(bias, False)

@@ -38,8 +38,8 @@ class FeatureMap:
         self.shape: tuple[int, ...] = ()
         self.count = 0
         self.users: set[str] = set()
-        # The shapes since backward last ran a part of the model again, by their number of tokens.
-        self._recent: dict[int, set[tuple[int, ...]]] = {}
+        # The shapes since backward last ran a part of the model again.
+        self._recent: set[tuple[int, ...]] = set()
         self._ran_again = False
         self.part = self._now()
         self.watching = owner.register_forward_pre_hook(self._follow) if attribute else None
@@ -54,13 +54,13 @@ class FeatureMap:
         self.count = output.shape[0]
         if is_forward():
             if self._ran_again:
-                self._recent, self._ran_again = {}, False
-            self._recent.setdefault(math.prod(self.shape), set()).add(self.shape)
+                self._recent, self._ran_again = set(), False
+            self._recent.add(self.shape)
 
-    def again(self, count: int) -> set[tuple[int, ...]]:
-        """The maps of so many tokens that backward may be running a part of the model again for."""
+    def again(self) -> set[tuple[int, ...]]:
+        """The maps that backward may be running a part of the model again for."""
         self._ran_again = True
-        return self._recent.get(count, set())
+        return self._recent
 
     def _now(self) -> nn.Module:
         return getattr(self.owner, self.attribute) if self.attribute else self.owner
@@ -141,7 +141,14 @@ class Coarser:
     @property
     def shape(self) -> tuple[int, ...]:
         """Height and width, rounded up."""
-        return tuple(-(-side // self.factor) for side in self.map.shape)
+        return self._of(self.map.shape)
+
+    def again(self) -> set[tuple[int, ...]]:
+        """As of the finer map."""
+        return {self._of(shape) for shape in self.map.again()}
+
+    def _of(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        return tuple(-(-side // self.factor) for side in shape)
 
     def release(self) -> None:
         """Follow no more."""
@@ -238,8 +245,8 @@ class Place:
             ValueError: If it does not account for ``length`` tokens, or backward could mean several maps.
         """
         grid = Grid(self.source.shape, prefix=self.prefix)
-        if length is not None and isinstance(self.source, FeatureMap) and is_backward():
-            shapes = self.source.again(length - self.prefix)
+        if length is not None and isinstance(self.source, FeatureMap | Coarser) and is_backward():
+            shapes = {shape for shape in self.source.again() if math.prod(shape) == length - self.prefix}
             if len(shapes) > 1:
                 raise ValueError(
                     f"attention '{self.name}' is run again in backward (gradient checkpointing) after maps of "
@@ -270,6 +277,12 @@ def release(places: Iterable[Place], others: Iterable[Place] = ()) -> None:
     for source in {id(root(source)): source for place in places for source in place.sources}.values():
         if id(root(source)) not in needed:
             source.release()
+
+
+def join(place: Place) -> None:
+    """Follow the feature maps of a place that gets a mask until ``leave`` lets go of it."""
+    for source in (source for source in map(root, place.sources) if isinstance(source, FeatureMap)):
+        source.users.add(place.name)
 
 
 def leave(places: Iterable[Place]) -> None:

@@ -18,7 +18,7 @@ from retconv.models.described import Masking, forget, remember
 from retconv.models.inputs import Example, call, evaluating, example_input, first
 from retconv.models.masked import OWN, MaskedAttention, masked_class, plain_class
 from retconv.models.named import MaskChoice, Share, make_masks
-from retconv.models.places import FeatureMap, Place, leave, release, root
+from retconv.models.places import Place, join, leave, release
 from retconv.models.search import find_places
 from retconv.watching import is_readable
 
@@ -247,9 +247,7 @@ def _require_room(module: nn.Module, name: str) -> None:
 
 def _put(module: Any, mask: Mask, placement: str, place: Place, owner: nn.Module | None, weight: Tensor) -> None:
     _require_room(module, place.name)
-    for source in map(root, place.sources):
-        if isinstance(source, FeatureMap):
-            source.users.add(place.name)
+    join(place)
     # Masks are computed in float32 at least, and cast to the scores' dtype last.
     mask.to(weight.device, torch.promote_types(weight.dtype, torch.float32))
     module.__class__ = masked_class(type(module))

@@ -24,8 +24,6 @@ ACCURACY = 0.0
 def largest_eigenvalues(subject: Forms, head: int, k: int) -> np.ndarray:
     """The k eigenvalues of largest magnitude of one head's symmetric mask, float64 in no particular order."""
     alone, unit = _alone(subject, head)
-    if not unit:
-        return np.zeros(k)
     return unit * _lanczos(partial(product, alone), subject.grid.size, subject.values.device, k, ACCURACY)
 
 
@@ -44,8 +42,6 @@ def eigenvalue_range(subject: Forms, head: int, accuracy: float) -> tuple[float,
         The smallest eigenvalue, from above; the largest, from below; and c, the largest ℓ1 norm of a row.
     """
     alone, unit = _alone(subject, head)
-    if not unit:
-        return 0.0, 0.0, 0.0
     rows = alone.values[0].abs()
     bound = float(rows.sum() if subject.kernel is not None else rows.sum(dim=1).max())
     ends = []
@@ -64,8 +60,6 @@ def largest_singular_values(subject: Forms, head: int, k: int) -> np.ndarray:
     Squaring costs small singular values their accuracy, not the largest ones.
     """
     alone, unit = _alone(subject, head)
-    if not unit:
-        return np.zeros(k)
     back = alone.transposed()
     squares = _lanczos(
         lambda x: product(back, product(alone, x)), subject.grid.size, subject.values.device, k, ACCURACY
@@ -74,15 +68,9 @@ def largest_singular_values(subject: Forms, head: int, k: int) -> np.ndarray:
 
 
 def _alone(subject: Forms, head: int) -> tuple[Forms, float]:
-    """One head's mask in a unit of its own, a power of two, and that: ARPACK takes values below 4e-11 for rounding.
-
-    Of a mask that is 0 everywhere the unit is 0: ARPACK finds nothing to start from there.
-    """
+    """One head's mask in a unit of its own, a power of two, and that: ARPACK takes values below 4e-11 for rounding."""
     values = subject.values[head : head + 1]
-    largest = float(values.abs().max())
-    if largest == 0:
-        return subject, 0.0
-    unit = 2.0 ** (math.frexp(largest)[1] - 1)
+    unit = 2.0 ** (math.frexp(float(values.abs().max()))[1] - 1)
     name = "entries" if subject.kernel is None else "kernel"
     return Forms(subject.grid, 1, {name: values / unit}), unit
 
@@ -100,6 +88,8 @@ def _lanczos(
     matrix = LinearOperator((size, size), matvec=apply, matmat=apply, dtype=np.float64)
     # A fixed start that has a part along every eigenvector, odd ones too, and gives the same digits every time.
     start = np.random.default_rng(0).standard_normal(size)
+    if not apply(start).any():  # a mask of zeros, on which ARPACK finds no vector to go on with
+        return np.zeros(k)
     vectors = min(size - 1, max(VECTORS, 2 * k + 1))
     # One column at a time is too little work to share out: threads would spend their time waiting for each other.
     threads = torch.get_num_threads()
