@@ -51,7 +51,7 @@ class Sleeper:
 
     def runs(self) -> Mapping[str, Callable[[], object]]:
         if self.seconds < 0:
-            return {"once": Mortal()}
+            return {"once": Mortal()} if self.seconds == -1 else {}
         return {"once": partial(time.sleep, self.seconds), "twice": partial(time.sleep, 2 * self.seconds)}
 
     def facts(self) -> Mapping[str, Any]:
@@ -79,7 +79,9 @@ def test_each_is_timed_in_turn_and_a_fault_stops_no_other() -> None:
 
 
 def test_who_dies_while_timed_says_so_and_takes_no_other_along() -> None:
-    outcomes = race_ready({"mortal": partial(Sleeper, -1.0), "other": partial(Sleeper, 0.01)}, 3, CPU, limit=300.0)
+    seconds = {"mortal": -1.0, "empty": -2.0, "other": 0.01}
+    outcomes = race_ready({name: partial(Sleeper, s) for name, s in seconds.items()}, 3, CPU, limit=300.0)
+    assert outcomes["empty"].fault is None
     assert outcomes["mortal"].fault == "its process ended"
     assert outcomes["other"].fault is None
     assert len(outcomes["mortal"].seconds.get("once", [])) < 3 == len(outcomes["other"].seconds["once"])

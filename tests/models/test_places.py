@@ -8,10 +8,12 @@ from typing import Any
 import pytest
 import timm
 import torch
+from torch import nn
 
 from retconv.grid import Grid
 from retconv.masks import DecayMask
 from retconv.models import UnsupportedModelError, add_masks, grids_of, masks_of, remove_masks
+from retconv.models.places import Coarser, FeatureMap
 from retconv.models.surgery import masked_modules
 from tests.compare import assert_close
 from tests.models.cases import images, plain, pvt
@@ -49,6 +51,21 @@ def test_a_grid_that_no_feature_map_has() -> None:
         add_masks(model, "gmm", example=x)
     add_masks(model, "gmm", example=x, grid=(2, 4))
     assert set(grids_of(model).values()) == {Grid((2, 4), prefix=4)}
+
+
+def test_a_coarser_map_is_run_again_like_the_map_that_it_follows() -> None:
+    """Once backward has asked, the next image begins a list of its own; what runs without gradients is on none."""
+    embedding = nn.Conv2d(1, 1, 1)
+    finer = FeatureMap(embedding, "")
+    coarser = Coarser(finer, 2)
+    with torch.no_grad():
+        embedding(torch.zeros(1, 1, 9, 9))
+    for size in ((4, 6), (5, 4)):
+        embedding(torch.zeros(1, 1, *size))
+    assert finer.again() == {(4, 6), (5, 4)}
+    assert coarser.again() == {(2, 3), (3, 2)}
+    embedding(torch.zeros(1, 1, 2, 2))
+    assert coarser.again() == {(1, 1)}
 
 
 def test_a_module_that_attends_otherwise_than_when_it_was_masked_says_so() -> None:
