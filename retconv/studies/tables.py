@@ -93,8 +93,9 @@ def write_tables(tables: Mapping[str, pd.DataFrame], folder: str | Path = TABLES
                 f"{Path(folder) / name}.csv holds full-scale runs, which a small study must not replace: give another "
                 "folder with --out"
             )
-        lost = _values(before, "run") - _values(table, "run")
-        if lost and _values(table, "run") < _values(before, "run"):
+        more, runs = _values(before, "run"), _values(table, "run")
+        if runs < more:
+            lost = more - runs
             raise TrainError(
                 f"{Path(folder) / name}.csv holds {len(lost)} runs more, as {min(lost)}, which fewer must not replace: "
                 "merge the others into the folder of runs first, or give another folder with --out"
