@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import json
 from collections.abc import Mapping, Sequence
 from functools import cache
@@ -10,10 +11,8 @@ from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any, get_type_hints
 
-import timm
-
 from retconv.data import NAMES
-from retconv.models import SMALL_MODELS
+from retconv.model_names import SMALL_MODELS
 from retconv.names import nearest
 from retconv.plain_yaml import DEPTH, YamlError, load_file, load_text
 from retconv.train.config import RECIPES, RECIPES_FOLDER, Config, flatten
@@ -228,10 +227,11 @@ def _unknown_names(values: Mapping[str, Any]) -> list[str]:
     flat = flatten(values)
     model, data = flat.get("model.name"), flat.get("data.name")
     faults = []
-    # timm's own list is long to make, and a study parses hundreds of runs.
-    if isinstance(model, str) and model not in SMALL_MODELS and model not in timm.list_models():
-        known = (*SMALL_MODELS, *timm.list_models())
-        faults.append(f"model.name {model!r} is not known to timm; {nearest(model, known)}")
+    # timm takes longer to import than a study to read, and its list is long to make.
+    if isinstance(model, str) and model not in SMALL_MODELS:
+        known = importlib.import_module("timm").list_models()
+        if model not in known:
+            faults.append(f"model.name {model!r} is not known to timm; {nearest(model, (*SMALL_MODELS, *known))}")
     if isinstance(data, str) and data not in NAMES:
         faults.append(f"data.name {data!r} is no data set; {nearest(data, NAMES)}")
     return faults
