@@ -48,9 +48,8 @@ def _fits(kernel: Tensor) -> dict[str, Callable[[int], Realisation]]:
 def _states(name: str, values: Tensor) -> Iterator[dict[str, object]]:
     """States for each tolerance, and what they cost beyond the grid."""
     kernel = _causal(values)
-    whole = roots_of_unity(kernel)
-    for tolerance in _TOLERANCES:
-        yield _row(name, _ROOTS, tolerance, whole, values)
+    whole = _row(name, _ROOTS, 0.0, roots_of_unity(kernel), values)
+    yield from (whole | {"tolerance": tolerance} for tolerance in _TOLERANCES)
     for way, fit in _fits(kernel).items():
         wanted = list(_TOLERANCES)
         for count in range(1, _MOST + 1):
