@@ -35,8 +35,8 @@ if "google.colab" in sys.modules:  # there the package is installed first
 # %% [markdown]
 # ## Five masks
 #
-# Above are five masks, a row for each query; below is the kernel of each, a weight for each offset. Compare the fifth
-# with the others: its entries are random, and its kernel is only the nearest one there is.
+# Each line below is a mask, with a row for each query, and beside it its kernel, with a weight for each offset. Compare
+# the fifth with the others: its entries are random, and its kernel is only the nearest one there is.
 
 # %%
 from retconv.figures import FIGURES
@@ -92,7 +92,7 @@ windows = retconv.windows(K, grid)
 print(windows.shape, torch.equal(windows.flatten(2), M))
 
 # %% [markdown]
-# Follow one colour from left to right: the frame lies on the kernel, then on the tokens, and then it is a row of the
+# Follow one colour from top to bottom: the frame lies on the kernel, then on the tokens, and then it is a row of the
 # mask. The dot is the query itself, and it always lies on offset 0 of the kernel.
 
 # %%

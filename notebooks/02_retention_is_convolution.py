@@ -191,7 +191,7 @@ for head in range(heads):
     print(f"head {head}: ‖M − M'‖₂ = {norm:.2e} ≤ ‖K − K'‖₁ = {float(nearly.certificate[head]):.2e}")
 
 # %% [markdown]
-# How many poles does a kernel need? Look at where the errors on the right cross the line at 10⁻³, and at the gap
+# How many poles does a kernel need? Look at where the errors in (c) and (f) cross the line at 10⁻³, and at the gap
 # between the certificate and the true error below it.
 
 # %%

@@ -157,7 +157,7 @@ for n in (16, 64, 256):
     print(n, float(spectrum.szego(decay, n).distance))
 
 # %% [markdown]
-# Look at how eigenvalues (dots) approach the quantiles of the symbol (black line) as the grid grows. On the right,
+# Look at how eigenvalues (dots) approach the quantiles of the symbol (black line) as the grid grows. In (c),
 # compare their distance with the dotted slope 1/n.
 
 # %%
@@ -233,8 +233,8 @@ print("shuffled:", effective.effective_kernel(whole[..., order, :][..., order], 
 print("uniform: ", effective.effective_kernel(torch.full_like(whole, 1 / grid.size), grid).explained)
 
 # %% [markdown]
-# How much of a normalised mask is no convolution? Look at where each curve has its top, and at the map of queries on
-# the right.
+# How much of a normalised mask is no convolution? Look at where each curve has its top, and at the map of queries,
+# (d).
 
 # %%
 FIGURES["normalisation_breaks_it"]

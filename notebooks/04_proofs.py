@@ -189,7 +189,7 @@ difference = torch.softmax(S + M.log(), dim=1) - weighted / weighted.sum(dim=1, 
 print(f"bias_logits against normalised multiply_weights: {difference.abs().max():.1e}")
 
 # %% [markdown]
-# A proved formula can still be computed badly. Look at the left, where a published formula for Gaussians and ours are
+# A proved formula can still be computed badly. Look at (a), where a published formula for Gaussians and ours are
 # the same function on paper.
 
 # %%

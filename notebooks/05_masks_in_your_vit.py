@@ -117,8 +117,8 @@ except ValueError as error:
 # %% [markdown]
 # ## What a mask costs
 #
-# The five small models of the paper, counted as they run, beside what was published. Look at the ticks on the left,
-# and on the right at what a mask adds, on a logarithmic scale.
+# The five small models of the paper, counted as they run, beside what was published. Look at the ticks in (b)
+# and (c), and in (a) at what a mask adds, on a logarithmic scale.
 
 # %%
 FIGURES["parameters_and_macs"]
@@ -128,15 +128,16 @@ FIGURES["parameters_and_macs"]
 # kernel table at most one per cent, and an element-wise mask up to about two.
 
 # %% [markdown]
-# Time is another matter. Look at which curves stay near 1, where a mask costs nothing, and which ones rise with the
-# number of tokens.
+# Time is another matter. Look at which dots stay near 1, where a mask costs nothing, and which ones move to the
+# right with the number of tokens.
 
 # %%
 FIGURES["cost_of_a_mask"]
 
 # %% [markdown]
-# With few tokens a mask is free, or faster than attention as PyTorch fuses it. With a thousand tokens and more a
-# learnt mask takes up to about twice the time, and one Gaussian, which is extra channels of query and key, takes less.
+# In this race a mask of few tokens is free, or faster than attention as PyTorch fuses it; on one thread, 196 tokens
+# took up to a third more (`docs/speed.md`). With a thousand tokens and more a learnt mask takes up to about twice the time,
+# and one Gaussian, which is extra channels of query and key, takes less.
 
 # %% [markdown]
 # ## From heads back to convolutions

@@ -17,14 +17,16 @@
 # **Claim under test.** A mask in front of the softmax makes a small ViT more accurate. The published evidence is one
 # seed, the best epoch on the test set, and a plain ViT that ends in a class token against a masked one that ends in
 # mean pooling; and a mask that multiplies logits is also a temperature. Here pooling is equal, seeds are eight and
-# paired, nothing is chosen by an accuracy, and the test set is used once.
+# paired, nothing is chosen by an accuracy, and the test images serve once for a run. (A thousand of them serve again in
+# the figure of convolved heads.)
 #
 # **What it is not.** A ViT of 64 channels and 4 layers sees CIFAR-10 eight times on two cores. That says what a mask is
 # worth when training is short and the model small; it does not repeat the published training, whose 100 epochs are 300
 # passes over the images: the studies `short` (30 passes) and `main` (100) ask for a GPU.
 #
-# This notebook holds no number: cells read them from stored tables. What can be concluded was fixed before any run, as
-# rules in the study files, and is repeated here only as those rules decide it.
+# This notebook holds no number: cells read them from stored tables. What can be concluded was fixed as rules in the
+# study files before their runs, after a pilot that the first of them tells of, and is repeated here only as those rules
+# decide it.
 
 # %%
 import pandas as pd
@@ -73,7 +75,7 @@ Markdown(markdown(verdicts.loc[["cifar_small"]]))
 # %% [markdown]
 # How small a gain can these seeds show? The half-width of an interval is the distance from the threshold at which a
 # rule would just be decided; `needed` is the number of seeds that would decide it if mean and spread stayed as they
-# are.
+# are, for it where the mean is on the wanted side of the threshold, else against it.
 
 # %%
 power = verdicts[verdicts["metric"] == "test_accuracy"].dropna(subset="sd")
@@ -160,7 +162,8 @@ FIGURES["elm_becomes_convolution"]
 
 # %% [markdown]
 # The share grows a little with training, stays above chance, and ends far below half on average in every layer. So the
-# free mask does not become a convolution, although the kernel table, which is one, does no worse (above).
+# free mask, one for all heads of a layer, does not become a convolution, although the kernel table, which is one for
+# each head, does no worse (above).
 
 # %% [markdown]
 # Which kernels are learnt? Look at the free ones, of the kernel table and the element-wise mask, and at whether they
@@ -181,8 +184,9 @@ FIGURES["learned_masks"]
 FIGURES["truncated"]
 
 # %% [markdown]
-# Kernels must be large to keep their accuracy, and cut to 5×5 all masks lose more than matters. The element-wise mask
-# loses a little even uncut, for it must first become a kernel.
+# Cut to 5×5 all models lose more than matters. That is the size of what attention uses, not of what a mask learnt: a
+# mask of ones, cut so, would hide the same keys, and was not measured. The element-wise mask loses a little even
+# uncut, for it must first become a kernel.
 
 # %% [markdown]
 # ## Is trained attention a convolution?
@@ -217,14 +221,16 @@ FIGURES["attention_is_more"]
 FIGURES["grid_transfer"]
 
 # %% [markdown]
-# All arms lose much, and the curves lie close together. On no size does the learnt decay lose less than plain
-# attention by an amount that matters.
+# All arms lose much, and beside that the curves lie close together; yet on the largest grid every masked arm ends below
+# plain attention, in the mean by more than matters. On no size does the learnt decay lose less than plain attention by
+# an amount that matters.
 
 # %% [markdown]
 # ## So: is it the mask?
 #
 # All of it in one table, beside what was published for CIFAR-10. Intervals here are of 95 % each; those of the verdicts
-# above are wider, for the number of rules that read the same table.
+# above are wider where several rules read the same table. They cover seeds, not the choice of images: the same
+# difference on the images that were held out of training says how much that is.
 
 # %%
 Markdown(readme_table())
@@ -242,8 +248,8 @@ pd.crosstab(verdicts.index.rename("study"), verdicts["verdict"].to_numpy(), marg
 #
 # Each row of a table names its run, by the hash of everything that the run depends on, and commit, version and device.
 # The runs are stored without their weights, with what was measured on them: `retconv results merge
-# retconv/stored/archives/*.zip` puts them below `runs/`, `retconv studies STUDY` makes the tables from them,
-# and without them `retconv sweep STUDY` trains and measures them again.
+# retconv/stored/archives/*.zip` puts them below `runs/`, `retconv studies STUDY` makes the tables from them (with
+# `--partial` while some are missing), and without them `retconv sweep STUDY` trains and measures them again.
 
 # %%
 runs = tables["study_cifar_small"]

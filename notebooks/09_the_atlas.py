@@ -118,7 +118,7 @@ for name, fit in fits.items():
     print(f"beyond {float(fit.beyond(truth)):.0e}")
 
 # %% [markdown]
-# All four fits are within the tolerance on the grid. Look at what they do beyond it, in grey, and on the right at how
+# All four fits are within the tolerance on the grid. Look at what they do beyond it, in grey in (a), and in (b) at how
 # many states they need.
 
 # %%

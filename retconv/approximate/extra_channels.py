@@ -146,7 +146,7 @@ def channels(
     LocAt adds ``α exp(·)`` of a Gaussian to logits: no polynomial in p_k, so no finite number serves every grid.
 
     Args:
-        mask: In any form; of a bias on logits ``Forms.of_log(bias, grid)``, of which entries may have a batch in front.
+        mask: In any form; of a bias on logits ``Forms.of_log(bias, grid)``. Gates may have a batch in front.
         grid: The grid; neutral prefix tokens take part.
         tolerance: Largest error of an entry in logits (of M itself in ``"retention"``); 0 for rounding alone. One below
             rounding is not reached, as ``error`` then says.
@@ -192,7 +192,8 @@ def channels(
     count = torch.tensor([head[0].query.shape[1] for head in heads])
     if adds and not tolerance and serves(forms):
         closed = factors(forms)
-        if closed.query.shape[-1] <= int(count.max()):
+        # The logarithm of a Gaussian of weight 0, which hides every key, is no number.
+        if closed.query.shape[-1] <= int(count.max()) and bool(closed.query.isfinite().all()):
             query, key = closed
             count = torch.full_like(count, query.shape[-1])
             fewest = torch.minimum(fewest, count)

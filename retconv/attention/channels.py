@@ -1,4 +1,9 @@
-"""Log-masks as extra channels of query and key (laws 20, 21): plain fused attention runs them, with no N×N tensor."""
+"""Log-masks as extra channels of query and key (laws 20, 21): plain fused attention runs them, with no N×N tensor.
+
+Terms of ``u · w`` are rounded in the dtype of the queries, and of a narrow Gaussian they are large and cancel:
+``"auto"`` asks ``precise`` before it takes channels; who names them does not, and may have an error beyond the dtype's
+tolerance.
+"""
 
 from __future__ import annotations
 

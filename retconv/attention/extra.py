@@ -219,7 +219,7 @@ def cosine_channels(amplitude: Tensor, frequency: Tensor, grid: GridLike, phase:
     """Cosines that are added to logits, ``Σ_f a_f cos(ω_f · δ + φ_f)``: two channels for each frequency.
 
     ``u = a (cos(ω·p_q − φ), sin(ω·p_q − φ))``, ``w = (cos ω·p_k, sin ω·p_k)``. Nothing is left over, so prefix tokens
-    cost no more. Sandwich is the sum over ``ω_i = 10000^(−2i/d)``, i = 1 … d/2, times a number of each head.
+    cost no more. Sandwich is the sum over ``ω_i = 10000^(−2i/d)``, i = 0 … d/2 − 1, times a number of each head.
 
     Args:
         amplitude: a, ``(heads, frequencies)``, in logits.

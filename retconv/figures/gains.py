@@ -48,8 +48,12 @@ def _plot(data: pd.DataFrame) -> Figure:
 
 
 def _message(data: pd.DataFrame, noun: str) -> str:
-    """Which arms gain, or lose, an amount that matters; where none is seen to gain it, which still may."""
+    """Which arms gain, or lose, an amount that matters; where none is seen to gain it, which still may.
+
+    An arm some of whose seeds are missing is drawn, and not judged.
+    """
     means, least = data[data["part"] == "gain"], f"{study.POINTS:g} points"
+    means = means[means["n"] == means["n"].max()]
     regions = side(means, study.POINTS)
     by_verb = {"gain": regions == "above", "may gain": (regions == "open") & (means["high"] > study.POINTS)}
     by_verb |= {"may gain": by_verb["may gain"] & ~by_verb["gain"].any(), "lose": regions == "below"}

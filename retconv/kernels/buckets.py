@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from retconv.kernels.parameters import check_real, device_of, require_tensors
+from retconv.kernels.parameters import check_real, device_of, require_tensors, whole
 
 
 def t5_bucket(offset: Tensor, buckets: int = 32, reach: int = 128, causal: bool = False) -> Tensor:
@@ -25,7 +25,7 @@ def t5_bucket(offset: Tensor, buckets: int = 32, reach: int = 128, causal: bool 
         int64 ``(*S)``, from 0 to buckets − 1.
 
     Raises:
-        ValueError: If the offsets are not 1-D, or the numbers do not fit one another.
+        ValueError: If the offsets are not 1-D or not whole, or the numbers do not fit one another.
 
     Source:
         Raffel et al. 2020, T5 (arXiv 1910.10683), section 2.1, and ``_relative_position_bucket`` of its code. That
@@ -44,7 +44,7 @@ def t5_bucket(offset: Tensor, buckets: int = 32, reach: int = 128, causal: bool 
             f"buckets={buckets} and reach={reach} do not fit: give at least {2 if causal else 4} buckets"
             f"{'' if causal else ', an even number'}, and a reach above half of a direction's"
         )
-    signed = offset[..., 0].long()
+    signed = whole(offset)[..., 0]
     distance = (-signed).clamp(min=0) if causal else signed.abs()
     bounds = torch.tensor(_bounds(side, reach), device=device_of(offset))
     bucket = torch.bucketize(distance, bounds, right=True)

@@ -93,6 +93,13 @@ def check(parameter: Tensor, name: str, good: Tensor, rule: str) -> None:
     raise ValueError(f"{name} {rule}, got {values}{more}")
 
 
+def whole(offset: Tensor) -> Tensor:
+    """Offsets as int64. Those between tokens, as pooled keys have them, are refused: they have no entry of a table."""
+    if offset.is_floating_point():
+        check(offset, "offset", offset == offset.round(), "must be whole tokens")
+    return offset.long()
+
+
 def prepare(offset: Tensor, *parameters: Tensor) -> tuple[Tensor, list[Tensor], torch.dtype]:
     """Bring offsets and parameters to the computing dtype, and say which dtype the result is cast to.
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from retconv.grid import Grid, GridLike
-from retconv.kernels.parameters import as_parameter, check, check_real, device_of, per_head, prepare
+from retconv.kernels.parameters import as_parameter, check, check_real, device_of, per_head, prepare, whole
 
 
 def alibi(offset: Tensor, slope: Tensor | float) -> Tensor:
@@ -129,7 +129,8 @@ def relative_table(offset: Tensor, table: Tensor) -> Tensor:
         ``(heads, *S)`` in the table's dtype: exact copies of its entries.
 
     Raises:
-        ValueError: If the table is not real, has another number of axes than the offsets, or an even side.
+        ValueError: If the table is not real, has another number of axes than the offsets, or an even side, or an offset
+            lies between tokens.
 
     Source:
         Shaw et al. 2018 (arXiv 1803.02155), section 3.2, and Raffel et al. 2020 without buckets. Shaw and T5 clip far
@@ -144,7 +145,7 @@ def relative_table(offset: Tensor, table: Tensor) -> Tensor:
         raise ValueError(f"table must be (heads, odd, …) with {ndim} odd sides, got shape {tuple(table.shape)}")
     check_real(table, "table")
     sides = torch.tensor(table.shape[1:], device=device_of(offset))
-    index = offset.long() + (sides - 1) // 2
+    index = whole(offset) + (sides - 1) // 2
     inside = ((index >= 0) & (index < sides)).all(dim=-1)
     index = index.clamp(min=torch.zeros_like(sides), max=sides - 1)
     heads = torch.arange(table.shape[0], device=table.device).reshape(-1, *(1,) * (offset.ndim - 1))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from retconv.kernels.parameters import as_parameter, check, device_of, per_head
+from retconv.kernels.parameters import as_parameter, check, device_of, per_head, whole
 
 
 def _weights(seen: Tensor) -> Tensor:
@@ -24,7 +24,8 @@ def window(offset: Tensor, radius: int | Tensor, dilation: int = 1) -> Tensor:
         ``(heads, *S)`` of ones and zeros in the default dtype; its logarithm (0 and −∞) is the bias form.
 
     Raises:
-        ValueError: If radius is not finite or negative, or dilation is less than 1.
+        ValueError: If radius is not finite or negative, dilation is less than 1, or it is more than 1 and an offset lies
+            between tokens.
 
     Source:
         Beltagy et al. 2020, Longformer (arXiv 2004.05150), section 3.1, plain and dilated sliding windows.
@@ -37,6 +38,7 @@ def window(offset: Tensor, radius: int | Tensor, dilation: int = 1) -> Tensor:
         raise ValueError(f"dilation must be at least 1, got {dilation}")
     radius = as_parameter(radius, "radius", device=device_of(offset))
     check(radius, "radius", radius >= 0, "must be at least 0")
+    offset = offset if dilation == 1 else whole(offset)
     distance = offset.abs().amax(dim=-1)
     inside = distance <= dilation * per_head(radius, offset.ndim - 1)
     return _weights(inside & (offset % dilation == 0).all(dim=-1))
@@ -45,8 +47,9 @@ def window(offset: Tensor, radius: int | Tensor, dilation: int = 1) -> Tensor:
 def within(offset: Tensor, radius: int, dilation: int) -> Tensor:
     """Which offsets ``(*S, D)`` a window has, ``(*S)``; undilated it has the places between tokens too.
 
-    It is for numbers that are a module's own: not looked at.
+    It is for numbers that are a module's own: only dilated offsets are looked at, which must be whole tokens.
     """
+    offset = offset if dilation == 1 else whole(offset)
     inside = offset.abs() <= radius * dilation
     return (inside if dilation == 1 else inside & (offset % dilation == 0)).all(dim=-1)
 
@@ -89,7 +92,7 @@ def strided_window(offset: Tensor, stride: int | Tensor) -> Tensor:
         ``(heads, *S)`` of ones and zeros in the default dtype.
 
     Raises:
-        ValueError: If stride is not finite or less than 1, or the offsets are not 1-D.
+        ValueError: If stride is not finite or less than 1, or the offsets are not 1-D or not whole.
 
     Source:
         Child et al. 2019 (arXiv 1904.10509), section 4.3: ``A^(1)_i = {t, …, i}``, t = max(0, i − l), and
@@ -102,7 +105,7 @@ def strided_window(offset: Tensor, stride: int | Tensor) -> Tensor:
     _on_a_line(offset, "strided_window")
     stride = as_parameter(stride, "stride", device=device_of(offset))
     check(stride, "stride", stride >= 1, "must be at least 1")
-    past = -offset[..., 0]
+    past = -whole(offset)[..., 0]
     stride = per_head(stride, past.ndim)
     return _weights((past >= 0) & ((past <= stride) | (past % stride == 0)))
 

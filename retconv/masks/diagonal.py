@@ -36,9 +36,8 @@ class OffDiagonalMask(Mask):
 
     def kernel(self, grid: GridLike) -> Tensor:
         """``(heads, 2 n_1 − 1, …, 2 n_D − 1)``: 0 in the centre, 1 elsewhere."""
-        one = self._one.to(self._made)
-        kernel = elsewhere(Grid.of(grid).without_prefix(), one.device, one.dtype) * one
-        return kernel.expand(self.heads, *kernel.shape)
+        kernel = elsewhere(Grid.of(grid).without_prefix(), self._one.device, self._made)
+        return kernel.repeat(self.heads, *(1,) * kernel.ndim)
 
     def extra_repr(self) -> str:
         """Heads."""

@@ -77,4 +77,4 @@ class WindowMask(Mask):
         return self._of(within(offsets(grid, self._one.device), self.radius, self.dilation))
 
     def _of(self, seen: Tensor) -> Tensor:
-        return (seen.to(self._one.device, self._made) * self._one.to(self._made)).expand(self.heads, *seen.shape)
+        return seen.to(self._one.device, self._made).repeat(self.heads, *(1,) * seen.ndim)

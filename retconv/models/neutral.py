@@ -23,4 +23,4 @@ class NeutralMask(Mask):
     def kernel(self, grid: GridLike) -> Tensor:
         """Ones, ``(heads, 2 n_1 − 1, …)``."""
         one: Tensor = self.get_buffer("one")
-        return one.expand(self.heads, *Grid.of(grid).kernel_shape)
+        return torch.ones_like(one).expand(self.heads, *Grid.of(grid).kernel_shape)

@@ -22,7 +22,7 @@ Nothing is trained here. Deleting the runs and the tables, and calling these two
   retconv studies cifar_small   writes study_*.csv, which figures read, and prints the verdicts
 \b
 A rule is decided when all seeds of its study are there. While some are missing, and where the interval holds the
-threshold, the verdict says how many seeds would decide it if mean and spread stayed what they are.
+threshold, the verdict says how many seeds would support or refute it if mean and spread stayed what they are.
 \b
 Examples:
   retconv studies                         the verdicts, from the tables that there are

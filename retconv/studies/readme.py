@@ -58,6 +58,7 @@ _HEAD = (
     "published gain",
     "without → with (%)",
     "difference, 95 % interval (points)",
+    "on held-out images",
     "seeds",
     "data, passes",
 )
@@ -66,8 +67,9 @@ _HEAD = (
 def readme_table(folder: str | Path = TABLES) -> str:
     """Means over seeds, without and with, and their paired difference with its t interval, from stored tables.
 
-    Intervals are of 95 % each, not adjusted for their number as those of the verdicts are. Rows that have fewer than
-    three pairs of runs stored are left out.
+    The same difference on the images that were held out of training says how much of it is the choice of test images,
+    which no interval over seeds covers. Intervals are of 95 % each, not adjusted for their number as those of the
+    verdicts are. Rows that have fewer than three pairs of runs stored are left out.
 
     Example:
         >>> readme_table().splitlines()[0].split(" | ")[3]
@@ -80,6 +82,7 @@ def readme_table(folder: str | Path = TABLES) -> str:
         if runs["seed"].nunique() < MIN_SEEDS:
             continue
         comparison = compare(runs, "test_accuracy", row.against).iloc[0]
+        held_out = runs["validation_accuracy"].notna().all()
         gain = "{1:.2f} − {0:.2f}".format(*PUBLISHED_TOP1[row.model, "cifar10"]) if row.model else "–"
         # Of fewer images an epoch keeps its number of steps.
         passes = runs["epochs"].max() / row.at.get("fraction", 1.0)
@@ -90,13 +93,18 @@ def readme_table(folder: str | Path = TABLES) -> str:
                     row.text,
                     gain,
                     f"{comparison['mean_reference']:.2f} → {comparison['mean']:.2f}",
-                    f"{comparison['difference']:+.2f} [{comparison['low']:+.2f}, {comparison['high']:+.2f}]",
+                    _difference(comparison),
+                    _difference(compare(runs, "validation_accuracy", row.against).iloc[0]) if held_out else "–",
                     str(comparison["n"]),
                     data,
                 ]
             )
         )
     return "\n".join(lines)
+
+
+def _difference(comparison: Mapping[str, Any]) -> str:
+    return f"{comparison['difference']:+.2f} [{comparison['low']:+.2f}, {comparison['high']:+.2f}]"
 
 
 def _pairs(table: pd.DataFrame, row: _Row) -> pd.DataFrame:

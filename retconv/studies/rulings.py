@@ -140,7 +140,7 @@ def _point(point: Mapping[str, Any]) -> str:
 
 
 def readable(table: pd.DataFrame) -> str:
-    """The verdicts as text, one claim a line with its numbers below it; of an open one, what would decide it.
+    """The verdicts as text, one claim a line with its numbers below it; of an open one, what would decide it, and how.
 
     Example:
         >>> study = retconv.sweep.load_study("cifar_small")
@@ -157,14 +157,17 @@ def readable(table: pd.DataFrame) -> str:
             numbers = f"{row['difference']:+.2f} [{row['low']:+.2f}, {row['high']:+.2f}], n = {row['n']:.0f}"
             text += f": {numbers}, {row['expect']} {row['threshold']:g} expected; {row['scale']}"
         if row["verdict"] in (UNDECIDED, NOT_FINISHED) and not pd.isna(row["difference"]):
-            text += f"; {needed(row)} would decide it"
+            text += f"; {outlook(row)}"
         lines.append(f"    {text}")
     return "\n".join(lines)
 
 
-def needed(row: Mapping[Hashable, Any]) -> str:
-    """How many seeds would decide a row's rule if mean and spread stayed what they are."""
-    return f"more than {MOST_SEEDS} seeds" if pd.isna(row["needed"]) else f"{row['needed']:.0f} seeds"
+def outlook(row: Mapping[Hashable, Any]) -> str:
+    """How many seeds would decide a row's rule, and which way, if mean and spread stayed what they are."""
+    value, threshold = row["difference"], row["threshold"]
+    holds = {"above": value > threshold, "below": value < threshold, "within": abs(value) < threshold}[row["expect"]]
+    seeds = f"more than {MOST_SEEDS}" if pd.isna(row["needed"]) else f"{row['needed']:.0f}"
+    return f"{seeds} seeds would {'support' if holds else 'refute'} it"
 
 
 def markdown(table: pd.DataFrame) -> str:
@@ -181,7 +184,7 @@ def markdown(table: pd.DataFrame) -> str:
         value = f"{row['difference']:+.2f} [{row['low']:+.2f}, {row['high']:+.2f}]" if known else "–"
         verdict = str(row["verdict"])
         if verdict in (UNDECIDED, NOT_FINISHED) and known:
-            verdict += f"; {needed(row)} would decide"
+            verdict += f"; {outlook(row)}"
         seeds = f"{row['n']:.0f} of {row['planned']:.0f}"
         expectation = f"{row['expect']} {row['threshold']:g}"
         lines.append(f"| {row['claim']} | {value} | {expectation} | {seeds} | {verdict} |")

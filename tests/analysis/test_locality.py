@@ -75,6 +75,8 @@ def test_mass_within_a_radius(shape: tuple[int, ...], seed: int) -> None:
     expected = [[by_loops.within(by_loops.rows_of_mask(m.tolist(), shape), r) for r in radii] for m in free]
     assert_close(actual, expected)
     assert_close(mass_within(free, shape, 1.5), actual[:, 2])
+    roots = [2.0, 8.0, 13.0]  # of which float32's are below float64's
+    assert_close(mass_within(free, shape, torch.tensor(roots).sqrt()), mass_within(free, shape, f64(roots).sqrt()))
 
 
 # --- special cases, by hand -----------------------------------------------------------------------------------------

@@ -158,6 +158,13 @@ def test_attention_by_channels_is_that_of_the_mask(name: str, count: int, prefix
     assert_close(made.attend(q, k, v, scale=0.4), bias_logits(q, k, v, mask, grid, scale=0.4, backend="reference"))
 
 
+def test_a_gaussian_of_weight_0_hides_every_key() -> None:
+    """Beside another head, whose closed form is the shortest."""
+    sigma, alpha = torch.full((2, 1), 2.0).double(), torch.tensor([[1.0], [0.0]]).double()
+    mask, (q, k, v) = GaussianMixtureMask.from_parameters(sigma, alpha), qkv(Grid(5), 8)
+    assert_close(channels(mask, 5).attend(q, k, v), bias_logits(q, k, v, mask, 5, backend="reference"))
+
+
 def test_a_chain_that_is_not_causal_is_hidden_by_a_bias() -> None:
     grid, (q, k, v) = Grid(9), qkv(Grid(9), 9)
     future = kernels.causal_decay(-grid.offsets(), uniform(9, 0.3, 0.9, HEADS))

@@ -3,7 +3,9 @@
 import torch
 
 from retconv import kernels
+from retconv.cross import Cross
 from retconv.grid import Grid
+from retconv.masks import WindowMask
 from tests.error_table import Error
 
 LINE, PLANE = Grid(4).offsets(), Grid((3, 4)).offsets()
@@ -28,6 +30,7 @@ WAVES: dict[str, Error] = {
 
 BUCKETS: dict[str, Error] = {
     "beyond a line": (lambda: kernels.t5_bucket(PLANE), ValueError, "t5_bucket is defined on 1-D grids, .* 2 axes"),
+    "between tokens": (lambda: kernels.t5_bucket(LINE - 0.5), ValueError, "offset must be whole tokens, got -3.5"),
     "odd": (lambda: kernels.t5_bucket(LINE, 5), ValueError, "buckets=5 .* at least 4 buckets, an even number"),
     "too few": (lambda: kernels.t5_bucket(LINE, 1, causal=True), ValueError, "buckets=1 .* at least 2 buckets, and"),
     "reach": (lambda: kernels.t5_bucket(LINE, 32, 8), ValueError, "reach=8 do not fit: .* reach above half"),
@@ -61,6 +64,18 @@ VISION: dict[str, Error] = {
 
 WINDOWS: dict[str, Error] = {
     "dilation": (lambda: kernels.window(PLANE, 1, dilation=0), ValueError, "dilation must be at least 1, got 0"),
+    "dilated between tokens": (lambda: kernels.window(LINE + 0.5, 1, 2), ValueError, "offset must be whole .* -2.5"),
+    "a dilated mask between tokens": (
+        lambda: WindowMask(1, 1, 2).at(Cross(4, 2).offset_table()),
+        ValueError,
+        "offset must be whole tokens, got 0.5, 2.5",
+    ),
+    "strides between tokens": (lambda: kernels.strided_window(LINE / 2, 2), ValueError, "offset must be whole tokens"),
+    "a table between tokens": (
+        lambda: kernels.relative_table(Cross(4, 2).offset_table(), ones(1, 7)),
+        ValueError,
+        "offset must be whole tokens, got 0.5, 2.5, -0.5, 1.5 and 4 more",
+    ),
     "beyond a line": (lambda: kernels.causal_window(PLANE, 2), ValueError, "causal_window is .* 2 axes: use window"),
     "length": (lambda: kernels.causal_window(LINE, 0), ValueError, "length must be at least 1, got 0"),
     "stride": (lambda: kernels.strided_window(LINE, 0), ValueError, "stride must be at least 1, got 0"),

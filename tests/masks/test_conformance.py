@@ -176,6 +176,15 @@ def test_repr_tells_the_key_facts(case: Case) -> None:
     assert_exact(mask(grid), before)
 
 
+@with_kernel
+def test_what_is_written_to_one_head_of_a_kernel_is_not_written_to_others(case: Case) -> None:
+    with torch.no_grad():
+        kernel = build(case, Grid(case.shapes[-1])).kernel(case.shapes[-1])
+        before = kernel.clone()
+        kernel[0] += 1
+    assert_exact(kernel[1:], before[1:])
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
 @with_kernel
 def test_separable_form_is_the_kernel(case: Case, dtype: torch.dtype) -> None:

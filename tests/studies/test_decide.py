@@ -160,7 +160,7 @@ def test_nothing_is_decided_before_all_seeds_are_there(tmp_path: Path) -> None:
     assert row["verdict"] == "supported"
     text = readable(verdicts(folder, [toy(rule)]))
     assert "not finished, 3 of 5 seeds: +1.01 [" in text
-    assert "3 seeds would decide it" in text
+    assert "3 seeds would support it" in text
 
 
 def test_a_seed_whose_runs_are_not_all_there_has_no_value_yet(tmp_path: Path) -> None:
@@ -203,16 +203,33 @@ def test_two_seeds_have_no_interval_yet(tmp_path: Path) -> None:
     assert "| So. | – | above 0 | 2 of 5 | not finished |" in markdown(table)
 
 
+@pytest.mark.parametrize(
+    ("expect", "threshold", "words"),
+    [
+        *(("above", 1.5, "refute"), ("above", 0.5, "support"), ("below", 1.5, "support"), ("below", 0.5, "refute")),
+        *(("within", 1.5, "support"), ("within", 0.5, "refute")),
+    ],
+)
+def test_an_open_rule_is_told_with_the_side_on_which_its_mean_is(
+    tmp_path: Path, expect: str, threshold: float, words: str
+) -> None:
+    folder = planted(tmp_path, plain=(0.0,) * 5, masked=WIDE)
+    rule = {"arm": "masked", "against": "plain", "at": {"fraction": 0.1}, "threshold": threshold, "expect": expect}
+    table = verdicts(folder, [toy(rule)])
+    assert table["verdict"][0] == "undecided at this n"
+    assert readable(table).endswith(f" {table['needed'][0]:.0f} seeds would {words} it")
+
+
 def test_an_undecided_rule_says_what_would_decide_it_as_text_and_markdown(tmp_path: Path) -> None:
     folder = planted(tmp_path, plain=(0.0,) * 5, masked=WIDE)
     rule = {"arm": "masked", "against": "plain", "at": {"fraction": 0.1}, "threshold": 0.5}
     table = verdicts(folder, [toy(rule)])
     count = int(table["needed"][0])
     assert readable(table).endswith(
-        f"undecided at this n: +1.00 [-2.17, +4.17], n = 5, above 0.5 expected; small; {count} seeds would decide it"
+        f"undecided at this n: +1.00 [-2.17, +4.17], n = 5, above 0.5 expected; small; {count} seeds would support it"
     )
     assert (
-        f"| +1.00 [-2.17, +4.17] | above 0.5 | 5 of 5 | undecided at this n; {count} seeds would decide |"
+        f"| +1.00 [-2.17, +4.17] | above 0.5 | 5 of 5 | undecided at this n; {count} seeds would support it |"
         in markdown(table)
     )
 

@@ -229,24 +229,28 @@ def test_readme_table_sets_ours_beside_the_published(tmp_path: Path) -> None:
     """Of seeds that both arms have; an arm with fewer than three is left out."""
     arms = {"plain": (66.0, 8), "gmm": (67.0, 4), "table": (68.0, 2)}
     rows = [
-        {"arm": arm, "seed": seed, "test_accuracy": mean + seed / 10, "scale": "full", "data": "cifar10", "epochs": 8}
+        {"arm": arm, "seed": seed, "test_accuracy": mean + seed / 10, "validation_accuracy": (mean + seed) / 2}
         for arm, (mean, seeds) in arms.items()
         for seed in range(seeds)
     ]
-    write_tables({"study_cifar_small": pd.DataFrame(rows)}, tmp_path)
+    table = pd.DataFrame(rows).assign(scale="full", data="cifar10", epochs=8)
+    write_tables({"study_cifar_small": table}, tmp_path)
     _, _, *lines = readme_table(tmp_path).splitlines()
     (line,) = lines
     assert line == (
         "| Gaussian mixture, K = 5, × logits: the published mask | 95.06 − 93.65 | 66.15 → 67.15 | "
-        "+1.00 [+1.00, +1.00] | 4 | CIFAR-10 (JPEG), 8 |"
+        "+1.00 [+1.00, +1.00] | +0.50 [+0.50, +0.50] | 4 | CIFAR-10 (JPEG), 8 |"
     )
     assert CliRunner().invoke(main, ["--readme", "--out", str(tmp_path)]).output.splitlines()[2] == line
+    write_tables({"study_cifar_small": table.assign(validation_accuracy=float("nan"))}, tmp_path)
+    assert "| +1.00 [+1.00, +1.00] | – | 4 |" in readme_table(tmp_path)
 
 
 def test_passes_of_fewer_images_are_more(tmp_path: Path) -> None:
     """An epoch keeps its number of steps."""
     runs = [{"arm": arm, "seed": seed} for arm in ("plain", "manhattan_bias") for seed in range(3)]
-    table = pd.DataFrame(runs).assign(test_accuracy=60.0, scale="full", data="cifar10", epochs=8, fraction=0.1)
+    table = pd.DataFrame(runs).assign(scale="full", data="cifar10", epochs=8, fraction=0.1)
+    table = table.assign(test_accuracy=60.0, validation_accuracy=60.0)
     write_tables({"study_cifar_small_data": table}, tmp_path)
     assert readme_table(tmp_path).splitlines()[2].endswith("| 3 | CIFAR-10 (JPEG), 80 |")
 
@@ -258,10 +262,10 @@ def test_readme_table_reads_a_point_of_a_grid(tmp_path: Path) -> None:
         for cutmix in (0.0, 1.0)
         for seed in range(3)
     ]
-    table = pd.DataFrame(rows).assign(scale="full", data="cifar10", epochs=8)
+    table = pd.DataFrame(rows).assign(scale="full", data="cifar10", epochs=8, validation_accuracy=float("nan"))
     write_tables({"study_cifar_small_cutmix": table}, tmp_path)
     (line,) = readme_table(tmp_path).splitlines()[2:]
-    assert line.startswith("| mixture, with CutMix | – | 61.00 → 63.00 | +2.00 [+2.00, +2.00] | 3 |")
+    assert line.startswith("| mixture, with CutMix | – | 61.00 → 63.00 | +2.00 [+2.00, +2.00] | – | 3 |")
 
 
 def test_published_numbers_are_all_there() -> None:

@@ -147,7 +147,9 @@ def mass_within(mask: MaskLike, grid: GridLike, radius: Tensor | float, border: 
     rows = _rows(subject, border)
     distance = subject.grid.offsets(subject.values.device).to(torch.float64).norm(dim=-1)[None]
     mass = rows.sums(torch.ones_like(distance))
-    radii = torch.as_tensor(radius, dtype=torch.float64)
+    # A tensor's √2 was rounded in its dtype, and may lie below that of float64.
+    rounding = 4 * torch.finfo(radius.dtype).eps if isinstance(radius, Tensor) and radius.is_floating_point() else 0.0
+    radii = torch.as_tensor(radius, dtype=torch.float64) * (1 + rounding)
     shares = [_mean_share(rows.sums((distance <= float(r)).double()), mass) for r in radii.reshape(-1)]
     return torch.stack(shares, dim=1).reshape(subject.heads, *radii.shape)
 
