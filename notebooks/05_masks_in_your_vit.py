@@ -136,8 +136,8 @@ FIGURES["cost_of_a_mask"]
 
 # %% [markdown]
 # In this race a mask of few tokens is free, or faster than attention as PyTorch fuses it; on one thread, 196 tokens
-# took up to a third more (`docs/speed.md`). With a thousand tokens and more a learnt mask takes up to about twice the time,
-# and one Gaussian, which is extra channels of query and key, takes less.
+# took up to a third more (`docs/speed.md`). With a thousand tokens and more a learnt mask takes up to about twice the
+# time, and one Gaussian, which is extra channels of query and key, takes less.
 
 # %% [markdown]
 # ## From heads back to convolutions

@@ -24,8 +24,8 @@ def window(offset: Tensor, radius: int | Tensor, dilation: int = 1) -> Tensor:
         ``(heads, *S)`` of ones and zeros in the default dtype; its logarithm (0 and −∞) is the bias form.
 
     Raises:
-        ValueError: If radius is not finite or negative, dilation is less than 1, or it is more than 1 and an offset lies
-            between tokens.
+        ValueError: If radius is not finite or negative, dilation is less than 1, or above 1 and an offset lies between
+            tokens.
 
     Source:
         Beltagy et al. 2020, Longformer (arXiv 2004.05150), section 3.1, plain and dilated sliding windows.

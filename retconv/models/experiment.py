@@ -40,6 +40,7 @@ class Softmax:
         index: Which of the module's softmaxes it is.
         shape: Of its input.
         products: The products before it that may be its scores.
+        outputs: Shapes of all products before it.
     """
 
     module: nn.Module
@@ -48,6 +49,7 @@ class Softmax:
     index: int
     shape: tuple[int, ...]
     products: list[int]
+    outputs: list[tuple[int, ...]]
 
 
 @dataclass

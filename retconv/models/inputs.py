@@ -73,15 +73,17 @@ def running(model: nn.Module, example: Example) -> Iterator[None]:
 
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode, and afterwards each module's own mode again.
+    """Evaluation mode without ``torch.compile``, and afterwards each module's own mode again.
 
     By the flags alone: a module's own ``eval`` may do more, as merge an adapter, that setting a flag does not undo.
+    What is compiled calls no hook, and would be compiled for the input of a look.
     """
     training = {module: module.training for module in model.modules()}
     try:
         for module in training:
             module.training = False
-        yield
+        with torch.compiler.set_stance("force_eager"):
+            yield
     finally:
         for module, mode in training.items():
             module.training = mode

@@ -24,6 +24,12 @@ class Layout:
     heads: int
     axis: int | None = -3
 
+    def has_heads(self, shape: tuple[int, ...]) -> bool:
+        """Whether these are the axes of something that each head has, as its scores."""
+        if self.axis is None:
+            return len(shape) == 3 and shape[0] % self.heads == 0
+        return len(shape) > max(3, -self.axis) and shape[self.axis] == self.heads
+
     def fold(self, x: Tensor) -> Tensor:
         """To ``(batch, heads, rows, columns)``: windows become elements of the batch."""
         if self.axis is None:

@@ -43,6 +43,7 @@ class _Masking(TorchFunctionMode):
         self.placement = PLACEMENTS[module.placement]
         self.convolved: Any = getattr(module, "convolved", None)
         self.products = self.softmaxes = 0
+        self.multiplied: tuple[int, ...] | None = None
         self.acted = False
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -54,8 +55,10 @@ class _Masking(TorchFunctionMode):
             self.acted = True
             return multihead_attention(self._attend_weights, *args, **kwargs)
         if self.place.call == "softmax" and func in PRODUCTS:
-            self.products += 1
             out = func(*args, **kwargs)
+            if not self.place.layout.has_heads(out.shape):
+                return out
+            self.products += 1
             return self._multiply(out) if self.products - 1 in self.place.products and self._multiplies else out
         if self.place.call == "softmax" and func in SOFTMAX:
             self.softmaxes += 1
@@ -128,7 +131,7 @@ class _Masking(TorchFunctionMode):
         return out, weights
 
     def _multiply(self, product: Tensor) -> Tensor:
-        layout = self.place.layout
+        layout, self.multiplied = self.place.layout, tuple(product.shape)
         scores = layout.fold(product)  # shape: (batch, heads, length, length)
         forms = read_mask(self.module.mask, self.place.between(*scores.shape[-2:]), scores.shape[1])
         return layout.unfold(scores * forms.entries.to(scores.dtype), tuple(product.shape))
@@ -138,6 +141,13 @@ class _Masking(TorchFunctionMode):
         dtype = next((one for one in args if isinstance(one, torch.dtype)), dtype)
         scores = layout.fold(input if dtype is None else input.to(dtype))
         if self._multiplies:
+            if self.multiplied != tuple(input.shape):
+                raise ValueError(
+                    f"attention '{self.place.name}' made its scores by the matrix product number "
+                    f"{self.place.products[0]} of those with heads when it was masked, and now does not: remove the "
+                    "masks and add them anew, or take placement='bias_logits'"
+                )
+            self.multiplied = None
             weights = func(scores, dim=-1) if placement.softmax else scores
         else:
             forms = read_mask(self.module.mask, self.place.between(*scores.shape[-2:]), scores.shape[1])

@@ -183,8 +183,8 @@ class Place:
         call: How its weights are computed: ``"attention"`` by torch's attention function, ``"multihead"`` by
             ``torch.nn.MultiheadAttention``, ``"softmax"`` by hand.
         layout: Where its heads are.
-        products: By hand: which of its matrix products are the scores of queries and keys, counted from 0; none where
-            heads are mixed between the product and the softmax.
+        products: By hand: which of its matrix products that have heads are the scores of queries and keys, counted from
+            0; none where heads are mixed between the product and the softmax.
         softmaxes: By hand: which of its softmaxes make the weights, counted from 0.
         biased: By hand: whether anything is added to the scores before the softmax.
         fused: What the module's ``fused_attn`` was, None if it has none.

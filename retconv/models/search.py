@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
@@ -28,6 +28,10 @@ POOLED = (
 ORDER = (
     "its tokens do not lie on their grid by rows: when a patch of the image changes, the token that moves is another "
     "one (tokens may be shuffled, in another order, or no tokens but channels)"
+)
+NESTED = (
+    "a module inside it attends too, on which its mask would act as well: put its own attention into a module beside "
+    "that one"
 )
 UNSEEN = (
     "its grid would be a feature map's made coarser, and no token stands out when a patch of the image changes: if it "
@@ -87,7 +91,7 @@ def find_places(
             with watch.hooks(), watch:
                 call(model, picture(example))
             for name, calls in watch.seen.items():
-                place = _place(watch, calls, grid)
+                place = _place(watch, calls, grid) if not _holds(name, watch.seen) else NESTED
                 if isinstance(place, Place) and place.keys is not None and not pooled:
                     one, shapes = calls[0], (place.source.shape, place.keys.shape)
                     place = POOLED.format(queries=one.shape[-2], keys=one.keys, grid=shapes[0], coarse=shapes[1])
@@ -115,6 +119,11 @@ def find_places(
             f"no place for a mask in {type(model).__name__}{reasons or ': no attention was computed'}. {LOOKED_FOR}"
         )
     return list(places.values()), refused
+
+
+def _holds(name: str, others: Iterable[str]) -> bool:
+    """Whether one of the others is inside the module of this name; the model itself has none."""
+    return any(other != name and other.startswith(f"{name}." if name else "") for other in others)
 
 
 @contextmanager
@@ -161,7 +170,9 @@ def _place(watch: Watch, calls: list[Seen], grid: tuple[int, ...] | None) -> Pla
         if isinstance(scores, str):
             return scores
         softmaxes.append(softmax.index)
-        products += [] if scores.product is None else [scores.product]
+        if scores.product is not None:
+            # Those of adapters and other layers do not count: they come and go.
+            products.append(sum(map(layout.has_heads, softmax.outputs[: scores.product])))
         biased |= scores.biased
     acting = (tuple(products), tuple(softmaxes), biased)
     return Place(one.name, prefix, source, one.call, layout, *acting, keys=keys)

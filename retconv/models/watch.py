@@ -63,6 +63,7 @@ class _Frame:
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
     products: list[tuple[int, ...]] = field(default_factory=list)
+    mixing: set[int] = field(default_factory=set)
     softmaxes: int = 0
 
 
@@ -115,7 +116,8 @@ class Watch(TorchFunctionMode):
             tensors = [x for x in args if isinstance(x, Tensor)]
             mixes = any(x.shape == out.shape for x in tensors) and min(x.ndim for x in tensors) < out.ndim
             for frame in self.running:
-                frame.products.append(() if mixes else tuple(out.shape))
+                frame.mixing |= {len(frame.products)} if mixes else set()
+                frame.products.append(tuple(out.shape))
         return out
 
     def windows(self, name: str) -> list[Window]:
@@ -156,8 +158,9 @@ class Watch(TorchFunctionMode):
         if x.ndim < 3 or dim not in (-1, x.ndim - 1):
             return
         shape = tuple(x.shape)
-        products = [i for i in range(len(frame.products)) if frame.products[i] == shape]
-        softmax = Softmax(self.modules[frame.name], frame.args, frame.kwargs, index, shape, products)
+        outputs = list(frame.products)
+        products = [i for i, output in enumerate(outputs) if output == shape and i not in frame.mixing]
+        softmax = Softmax(self.modules[frame.name], frame.args, frame.kwargs, index, shape, products, outputs)
         self._note(frame, "softmax", shape, shape[-1], softmax)
 
     def _frame(self) -> _Frame:

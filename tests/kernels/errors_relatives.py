@@ -68,13 +68,13 @@ WINDOWS: dict[str, Error] = {
     "a dilated mask between tokens": (
         lambda: WindowMask(1, 1, 2).at(Cross(4, 2).offset_table()),
         ValueError,
-        "offset must be whole tokens, got 0.5, 2.5",
+        "offset must be whole tokens, got -2.5, -1.5, -0.5, 0.5 and 2 more",
     ),
     "strides between tokens": (lambda: kernels.strided_window(LINE / 2, 2), ValueError, "offset must be whole tokens"),
     "a table between tokens": (
         lambda: kernels.relative_table(Cross(4, 2).offset_table(), ones(1, 7)),
         ValueError,
-        "offset must be whole tokens, got 0.5, 2.5, -0.5, 1.5 and 4 more",
+        "offset must be whole tokens, got -2.5, -1.5, -0.5, 0.5 and 2 more",
     ),
     "beyond a line": (lambda: kernels.causal_window(PLANE, 2), ValueError, "causal_window is .* 2 axes: use window"),
     "length": (lambda: kernels.causal_window(LINE, 0), ValueError, "length must be at least 1, got 0"),

@@ -9,6 +9,7 @@ import torch
 from retconv.models import add_masks, remove_masks
 from retconv.models.surgery import masked_modules
 from tests.error_table import Error
+from tests.models.by_hand import FORMS, SIDE, ByHand, Model
 from tests.models.cases import images, plain, pvt
 
 
@@ -48,7 +49,18 @@ def without_its_owner() -> None:
     model(images("ViT"))
 
 
+def no_product() -> None:
+    model = add_masks(Model(ByHand(FORMS["scaled queries"])), "manhattan")
+    model.attn.form = lambda q, k: (q[..., None, :] * k[..., None, :, :]).sum(-1)
+    model(torch.rand(1, 3, SIDE, SIDE))
+
+
 MASKING: dict[str, Error] = {
+    "scores of no product any more": (
+        no_product,
+        ValueError,
+        "'attn' made its scores by the matrix product number 0 of those with heads when .*, and now does not: remove",
+    ),
     "maps that checkpointing cannot tell apart": (
         two_maps_of_one_size,
         ValueError,
