@@ -15,7 +15,7 @@ VENV   := .venv
 OLDEST := .venv-oldest
 BIN    := $(VENV)/bin
 LOCK   := requirements/lock.txt
-WORKERS := -n $(JOBS) --dist loadfile
+WORKERS := -n $(JOBS) --dist loadfile --no-loadscope-reorder
 # The stamp is named after the extras, so that asking for other ones installs them.
 STAMP  := $(VENV)/.installed-$(EXTRAS)
 
@@ -29,7 +29,7 @@ figures: $(STAMP) ## draw every figure into paper_figures/
 	$(BIN)/python -m retconv.figures
 
 # One thread per worker: torch would otherwise start a thread per core in each of them. A file stays with one worker, so
-# that what its tests share is computed once.
+# that what its tests share is computed once; files are in the order of tests/conftest.py.
 test: $(STAMP) ## run every test, the notebooks among them
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(WORKERS) $(ARGS)
 

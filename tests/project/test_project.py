@@ -14,6 +14,7 @@ from packaging.utils import canonicalize_name
 
 import retconv
 from retconv.extras import EXTRAS
+from tests.conftest import LONGEST
 
 ROOT = Path(__file__).resolve().parents[2]
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
@@ -80,6 +81,10 @@ def test_readme_commands_are_make_targets(target: str) -> None:
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     assert f"make {target}" in (ROOT / "README.md").read_text(encoding="utf-8")
     assert re.search(rf"^{target}:", makefile, flags=re.MULTILINE)
+
+
+def test_the_longest_files_are_there() -> None:
+    assert [name for name in LONGEST if not (ROOT / "tests" / name).is_file()] == []
 
 
 def test_without_make_the_same_extras_are_installed() -> None:
