@@ -19,8 +19,10 @@ from retconv.models.places import Coarser, Place
 _PATCHES = ((0.7, 0.2, 0.7), (0.2, 0.75, 0.45), (0.45, 0.4, 0.1), (0.8, 0.55, 0.85), (0.3, 0.9, 0.25))
 #: Half the side of a changed patch, as a fraction of the image.
 _HALF = 1 / 16
-#: Images that are compared: one picture twice, and one for each patch.
-_IMAGES = 2 + len(_PATCHES)
+#: The first corner, as a fraction of each side: within the first cell of a grid of up to as many cells a side.
+_CORNER = 1 / 32
+#: Images that are compared: one picture twice, one for each patch, and one for the corner.
+_IMAGES = 3 + len(_PATCHES)
 #: How many times as much as the middle one the token that moves most must move.
 _STANDS_OUT = 2
 #: And how many times, for its place to be certain.
@@ -46,7 +48,10 @@ def moves_rightly(model: nn.Module, example: Example, places: Sequence[Place]) -
     rows = _Rows(model, places)
     with torch.no_grad(), rows.hooks(), rows:
         call(model, _changed(example))
-    return {place.name: _agrees(place, rows.seen.get(place.name)) for place in places}
+    agree = {place.name: _agrees(place, rows.seen.get(place.name)) for place in places}
+    # Deeper prefix tokens have read the image.
+    behind = next((_behind(place, rows.seen.get(place.name)) for place in places if place.prefix), False)
+    return agree | {place.name: False for place in places if place.prefix and behind}
 
 
 def picture(example: Example) -> Example:
@@ -60,7 +65,7 @@ def _noise(example: Tensor, count: int) -> Tensor:
 
 
 def _changed(example: Tensor) -> Tensor:
-    """A picture of noise twice, and the same with one patch changed, for each patch."""
+    """A picture of noise twice, and the same with one patch changed, for each patch and then the corner."""
     noise = _noise(example, 2)
     axes = [3, 4] if example.ndim == 5 else [2, 3]
     if example.ndim == 5:
@@ -76,7 +81,12 @@ def _changed(example: Tensor) -> Tensor:
             inside[axis] = slice(start, max(start + 1, int((centre + _HALF) * side)))
         image[tuple(inside)] += 3 * noise[1:][tuple(inside)]
         images.append(image)
-    return torch.cat(images)
+    image = noise[:1].clone()
+    corner = [slice(None)] * example.ndim
+    for axis in axes:
+        corner[axis] = slice(max(1, int(_CORNER * example.shape[axis])))
+    image[tuple(corner)] += 3 * noise[1:][tuple(corner)]
+    return torch.cat([*images, image])
 
 
 def _agrees(place: Place, seen: Tensor | None) -> bool | None:
@@ -84,10 +94,7 @@ def _agrees(place: Place, seen: Tensor | None) -> bool | None:
     if seen is None:
         return None
     grid = place.grid()
-    moved = (seen[1:] - seen[:1]).abs()[..., grid.prefix :, :].double()
-    # Of scores, that of the changed key moves in every row: the middle one of a row does not.
-    size = moved.median(dim=-1).values if place.call == "softmax" else moved.square().mean(dim=-1).sqrt()
-    size = size.sum(dim=2).amax(dim=1)  # shape: (1 + patches, tokens)
+    size = _sizes(place, seen[:-1])[:, grid.prefix :]
     if not bool(torch.isfinite(size).all()):
         return None
     again, size = size[0], size[1:]
@@ -110,6 +117,22 @@ def _agrees(place: Place, seen: Tensor | None) -> bool | None:
     if wrong >= (1 if guessed else 2 if sharp >= few else few):
         return False
     return True if right + wrong >= few and right > wrong else None
+
+
+def _sizes(place: Place, seen: Tensor) -> Tensor:
+    """By how much each token moves in each picture but the first, ``(pictures, tokens)``."""
+    moved = (seen[1:] - seen[:1]).abs().double()
+    # Of scores, that of the changed key moves in every row: the middle one of a row does not.
+    size = moved.median(dim=-1).values if place.call == "softmax" else moved.square().mean(dim=-1).sqrt()
+    return size.sum(dim=2).amax(dim=1)
+
+
+def _behind(place: Place, seen: Tensor | None) -> bool:
+    """Whether the token of the first corner stands where a prefix token would: those are behind or among the others."""
+    if seen is None:
+        return False
+    row = _sizes(place, seen)[-1]
+    return int(row.argmax()) < place.prefix and bool(row.max() > _SHARP * row.median())
 
 
 def _at(share: Tensor, patch: Sequence[float], cells: float) -> bool:

@@ -27,7 +27,7 @@ POOLED = (
 )
 ORDER = (
     "its tokens do not lie on their grid by rows: when a patch of the image changes, the token that moves is another "
-    "one (tokens may be shuffled, in another order, or no tokens but channels)"
+    "one (tokens may be shuffled, in another order, before their class token, or no tokens but channels)"
 )
 NESTED = (
     "a module inside it attends too, on which its mask would act as well: put its own attention into a module beside "

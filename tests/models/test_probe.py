@@ -30,6 +30,9 @@ class Reorder(nn.Module):
             "shuffled": tokens.flatten(1, 2)[:, torch.randperm(64, generator=torch.Generator().manual_seed(0))],
             "shuffled anew": torch.stack([row[torch.randperm(64)] for row in tokens.flatten(1, 2)]),
         }
+        if self.order.startswith("class token"):
+            place = SIDE**2 if self.order.endswith("last") else SIDE**2 // 2
+            return torch.cat((x[:, 1 : place + 1], x[:, :1], x[:, place + 1 :]), dim=1)
         moved = orders[self.order]
         return torch.cat((x[:, :1], moved.reshape(x.shape[0], SIDE**2, -1)), dim=1)
 
@@ -45,7 +48,13 @@ def test_tokens_by_rows_take_masks() -> None:
     assert len(masks_of(add_masks(vit("rows"), "gmm"))) == 2
 
 
-@pytest.mark.parametrize("order", ["columns", "upside down", "rolled", "units of 2×2", "shuffled", "shuffled anew"])
+@pytest.mark.parametrize(
+    "order",
+    [
+        *("columns", "upside down", "rolled", "units of 2×2", "shuffled", "shuffled anew"),
+        *("class token last", "class token in the middle"),
+    ],
+)
 def test_tokens_in_another_order_are_refused(order: str) -> None:
     with pytest.raises(UnsupportedModelError, match=r"its tokens do not lie on their grid by rows"):
         add_masks(vit(order), "gmm")
