@@ -55,29 +55,36 @@ def test_verdicts_are_those_of_the_stored_tables() -> None:
 #: decide; and the factor that the value is told with.
 SAID = (
     ("A Gaussian mixture mask,", -1, "costs {:.1f} (interval of the rule {:.1f} to {:.1f})"),
+    ("A learnable temperature and a masked", 1, "is not worth them either: {:.1f} points ({:.1f} to {:.1f})"),
     ("Attention is more than", -1, "plain attention loses {:.1f} points ({:.1f} to {:.1f})"),
     ("The learnt kernels are", -1, "the kernel tables lose {:.1f} points ({:.1f} to {:.1f})"),
     ("The learnt decays are", -1, "the learnt decays {:.1f} ({:.1f} to {:.1f})"),
     ("On images half as large", -1, "on 48 pixels it loses {:.1f} more ({:.1f} to {:.1f})"),
     ("A free mask learns", 100, "{:.0f} % of the energy of what it learnt is one ({:.0f} to {:.0f})"),
     ("A convolution is enough", 1, "the kernel table is {:.1f} points better than it ({:.1f} to {:.1f})"),
-    ("The logarithm of a", 1, "the learnt decay gains {:.1f} points ({:.1f} to {:.1f}; {:.0f} seeds)"),
-    ("A free kernel that", 1, "the kernel table {:.1f} ({:.1f} to {:.1f}; {:.0f} seeds)"),
+    ("The logarithm of a", 1, "the learnt decay gains {:.1f} points ({:.1f} to {:.1f}; {:.0f} seeds would refute it)"),
+    ("A free kernel that", 1, "the kernel table {:.1f} ({:.1f} to {:.1f}; {:.0f} seeds would refute it)"),
     (
         "A local start is worth",
         1,
-        "is {:.1f} points better than with its reference's start ({:.1f} to {:.1f}; {:.0f} seeds)",
+        "is {:.1f} points better than with its reference's start ({:.1f} to {:.1f}; {:.0f} seeds would support it)",
     ),
-    ("Added as a logarithm,", 1, "is {:.1f} points better than multiplied ({:.1f} to {:.1f}; {:.0f} seeds)"),
+    (
+        "Added as a logarithm,",
+        1,
+        "is {:.1f} points better than multiplied ({:.1f} to {:.1f}; {:.0f} seeds would refute it)",
+    ),
     (
         "The shape of a local bias",
         1,
-        "is {:.1f} points better than the decay, where less than 0.7 was asked ({:.1f} to {:.1f}; {:.0f} seeds)",
+        "is {:.1f} points better than the decay, where less than 0.7 was asked ({:.1f} to {:.1f}; {:.0f} seeds would "
+        "support it)",
     ),
     (
         "A learnt decay makes",
         -1,
-        "{:.2f} tokens nearer than plain attention, where 0.6 was asked ({:.2f} to {:.2f}; {:.0f} seeds)",
+        "{:.2f} tokens nearer than plain attention, where 0.6 was asked ({:.2f} to {:.2f}; {:.0f} seeds would refute "
+        "it)",
     ),
 )
 
