@@ -19,7 +19,7 @@ from retconv.models.places import Coarser, Place
 _PATCHES = ((0.7, 0.2, 0.7), (0.2, 0.75, 0.45), (0.45, 0.4, 0.1), (0.8, 0.55, 0.85), (0.3, 0.9, 0.25))
 #: Half the side of a changed patch, as a fraction of the image.
 _HALF = 1 / 16
-#: The first corner, as a fraction of each side: within the first cell of a grid of up to as many cells a side.
+#: The first corner, as a fraction of each side: within the first cell of a grid of up to 32 cells a side.
 _CORNER = 1 / 32
 #: Images that are compared: one picture twice, one for each patch, and one for the corner.
 _IMAGES = 3 + len(_PATCHES)

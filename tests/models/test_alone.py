@@ -12,8 +12,6 @@ from tests.compare import assert_close
 from tests.models.by_hand import CHANNELS, FORMS, HEADS, SIDE, ByHand, Model
 from tests.strategies import normal
 
-PLACEMENTS = ("multiply_logits", "bias_logits", "multiply_weights")
-
 
 class Adapted(nn.Linear):
     """A linear layer with an adapter of low rank, that is merged or two products of its own."""
@@ -36,13 +34,20 @@ def adapted(merged: bool) -> Model:
     return model.double().eval()
 
 
-@pytest.mark.parametrize("placement", PLACEMENTS)
+@pytest.mark.parametrize("placement", ["multiply_logits", "bias_logits", "multiply_weights"])
 @pytest.mark.parametrize("merged", [False, True])
 def test_adapters_may_be_merged_and_parted(placement: str, merged: bool) -> None:
-    """Their matrix products come and go; those of scores are found all the same, as a hook's product is."""
+    """Their matrix products come and go; those of scores are found all the same, beside a hook's product too."""
     x, model = normal(1, 2, 3, SIDE, SIDE), add_masks(adapted(merged), "manhattan", placement=placement, gamma=0.5)
-    expected = model(x)
-    assert not torch.allclose(expected, adapted(merged)(x), atol=1e-3)
+    q, k, v = model.attn.qkv(model.embed(x).flatten(2).mT).unflatten(-1, (3, HEADS, -1)).permute(2, 0, 3, 1, 4)
+    scores, entries = model.attn.form(q, k), masks_of(model)["attn"]((SIDE, SIDE)).to(x.dtype)
+    weights = {
+        "multiply_logits": (scores * entries).softmax(dim=-1),
+        "bias_logits": (scores + entries.log()).softmax(dim=-1),
+        "multiply_weights": scores.softmax(dim=-1) * entries,
+    }
+    expected = (weights[placement] @ v).transpose(1, 2).flatten(2)
+    assert_close(model(x), expected)
     model.attn.qkv.merged = not merged
     assert_close(model(x), expected)
     model.attn.qkv.register_forward_hook(lambda module, args, out: (out @ out.mT, out)[1])

@@ -104,6 +104,19 @@ def test_the_document_says_what_is_stored(runs: Path) -> None:
         assert words.format(*numbers, row["needed"]).replace("-", "−") in text
 
 
+def test_the_document_says_what_masks_lose_on_the_largest_grid() -> None:
+    """By arm against plain attention, seed by seed; those without a mask of offsets apart."""
+    names = [f"study_{name}_grid_transfer" for name in DRAWN]
+    rows = pd.concat([load_tables()[name] for name in names]).drop_duplicates(["run", "size"]).query("size == 64")
+    accuracy = rows.pivot(index="seed", columns="arm", values="accuracy")
+    lost = accuracy.rsub(accuracy["plain"], axis=0).mean().drop(["plain", "lsa", "temperature"])
+    text = " ".join((TABLES.parents[2] / "docs" / "study.md").read_text(encoding="utf-8").split())
+    words = (
+        "On 64 pixels every decay, Gaussian and kernel table ends below plain attention, by {:.1f} to {:.1f} points on"
+    )
+    assert f"On 64 pixels {words.format(lost.min(), lost.max())}" in text
+
+
 def test_every_stored_run_was_measured_and_is_in_float32(runs: Path) -> None:
     found = [RunFolder(runs, config) for name in STUDIES for config in load_study(name).configs]
     finished = {run.path.name: run for run in found if run.finished}
