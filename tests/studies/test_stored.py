@@ -114,7 +114,7 @@ def test_the_document_says_what_masks_lose_on_the_largest_grid() -> None:
     words = (
         "On 64 pixels every decay, Gaussian and kernel table ends below plain attention, by {:.1f} to {:.1f} points on"
     )
-    assert f"On 64 pixels {words.format(lost.min(), lost.max())}" in text
+    assert words.format(lost.min(), lost.max()) in text
 
 
 def test_every_stored_run_was_measured_and_is_in_float32(runs: Path) -> None:
