@@ -10,6 +10,7 @@ import os
 import re
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -34,22 +35,24 @@ def read(name: str) -> NotebookNode:
     return notebook
 
 
-def execute(name: str, folder: str | Path) -> NotebookNode:
-    """Run a notebook in a folder, on one thread as the tests do, and give it as it is stored."""
-    notebook = read(name)
+@contextmanager
+def kernel() -> Iterator[NotebookClient]:
+    """A kernel that runs notebooks, one after another, on one thread as the tests do: what they import, it keeps."""
     path = os.pathsep.join(filter(None, (str(FOLDER.parent), os.environ.get("PYTHONPATH"))))
-    client = NotebookClient(
-        notebook,
-        timeout=600,
-        record_timing=False,
-        store_widget_state=False,
-        resources={"metadata": {"path": str(folder)}},
-    )
-    client.execute(env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": path})
+    client = NotebookClient(nbformat.v4.new_notebook(), timeout=600, record_timing=False, store_widget_state=False)
+    with client.setup_kernel(env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": path}):
+        yield client
+
+
+def execute(client: NotebookClient, name: str, folder: str | Path) -> NotebookNode:
+    """Run a notebook in a folder, with none of the names of the one before, and give it as it is stored."""
+    notebook = read(name)
+    anew = f"import torch\ntorch.set_default_dtype(torch.float32)\n%reset -f\n%cd -q {folder}"
+    client.nb = NotebookNode(notebook, cells=[nbformat.v4.new_code_cell(anew), *notebook.cells])
+    client.execute(cleanup_kc=False)
     notebook.metadata.pop("language_info", None)
-    for cell in notebook.cells:
-        if cell.cell_type == "code":
-            cell.outputs = [*_stored(cell.outputs)]
+    for count, cell in enumerate((cell for cell in notebook.cells if cell.cell_type == "code"), 1):
+        cell.execution_count, cell.outputs = count, [*_stored(cell.outputs)]
     return notebook
 
 
@@ -98,6 +101,6 @@ def differences(ours: NotebookNode, theirs: NotebookNode) -> Iterator[str]:
 if __name__ == "__main__":
     for asked in sys.argv[1:] or NAMES:
         target = FOLDER / f"{asked}.ipynb"
-        with TemporaryDirectory() as folder:
-            nbformat.write(execute(asked, folder), target)
+        with TemporaryDirectory() as folder, kernel() as own:
+            nbformat.write(execute(own, asked, folder), target)
         print(f"{target.name}, {target.stat().st_size / 1e3:.0f} kB", flush=True)

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import ast
 import re
+from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
 
 import nbformat
 import pytest
+from nbclient import NotebookClient
 from nbformat import NotebookNode
 
 from retconv.figures import FIGURES, find
-from tests.project.notebooks import FOLDER, NAMES, alike, differences, execute, read, texts
+from tests.project.notebooks import FOLDER, NAMES, alike, differences, execute, kernel, read, texts
 
 LOCK = (FOLDER.parent / "requirements" / "lock.txt").read_text(encoding="utf-8")
 #: Whether this machine has the versions that the stored outputs are of: others print the same things differently.
@@ -117,8 +119,15 @@ def test_texts_are_alike_up_to_rounding(ours: str, theirs: str, same: bool) -> N
     assert alike(ours, theirs) is same
 
 
+@pytest.fixture(scope="module")
+def client() -> Iterator[NotebookClient]:
+    with kernel() as shared:
+        yield shared
+
+
 @pytest.mark.parametrize("name", NAMES)
-def test_a_run_from_any_folder_says_what_is_stored(name: str, tmp_path: Path) -> None:
-    ran = execute(name, tmp_path)
+def test_a_run_from_any_folder_says_what_is_stored(client: NotebookClient, name: str, tmp_path: Path) -> None:
+    """After others in one kernel: nothing rests on the random numbers of a new one."""
+    ran = execute(client, name, tmp_path)
     if PINNED:
         assert not [*differences(ran, stored(name))], f"run python -m tests.project.notebooks {name}, then read it"
