@@ -9,10 +9,13 @@ which no derivative is taken (``is_constant``). What is recomputed in the backwa
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from types import CodeType, FrameType
 
 import torch
+import torch.utils.checkpoint
 from torch import Tensor
 from torch._guards import TracingContext, detect_fake_mode
 from torch.autograd import forward_ad
@@ -45,7 +48,22 @@ def is_backward() -> bool:
 
 def is_forward() -> bool:
     """Whether autograd records what runs, for the first time: not backward again, and no tracer."""
-    return torch.is_grad_enabled() and not is_traced() and not is_backward()
+    return is_recording() and not is_backward()
+
+
+def is_recording() -> bool:
+    """Whether autograd records what runs, be it for the first time or again, and no tracer does."""
+    return torch.is_grad_enabled() and not is_traced()
+
+
+def is_checkpointed(since: CodeType) -> bool:
+    """Whether a checkpoint that was begun within the innermost call of some code runs what runs now."""
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None and frame.f_code is not since:
+        if frame.f_globals.get("__name__") == torch.utils.checkpoint.__name__:
+            return True
+        frame = frame.f_back
+    return False
 
 
 def is_exported() -> bool:

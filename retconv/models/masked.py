@@ -24,7 +24,7 @@ from retconv.masks import Mask
 from retconv.models.calls import ATTENTION, MULTIHEAD, PRODUCTS, SOFTMAX
 from retconv.models.multihead import multihead_attention
 from retconv.models.places import Place
-from retconv.watching import is_scripted
+from retconv.watching import is_checkpointed, is_recording, is_scripted
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -44,15 +44,16 @@ class _Masking(TorchFunctionMode):
         self.convolved: Any = getattr(module, "convolved", None)
         self.products = self.softmaxes = 0
         self.multiplied: tuple[int, ...] | None = None
+        self.recording = is_recording()
         self.acted = False
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         if func is ATTENTION:
-            self.acted = True
+            self._act()
             return self._attend(*args, **kwargs)
         if func is MULTIHEAD:
-            self.acted = True
+            self._act()
             return multihead_attention(self._attend_weights, *args, **kwargs)
         if self.place.call == "softmax" and func in PRODUCTS:
             out = func(*args, **kwargs)
@@ -63,11 +64,21 @@ class _Masking(TorchFunctionMode):
         if self.place.call == "softmax" and func in SOFTMAX:
             self.softmaxes += 1
             if self.softmaxes - 1 in self.place.softmaxes:
-                self.acted = True
+                self._act()
                 return self._weigh(func, *args, **kwargs)
         if func is F.linear and self.convolved is not None:
             return self.convolved.project(self.module, *args, **kwargs)
         return func(*args, **kwargs)
+
+    def _act(self) -> None:
+        # Only forward has the mask: what a checkpoint begun there runs again in backward would not.
+        if self.recording and is_checkpointed(MaskedAttention.forward.__code__):
+            raise ValueError(
+                f"attention '{self.place.name}' attends within a checkpoint of its own, which backward runs again "
+                "without the mask: checkpoint around it (torch.utils.checkpoint of the attention, or of its block), or "
+                "not at all"
+            )
+        self.acted = True
 
     @property
     def _multiplies(self) -> bool:
@@ -206,8 +217,9 @@ class MaskedAttention(nn.Module):
         """The module's own forward, with the mask in place.
 
         Raises:
-            ValueError: If the module no longer attends as it did when the mask was added, ``torch.jit`` traces it, or
-                its mask is another layer's, from which it is sharded apart.
+            ValueError: If the module no longer attends as it did when the mask was added, or does so within a
+                checkpoint of its own; if ``torch.jit`` traces it, or its mask is another layer's, from which it is
+                sharded apart.
         """
         if is_scripted():
             raise ValueError(

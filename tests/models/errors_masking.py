@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from torch.utils.checkpoint import checkpoint
 
 from retconv.models import add_masks, remove_masks
 from retconv.models.surgery import masked_modules
@@ -55,7 +56,19 @@ def no_product() -> None:
     model(torch.rand(1, 3, SIDE, SIDE))
 
 
+def checkpoint_within() -> None:
+    model = add_masks(Model(ByHand(FORMS["scaled queries"])), "manhattan")
+    plainly = model.attn.form
+    model.attn.form = lambda q, k: checkpoint(lambda q, k: plainly(q, k).softmax(dim=-1), q, k, use_reentrant=False)
+    model(torch.rand(1, 3, SIDE, SIDE))
+
+
 MASKING: dict[str, Error] = {
+    "a checkpoint of its own": (
+        checkpoint_within,
+        ValueError,
+        "attention 'attn' attends within a checkpoint of its own, .*: checkpoint around it .*, or not at all",
+    ),
     "scores of no product any more": (
         no_product,
         ValueError,

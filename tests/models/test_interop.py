@@ -13,6 +13,7 @@ import pytest
 import timm
 import torch
 import torch.distributed as dist
+import torch.nn.functional as F
 from timm.utils import AttentionExtract
 from torch import Tensor, nn
 from torch.distributed.device_mesh import init_device_mesh
@@ -20,12 +21,14 @@ from torch.distributed.fsdp import fully_shard
 from torch.nn.parallel import DistributedDataParallel
 from torch.nn.utils import parametrize
 from torch.optim.swa_utils import AveragedModel
+from torch.utils.checkpoint import checkpoint
 
 import retconv
 from retconv.checks import relative_error
 from retconv.models import add_masks, masks_of
 from retconv.models.surgery import masked_modules
 from tests.compare import assert_close, assert_exact
+from tests.models.by_hand import CHANNELS, SIDE, Model
 from tests.models.cases import images, plain
 from tests.models.interop import hugging_face
 
@@ -117,6 +120,36 @@ def test_checkpointing_of_transformers() -> None:
         found.append([p.grad for mask in masks_of(model).values() for p in mask.parameters()])
     for one, other in zip(*found, strict=True):
         assert_exact(one, other)
+
+
+class Checkpointed(nn.Module):
+    """Attention that checkpoints itself, and the call by which it attends."""
+
+    def __init__(self, fused: bool, reentrant: bool) -> None:
+        super().__init__()
+        self.qkv, self.fused, self.reentrant = nn.Linear(CHANNELS, 3 * CHANNELS), fused, reentrant
+
+    def attend(self, x: Tensor) -> Tensor:
+        q, k, v = self.qkv(x).unflatten(-1, (3, 2, -1)).permute(2, 0, 3, 1, 4)
+        fused = F.scaled_dot_product_attention
+        out = fused(q, k, v) if self.fused else (q @ k.mT / 2).softmax(dim=-1) @ v
+        return out.transpose(1, 2).flatten(2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return checkpoint(self.attend, x, use_reentrant=self.reentrant)
+
+
+@pytest.mark.parametrize("reentrant", [False, True])
+@pytest.mark.parametrize("fused", [False, True])
+def test_checkpointing_within_attention(fused: bool, reentrant: bool) -> None:
+    """Only ``forward`` has the mask, and backward runs what is in it again: refused in training, else it runs."""
+    model = add_masks(Model(Checkpointed(fused, reentrant)), "gmm")
+    x = torch.rand(2, 3, SIDE, SIDE)
+    with torch.no_grad():
+        out = model(x)
+        assert not torch.equal(out, model.attn.attend(model.embed(x).flatten(2).mT))
+    with pytest.raises(ValueError, match="'attn' attends within a checkpoint of its own"):
+        model(x)
 
 
 @pytest.mark.parametrize("mask", [*LEARNT, "alibi", "gpsa", "swin_table", "window"])
