@@ -15,7 +15,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
+from scipy.special import stdtrit
 
 #: Fewest seeds that an interval is made from.
 MIN_SEEDS = 3
@@ -60,7 +60,7 @@ def half_width(sd: float, n: int, confidence: float = 0.95) -> float:
         >>> round(half_width(0.3, 8), 3)
         0.251
     """
-    return float(stats.t.ppf((1 + confidence) / 2, n - 1)) * sd / n**0.5
+    return float(stdtrit(n - 1, (1 + confidence) / 2)) * sd / n**0.5
 
 
 def sign_flip_p(differences: ArrayLike) -> float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import torch
-from scipy.stats import t as student
+from scipy.special import stdtrit
 from torch import Tensor
 
 from retconv.grid import Grid
@@ -70,7 +70,7 @@ def explained_interval(sums: Tensor, squares: Tensor, counts: Tensor, grid: Grid
     estimate = groups * whole - ((1 - 1 / ratio) * without).sum(dim=0)
     pseudo = ratio * whole - (ratio - 1) * without
     error = ((pseudo - estimate).square() / (ratio - 1)).mean(dim=0).sqrt()
-    half = float(student.ppf((1 + confidence) / 2, groups - 1)) * error
+    half = float(stdtrit(groups - 1, (1 + confidence) / 2)) * error
     low, high = (end.clamp(0, 1) for end in (estimate - half, estimate + half))
     return Interval(estimate, low, high)
 

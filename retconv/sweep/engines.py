@@ -1,8 +1,8 @@
 """Engines by name: each maps a function over units of work, and yields what it returned, in any order.
 
 joblib speaks to loky, dask and ray through backends of their own; submitit to Slurm. The serial engine needs none of
-them. A dying worker ends an engine's
-round with an exception, or the engine itself starts the unit again; either way the units that are done are done.
+them. A dying worker ends an engine's round with an exception, or the engine itself starts the unit again; either way
+the units that are done are done.
 """
 
 from __future__ import annotations
