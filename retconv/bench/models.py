@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Literal
+from typing import Any
 
 import pandas as pd
 import timm
@@ -15,7 +15,6 @@ from torch import Tensor, nn
 import retconv.models  # noqa: F401  # enters the small models into timm's registry
 from retconv.bench.timing import progress, race
 
-Pass = Literal["train", "forward"]
 PLAIN = "plain"
 DTYPES = {"fp32": None, "bf16": torch.bfloat16}
 

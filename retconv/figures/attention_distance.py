@@ -53,11 +53,13 @@ def _message(data: pd.DataFrame) -> str:
         return study.sentence(f"{looks}, uniform attention {uniform_distance():.1f}")
     row = changes.assign(place=changes["arm"].map(_ARMS.index)).sort_values("place").iloc[0]
     (region,), arm = side(row.to_frame().T, study.TOKENS), study.LABELS[row["arm"]]
+    moves = f"{'draws' if row['mean'] < 0 else 'sends'} attention {pm(row, 2, sign=False)} tokens"
+    told = f"{arm} {moves} {'nearer' if row['mean'] < 0 else 'farther'}"
     messages = {
-        "below": f"{arm} draws attention {pm(row, 2, sign=False)} tokens nearer",
-        "above": f"{arm} sends attention {pm(row, 2, sign=False)} tokens farther",
+        "below": told,
+        "above": told,
         "within": f"{arm} moves attention by {pm(row, 2)} tokens, less than {study.TOKENS:g}",
-        "open": f"Undecided: does {arm} make attention local? ({pm(row, 2)} tokens)",
+        "open": f"{told}; undecided whether by {study.TOKENS:g}",
     }
     return study.sentence(messages[region])
 

@@ -167,8 +167,9 @@ def scale(study: str, data: pd.DataFrame) -> str:
 
 
 def signed(value: float, digits: int = 1) -> str:
-    """``+0.8`` or ``−0.3``: a difference with its sign, as typesetters write it."""
-    return f"{round(value, digits) + 0.0:+.{digits}f}".replace("-", "−")  # no −0.0
+    """``+0.8`` or ``−0.3``: a difference with its sign, as typesetters write it; ``0.0`` has none."""
+    text = f"{value:+.{digits}f}"
+    return text.replace("-", "−") if float(text) else text[1:]
 
 
 def listed(arms: Iterable[str], noun: str = "masks") -> str:

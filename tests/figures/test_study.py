@@ -130,6 +130,21 @@ def test_attention_distance_of_layers_heads_and_uniform_attention(planted: Path)
     )
 
 
+@pytest.mark.parametrize(
+    ("mean", "half", "message"),
+    [
+        (-1.5, 0.2, "Learnt decay (bias) draws attention 1.50 ± 0.20 tokens nearer"),
+        (0.9, 0.2, "Learnt decay (bias) sends attention 0.90 ± 0.20 tokens farther"),
+        (-0.004, 0.2, "Learnt decay (bias) moves attention by 0.00 ± 0.20 tokens, less than 0.6"),
+        (-0.58, 0.04, "Learnt decay (bias) draws attention 0.58 ± 0.04 tokens nearer; undecided whether by 0.6"),
+        (0.5, 0.2, "Learnt decay (bias) sends attention 0.50 ± 0.20 tokens farther; undecided whether by 0.6"),
+    ],
+)
+def test_message_of_distance_says_how_far_and_which_way(mean: float, half: float, message: str) -> None:
+    row = {"part": "gain", "arm": "manhattan_bias", "mean": mean, "low": mean - half, "high": mean + half}
+    assert FIGURES["attention_distance"].finding(pd.DataFrame([row])) == message
+
+
 def test_cut_masks_and_swapped_attention(planted: Path) -> None:
     data, _ = draw("truncated")
     assert FIGURES["truncated"].finding(data) == (
