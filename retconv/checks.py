@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from retconv.ambient import host
 from retconv.convert import kernel_to_mask, project
 from retconv.grid import Grid, GridLike
 from retconv.operators import MaskOperator, operator
@@ -76,6 +77,7 @@ def shift_invariance_residual(mask: Tensor, grid: GridLike) -> Tensor:
     return project(mask, grid).residual
 
 
+@host()
 def assert_equivalent(mask: Tensor, kernel: Tensor, grid: GridLike, columns: int = 3) -> None:
     """Law 1: a mask and a kernel are the same operator.
 
@@ -119,6 +121,7 @@ def assert_equivalent(mask: Tensor, kernel: Tensor, grid: GridLike, columns: int
             )
 
 
+@host()
 def dot_test(op: MaskOperator, columns: int = 3, dtype: torch.dtype = torch.float64, seed: int = 0) -> None:
     """The adjoint is the adjoint: ``⟨M x, y⟩ = ⟨x, Mᵀ y⟩`` for random x and y.
 

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from retconv.ambient import host
 from retconv.approximate.boundary import check_table
 from retconv.approximate.certificate import Approximation, certify, double
 from retconv.approximate.shells import Shells, relative_residual, shells
@@ -48,6 +49,7 @@ class DecayFit(Approximation):
     mask: DecayMask | RetNetMask
 
 
+@host()
 def fit_decay(kernel: Tensor, metric: DecayMetric = "manhattan") -> DecayFit:
     """Fit ``K[δ] ≈ c γ^‖δ‖`` head by head, least squares over all offsets.
 

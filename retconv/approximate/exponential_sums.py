@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from retconv.ambient import host
 from retconv.approximate.boundary import check_choice, check_count, check_table
 from retconv.approximate.certificate import Approximation, certify, double
 from retconv.approximate.hankel import hankel_values
@@ -56,6 +57,7 @@ class ExponentialApproximation(Approximation):
         return self.axes[0]
 
 
+@host()
 def exponentials(
     kernel: Tensor | Separable, *, order: int | None = None, tolerance: float | None = None
 ) -> ExponentialApproximation:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from retconv.ambient import host
 from retconv.approximate.certificate import double
 from retconv.approximate.low_rank import (
     Products,
@@ -122,6 +123,7 @@ class Channels:
         )
 
 
+@host()
 def channels(
     mask: MaskLike,
     grid: GridLike,

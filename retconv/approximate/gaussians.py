@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from retconv.ambient import host
 from retconv.approximate.boundary import check_count, check_table
 from retconv.approximate.certificate import Approximation, certify, double
 from retconv.approximate.shells import Shells, relative_residual, shells
@@ -43,6 +44,7 @@ class GaussianMixtureFit(Approximation):
     mask: GaussianMixtureMask
 
 
+@host()
 def fit_gaussian_mixture(kernel: Tensor, components: int, *, starts: int = 8, seed: int = 0) -> GaussianMixtureFit:
     """Fit ``K[δ] ≈ Σ_c α_c exp(−‖δ‖² / 2(σ_c² + 1e-5))`` head by head, least squares over all offsets.
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from retconv.ambient import host
 from retconv.approximate.boundary import check_choice, check_count, check_table
 from retconv.approximate.certificate import Approximation, certify, double
 from retconv.kernels import Separable
@@ -31,6 +32,7 @@ class Separation(Approximation):
     rank: Tensor
 
 
+@host()
 def separate(kernel: Tensor, *, rank: int | None = None, tolerance: float | None = None) -> Separation:
     """Approximate a kernel by a sum of outer products, ``K[δ] ≈ Σ_r f_{r,1}[δ_1] ⋯ f_{r,D}[δ_D]``.
 

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from retconv.ambient import host
 from retconv.approximate.boundary import check_tolerance
 from retconv.approximate.certificate import double
 from retconv.kernels.parameters import require_tensor
@@ -29,6 +30,7 @@ class SemiseparableRank(NamedTuple):
     upper: Tensor
 
 
+@host()
 def semiseparable_rank(mask: Tensor, tolerance: float) -> SemiseparableRank:
     """The largest numerical rank of ``M[k:, :k]`` and of ``M[:k, k:]`` over all splits k.
 

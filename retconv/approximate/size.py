@@ -8,6 +8,7 @@ from decimal import ROUND_CEILING, Decimal, localcontext
 import torch
 from torch import Tensor
 
+from retconv.ambient import host
 from retconv.approximate.boundary import check_choice, check_table, check_tolerance
 from retconv.approximate.certificate import Approximation, certify, double, unit_of
 from retconv.kernels import GAUSSIAN_EPSILON
@@ -35,6 +36,7 @@ class Truncation(Approximation):
     size: Tensor
 
 
+@host()
 def effective_size(kernel: Tensor, tolerance: float) -> Tensor:
     """The effective kernel size: side of the smallest centred cube that holds all but a part of the kernel's mass.
 
@@ -73,6 +75,7 @@ def effective_size(kernel: Tensor, tolerance: float) -> Tensor:
     return (2 * inside.to(torch.int8).argmax(dim=1) + 1).to(kernel.device)
 
 
+@host()
 def truncate(kernel: Tensor, *, size: int | Tensor | None = None, tolerance: float | None = None) -> Truncation:
     """Cut a kernel to a centred cube: entries with ``‖δ‖_∞ > (size − 1)/2`` become 0, all others are bit-exact copies.
 
@@ -109,6 +112,7 @@ def truncate(kernel: Tensor, *, size: int | Tensor | None = None, tolerance: flo
     return Truncation(**certify(kernel, torch.where(inside, kernel, 0.0)), size=sides)
 
 
+@host()
 def decay_effective_size(gamma: Tensor | float, tolerance: float, *, axes: int = 1, causal: bool = False) -> Tensor:
     """Effective size of a decay in closed form, on the unbounded grid.
 
@@ -135,7 +139,7 @@ def decay_effective_size(gamma: Tensor | float, tolerance: float, *, axes: int =
         >>> decay_effective_size(0.5, 0.05).item()
         9
     """
-    gamma = as_parameter(torch.as_tensor(gamma, dtype=torch.float64), "gamma").detach()
+    gamma = _wide(gamma, "gamma")
     check(gamma, "gamma", (gamma > 0) & (gamma < 1), "must lie in (0, 1)")
     _check_closed_form(tolerance, axes, "decay_effective_size")
     if causal and axes != 1:
@@ -157,6 +161,7 @@ def _decay_radius(gamma: float, tolerance: float, axes: int, causal: bool) -> in
     return max(int(tie) - 1, 0)
 
 
+@host()
 def gaussian_effective_size(sigma: Tensor | float, tolerance: float, *, axes: int = 1) -> Tensor:
     """Effective size of a Gaussian in closed form, on the unbounded grid: never too small, and rarely too large.
 
@@ -180,7 +185,7 @@ def gaussian_effective_size(sigma: Tensor | float, tolerance: float, *, axes: in
         >>> gaussian_effective_size(1.0, 0.05, axes=2).item()
         5
     """
-    sigma = as_parameter(torch.as_tensor(sigma, dtype=torch.float64), "sigma").detach()
+    sigma = _wide(sigma, "sigma")
     _check_closed_form(tolerance, axes, "gaussian_effective_size")
     if tolerance > ONE_SIGMA:
         raise ValueError(
@@ -200,6 +205,12 @@ def chebyshev(kernel: Tensor) -> Tensor:
     """``‖δ‖_∞`` of every offset of a table ``(heads, 2 n_1 − 1, …)``: int64 ``(2 n_1 − 1, …)`` on the CPU."""
     axes = [(torch.arange(side) - side // 2).abs() for side in kernel.shape[1:]]
     return torch.stack(torch.meshgrid(*axes, indexing="ij")).amax(dim=0)
+
+
+def _wide(value: Tensor | float, name: str) -> Tensor:
+    # A Python number goes to float64 at once: float32 would round it on the way.
+    exact = value if isinstance(value, Tensor) else torch.tensor(value, dtype=torch.float64)
+    return as_parameter(exact, name).detach().double()
 
 
 def _check_closed_form(tolerance: float, axes: int, name: str) -> None:

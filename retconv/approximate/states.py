@@ -20,6 +20,7 @@ from functools import partial
 import numpy as np
 from torch import Tensor
 
+from retconv.ambient import host
 from retconv.approximate.exponential_sums import exponentials
 from retconv.approximate.realisation import Realisation, by_states, one_of_each_pair, realised, taps
 from retconv.approximate.sequence import Complex, Sum
@@ -31,6 +32,7 @@ SLOWEST, FASTEST = 0.25, 4.0
 CUTOFF = 1e-15
 
 
+@host()
 def roots_of_unity(kernel: Tensor) -> Realisation:
     """ETSC: exact on n tokens by the (n + 1)-th roots of unity except 1.
 
@@ -72,6 +74,7 @@ def _unit_circle(head: Array) -> Sum:
     return one_of_each_pair(poles, weights[k])
 
 
+@host()
 def balanced_truncation(kernel: Tensor, *, states: int | None = None, tolerance: float | None = None) -> Realisation:
     """Balanced truncation, from the Hankel operator's largest singular values: an alternative in Laughing Hyena.
 
@@ -134,6 +137,7 @@ def _balanced(values: Array, vectors: Array, states: int) -> Sum:
     return one_of_each_pair(poles.astype(np.complex128), (vectors[0] * root) @ modes * entering)
 
 
+@host()
 def real_poles(kernel: Tensor, *, states: int | None = None, tolerance: float | None = None) -> Realisation:
     """SpectraLDS: fixed real poles in (0, 1), of which only the weights are fitted, by least squares.
 
@@ -181,6 +185,7 @@ def _fixed(head: Array, states: int) -> Sum:
     return Sum(weights.astype(np.complex128), np.exp(-rates).astype(np.complex128))
 
 
+@host()
 def decay_sum(kernel: Tensor, *, order: int | None = None, tolerance: float | None = None) -> Realisation:
     """Ours: the few decays, real or in conjugate pairs, that least squares finds (law 16), as a realisation.
 

@@ -86,7 +86,7 @@ def _memory(x: Tensor) -> Any:
 def _places(mask: Forms) -> tuple[tuple[Any, Any], int]:
     """Where the loops find entries, of queries and of keys, and how many tokens in front have none."""
     if mask.kernel is None:
-        tokens, length = torch.arange(mask.grid.length), mask.grid.length
+        tokens, length = torch.arange(mask.grid.length, device="cpu"), mask.grid.length
         return ((tokens * length).numpy(), tokens.numpy()), 0
     queries, keys = _in_a_kernel(mask.grid.without_prefix())
     return (queries.numpy(), keys.numpy()), mask.grid.prefix

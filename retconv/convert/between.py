@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -106,7 +107,7 @@ def project_rectangular(mask: Tensor, cross: Cross) -> Projection:
             "after exp"
         )
     index = cross.index(mask.device).flatten()
-    size = int(torch.tensor(cross.table_shape).prod())
+    size = math.prod(cross.table_shape)
     count = torch.bincount(index, minlength=size).to(entries.dtype)
     place = torch.arange(len(index), device=index.device)
     # Averaging deviations from the first pair, not values, keeps the kernel of a true convolution bit for bit.

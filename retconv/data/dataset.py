@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from retconv.ambient import host
+
 
 @dataclass(frozen=True)
 class Dataset:
@@ -97,6 +99,7 @@ class Dataset:
         return count
 
 
+@host()
 def stratified_order(labels: Tensor, seed: int) -> Tensor:
     """An order of samples each of whose beginnings holds every class in proportion.
 

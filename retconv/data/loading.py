@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 
+from retconv.ambient import host
 from retconv.data.cache import cached, content_hash, user_folder
 from retconv.data.dataset import Dataset
 from retconv.data.errors import DataNotFoundError
@@ -19,6 +20,7 @@ from retconv.names import like
 _SYSTEM = Path("/usr/share/datasets")
 
 
+@host()
 def load(name: str, root: str | Path | None = None, download: bool = True) -> Dataset:
     """Load a data set by name.
 

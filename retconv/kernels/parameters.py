@@ -56,6 +56,8 @@ def as_parameter(
     dtype = None
     if isinstance(beside, Tensor) and beside.is_floating_point() and not isinstance(value, Tensor):
         dtype = beside.dtype
+    if device is None and isinstance(value, Tensor):
+        device = value.device  # torch would take it to its default device
     parameter = torch.as_tensor(value, device=device, dtype=dtype)
     check_real(parameter, name)
     if not parameter.is_floating_point():

@@ -242,7 +242,7 @@ def fire(
     given: list[Tensor] = []
     for name, value in (("scale", scale), ("threshold", threshold)):
         # A Python number goes to float64 at once: float32 would round it on the way.
-        number = torch.as_tensor(value, dtype=None if isinstance(value, Tensor) else torch.float64)
+        number = value if isinstance(value, Tensor) else torch.tensor(value, dtype=torch.float64)
         number = number.to(hidden.device, compute_dtype(hidden.device))
         check(number, name, number > 0, "must be positive")
         given.append(number)

@@ -64,7 +64,7 @@ class Mask(nn.Module):
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
         constants = {n: b for n, b in self._buffers.items() if b is not None and b.is_floating_point()}
         super()._apply(fn, recurse)
-        self._made = fn(torch.empty(0, dtype=self._made)).dtype
+        self._made = fn(torch.empty(0, dtype=self._made, device="cpu")).dtype
         for name, before in constants.items():
             after = self._buffers[name]
             assert after is not None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
+from retconv.ambient import host, single
 from retconv.data import Dataset
 from retconv.measure.attention import reach_rows, swap_rows
 from retconv.measure.learned import elm_mask_rows, elm_rows, gaussian_rows, kernel_rows, mask_rows
@@ -17,6 +18,8 @@ from retconv.provenance import provenance
 from retconv.train import RunFolder
 
 
+@host()
+@single()
 def measure(run: RunFolder, data: Dataset) -> dict[str, Any]:
     """Measure a finished run, with no further training.
 

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from retconv.ambient import noise
 from retconv.models.calls import PRODUCTS, SOFTMAX
 from retconv.models.layout import Layout
 
@@ -145,13 +146,12 @@ class _Close:
 
 def _numbers(like: Tensor) -> Tensor:
     """As many numbers around 0."""
-    numbers = torch.randn(like.shape, generator=torch.Generator().manual_seed(1))
-    return numbers.to(like.device, like.dtype)
+    return noise(1, *like.shape).to(like.device, like.dtype)
 
 
 def _random(*shape: int, like: Tensor) -> Tensor:
     """The same numbers between 0.5 and 1.5 each time."""
-    values = torch.rand(shape, generator=torch.Generator().manual_seed(0))
+    values = torch.rand(shape, generator=torch.Generator().manual_seed(0), device="cpu", dtype=torch.float32)
     return (0.5 + values).to(like.device, like.dtype)
 
 

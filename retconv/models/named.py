@@ -9,6 +9,7 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor
 
+from retconv.ambient import host
 from retconv.grid import Grid
 from retconv.kernels import slopes
 from retconv.masks import (
@@ -108,7 +109,8 @@ def _make(mask: MaskChoice, grid: Grid, heads: int, options: dict[str, Any]) -> 
     if isinstance(mask, str):
         if mask not in MASKS:
             raise ValueError(unknown("mask", mask, sorted(MASKS)))
-        return MASKS[mask](grid, heads, **options)
+        with host():  # where its random numbers are the same for every device
+            return MASKS[mask](grid, heads, **options)
     if not callable(mask):
         raise TypeError(f"mask must be a name, a Mask, or a factory (grid, heads) -> Mask, got {type(mask).__name__}")
     product = mask(grid, heads)

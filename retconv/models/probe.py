@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from retconv.ambient import noise
 from retconv.models.calls import ATTENTION, MULTIHEAD, SOFTMAX
 from retconv.models.inputs import Example, call
 from retconv.models.places import Coarser, Place
@@ -60,32 +61,31 @@ def picture(example: Example) -> Example:
 
 
 def _noise(example: Tensor, count: int) -> Tensor:
-    noise = torch.randn(count, *example.shape[1:], generator=torch.Generator().manual_seed(0))
-    return noise.to(example.device, example.dtype)
+    return noise(0, count, *example.shape[1:]).to(example.device, example.dtype)
 
 
 def _changed(example: Tensor) -> Tensor:
     """A picture of noise twice, and the same with one patch changed, for each patch and then the corner."""
-    noise = _noise(example, 2)
+    drawn = _noise(example, 2)
     axes = [3, 4] if example.ndim == 5 else [2, 3]
     if example.ndim == 5:
         # Videos come as (frames, channels) or the other way round.
         axes = [1 if example.shape[2] <= 4 else 2, *axes]
-    images = [noise[:1], noise[:1]]
+    images = [drawn[:1], drawn[:1]]
     for patch in _PATCHES:
-        image = noise[:1].clone()
+        image = drawn[:1].clone()
         inside: list[Any] = [slice(None)] * example.ndim
         for axis, centre in zip(axes, patch[-len(axes) :], strict=True):
             side = example.shape[axis]
             start = int((centre - _HALF) * side)
             inside[axis] = slice(start, max(start + 1, int((centre + _HALF) * side)))
-        image[tuple(inside)] += 3 * noise[1:][tuple(inside)]
+        image[tuple(inside)] += 3 * drawn[1:][tuple(inside)]
         images.append(image)
-    image = noise[:1].clone()
+    image = drawn[:1].clone()
     corner = [slice(None)] * example.ndim
     for axis in axes:
         corner[axis] = slice(max(1, int(_CORNER * example.shape[axis])))
-    image[tuple(corner)] += 3 * noise[1:][tuple(corner)]
+    image[tuple(corner)] += 3 * drawn[1:][tuple(corner)]
     return torch.cat([*images, image])
 
 

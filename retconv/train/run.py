@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 from torch import distributed
 
+from retconv.ambient import host, single
 from retconv.data import Dataset, load
 from retconv.train import checkpoint
 from retconv.train.budget import Budget, Pace
@@ -20,6 +21,8 @@ from retconv.train.session import Session, any_process
 from retconv.train.trainer import Trainer
 
 
+@host()
+@single()
 def train(
     configs: Config | Sequence[Config],
     root: str | Path = "runs",

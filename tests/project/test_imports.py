@@ -20,7 +20,7 @@ from tests.project.modules import MODULES, PACKAGE, ROOT
 TESTS = Path(__file__).parents[1]
 #: A part imports only from parts of lower rank, and from itself.
 PARTS = (
-    ("extras", "lazy", "memory", "watching"),
+    ("ambient", "extras", "lazy", "memory", "watching"),
     (
         "colours",
         "precision",

@@ -149,7 +149,7 @@ def mass_within(mask: MaskLike, grid: GridLike, radius: Tensor | float, border: 
     mass = rows.sums(torch.ones_like(distance))
     # A tensor's √2 was rounded in its dtype, and may lie below that of float64.
     rounding = 4 * torch.finfo(radius.dtype).eps if isinstance(radius, Tensor) and radius.is_floating_point() else 0.0
-    radii = torch.as_tensor(radius, dtype=torch.float64) * (1 + rounding)
+    radii = torch.as_tensor(radius, dtype=torch.float64, device="cpu") * (1 + rounding)
     shares = [_mean_share(rows.sums((distance <= float(r)).double()), mass) for r in radii.reshape(-1)]
     return torch.stack(shares, dim=1).reshape(subject.heads, *radii.shape)
 

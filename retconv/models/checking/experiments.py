@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from retconv.ambient import noise
 from retconv.models.checking.report import Outcome
 from retconv.models.checking.subject import Subject, difference, leaves, neutral, one_token, random_tables, run
 
@@ -104,7 +105,7 @@ def _reach(calls: list[tuple[Tensor, Tensor]]) -> float:
     x, y = calls[-1]
     numbers = y.flatten()
     counts = []
-    for at in torch.linspace(0.31, 0.97, ASKED).mul(numbers.numel()).long().tolist():
+    for at in torch.linspace(0.31, 0.97, ASKED, device="cpu").mul(numbers.numel()).long().tolist():
         (slope,) = torch.autograd.grad(numbers[at], x, retain_graph=True, allow_unused=True)
         counts.append(0 if slope is None else int((slope != 0).sum()))
     return float(sorted(counts)[ASKED // 2])
@@ -149,18 +150,14 @@ def _gradient(name: str, module: Any, of_mask: Tensor | None, of_output: Tensor 
 
 def _loss(output: Any) -> Tensor:
     """A sum of all outputs with random weights, so that no normalisation makes it constant."""
-    terms = [
-        (leaf * torch.randn(leaf.shape, generator=torch.Generator().manual_seed(1)).to(leaf)).sum()
-        for leaf in leaves(output)
-    ]
+    terms = [(leaf * noise(1, *leaf.shape).to(leaf)).sum() for leaf in leaves(output)]
     return torch.stack([term.double() for term in terms]).sum()
 
 
 def batch_outcomes(subject: Subject) -> list[Outcome]:
     """The first image's output is the same alone and with either of two other images behind it."""
     image = subject.image
-    generator = torch.Generator().manual_seed(2)
-    others = [torch.randn(image.shape, generator=generator).to(image) for _ in range(2)]
+    others = noise(2, 2, *image.shape).to(image)
     pairs = [subject.with_image(torch.cat([image, other])) for other in others]
     limit = min(ROUNDINGS * subject.epsilon, NEUTRAL)
     with torch.no_grad(), subject.given(random_tables, "multiply_logits"):

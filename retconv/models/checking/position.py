@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from retconv.ambient import noise
 from retconv.models.checking.report import Outcome, Verdict
 from retconv.models.checking.subject import Subject, run, whispering
 from retconv.models.places import Window
@@ -253,7 +254,7 @@ def movement(before: Tensor, after: Tensor) -> Tensor:
 
 def _changed(image: Tensor, box: tuple[slice, ...]) -> Tensor:
     """The image with noise in a box of its last axes; of a video with a box of all three, in those frames."""
-    noise = torch.randn(image.shape, generator=torch.Generator().manual_seed(0)).to(image)
+    other = noise(0, *image.shape).to(image)
     inside = torch.zeros_like(image)
     plane: tuple[Any, ...] = (..., *box)
     if len(box) == 3 and image.shape[1] == CHANNELS:  # (1, channels, frames, height, width)
@@ -262,7 +263,7 @@ def _changed(image: Tensor, box: tuple[slice, ...]) -> Tensor:
         inside[:, box[0], :, *box[1:]] = 1
     else:
         inside[plane] = 1
-    return image + 2 * image.std().clamp_min(0.5) * noise * inside
+    return image + 2 * image.std().clamp_min(0.5) * other * inside
 
 
 def _sides(image: Tensor, axes: int) -> tuple[int, ...] | None:

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from retconv.ambient import host, noise
 from retconv.grid import Grid
 from retconv.masks import KernelTableMask, Mask
 from retconv.models.inputs import call, example_input
@@ -111,7 +112,8 @@ class Subject:
         before = {name: (m.mask, m.placement, m.observer) for name, m in self.modules.items()}
         try:
             for name, module in self.modules.items():
-                one = mask(module.place.grid().without_prefix(), module.place.heads)
+                with host():
+                    one = mask(module.place.grid().without_prefix(), module.place.heads)
                 module.mask, module.placement = one.to(self.image.device, self.image.dtype), placement
                 module.observer = weights[name].append
             yield weights
@@ -138,7 +140,7 @@ def subject_of(model: nn.Module, example: Any, options: Mapping[str, Any]) -> Su
             f"the model has its masks, so there is nothing to do with {sorted(options)}: give them to add_masks"
         )
     if example is None:
-        example = torch.randn(example_input(base).shape, generator=torch.Generator().manual_seed(0))
+        example = noise(0, *example_input(base).shape)
     example = _single(example, next(base.parameters()).device)
     if not has_masks:
         add_masks(base, neutral, example=example, **options)
@@ -175,7 +177,7 @@ def give_voice(model: nn.Module) -> None:
         for name, parameter in model.named_parameters():
             hears = "bias" in name.rpartition(".")[2] or id(parameter) in own or not parameter.numel()
             if not hears and float(parameter.abs().max()) <= SILENT:
-                parameter.copy_(VOICE * torch.randn(parameter.shape, generator=generator))
+                parameter.copy_(VOICE * torch.randn(parameter.shape, generator=generator, device="cpu"))
 
 
 def calibrate(model: nn.Module, example: Any) -> None:
@@ -183,13 +185,13 @@ def calibrate(model: nn.Module, example: Any) -> None:
     fresh = [m for m in model.modules() if isinstance(m, nn.BatchNorm2d | nn.BatchNorm1d) and not m.num_batches_tracked]
     if not fresh or not isinstance(example, Tensor):
         return
-    noise = torch.randn(BATCH, *example.shape[1:], generator=torch.Generator().manual_seed(3)).to(example)
+    images = noise(3, BATCH, *example.shape[1:]).to(example)
     before = [(m, m.momentum, {name: value.clone() for name, value in m.named_buffers()}) for m in fresh]
     try:
         with torch.no_grad():
             for norm in fresh:
                 norm.train().momentum = 1.0
-            run(model, noise)
+            run(model, images)
     except (RuntimeError, ValueError):  # one value for each channel is no statistic
         for norm, _, values in before:
             for name, value in norm.named_buffers():
@@ -220,8 +222,7 @@ def whispering(grid: Grid, heads: int) -> Mask:
 
 def random_tables(grid: Grid, heads: int) -> Mask:
     """A free kernel for each head, of numbers about 1 that nothing else has."""
-    generator = torch.Generator().manual_seed(grid.size + heads)
-    return KernelTableMask.from_kernel(1 + torch.randn(heads, *grid.kernel_shape, generator=generator) / 2)
+    return KernelTableMask.from_kernel(1 + noise(grid.size + heads, heads, *grid.kernel_shape) / 2)
 
 
 def run(model: nn.Module, example: Any) -> Any:
