@@ -118,6 +118,8 @@ def pack_command(
         click.echo(f"{path}  {path.stat().st_size / 2**20:.1f} MiB")
     for name, fault in packed.left_out.items():
         click.echo(f"left out: {name}: {fault}", err=True)
+    for path in packed.kept:
+        click.echo(f"not replaced: {path}: it holds what is not below {root}, or cannot be read", err=True)
     click.echo(f"{len(packed.finished)} finished and {len(packed.unfinished)} unfinished runs packed")
     sys.exit(STOPPED if packed.left_out else 0)
 

@@ -147,7 +147,7 @@ def _checked_run(name: str, where: Mapping[str, str], files: dict[str, bytes]) -
         with _naming(where[file]):
             if len(content) > _largest(file):
                 raise ValueError(f"{len(content)} bytes are more than such a file can have")
-            _check(file, content, config)
+            check(file, content, config)
     return PackedRun(config, files)
 
 
@@ -171,7 +171,7 @@ def _config(content: bytes) -> Config:
     return parse(load_text(content, "it"))
 
 
-def _check(file: str, content: bytes, config: Config) -> None:
+def check(file: str, content: bytes, config: Config) -> None:
     """Parse a file of a run as those who read it do, or raise what they raise."""
     kind = Path(file).suffix
     if kind == ".json":

@@ -84,6 +84,8 @@ def _take(packed: PackedRun, run: RunFolder) -> bool:
         here = max(checkpoint.saved_steps(run.path), default=0)
         wins = packed.finished or packed.step > here
         files = {name: content for name, content in packed.files.items() if wins and name != "config.yaml"}
+        for name in {"weights.pt", "measures.json"} - files.keys() if packed.finished else ():
+            (run.path / name).unlink(missing_ok=True)  # of a result that was never written here
         for name in ("provenance.jsonl", "metrics.jsonl"):
             ours, theirs = _lines(run.path / name), packed.files.get(name, b"").splitlines(keepends=True)
             first, last = (ours, theirs) if wins else (theirs, ours)

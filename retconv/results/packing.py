@@ -13,12 +13,12 @@ import io
 import json
 import re
 import zipfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from operator import methodcaller
 from pathlib import Path
 
-from retconv.results.archive import checkpoint_step, read
+from retconv.results.archive import check, checkpoint_step, read
 from retconv.results.store import Store
 from retconv.train import RunFolder, TrainError, checkpoint
 from retconv.train.files import make_folder, write_whole
@@ -40,7 +40,8 @@ class Packed:
         archives: The files, those with finished runs first.
         finished: Names of the finished runs in them.
         unfinished: Names of the runs in them that go on from a checkpoint.
-        left_out: Why, by the name of each run that is not in them.
+        left_out: Why, by the name of each run that is not in them, or of a damaged file of one that is.
+        kept: Archives of earlier sets that are not replaced: they hold what neither these nor the folder have.
 
     Example:
         >>> import tempfile
@@ -52,6 +53,7 @@ class Packed:
     finished: list[str] = field(default_factory=list)
     unfinished: list[str] = field(default_factory=list)
     left_out: dict[str, str] = field(default_factory=dict)
+    kept: list[Path] = field(default_factory=list)
 
 
 def pack(
@@ -67,7 +69,7 @@ def pack(
     """Pack all runs below a folder, or those finished ones that earlier archives do not hold.
 
     The same runs give the same bytes. Archives are written whole; an earlier set is removed once all are there, unless
-    a run's folder is damaged, which an earlier set may still hold.
+    it holds a run, weights or measures that neither they nor the folder have, or cannot be read.
 
     Args:
         root: Folder of the runs.
@@ -77,7 +79,7 @@ def pack(
         most: Archives that there may be; unfinished runs that do not fit are left out, those least far first.
         replace: Remove the archives of earlier sets from ``out`` afterwards.
         add: Leave the archives of earlier sets as they are, and pack beside them only finished runs that they do not
-            hold, or hold without measures.
+            hold, or hold without their measures or, if they are asked for, their weights.
 
     Raises:
         ValueError: If the limit is too small, or both ``replace`` and ``add`` are set.
@@ -96,6 +98,7 @@ def pack(
     out = Path(out)
     earlier = [path for path in out.glob("runs-*.zip") if _NAME.fullmatch(path.name)]
     packed = Packed()
+    dropped: list[str] = []
     finished: list[tuple[str, Members]] = []
     unfinished: list[tuple[str, Members]] = []
     store = Store(root)
@@ -103,12 +106,13 @@ def pack(
     faults = store.damaged()
     packed.left_out |= {folder.name: fault for folder, fault in faults.items()}
     for run in (run for run in store.runs() if run.path not in faults):
-        is_held = run.path.name in archived and archived[run.path.name] >= run.measured
-        if add and (is_held or not run.finished):
+        wanted = {"result.json", "measures.json", *["weights.pt"] * weights}
+        wanted = {name for name in wanted if (run.path / name).is_file()}
+        if add and (wanted <= archived.get(run.path.name, set()) or not run.finished):
             continue
         try:
             last, fault = (run.path / "result.json", "") if run.finished else _checkpoint(run)
-            members = _members(run, last, weights) if last else {}
+            members = _members(run, last, weights, packed.left_out) if last else {}
         except OSError as error:  # a run that is being trained may remove a file that is about to be read
             last, fault = None, str(error)
         if last is None:
@@ -125,8 +129,8 @@ def pack(
                 f"the finished runs of {root} need {len(archives)} archives of {limit} bytes, not {most}: allow more "
                 "or larger ones, or leave out --weights"
             )
-        name, _ = unfinished.pop()
-        packed.left_out[name] = f"does not fit {most} archives of {limit} bytes"
+        dropped.append(unfinished.pop()[0])
+        packed.left_out[dropped[-1]] = f"does not fit {most} archives of {limit} bytes"
     packed.finished, packed.unfinished = [name for name, _ in finished], [name for name, _ in unfinished]
     together = hashlib.sha256()
     for archive in archives:
@@ -143,18 +147,48 @@ def pack(
     make_folder(out)
     for i, (path, archive) in enumerate(zip(packed.archives, archives, strict=True), 1):
         write_whole(path, methodcaller("write", zipped(archive, {"set": label, "archive": i, "of": len(archives)})))
-    # An earlier set may hold the only copy of a run that cannot be read any more.
-    for path in stale if replace and archives and not faults else ():
-        path.unlink()
+    if replace:
+        new = dict((*finished, *unfinished))
+        packed.kept = [path for path in stale if _holds_more(path, stale, Path(root), new, dropped, packed.left_out)]
+        for path in {*stale} - {*packed.kept}:
+            path.unlink()
     return packed
 
 
-def _held(archives: Sequence[Path]) -> dict[str, bool]:
-    """The finished runs that archives hold, and whether with their measures."""
-    archived: dict[str, bool] = {}
+def _holds_more(
+    path: Path,
+    stale: Sequence[Path],
+    root: Path,
+    new: Mapping[str, Members],
+    dropped: Sequence[str],
+    damaged: Mapping[str, str],
+) -> bool:
+    """Whether the set of an archive holds what is neither in the new ones nor, whole, below the folder."""
+    label = path.name[: path.name.index("-", 5)]
+    try:
+        runs, _ = read([other for other in stale if other.name.startswith(label)])
+    except TrainError:
+        return True
+    for run in runs:
+        name = run.config.id
+        members = new.get(name, {})
+        if run.finished and f"{name}/result.json" not in members:
+            return True
+        if not members and name not in dropped:
+            return True
+        for file in {"weights.pt", "measures.json"} & run.files.keys():
+            lacks = not (root / name / file).is_file() or f"{name}/{file}" in damaged
+            if lacks and f"{name}/{file}" not in members:
+                return True
+    return False
+
+
+def _held(archives: Sequence[Path]) -> dict[str, set[str]]:
+    """The files of each finished run that archives hold."""
+    archived: dict[str, set[str]] = {}
     for packed in read(archives)[0]:
         if packed.finished:
-            archived[packed.config.id] = archived.get(packed.config.id, False) or "measures.json" in packed.files
+            archived.setdefault(packed.config.id, set()).update(packed.files)
     return archived
 
 
@@ -172,8 +206,8 @@ def zipped(members: Members, comment: dict[str, object] | None = None) -> bytes:
     return buffer.getvalue()
 
 
-def _members(run: RunFolder, last: Path, weights: bool) -> Members:
-    """The files of a run that are worth carrying, by the name that they have in an archive."""
+def _members(run: RunFolder, last: Path, weights: bool, damaged: dict[str, str]) -> Members:
+    """The files of a run that are worth carrying, by the name that they have in an archive, but damaged weights."""
     paths = [run.path / name for name in ("config.yaml", "provenance.jsonl", "metrics.jsonl")]
     paths += sorted((run.path / "kernels").glob("epoch-*.npz"))[-1:]
     paths += [run.path / "measures.json"] + [run.path / "weights.pt"] * weights + [last]
@@ -183,6 +217,12 @@ def _members(run: RunFolder, last: Path, weights: bool) -> Members:
             content = path.read_bytes()
             if path.suffix == ".jsonl":  # a line may be torn, or in the middle of being written
                 content = b"".join(line for line in content.splitlines(keepends=True) if _whole(line))
+            if path.name == "weights.pt":
+                try:
+                    check(path.name, content, run.config)
+                except Exception as error:  # whatever a parser says of damaged bytes
+                    damaged[f"{run.path.name}/{path.name}"] = f"it is damaged: {error}"
+                    continue
             members[f"{run.path.name}/{path.relative_to(run.path)}"] = content
     return members
 
