@@ -187,6 +187,13 @@ def lasting() -> AbstractContextManager[object]:
     return nullcontext() if is_traced() or not torch.is_inference_mode_enabled() else _lasting()
 
 
+@contextmanager
+def recording() -> Iterator[None]:
+    """A region in which autograd records, whatever it is entered in."""
+    with torch.inference_mode(False), torch.enable_grad():
+        yield
+
+
 def is_inference(x: Tensor) -> bool:
     """Whether it was made in inference mode, so that autograd has no use for it."""
     return not is_traced() and x.is_inference()

@@ -12,6 +12,7 @@ from retconv.convert.boundary import summed
 from retconv.grid import Grid, GridLike
 from retconv.heads.intervals import Interval, explained_interval
 from retconv.kernels.parameters import compute_dtype
+from retconv.watching import unwatched
 
 #: Groups that images are dealt to in turn: one each up to so many images.
 GROUPS = 32
@@ -67,7 +68,6 @@ class HeadStream:
         self._sums: Tensor | None = None  # shape: (GROUPS, heads, 2 n_1 − 1, …)
         self._squares = self._counts = self._mass = self._start = torch.empty(0)
 
-    @torch.no_grad()
     def update(self, weights: Tensor, images: int, first: int = 0) -> None:
         """Add the attention of some images.
 
@@ -86,6 +86,10 @@ class HeadStream:
                 "attention"
             )
         self._effective.update(weights)
+        with unwatched():
+            self._add(weights, images, first)
+
+    def _add(self, weights: Tensor, images: int, first: int) -> None:
         heads, prefix, size = weights.shape[1], self.grid.prefix, self.grid.size
         if self._sums is None:
             zeros = weights.new_zeros(GROUPS, heads, dtype=compute_dtype(weights.device))

@@ -72,9 +72,15 @@ class Exponentials:
 
     def kernel(self, n: int) -> Tensor:
         """The kernel table of a line of n tokens, real ``(heads, 2n − 1)``."""
-        sides = [(weights[..., None] * powers(poles, n - 1)).real.sum(dim=1) for _, weights, poles in self._sides()]
+        sides = [self._side(weights, poles, n) for _, weights, poles in self._sides()]
         past = sides[0].flip(-1)
         return torch.cat([past, torch.zeros_like(past[:, 1:]) if self.causal else sides[1][:, 1:]], dim=1)
+
+    def _side(self, weights: Tensor, poles: Tensor, n: int) -> Tensor:
+        # A power of a pole multiplies its rounding: all is computed wide, and cast last.
+        wide = torch.complex64 if poles.device.type == "mps" else torch.complex128
+        values = (weights.to(wide)[..., None] * powers(poles.to(wide), n - 1)).real.sum(dim=1)
+        return values.to(torch.promote_types(weights.real.dtype, poles.real.dtype))
 
     def times(self, scale: float) -> Exponentials:
         """The kernel times a number."""

@@ -19,7 +19,7 @@ from retconv.kernels import Decay, Exponentials, Gates, PolylineGates, QueryGaus
 from retconv.kernels.parameters import check, check_real
 from retconv.masks.parts import KERNELS, ON_OPEN_GRIDS, part, read
 from retconv.masks.shown import picture
-from retconv.watching import is_readable, lasting
+from retconv.watching import is_differentiated, is_readable, is_recording, is_traced, lasting
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -43,10 +43,12 @@ def _once(make: Callable[[Any], _T]) -> _T:
     name = make.__name__
 
     def form(self: Forms) -> _T:
-        if name not in self._cache:
+        # What is made while autograd is off serves only while it is off.
+        key = name if name in self._cache or is_recording() or is_traced() else f"{name}, unrecorded"
+        if key not in self._cache:
             with lasting():
-                self._cache[name] = make(self)
-        return cast(_T, self._cache[name])
+                self._cache[key] = make(self)
+        return cast(_T, self._cache[key])
 
     return cast(_T, property(form, doc=make.__doc__))
 
@@ -211,10 +213,17 @@ class Forms:
 
         Raises:
             NotAConvolutionError: If it has none.
+            ValueError: If it would be read off entries in which autograd wants a derivative.
         """
         if self.kernel is not None:
             return self
         exact = self.given.get("exact")
+        if exact is None and is_differentiated(self.entries):
+            raise ValueError(
+                "a kernel that is read off the entries of a mask takes their whole gradient to one pair of tokens for "
+                "each offset: compute mask(grid) @ x where entries are learnt, learn a mask that has a kernel, or call "
+                "this under torch.no_grad() or of mask.detach()"
+            )
         return replace(self, given={"kernel": mask_to_kernel(self.entries, self.grid) if exact is None else exact()})
 
     def without_prefix(self) -> Forms:

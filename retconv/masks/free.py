@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Literal, get_args
 
 import torch
@@ -13,6 +14,7 @@ from retconv.grid import Grid, GridLike
 from retconv.kernels import swin_table
 from retconv.kernels.parameters import check_real, compute_dtype
 from retconv.masks.base import Mask, extent
+from retconv.masks.forms import Forms
 
 Start = Literal["zeros", "ones"]
 
@@ -71,6 +73,10 @@ class ElementwiseMask(Mask):
             ValueError: If the grid is not the mask's own.
         """
         return mask_to_kernel(self._own(grid), Grid.of(grid).without_prefix())
+
+    def forms(self, grid: GridLike) -> Forms:
+        """Its entries, which may have a kernel."""
+        return Forms(Grid.of(grid), self.heads, {"entries": partial(self, grid)})
 
     def forward(self, grid: GridLike) -> Tensor:
         """The mask ``(heads, length, length)``.

@@ -95,10 +95,10 @@ class Levinson:
     def _recursion(self, y: Tensor) -> Tensor:
         solve = _solve_toeplitz()
         n = self.grid.size
-        kernel = self.kernel.detach().cpu()
+        kernel = self.kernel.detach().cpu().resolve_neg()
         columns, rows = kernel[:, :n].flip(1).numpy(), kernel[:, n - 1 :].numpy()
         heads = []
-        for head, right in enumerate(y.cpu().numpy()):
+        for head, right in enumerate(y.cpu().resolve_neg().numpy()):
             try:
                 heads.append(solve((columns[head], rows[head]), right))
             except np.linalg.LinAlgError as error:

@@ -61,11 +61,10 @@ class FFTProduct:
                                            for p in (0, L - s)])  # fmt: skip
         centers = zip(grid.center, grid.kernel_shape, strict=True)
         shifted = padded.roll([1 + center - side for center, side in centers], axes)
-        spectrum = torch.fft.rfftn(shifted, dim=axes)
+        # The inverse transforms' 1 / L is carried by the kernel, whose sums then stay as small as its entries.
+        spectrum = torch.fft.rfftn(shifted / math.prod(self.lengths), dim=axes)
         for _ in range(grid.ndim - 1):
             spectrum = spectrum.movedim(1, -1)
-        # The inverse transforms' 1 / L is carried by the spectrum.
-        spectrum = spectrum / math.prod(self.lengths)
         self.spectrum = spectrum.contiguous()[:, None]  # shape: (heads, 1, L_D // 2 + 1, L_1, …, L_{D−1})
 
     def __call__(self, x: Tensor) -> Tensor:

@@ -165,6 +165,7 @@ class OnlineConvolution:
         self._kernel = causal_kernel(mask, length, "OnlineConvolution")
         self._tiles: Tiles | None = None
         self._seen = torch.empty(0)
+        self._sequences: tuple[int, ...] = ()
         self.length, self.position = length, 0
 
     def step(self, x: Tensor) -> Tensor:
@@ -188,7 +189,13 @@ class OnlineConvolution:
                 f"OnlineConvolution: x must be floating (…, {heads}, N, columns) and not empty, got {x.dtype} of shape "
                 f"{tuple(x.shape)}"
             )
-        count = x.shape[-2]
+        count, sequences = x.shape[-2], (*x.shape[:-2], x.shape[-1])
+        if self.position and sequences != self._sequences:
+            raise ValueError(
+                f"OnlineConvolution: tokens before were (…, N, columns) of {self._sequences}, got {sequences}: make a "
+                "new one for other sequences"
+            )
+        self._sequences = sequences
         check_room("OnlineConvolution", self.position, count, self.length)
         with unwatched(), as_written(x.device):
             rows = math.prod(x.shape[:-2]) // heads
@@ -202,10 +209,10 @@ class OnlineConvolution:
         if self._tiles is None:
             self._tiles = Tiles(self._kernel.to(x.device, x.dtype), self.length)
             self._seen = x.new_empty(x.shape[0], self.length, x.shape[2])
-        if self._seen.shape[2] != x.shape[2] or self._seen.dtype != x.dtype:
+        if self._seen.dtype != x.dtype:
             raise ValueError(
-                f"OnlineConvolution: tokens before were {self._seen.shape[2]} columns of {self._seen.dtype}, got "
-                f"{x.shape[2]} of {x.dtype}: make a new one for another sequence"
+                f"OnlineConvolution: tokens before were of {self._seen.dtype}, got {x.dtype}: make a new one for other "
+                "sequences"
             )
         tiles, begin, out = self._tiles, self.position, []
         self._seen[:, begin : begin + x.shape[1]] = x

@@ -77,6 +77,10 @@ class Decoder:
         self.position = 0 if state is None else state.position
         self._inputs: tuple[Any, ...] = ()
 
+    def __getstate__(self) -> dict[str, Any]:
+        # A copy has memory of its own, of which its next step makes views of its own.
+        return vars(self) | {"_arrays": None, "_inputs": ()}
+
     @property
     def state(self) -> RetentionState | None:
         """A copy of the state after the tokens seen, for ``recurrent``, ``chunkwise`` or storage; None before any."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -66,6 +67,7 @@ class FlashDecoder:
         self._scale = scale
         self._tiles: Tiles | None = None
         self._keys = self._values = torch.empty(0)
+        self._sequences: tuple[Any, ...] = ()
         self.length, self.position = length, 0
 
     def step(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
@@ -92,6 +94,13 @@ class FlashDecoder:
             # One mask for all heads: they are further elements of the batch.
             q, k, v = (t.flatten(0, 1)[:, None] for t in (q, k, v))
         q, k, v = computed(q, k, v)
+        sequences = (*shape[:2], q.shape[3], shape[3], q.dtype)
+        if self.position and sequences != self._sequences:
+            raise ValueError(
+                f"FlashDecoder: batch, heads, d, e and dtype of the tokens before were {self._sequences}, got "
+                f"{sequences}: make a new one for another sequence"
+            )
+        self._sequences = sequences
         with unwatched(), as_written(q.device):
             return self._run(q * default_scale(q, self._scale), k, v).reshape(shape).to(dtype)
 
@@ -101,12 +110,6 @@ class FlashDecoder:
             self._tiles = Tiles(self._kernel.to(q.device, q.dtype), self.length)
             self._keys = k.new_empty(batch, heads, self.length, d)
             self._values = v.new_empty(batch, heads, self.length, v.shape[3])
-        before = (*self._keys.shape[:2], self._keys.shape[3], self._values.shape[3], self._keys.dtype)
-        if before != (now := (batch, heads, d, v.shape[3], k.dtype)):
-            raise ValueError(
-                f"FlashDecoder: batch, heads, d, e and dtype of the tokens before were {before}, got {now}: make a new "
-                "one for another sequence"
-            )
         tiles, begin, out = self._tiles, self.position, []
         self._keys[:, :, begin : begin + count], self._values[:, :, begin : begin + count] = k, v
         for first, start, stop in tiles.pieces(begin, count):

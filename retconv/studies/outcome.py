@@ -32,7 +32,7 @@ def outcome_row(run: StudyRun) -> Row:
             "recipe": study.arms.get(run.arm, {}).get("recipe", study.recipe),
             "model": config.model.name,
             "mask": mask,
-            "components": options.get("mask_options", {}).get("components", 5) if mask == "gmm" else None,
+            "components": (options.get("mask_options") or {}).get("components", 5) if mask == "gmm" else None,
             "placement": options.get("placement", "multiply_logits"),
             "pooling": options.get("pooling", "avg"),
             "fraction": config.data.fraction,

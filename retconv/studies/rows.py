@@ -13,7 +13,7 @@ from retconv.measure import measured
 from retconv.measure.rows import Row
 from retconv.results.store import kernel_entries
 from retconv.sweep import Study
-from retconv.sweep.study import column_of
+from retconv.sweep.rule import column_of
 from retconv.train import RunFolder
 from retconv.train.config import flatten
 

@@ -17,7 +17,7 @@ from retconv.stored import TABLES
 from retconv.studies.decision import MOST_SEEDS, UNDECIDED, decide
 from retconv.studies.tables import load_tables
 from retconv.sweep import STUDIES, Rule, Study, load_study
-from retconv.sweep.study import column_of
+from retconv.sweep.rule import column_of
 
 NOT_RUN, NOT_FINISHED = "not run", "not finished"
 
@@ -127,8 +127,12 @@ class _Runs:
         matches = table["arm"] == arm
         for column, value in point.items():
             number = isinstance(value, int | float) and not isinstance(value, bool)
-            near = (pd.to_numeric(table[column], errors="coerce") - value).abs() < 1e-9 if number else None
-            matches &= near if near is not None else table[column].map(str) == str(value)
+            if value is None:  # which a table that was read has as a missing value
+                matches &= table[column].isna()
+            elif number:
+                matches &= (pd.to_numeric(table[column], errors="coerce") - value).abs() < 1e-9
+            else:
+                matches &= table[column].map(str) == str(value)
         free = [name for name in self.varied if name not in point]
         points = table.loc[matches, ["seed", *free]].drop_duplicates().groupby("seed").size()
         whole = points.index[points == math.prod(len(self.varied[name]) for name in free)]

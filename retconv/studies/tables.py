@@ -74,8 +74,8 @@ def write_tables(tables: Mapping[str, pd.DataFrame], folder: str | Path = TABLES
     """Write tables as CSV files, each whole or not at all; without a folder, to where figures read them.
 
     Raises:
-        TrainError: If small tables would replace full ones, fewer runs more, or those of one study another's, the disk
-            is full, or the folder cannot be written to.
+        TrainError: If small tables would replace full ones, runs would be lost, those of one study would replace
+            another's, the disk is full, or the folder cannot be written to.
 
     Example:
         >>> import tempfile
@@ -94,11 +94,10 @@ def write_tables(tables: Mapping[str, pd.DataFrame], folder: str | Path = TABLES
                 "folder with --out"
             )
         more, runs = _values(before, "run"), _values(table, "run")
-        if runs < more:
-            lost = more - runs
+        if lost := more - runs:
             raise TrainError(
-                f"{Path(folder) / name}.csv holds {len(lost)} runs more, as {min(lost)}, which fewer must not replace: "
-                "merge the others into the folder of runs first, or give another folder with --out"
+                f"{Path(folder) / name}.csv holds {len(lost)} runs more, as {min(lost)}, which must not be lost: merge "
+                "them into the folder of runs first, give another folder with --out, or remove that file"
             )
         # A table without runs, that of the verdicts, is of all studies.
         others = _values(before, "study") - _values(table, "study") if "run" in table else set()

@@ -45,7 +45,13 @@ class Rule:
 
 
 def parse_rules(
-    values: Any, arms: Mapping[str, Any], name: str, mask_tables: Any, seeds: Any, faults: list[str]
+    values: Any,
+    arms: Mapping[str, Any],
+    name: str,
+    mask_tables: Any,
+    seeds: Any,
+    grid: Mapping[str, Any],
+    faults: list[str],
 ) -> tuple[Rule, ...]:
     """The rules of a study file.
 
@@ -55,6 +61,7 @@ def parse_rules(
         name: The study's, which names the table of its runs.
         mask_tables: What the names of its other tables begin with.
         seeds: The study's.
+        grid: The study's, at values of which a rule may read.
         faults: To which a line is added for each fault.
     """
     if not isinstance(values, list):
@@ -75,6 +82,29 @@ def parse_rules(
             own = f"study_{name}" + f", or begins with {mask_tables}_" * bool(mask_tables)
             if rule.table != f"study_{name}" and not (mask_tables and rule.table.startswith(f"{mask_tables}_")):
                 faults.append(f"rules.{i}.table {rule.table!r} is no table of the study's: it is {own}")
+            for key in ("at", "versus"):
+                faults += [f"rules.{i}.{key}.{fault}" for fault in _absent(getattr(rule, key), grid)]
     if rules and isinstance(seeds, list) and len({*map(str, seeds)}) < MIN_SEEDS:
         faults.append(f"rules are decided by at least {MIN_SEEDS} seeds, and grid.seed is {seeds}")
     return tuple(rules)
+
+
+def _absent(point: Any, grid: Mapping[str, Any]) -> list[str]:
+    """What of a point is no value of the grid's, in whose tables no row would be found."""
+    values = {column_of(key): each for key, each in grid.items() if isinstance(each, list)}
+    return [
+        f"{column} is {value!r}, which the study does not vary it over: {values[column]}"
+        for column, value in (point.items() if isinstance(point, Mapping) else ())
+        if column in values and value not in values[column]
+    ]
+
+
+def column_of(key: str) -> str:
+    """The column of an option in tables: the last part of its key; of ``data.name`` it is ``data``.
+
+    Example:
+        >>> column_of("augment.cutmix"), column_of("optim.name")
+        ('cutmix', 'optim')
+    """
+    owner, _, last = key.rpartition(".")
+    return owner if last == "name" else last

@@ -13,7 +13,7 @@ from typing import Any
 
 from retconv.names import nearest, yaml_names
 from retconv.sweep.engines import Plan
-from retconv.sweep.rule import Rule, parse_rules
+from retconv.sweep.rule import Rule, column_of, parse_rules
 from retconv.train import Config, RecipeError, parse
 from retconv.train.config import option
 from retconv.train.parsing import build, mapping, override, read
@@ -182,7 +182,7 @@ def parse_study(values: Mapping[str, Any], folder: Path = Path(), name: str = "s
     if small and not twin:
         faults.append("it has no small twin: small names none")
     seeds = grid.get("seed", [0])
-    rules = parse_rules(values.get("rules", []), arms, name, study.mask_tables, seeds, faults)
+    rules = parse_rules(values.get("rules", []), arms, name, study.mask_tables, seeds, _or_empty(study.grid), faults)
     if faults:
         raise RecipeError("the study cannot be used:\n" + "\n".join(f"  {fault}" for fault in faults))
     configs: dict[str, Config] = {}
@@ -194,23 +194,13 @@ def parse_study(values: Mapping[str, Any], folder: Path = Path(), name: str = "s
     return replace(
         study,
         name=name,
+        grid=grid,
         priority=tuple(priority),
         rules=rules,
         configs=tuple(configs.values()),
         arm_of=arm_of,
         scale="small" if small else "full",
     )
-
-
-def column_of(key: str) -> str:
-    """The column of an option in tables: the last part of its key; of ``data.name`` it is ``data``.
-
-    Example:
-        >>> column_of("augment.cutmix"), column_of("optim.name")
-        ('cutmix', 'optim')
-    """
-    owner, _, last = key.rpartition(".")
-    return owner if last == "name" else last
 
 
 def _runs(study: Study, grid: Mapping[str, Any], twin: Mapping[str, Any], folder: Path) -> Iterator[tuple[str, Config]]:

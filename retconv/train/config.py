@@ -109,7 +109,9 @@ class Config:
     seed: int = option(0, "of start, order, augmentation and drop path", low=0)
     batch_size: int = option(128, "images in a step, over all processes", low=2)
     smoothing: float = option(0.1, "label smoothing", low=0, high=0.99)
-    ema: float = option(0.0, "decay of the moving average of weights, which is then what is tested; 0: none", high=1)
+    ema: float = option(
+        0.0, "decay of the moving average of weights, which is then what is tested; 0: none", low=0, high=1
+    )
     select: str = option(
         "last", "weights that are tested: of the last epoch or best on validation", choices=("last", "best")
     )

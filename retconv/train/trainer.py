@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import copy
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 import torch
@@ -94,6 +95,12 @@ class Trainer:
         self._step = Step(self.replicas, self.optimiser, config, world, self.ema)
         self.tally = self._step.tally
         self.rates.set(0)
+
+    @cached_property
+    def _images(self) -> int:
+        """A checksum of the images and labels that are trained on."""
+        images, labels = (x.cpu().numpy().tobytes() for x in (self.data.train_images, self.data.train_labels))
+        return zlib.crc32(labels, zlib.crc32(images))
 
     def _sums(self) -> tuple[Tensor, Tensor]:
         """Losses and hits since the epoch began, ``(R,)`` each, of all processes together."""
@@ -225,6 +232,7 @@ class Trainer:
                 **share,
                 "config": config.as_dict(),
                 "step": self.done,
+                "images": self._images,
                 "best": {"accuracy": best[0][i], "epoch": best[1][i], "weights": share["best"]},
                 "sums": {"loss": losses[i], "correct": correct[i]},
                 "random": random,
@@ -233,7 +241,16 @@ class Trainer:
         ]
 
     def load_states(self, states: Sequence[Mapping[str, Any]]) -> None:
-        """Go to where ``states`` were taken, all at one step."""
+        """Go to where ``states`` were taken, all at one step.
+
+        Raises:
+            TrainError: If they were taken on other images.
+        """
+        if any(s.get("images", self._images) != self._images for s in states):  # earlier checkpoints do not say
+            raise TrainError(
+                f"the checkpoint of step {states[0]['step']} was trained on other images or labels than these, of "
+                f"{self.data.source}: go on with the same, or in another folder of runs"
+            )
         self.done = states[0]["step"]
         self.replicas.model.load_state_dict(stack([s["model"] for s in states]))
         if self.ema is not None:

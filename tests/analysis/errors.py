@@ -57,10 +57,16 @@ SPECTRUM: dict[str, Error] = {
         "1300 tokens are ill-conditioned.*use singular_values",
     ),
     "norm without kernel": (lambda: norm_bounds(FREE, 3), ValueError, "no kernel, hence no symbol: use operator_norm"),
+    "a limit of other heads": (
+        lambda: szego(ones(3, 5), 3, limit=lambda theta: ones(2, len(theta))),
+        ValueError,
+        r"symbol of each of 3 heads or one of all, \(3, \d+\), got shape \(2, \d+\)",
+    ),
     "szego without kernel": (lambda: szego(FREE, 3), ValueError, r"no symbol: use retconv\.project"),
 }
 
 LOCALITY: dict[str, Error] = {
+    "no masks": (lambda: locality(ones(0, 2, 3, 3), 3), ValueError, r"batch of masks \(0, 2, 3, 3\) is empty"),
     "no rows without border": (lambda: locality(FREE, 3, border=False), ValueError, "use border=True, or project them"),
 }
 
@@ -82,6 +88,7 @@ EFFECTIVE: dict[str, Error] = {
         ValueError,
         r"one number of axes, got shapes \[\(1, 3\), \(1, 3, 3\)\]",
     ),
+    "a constant": (lambda: gradient_field(torch.zeros_like, ones(1, 4, 2), 4), ValueError, "so that x has no gradient"),
     "query": (lambda: gradient_field(abs, ones(1, 4, 2), 4, (4,)), ValueError, r"on Grid\(\(4,\)\), got \(4,\)"),
     "tokens": (lambda: gradient_field(abs, ones(1, 5, 2), 4), ValueError, r"\(batch, 4, channels\).*\(1, 5, 2\)"),
     "function": (

@@ -210,3 +210,14 @@ def test_planted_mixture_and_decay_are_fitted() -> None:
     decay = kernel_to_mask(0.1 * manhattan_decay(grid.offsets(), f64([0.8])), grid)
     fitted = effective_kernel(decay + noise, grid).decay()
     assert (float(fitted.gamma), float(fitted.scale)) == (pytest.approx(0.8, rel=1e-4), pytest.approx(0.1, rel=1e-4))
+
+
+def test_attention_of_inference_mode_and_after_it_is_one_stream() -> None:
+    whole = EffectiveKernel(5)
+    weights = torch.rand(4, 2, 5, 5).softmax(dim=-1)
+    with torch.inference_mode():
+        whole.update(weights[:2].clone())
+        field = gradient_field(lambda x: 2 * x, torch.rand(1, 5, 2), 5)
+    whole.update(weights[2:])
+    assert_close(whole.result().mean, effective_kernel(weights, 5).mean)
+    assert field.tolist() == [0, 0, 4, 0, 0]

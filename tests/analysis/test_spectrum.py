@@ -265,3 +265,12 @@ def test_szego_distance_is_the_mean_gap_of_quantiles() -> None:
     kernel = f64([[0.0, 0.0, 2.0, 0.0, 0.0]])
     result = szego(kernel, 3, lambda theta: torch.full((1, *theta.shape[:-1]), 3.0))
     assert float(result.distance) == pytest.approx(1 / 3)
+
+
+def test_a_limit_of_one_head_is_that_of_all() -> None:
+    def limit(theta: torch.Tensor) -> torch.Tensor:
+        return manhattan_decay_symbol(theta, 0.5)
+
+    both = szego(DecayMask(2, gamma=0.5), 64, limit=limit)
+    one = szego(DecayMask(1, gamma=0.5), 64, limit=limit)
+    assert_close(both.distance, one.distance.expand(2))

@@ -51,3 +51,12 @@ def test_a_pole_at_zero_has_a_finite_kernel_and_gradient() -> None:
     assert kernel.tolist() == [[0.0, 0.0, 0.0, 2.0, 0.0, 0.0, 0.0]]
     (slope,) = torch.autograd.grad(kernel[0, 2], poles)
     assert slope.item() == 2.0
+
+
+def test_powers_of_a_pole_of_single_precision_are_taken_in_double() -> None:
+    """Rounding of a pole grows with its power."""
+    poles = torch.polar(torch.tensor([[1 - 1e-5]]), torch.tensor([[1.0]]))
+    kernel = Exponentials(torch.ones_like(poles), poles).kernel(4096)
+    wide = poles.to(torch.complex128)
+    assert kernel.dtype == torch.float32
+    assert_close(kernel, Exponentials(torch.ones_like(wide), wide).kernel(4096).float())

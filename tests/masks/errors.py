@@ -15,6 +15,11 @@ def ones(*shape: int) -> torch.Tensor:
 FORMS: dict[str, Error] = {
     "no part": (lambda: retconv.atention, AttributeError, "module 'retconv' has no attribute 'atention'"),
     "decay of a number": (lambda: kernels.Decay(0.9), ValueError, r"gamma must be \(heads,\), got 0.9"),
+    "a kernel of entries that are learnt": (
+        lambda: retconv.operator(retconv.ElementwiseMask(2, 1, start="ones"), 2),
+        ValueError,
+        "takes their whole gradient to one pair of tokens .*: compute mask.grid. @ x where entries are learnt, learn a",
+    ),
     "gamma of components": (
         lambda: kernels.Decay(ones(2, 1)),
         ValueError,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from functools import partial
 
 import pytest
@@ -104,7 +105,7 @@ def test_entries_with_a_kernel_are_a_convolution(shape: tuple[int, ...], seed: i
     """An element-wise mask or a tensor of entries is taken by its kernel where it has one bit for bit, else refused."""
     grid, kernel = Grid(shape), kernel_of(shape, seed)
     entries = convert.kernel_to_mask(kernel, grid)
-    mask = ElementwiseMask(grid, HEADS, per_head=True).double()
+    mask = ElementwiseMask(grid, HEADS, per_head=True).double().requires_grad_(False)
     mask.weight.data = entries
     for one in (mask, *([entries] if grid.size > 1 else [])):
         assert_exact(Forms.of(one, grid).convolution().kernel, kernel)
@@ -229,3 +230,34 @@ def test_the_first_reading_of_a_class_compiles_its_caller_once() -> None:
     for _ in range(3):
         compiled(torch.ones(4, 4))
     assert counter.frame_count == 1
+
+
+def test_what_was_made_without_gradients_does_not_take_them_from_what_comes_later() -> None:
+    """Nor is it made again while they stay off."""
+    mask, x = GaussianMixtureMask(HEADS), normal(0, HEADS, 15, 2, dtype=torch.float32)
+    forms = mask.forms((3, 5))
+    with torch.no_grad():
+        assert forms.kernel is forms.kernel
+        assert not forms.kernel.requires_grad
+    op = operator(forms, (3, 5))
+    with torch.no_grad():
+        op.to_dense()
+        op.T @ x
+    for product in (op @ x, op.T @ x, op.to_dense()):
+        gradients = torch.autograd.grad(product.square().sum(), list(mask.parameters()), retain_graph=True)
+        assert all(bool(g.any()) for g in gradients)
+
+
+@pytest.mark.parametrize("work", [lambda m, x: operator(m, 4) @ x[0], lambda m, x: retention(x, x, x, m, 4)])
+def test_entries_that_are_learnt_are_no_kernel(work: Callable[[MaskLike, Tensor], Tensor]) -> None:
+    """Read off one pair for each offset it would take their whole gradient there; what is fixed may be read."""
+    mask = ElementwiseMask(4, HEADS, per_head=True, start="ones").double()
+    x = normal(0, 1, HEADS, 4, 2)
+    for learnt in (mask, mask(4)):
+        with pytest.raises(ValueError, match=r"compute mask\(grid\) @ x where entries are learnt"):
+            work(learnt, x)
+    fixed = mask(4).detach()
+    expected = work(torch.ones(HEADS, 7, dtype=F64), x)
+    assert_close(work(fixed, x), expected)
+    with torch.no_grad():
+        assert_close(work(mask, x), expected)

@@ -8,17 +8,18 @@ from retconv.retention import FlashDecoder
 from tests.error_table import Error
 
 PAST = torch.tensor([[0.25, 0.5, 1.0, 0.0, 0.0]]).repeat(2, 1)
+ONE = PAST[:1]
 X = torch.ones(1, 2, 2, 4)
 
 
-def continued(first: torch.Tensor, second: torch.Tensor) -> None:
-    online = OnlineConvolution(PAST, 3)
+def continued(first: torch.Tensor, second: torch.Tensor, kernel: torch.Tensor = PAST) -> None:
+    online = OnlineConvolution(kernel, 3)
     online.step(first)
     online.step(second)
 
 
-def decoded(first: torch.Tensor, second: torch.Tensor) -> None:
-    decoder = FlashDecoder(PAST, 3)
+def decoded(first: torch.Tensor, second: torch.Tensor, kernel: torch.Tensor = PAST) -> None:
+    decoder = FlashDecoder(kernel, 3)
     decoder.step(first, first, first)
     decoder.step(second, second, second)
 
@@ -44,7 +45,22 @@ TABLES: dict[str, dict[str, Error]] = {
         "other columns": (
             lambda: continued(X, X[:, :, :1, :3]),
             ValueError,
-            r"before were 4 columns of torch\.float32, got 3 of torch\.float32: make a new one",
+            r"tokens before were \(…, N, columns\) of \(1, 2, 4\), got \(1, 2, 3\): make a new one",
+        ),
+        "as many sequences, another batch": (
+            lambda: continued(X, X[:, :, :1].reshape(2, 2, 1, 2), ONE),
+            ValueError,
+            r"tokens before were \(…, N, columns\) of \(1, 2, 4\), got \(2, 2, 2\): make a new one",
+        ),
+        "another dtype": (
+            lambda: continued(X, X[:, :, :1].double()),
+            ValueError,
+            r"tokens before were of torch\.float32, got torch\.float64: make a new one",
+        ),
+        "as many heads in all, another batch": (
+            lambda: decoded(X, X[:, :, :1].transpose(0, 1), ONE),
+            ValueError,
+            r"tokens before were \(1, 2, 4, 4, torch\.float32\), got \(2, 1, 4, 4, torch\.float32\): make a new one",
         ),
         "another batch": (
             lambda: decoded(X, X[:, :, :1].repeat(2, 1, 1, 1)),

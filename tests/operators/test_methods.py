@@ -246,3 +246,11 @@ def test_few_columns_on_long_rows(columns: int) -> None:
         x = normal(5, 2, grid.size, columns)
         mask = kernel_to_mask(factors.kernel(), grid)
         assert_close(operator(factors, grid, "separable") @ x, mask @ x)
+
+
+@pytest.mark.parametrize("unit", [1e-30, 1e36])
+def test_sums_of_large_weights_overflow_no_sooner_than_the_product(unit: float) -> None:
+    kernel = torch.full((1, 127, 127), unit)
+    x = torch.full((1, 64 * 64, 1), 1e-4 / unit)
+    for method in ("fft", "toeplitz"):
+        assert_close(operator(kernel, (64, 64), method) @ x, torch.full_like(x, 0.4096))

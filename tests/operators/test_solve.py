@@ -248,3 +248,14 @@ def test_a_long_line_is_solved_by_levinson() -> None:
     assert_close(solution.x, dense)
     gradients = [torch.autograd.grad((x * normal(2, *x.shape)).sum(), kernel)[0] for x in (solution.x, dense)]
     assert relative_error(*gradients) <= 1e-11
+
+
+def test_negative_views_are_read_as_they_are() -> None:
+    """Of which torch gives numpy nothing."""
+    kernel = torch.tensor([[0.2, 0.1, 3.0, 0.4, 0.3]], dtype=torch.float64)
+    y = normal(0, 1, 3, 2)
+    view = torch.complex(torch.zeros_like(y), -y).conj().imag
+    negative = torch.complex(torch.zeros_like(kernel), -kernel).conj().imag
+    assert view.is_neg()
+    expected = operator(kernel, 3).solve(y, "dense")
+    assert_close(operator(negative, 3).solve(view, "levinson"), expected)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
+from collections.abc import Callable
 from contextlib import nullcontext
 
 import pytest
@@ -188,3 +191,19 @@ def test_what_is_written_to_the_mask_later_is_not_seen(of_decay: bool) -> None:
     decoder = Decoder(mask)
     poles.zero_()
     assert_close(decoder.step(q, k, v), expected)
+
+
+@every_path
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda decoder: pickle.loads(pickle.dumps(decoder))])
+def test_a_copy_goes_on_by_itself(path: type, copied: Callable[[Decoder], Decoder]) -> None:
+    """As the branches of a beam do."""
+    q, k, v = inputs(6, seed=0)
+    with path():
+        whole = Decoder(MASKS["retnet"]).step(q, k, v)
+        trunk = Decoder(MASKS["retnet"])
+        trunk.step(*(x[:, :, :2] for x in (q, k, v)))
+        branch = copied(trunk)
+        branch.step(*(-x[:, :, 2:3] for x in (q, k, v)))
+        assert_close(trunk.step(*(x[:, :, 2:3] for x in (q, k, v))), whole[:, :, 2:3])
+        assert_close(copied(trunk).step(*(x[:, :, 3:] for x in (q, k, v))), whole[:, :, 3:])
+        assert branch.position == 3

@@ -95,9 +95,9 @@ def faulty() -> None:
             "rules": [
                 {"arm": "plian", "against": "gmn", "expect": "beyond", "metrics": "loss"},
                 1,
-                {"claim": "So.", "arm": "plain", "table": "study_main"},
+                {"claim": "So.", "arm": "plain", "table": "study_main", "at": {"lr": 0.3}},
             ],
-            "grid": {"seed": [0, 0, 1]},
+            "grid": {"seed": [0, 0, 1], "optim.lr": [0.1, 0.2]},
         },
         name="mine",
     )
@@ -121,13 +121,14 @@ TABLES: dict[str, dict[str, Error]] = {
             "rules.0.against 'gmn'.*"
             "rules.1 must be a mapping.*"
             "rules.2.table 'study_main' is no table of the study's: it is study_mine.*"
+            "rules.2.at.lr is 0.3, which the study does not vary it over: .0.1, 0.2.*"
             "rules are decided by at least 3 seeds, and grid.seed is .0, 0, 1.",
         ),
         "small for full": (replacing_full_runs, TrainError, "study_toy.csv holds full-scale runs.*another folder"),
         "fewer runs for more": (
             fewer_runs,
             TrainError,
-            r"study_toy\.csv holds 1 runs more, as b, which fewer must not replace: merge the others",
+            r"study_toy\.csv holds 1 runs more, as b, which must not be lost: merge them",
         ),
         "one study for another": (
             replacing_another_study,

@@ -248,6 +248,16 @@ def test_rows_of_one_seed_are_averaged() -> None:
     assert values == [[0.2, 0.5], [9.0, 8.0], [0.4, 0.7], pytest.approx([3.2, 9.2 / 3]), []]
 
 
+def test_a_point_at_no_value_is_found_in_a_table_that_was_read(tmp_path: Path) -> None:
+    """``null`` of a study file is an empty cell there."""
+    rule = Rule("So.", "a", at={"flip": None})
+    pd.DataFrame({"arm": "a", "seed": [0, 0], "flip": [None, 0.5], "test_accuracy": [1.0, 2.0]}).to_csv(
+        tmp_path / "table.csv"
+    )
+    table = pd.read_csv(tmp_path / "table.csv")
+    assert seed_values(rule, table, {"flip": [None, 0.5]}).to_dict() == {0: 1.0}
+
+
 def test_without_tables_nothing_is_decided(tmp_path: Path) -> None:
     table = verdicts(tmp_path)
     assert set(table["verdict"]) == {"not run"}

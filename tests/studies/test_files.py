@@ -17,7 +17,7 @@ from retconv.data.registry import SPECS
 from retconv.sweep import STUDIES, Study, parse_study
 from retconv.sweep import load_study as load_anew
 from retconv.sweep.__main__ import main
-from retconv.sweep.study import column_of
+from retconv.sweep.rule import column_of
 from retconv.train import Config, Trainer
 from retconv.train.config import DataConfig, ScheduleConfig, differences
 from tests.train.small import few_digits

@@ -18,6 +18,7 @@ from retconv.studies.published import PUBLISHED_TOP1
 from retconv.studies.readme import readme_table
 from retconv.studies.rulings import markdown, readable
 from retconv.sweep import Study, load_study, parse_study, sweep
+from retconv.train import TrainError
 
 #: Four arms of the main study, one epoch of digits as 2×2 tokens.
 STUDY = {
@@ -223,6 +224,20 @@ def test_missing_runs_are_left_out_only_knowingly(trained: Path, tmp_path: Path)
     rows = build_tables(study(trained), tmp_path / "runs", partial=True)["study_main"]
     assert len(rows) == 11
     assert first.id not in set(rows["run"])
+
+
+def test_a_twin_that_varies_more_has_columns_for_it() -> None:
+    study = parse_study(STUDY | {"small": {"recipe": "small", "grid": {"augment.cutmix": [0.0, 1.0]}}}, small=True)
+    assert [*study.grid] == ["seed", "augment.cutmix"]
+    assert len(study.configs) == 2 * 4 * 3
+
+
+@pytest.mark.parametrize("others", [["z"], ["a", "z"], ["b"]])
+def test_no_run_of_a_stored_table_is_lost(tmp_path: Path, others: list[str]) -> None:
+    write_tables({"study_mine": pd.DataFrame({"study": "mine", "run": ["a", "b", "c"]})}, tmp_path)
+    with pytest.raises(TrainError, match=r"study_mine\.csv holds . runs more, as ., which must not be lost"):
+        write_tables({"study_mine": pd.DataFrame({"study": "mine", "run": others})}, tmp_path)
+    write_tables({"study_mine": pd.DataFrame({"study": "mine", "run": ["a", "b", "c", "z"]})}, tmp_path)
 
 
 def test_readme_table_sets_ours_beside_the_published(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import errno
 import json
 import tempfile
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -16,7 +17,7 @@ import filelock
 import timm
 import yaml
 
-from retconv.train import Config, Replicas, RunFolder, Trainer, load, parse, train
+from retconv.train import Config, Replicas, RunFolder, Trainer, TrainError, load, parse, train
 from retconv.train.__main__ import main
 from retconv.train.checkpoint import load as load_checkpoint
 from retconv.train.checkpoint import save
@@ -71,6 +72,16 @@ def altered_checkpoint(folder: Path) -> None:
 def checkpoint_of_another_recipe(folder: Path) -> None:
     save(folder, 1, {"config": {"seed": 0}})
     load_checkpoint(folder, 1, {"seed": 1})
+
+
+def run_that_began_on_other_images(folder: Path) -> None:
+    def stop(trainer: Trainer) -> None:
+        raise InterruptedError
+
+    data = few_digits()
+    with suppress(InterruptedError):
+        train(tiny(), folder, data=data, device="cpu", progress=False, checkpoint_every=1, on_step=stop)
+    train(tiny(), folder, data=replace(data, train_images=255 - data.train_images), device="cpu", progress=False)
 
 
 def forms_that_differ() -> None:
@@ -234,6 +245,11 @@ TABLES: dict[str, dict[str, Error]] = {
             in_folder(checkpoint_of_another_recipe),
             RuntimeError,
             "saved by another recipe .*\n  seed: 0 against 1",
+        ),
+        "a run that began on other images": (
+            in_folder(run_that_began_on_other_images),
+            TrainError,
+            "the checkpoint of step 1 was trained on other images or labels than these, of .*: go on with the same",
         ),
         "command without recipe": (command(), click.ClickException, "which recipe"),
         "command with a wrong recipe": (command("--recipe", "smok"), click.ClickException, "did you mean 'smoke'"),

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from retconv.grid import Grid, GridLike
 from retconv.kernels.parameters import check_real, compute_dtype
+from retconv.watching import recording
 
 
 def compose(kernels: Sequence[Tensor]) -> Tensor:
@@ -132,10 +133,12 @@ def gradient_field(
     token = 0
     for p, n in zip(place, grid.shape, strict=True):
         token = token * n + p
-    with torch.enable_grad():
+    with recording():
         leaf = x.detach().clone().requires_grad_()
         y = function(leaf)
         if y.ndim != 3 or y.shape[:2] != x.shape[:2]:
             raise ValueError(f"function must keep batch and tokens {tuple(x.shape[:2])}, got shape {tuple(y.shape)}")
+        if not y.requires_grad:
+            raise ValueError("function gives nothing that follows from x by autograd, so that x has no gradient")
         (gradient,) = torch.autograd.grad(y[:, grid.prefix + token].sum(), leaf)
     return gradient[:, grid.prefix :].abs().sum(dim=2).mean(dim=0).reshape(grid.shape)

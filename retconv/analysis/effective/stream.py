@@ -12,6 +12,7 @@ from retconv.convert import kernel_to_mask
 from retconv.convert.boundary import summed
 from retconv.grid import Grid, GridLike
 from retconv.kernels.parameters import compute_dtype, require_tensors
+from retconv.watching import unwatched
 
 #: Attention of at most so many entries is widened to float64 at a time.
 _ENTRIES = 2**24
@@ -63,8 +64,9 @@ class EffectiveKernel:
             raise ValueError("attention weights must be finite: give them after the softmax")
         self._epsilon = max(self._epsilon, torch.finfo(weights.dtype).eps)
         prefix, images = self.grid.prefix, max(1, _ENTRIES // (weights.shape[1] * length**2))
-        for part in weights[:, :, prefix:, prefix:].split(images):
-            self._merge(part.to(compute_dtype(weights.device)))
+        with unwatched():
+            for part in weights[:, :, prefix:, prefix:].split(images):
+                self._merge(part.to(compute_dtype(weights.device)))
 
     def result(self) -> Effective:
         """The effective kernel of everything so far.

@@ -90,6 +90,8 @@ def locality(mask: MaskLike, grid: GridLike, border: bool = True) -> Locality:
     grid = Grid.of(grid)
     grid.require_open("locality", _DISTANCES)
     if _is_batch(mask, grid):
+        if not len(mask):
+            raise ValueError(f"locality: the batch of masks {tuple(mask.shape)} is empty: it has no mean")
         batch = [locality(weights, grid, border) for weights in mask]
         means = {f.name: torch.stack([getattr(b, f.name) for b in batch]).mean(dim=0) for f in fields(Locality)}
         return Locality(**means)

@@ -71,6 +71,12 @@ def szego(mask: MaskLike, grid: GridLike, limit: Callable[[Tensor], Tensor] | No
     sizes = tuple(per_axis * n for n in subject.grid.shape)
     theta = frequencies(sizes, subject.values.device)
     samples = sampled_symbol(subject.kernel, sizes) if limit is None else limit(theta).to(torch.complex128)
+    if samples.shape not in ((1, *sizes), (subject.heads, *sizes)):
+        raise ValueError(
+            f"szego: limit must give a symbol of each of {subject.heads} heads or one of all, "
+            f"{(subject.heads, *sizes)}, got shape {tuple(samples.shape)}"
+        )
+    samples = samples.expand(subject.heads, *sizes)
     if bool(is_symmetric(subject).all()):
         values, samples = eigenvalues(subject.kernel, subject.grid), samples.real
     else:
