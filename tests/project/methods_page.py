@@ -90,7 +90,8 @@ def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
 def convolution(mask: Mask, grid: Grid) -> Forms | None:
     """The forms of a mask that has a kernel, else None."""
     try:
-        return mask.forms(grid).convolution()
+        with torch.no_grad():
+            return mask.forms(grid).convolution()
     except NotAConvolutionError:
         return None
 

@@ -147,7 +147,8 @@ def _circulant(mask: MaskLike, grid: GridLike) -> Tensor | None:
     if not all(grid.periodic):
         return None
     try:
-        forms = Forms.of(mask, grid).without_prefix().convolution()
+        with torch.no_grad():
+            forms = Forms.of(mask, grid).without_prefix().convolution()
     except NotAConvolutionError:
         return None
     assert forms.kernel is not None
