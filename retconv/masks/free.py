@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import partial
+from dataclasses import replace
 from typing import Literal, get_args
 
 import torch
@@ -75,8 +75,9 @@ class ElementwiseMask(Mask):
         return mask_to_kernel(self._own(grid), Grid.of(grid).without_prefix())
 
     def forms(self, grid: GridLike) -> Forms:
-        """Its entries, which may have a kernel."""
-        return Forms(Grid.of(grid), self.heads, {"entries": partial(self, grid)})
+        """Its entries, off which a kernel is read where they have one and are not learnt."""
+        forms = super().forms(grid)
+        return replace(forms, given={name: form for name, form in forms.given.items() if name != "exact"})
 
     def forward(self, grid: GridLike) -> Tensor:
         """The mask ``(heads, length, length)``.
