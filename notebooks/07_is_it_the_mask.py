@@ -95,8 +95,8 @@ FIGURES["controls"]
 # Of the controls these are stored yet. Whether a decay is added as a logarithm or multiplied makes less of a difference
 # than these seeds can tell from none, and neither is seen to gain what matters. One Gaussian gains most, on the test
 # images; on those that were held out it gains less (the last table). A temperature, with or without a masked diagonal
-# (LSA), changes nothing. Pooling does: a class token costs more than any mask gains; its interval is wide before all its
-# seeds are there. The verdicts below say it rule by rule.
+# (LSA), changes nothing. Pooling does: a class token costs more than any mask gains, though its interval is wide.
+# The verdicts below say it rule by rule.
 
 # %%
 Markdown(markdown(verdicts.loc[["cifar_small_controls"]]))
