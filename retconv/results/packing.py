@@ -149,24 +149,26 @@ def pack(
         write_whole(path, methodcaller("write", zipped(archive, {"set": label, "archive": i, "of": len(archives)})))
     if replace:
         new = dict((*finished, *unfinished))
-        packed.kept = [path for path in stale if _holds_more(path, stale, Path(root), new, dropped, packed.left_out)]
+        sets: dict[str, list[Path]] = {}
+        for path in stale:
+            sets.setdefault(path.name.split("-")[1], []).append(path)
+        held = [paths for paths in sets.values() if _holds_more(paths, Path(root), new, dropped, packed.left_out)]
+        packed.kept = [path for paths in held for path in paths]
         for path in {*stale} - {*packed.kept}:
             path.unlink()
     return packed
 
 
 def _holds_more(
-    path: Path,
-    stale: Sequence[Path],
+    archives: Sequence[Path],
     root: Path,
     new: Mapping[str, Members],
     dropped: Sequence[str],
     damaged: Mapping[str, str],
 ) -> bool:
-    """Whether the set of an archive holds what is neither in the new ones nor, whole, below the folder."""
-    label = path.name[: path.name.index("-", 5)]
+    """Whether a set of archives holds what is neither in the new ones nor, whole, below the folder."""
     try:
-        runs, _ = read([other for other in stale if other.name.startswith(label)])
+        runs, _ = read(archives)
     except TrainError:
         return True
     for run in runs:
