@@ -51,9 +51,14 @@ def is_forward() -> bool:
     return is_recording() and not is_backward()
 
 
+def is_enabled() -> bool:
+    """Whether autograd is on, also for a tracer."""
+    return torch.is_grad_enabled()
+
+
 def is_recording() -> bool:
     """Whether autograd records what runs, be it for the first time or again, and no tracer does."""
-    return torch.is_grad_enabled() and not is_traced()
+    return is_enabled() and not is_traced()
 
 
 def is_checkpointed(since: CodeType) -> bool:

@@ -19,7 +19,7 @@ from retconv.kernels import Decay, Exponentials, Gates, PolylineGates, QueryGaus
 from retconv.kernels.parameters import check, check_real
 from retconv.masks.parts import KERNELS, ON_OPEN_GRIDS, part, read
 from retconv.masks.shown import picture
-from retconv.watching import is_differentiated, is_readable, is_recording, is_traced, lasting
+from retconv.watching import is_differentiated, is_enabled, is_readable, lasting
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -44,7 +44,7 @@ def _once(make: Callable[[Any], _T]) -> _T:
 
     def form(self: Forms) -> _T:
         # What is made while autograd is off serves only while it is off.
-        key = name if name in self._cache or is_recording() or is_traced() else f"{name}, unrecorded"
+        key = name if name in self._cache or is_enabled() else f"{name}, unrecorded"
         if key not in self._cache:
             with lasting():
                 self._cache[key] = make(self)

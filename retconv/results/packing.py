@@ -176,7 +176,8 @@ def _holds_more(
         members = new.get(name, {})
         if run.finished and f"{name}/result.json" not in members:
             return True
-        if not members and name not in dropped:
+        step = max((checkpoint_step(Path(file).name) for file in members), default=0)
+        if not run.finished and f"{name}/result.json" not in members and run.step > step and name not in dropped:
             return True
         for file in {"weights.pt", "measures.json"} & run.files.keys():
             lacks = not (root / name / file).is_file() or f"{name}/{file}" in damaged

@@ -261,3 +261,17 @@ def test_entries_that_are_learnt_are_no_kernel(work: Callable[[MaskLike, Tensor]
     assert_close(work(fixed, x), expected)
     with torch.no_grad():
         assert_close(work(mask, x), expected)
+
+
+def test_a_tracer_keeps_them_apart_too() -> None:
+    def loss(alpha: Tensor, x: Tensor) -> Tensor:
+        forms = Forms.of(alpha.expand(HEADS, 9), 5)
+        with torch.no_grad():
+            forms.log.values.sum()
+            forms.entries.sum()
+        return (forms.entries @ x).sum()
+
+    alpha, x = torch.tensor(0.7, dtype=F64, requires_grad=True), normal(0, HEADS, 5, 2)
+    (expected,) = torch.autograd.grad((alpha.expand(HEADS, 5, 5) @ x).sum(), alpha)
+    found = torch.compile(loss, backend="aot_eager")(alpha, x)
+    assert_close(torch.autograd.grad(found, alpha)[0], expected)

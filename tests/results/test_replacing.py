@@ -58,11 +58,13 @@ def test_a_run_whose_checkpoints_are_damaged_stays_and_one_that_does_not_fit_goe
     assert len(earlier) > 1
     _, packed = replacing(root, out, most=1)
     assert list(packed.left_out) == ([] if packed.unfinished else [half.path.name])
-    for step in checkpoint.saved_steps(half.path):
+    steps = checkpoint.saved_steps(half.path)
+    for step in reversed(steps):  # once the newest is damaged, an earlier one is packed
         checkpoint.path_of(half.path, step).write_bytes(b"PK")
-    earlier, packed = replacing(root, out)
+        _, packed = replacing(root, out)
+        merge(packed.archives + packed.kept, tmp_path / f"after {step}")
+        assert checkpoint.saved_steps(tmp_path / f"after {step}" / half.path.name)[-1] == steps[-1]
     assert "nothing of it can go on elsewhere" in packed.left_out[half.path.name]
-    assert packed.kept == [path for path in earlier if path not in packed.archives]
 
 
 def test_weights_that_the_folder_lacks_or_has_damaged_stay(tmp_path: Path) -> None:
