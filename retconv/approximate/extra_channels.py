@@ -143,7 +143,9 @@ def channels(
     Exact channels are those of the closed form where the mask has one (a Gaussian, a causal decay) and it is the
     shortest; else of a singular value decomposition of the centred rows. Of it a value counts if it is above ``length ·
     ε · max |L|``, what rounding of the entries in their dtype could make. With a tolerance, the channels are the fewest
-    of that decomposition, or under causality of a greedy completion, that reach it; fewer may do, down to ``least``.
+    of that decomposition, or under causality of a greedy completion, that reach it; fewer may do, down to ``least``. So
+    are exact ones of smooth kernels under causality: their completion of least rank divides by differences that are
+    rounding, and is given only if its error is no more than that.
 
     LocAt adds ``α exp(·)`` of a Gaussian to logits: no polynomial in p_k, so no finite number serves every grid.
 
@@ -187,8 +189,7 @@ def channels(
     if not len(flat):
         raise ValueError(f"channels: the mask {tuple(values.shape)} has no heads: there is nothing to approximate")
     check(flat, "channels: log M" if adds else "channels: M", flat.isfinite() | ~_all(seen, flat), "must be finite")
-    eps = torch.finfo(table.dtype).eps
-    heads = [_head(v, None if seen is None else seen[h], tolerance, adds, eps) for h, v in enumerate(flat)]
+    heads = [_head(v, None if seen is None else seen[h], tolerance, adds, table.dtype) for h, v in enumerate(flat)]
     query, key = (_joined([head[0][side] for head in heads], values.shape[:-2]) for side in range(2))
     fewest = torch.tensor([head[1] for head in heads])
     count = torch.tensor([head[0].query.shape[1] for head in heads])
@@ -241,8 +242,11 @@ def _hidden(values: Tensor, grid: Grid, causal: bool | None) -> Tensor | None:
     return hidden
 
 
-def _head(values: Tensor, seen: Tensor | None, tolerance: float, constants: bool, eps: float) -> tuple[Products, int]:
+def _head(
+    values: Tensor, seen: Tensor | None, tolerance: float, constants: bool, dtype: torch.dtype
+) -> tuple[Products, int]:
     """Channels of one head, and the least number."""
+    eps = torch.finfo(dtype).eps
     if seen is None:
         centred = values - values.mean(dim=1, keepdim=True) if constants else values
         floor = rounding(values, eps)
@@ -257,19 +261,20 @@ def _head(values: Tensor, seen: Tensor | None, tolerance: float, constants: bool
             f"channels: {int((~seen).sum())} hidden entries of {seen.numel()} form no chain in which each row sees all "
             "that another sees, as causality does: give a finite log-mask, and hide keys by a bias of attention"
         )
-    products = completed(values, steps, constants, tolerance, floor)
-    if not tolerance:
-        return products, products.query.shape[1]
+    exact = completed(values, steps, constants, 0.0, floor)
+    bound = tolerance or tolerance_of(dtype) * float(values.abs().amax())
+    if not tolerance and float(half_ranges(values, exact, seen, constants)) <= bound:
+        return exact, exact.query.shape[1]
     # What is hidden may also be what the mask of the transpose shows, as of a two-sided relative.
     mirrored = torch.where(seen, values, values.mT)
     centred = mirrored - mirrored.mean(dim=1, keepdim=True) if constants else mirrored
-    fewest = least_of_blocks(values, steps, constants, tolerance, floor)
-    other = fewest_truncated(centred, values, seen, constants, tolerance, fewest)
-    # A greedy completion within a tolerance may take more than an exact one.
-    exact = completed(values, steps, constants, 0.0, floor)
-    within = [p for p in (other, products, exact) if float(half_ranges(values, p, seen, constants)) <= tolerance]
-    best = min(within or [products], key=lambda p: p.query.shape[1])
-    return best, fewest
+    fewest = least_of_blocks(values, steps, constants, bound, floor)
+    other = fewest_truncated(centred, values, seen, constants, bound, fewest)
+    # A greedy completion may take more than an exact one, and errors of both may add up beyond the bound.
+    every = [other, completed(values, steps, constants, bound, floor), exact]
+    errors = [float(half_ranges(values, products, seen, constants)) for products in every]
+    within = [products for products, error in zip(every, errors, strict=True) if error <= bound]
+    return min(within or [every[errors.index(min(errors))]], key=lambda products: products.query.shape[1]), fewest
 
 
 def _joined(parts: list[Tensor], shape: torch.Size) -> Tensor:

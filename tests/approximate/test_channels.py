@@ -123,6 +123,22 @@ def test_tolerance_is_kept_and_the_least_number_is_below(bound: float, causal: b
         assert bool((channels(log(kernel, grid), grid, causal=causal).count >= made.count).all())
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, F64])
+def test_without_a_tolerance_the_error_is_rounding(dtype: torch.dtype) -> None:
+    """Of smooth kernels too, whose completions of least rank divide by rounding; no block says that fewer would do."""
+    grid, rate = Grid(48), torch.tensor([1.0], dtype=dtype)
+    for kernel in (
+        kernels.kerple_log(grid.offsets(), rate, 0.5),
+        kernels.kerple_power(grid.offsets(), rate, 0.7),
+        kernels.alibi(grid.offsets(), rate) + 2 * (grid.offsets()[:, 0] == 0).to(dtype),
+    ):
+        made = channels(log(kernel, grid), grid, causal=True)
+        entries = kernel_to_mask(kernel, grid)[0].masked_fill(torch.ones(48, 48).triu(1).bool(), -math.inf)
+        true = naive_channels.error(rows(entries), made.query[0].tolist(), made.key[0].tolist())
+        assert true <= Fraction(float(made.error)) <= Fraction(tolerance(dtype) * float(made.scale))
+        assert made.least <= made.count
+
+
 def test_no_approximation_has_fewer_channels_than_the_least() -> None:
     """Eckart and Young: the truncated decomposition, the nearest of its rank, is further off in the mean than that."""
     grid = Grid(20)

@@ -73,8 +73,9 @@ def test_of_several_samples_the_first_is_judged() -> None:
     assert verdict(Reader(1), 9) == verdict(entries[0], 9)
 
 
-#: Where the error of a fit is so near its bound of 1e-3 that processors differ by a pole: hard edges, ill-conditioned.
-AT_THE_BOUND = {"strided_window"}
+#: Where an error is so near its bound of 1e-3 that processors differ by one pole of a fit, hard edges being
+#: ill-conditioned, or by one channel of a greedy completion.
+AT_THE_BOUND = {"strided_window", "fire"}
 
 
 @pytest.mark.parametrize("name", ENTRIES)
@@ -89,7 +90,9 @@ def test_the_stored_verdict_is_what_is_computed(name: str, monkeypatch: pytest.M
     poles = None if pd.isna(old["poles"]) else int(old["poles"])
     monkeypatch.setattr(judgement, "_poles", lambda kernel: judged.append(kernel) or poles)
     for column, value in row(entry, verdict(entry.build(entry.grid), entry.grid, entry.placement)).items():
-        if isinstance(value, float):
+        if column == "channels_near" and name in AT_THE_BOUND:
+            assert (pd.isna(old[column]) and value is None) or abs(old[column] - value) <= 1, column
+        elif isinstance(value, float):
             assert old[column] == pytest.approx(value, rel=1e-6, abs=1e-9), column
         else:
             assert (old[column] == value) or (value is None and pd.isna(old[column])), column
