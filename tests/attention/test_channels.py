@@ -171,7 +171,8 @@ def check_backend(grid: Grid, seed: int, dtype: torch.dtype, biased: bool) -> No
         out = bias_logits(q, k, v, Decay(gamma, causal=True), grid, backend=backend, bias=bias)
         upstream = normal(seed + 30, *out.shape, dtype=dtype).to(wide)
         gradients = torch.autograd.grad((out * upstream).sum(), leaves, allow_unused=True, materialize_grads=True)
-        results.append([out, *gradients])
+        # Together, since those of a single token's queries are 0 up to rounding.
+        results.append([out, torch.cat([gradient.flatten() for gradient in gradients])])
     for actual, expected in zip(*results, strict=True):
         assert_close(actual, expected)
 

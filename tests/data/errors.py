@@ -166,6 +166,16 @@ ON_DISK: dict[str, Error] = {
         CorruptDataError,
         r"has train\*\.parquet but no test\*\.parquet: complete it",
     ),
+    "a shard of two": (
+        loading(
+            lambda root: (
+                write(root),
+                (root / "cifar10" / "train.parquet").rename(root / "cifar10" / "train-0-of-2.parquet"),
+            )
+        ),
+        CorruptDataError,
+        r"cifar10 has 1 of the 2 shards train-\*-of-2: complete it or remove it",
+    ),
     "other half": (
         loading(lambda root: write_parquet(root / "cifar10" / "test.parquet", TEST, LETTERS)),
         CorruptDataError,

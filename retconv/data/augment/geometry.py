@@ -2,8 +2,9 @@
 
 In coordinates whose origin is the image's centre, the output pixel at ``(x, y)`` shows the input at
 ``(a x + b y + c, d x + e y + f)``; places outside the image show the fill colour. Most maps put some pixels exactly
-between two others, where rounding decides which one is shown, so coordinates are computed in float32 in torchvision's
-order of operations. On other devices than the CPU such ties may fall the other way.
+between two others, where rounding decides which one is shown, so coordinates are computed in float32, each product and
+sum by itself: every CPU shows the same one. Torchvision's own depend on how the processor multiplies matrices, and on
+other devices than the CPU such ties may fall the other way.
 """
 
 from __future__ import annotations

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -21,23 +22,39 @@ from retconv.extras import extra
 _IMAGE, _LABEL = ("image", "img"), ("label", "fine_label")
 #: Of SVHN's two configurations, the one with whole photographs.
 _OTHER = "full_numbers"
+#: How the hub names one of several shards.
+_NUMBERED = re.compile(r"(.+)-(\d+)-of-(\d+)")
 
 
 def find_parquet(spec: Spec, root: Path) -> Source | None:
     """Shards named ``train*.parquet`` and ``test*.parquet`` (``val*`` of Tiny-ImageNet), at any depth of the folder.
 
     Raises:
-        CorruptDataError: If a folder has shards of one split and none of the other.
+        CorruptDataError: If a folder has shards of one split and none of the other, or lacks one that names count.
     """
     for folder in (root / name for name in spec.folders):
         shards = [path for path in sorted(folder.rglob("*.parquet")) if _OTHER not in path.parts]
         splits = [tuple(path for path in shards if path.name.startswith(split)) for split in ("train", spec.test)]
+        _require_whole(folder, splits[0] + splits[1])
         if all(splits):
             return Source("parquet", splits[0] + splits[1], partial(_read, spec, *splits))
         if any(splits):
             have, lack = ("train", spec.test) if splits[0] else (spec.test, "train")
             raise CorruptDataError(f"{folder} has {have}*.parquet but no {lack}*.parquet: complete it or remove it")
     return None
+
+
+def _require_whole(folder: Path, shards: Sequence[Path]) -> None:
+    """Names such as ``train-00000-of-00002.parquet`` say how many there are."""
+    numbers: dict[tuple[str, str], set[str]] = {}
+    for match in filter(None, (_NUMBERED.match(path.name) for path in shards)):
+        split, number, count = match.groups()
+        numbers.setdefault((split, count), set()).add(number)
+    for (split, count), have in numbers.items():
+        if len(have) < int(count):
+            raise CorruptDataError(
+                f"{folder} has {len(have)} of the {int(count)} shards {split}-*-of-{count}: complete it or remove it"
+            )
 
 
 def _read(spec: Spec, train: Sequence[Path], test: Sequence[Path]) -> Arrays:

@@ -21,6 +21,7 @@ from tests.data.augment.cases import BLACK, PINK, oracle, pictures
 SIZES = ((32, 32), (64, 64), (28, 28), (8, 8), (5, 9), (2, 7), (1, 1))
 #: Operations that blend by products and sums in float32, which torchvision rounds once or twice: as the processor does.
 BLENDED = {"Color", "Contrast", "Sharpness"}
+MOVED = ("ShearX", "ShearY", "TranslateX", "TranslateY", "Rotate")
 
 
 def magnitudes_of(name: str, height: int, width: int) -> Tensor:
@@ -33,6 +34,17 @@ def magnitudes_of(name: str, height: int, width: int) -> Tensor:
     return torch.cat([values, -values]).unique() if signed else values
 
 
+def off(result: Tensor, image: Tensor, name: str, magnitude: float, fill: Tensor = BLACK) -> Tensor:
+    """By how many levels a sample differs from torchvision's.
+
+    Where a place lies exactly between two pixels, torchvision's product of matrices falls to either, as the processor
+    rounds it: there its picture of a hair more or less is right as well.
+    """
+    hairs = (1 - 1e-5, 1, 1 + 1e-5) if name in MOVED else (1,)
+    every = torch.stack([oracle(image, name, magnitude * hair, fill) for hair in hairs])
+    return (result.int() - every.int()).abs().amin(dim=0)
+
+
 @pytest.mark.parametrize("size", SIZES, ids=str)
 @pytest.mark.parametrize("name", NAMES)
 def test_operation_is_that_of_torchvision(name: str, size: tuple[int, int]) -> None:
@@ -40,20 +52,18 @@ def test_operation_is_that_of_torchvision(name: str, size: tuple[int, int]) -> N
     magnitudes = magnitudes_of(name, *size)
     images = pictures(len(name), len(magnitudes), *size)
     result = OPERATIONS[name](images, magnitudes, BLACK)
-    expected = torch.stack([oracle(i, name, float(m)) for i, m in zip(images, magnitudes, strict=True)])
     assert result.dtype == torch.uint8
-    difference = (result.int() - expected.int()).abs()
+    difference = torch.stack([off(r, i, name, float(m)) for r, i, m in zip(result, images, magnitudes, strict=True)])
     assert int(difference.max()) <= (1 if name in BLENDED else 0)
     assert float((difference > 0).float().mean()) <= 0.01
 
 
-@pytest.mark.parametrize("name", ["ShearX", "ShearY", "TranslateX", "TranslateY", "Rotate"])
+@pytest.mark.parametrize("name", MOVED)
 def test_what_comes_in_from_outside_has_the_fill_colour(name: str) -> None:
     magnitudes = magnitudes_of(name, 9, 12)
     images = pictures(0, len(magnitudes), 9, 12)
     result = OPERATIONS[name](images, magnitudes, PINK)
-    expected = torch.stack([oracle(i, name, float(m), PINK) for i, m in zip(images, magnitudes, strict=True)])
-    assert torch.equal(result, expected)
+    assert not any(off(r, i, name, float(m), PINK).any() for r, i, m in zip(result, images, magnitudes, strict=True))
 
 
 @given(seed=st.integers(0, 2**32 - 1), slope=st.floats(-1, 1), degrees=st.floats(-180, 180))
@@ -62,7 +72,7 @@ def test_geometry_at_any_magnitude(seed: int, slope: float, degrees: float) -> N
     images = pictures(seed, 1, 7, 10)
     for name, value in (("ShearX", slope), ("ShearY", slope), ("Rotate", degrees)):
         result = OPERATIONS[name](images, torch.tensor([value], dtype=torch.float64), BLACK)
-        assert torch.equal(result[0], oracle(images[0], name, value)), name
+        assert not off(result[0], images[0], name, value).any(), name
 
 
 def test_signs_of_geometry() -> None:
