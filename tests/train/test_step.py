@@ -79,12 +79,12 @@ def test_a_tally_names_the_first_step_that_is_not_finite() -> None:
     assert int(trainer.tally.done) == 4
 
 
-@pytest.mark.parametrize("seeds", [(0,), (0, 1)])
-def test_the_compiled_step_gives_the_weights_of_the_eager_step(seeds: tuple[int, ...]) -> None:
+@pytest.mark.parametrize(("seeds", "depth"), [((0,), 1), ((0, 1), 2)])
+def test_the_compiled_step_gives_the_weights_of_the_eager_step(seeds: tuple[int, ...], depth: int) -> None:
     """Five steps of plain descent, in which rounding grows slowly; in float32, to ten times its tolerance."""
-    options = OptimConfig("sgd", lr=0.1)
+    model = ModelConfig("retconv_vit_tiny", SMALL | {"mask": "gmm", "depth": depth})
     eager, compiled = (
-        Trainer([replace(config(optim=options), seed=s, compile=on) for s in seeds], few_digits())
+        Trainer([tiny(model=model, optim=OptimConfig("sgd", lr=0.1), seed=s, compile=on) for s in seeds], few_digits())
         for on in (False, True)
     )
     for trainer in (eager, compiled):
