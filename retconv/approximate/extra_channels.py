@@ -10,6 +10,7 @@ from torch import Tensor
 
 from retconv.ambient import host
 from retconv.approximate.certificate import double
+from retconv.approximate.known_channels import closed_channels
 from retconv.approximate.low_rank import (
     Products,
     chain,
@@ -22,7 +23,7 @@ from retconv.approximate.low_rank import (
     truncated,
 )
 from retconv.attention import ExtraChannels, extended_attention
-from retconv.attention.channels import factors, largest_term, serves, visible
+from retconv.attention.channels import largest_term, visible
 from retconv.checks import tolerance as tolerance_of
 from retconv.grid import Grid, GridLike
 from retconv.kernels.parameters import check
@@ -140,12 +141,13 @@ def channels(
     kernel hides them: the number is then the least rank of all completions, which is known where rows see ever more, as
     under causality.
 
-    Exact channels are those of the closed form where the mask has one (a Gaussian, a causal decay) and it is the
-    shortest; else of a singular value decomposition of the centred rows. Of it a value counts if it is above ``length ·
-    ε · max |L|``, what rounding of the entries in their dtype could make. With a tolerance, the channels are the fewest
-    of that decomposition, or under causality of a greedy completion, that reach it; fewer may do, down to ``least``. So
-    are exact ones of smooth kernels under causality: their completion of least rank divides by differences that are
-    rounding, and is given only if its error is no more than that.
+    Exact channels are those of the closed form where the mask has one (a Gaussian, a causal decay; in ``"retention"`` a
+    causal sum of exponentials, one for each real pole and two for others) and it is the shortest; else of a singular
+    value decomposition of the centred rows. Of it a value counts if it is above ``length · ε · max |L|``, what rounding
+    of the entries in their dtype could make. With a tolerance, the channels are the fewest of that decomposition, or
+    under causality of a greedy completion, that reach it; fewer may do, down to ``least``. So are exact ones of smooth
+    kernels under causality: their completion of least rank divides by differences that are rounding, and is given only
+    if its error is no more than that.
 
     LocAt adds ``α exp(·)`` of a Gaussian to logits: no polynomial in p_k, so no finite number serves every grid.
 
@@ -193,13 +195,12 @@ def channels(
     query, key = (_joined([head[0][side] for head in heads], values.shape[:-2]) for side in range(2))
     fewest = torch.tensor([head[1] for head in heads])
     count = torch.tensor([head[0].query.shape[1] for head in heads])
-    if adds and not tolerance and serves(forms):
-        closed = factors(forms)
-        # The logarithm of a Gaussian of weight 0, which hides every key, is no number.
-        if closed.query.shape[-1] <= int(count.max()) and bool(closed.query.isfinite().all()):
-            query, key = closed
-            count = torch.full_like(count, query.shape[-1])
-            fewest = torch.minimum(fewest, count)
+    causal = hidden is not None and grid.ndim == 1 and bool((hidden == ~visible(grid, hidden.device)).all())
+    closed = None if tolerance else closed_channels(forms, adds, causal)
+    if closed is not None and closed.query.shape[-1] <= int(count.max()):
+        query, key = closed
+        count = torch.full_like(count, query.shape[-1])
+        fewest = torch.minimum(fewest, count)
     error = torch.stack(
         [
             half_ranges(v, Products(u, w), None if seen is None else seen[h], adds)
@@ -216,7 +217,7 @@ def channels(
         least=fewest.reshape(shape),
         error=error.reshape(shape),
         scale=(flat if seen is None else flat.masked_fill(~seen, 0.0)).abs().amax(dim=(1, 2)).reshape(shape),
-        causal=hidden is not None and grid.ndim == 1 and bool((hidden == ~visible(grid, hidden.device)).all()),
+        causal=causal,
         hidden=hidden if hidden is None else hidden.to(on),
         dtype=table.dtype,
     )

@@ -139,6 +139,35 @@ def test_without_a_tolerance_the_error_is_rounding(dtype: torch.dtype) -> None:
         assert made.least <= made.count
 
 
+@pytest.mark.parametrize("n", [1, 7, 64, 300])
+def test_exponentials_that_multiply_scores_are_their_poles(n: int) -> None:
+    """One channel for a real pole, of either sign, and two for another; with gradients, and exact on long lines."""
+    poles = torch.tensor([[0.5, -0.9, 0.7 + 0.3j], [0.99, 0.2, 0.1 - 0.6j]], dtype=torch.complex128).requires_grad_()
+    weights = torch.complex(normal(n, HEADS, 3), normal(n + 1, HEADS, 3))
+    made = channels(kernels.Exponentials(weights, poles), n, placement="retention", causal=True)
+    assert made.rank <= 4
+    assert made.exact
+    expected = [
+        [sum((w * p ** (q - k)).real for w, p in zip(*head, strict=True)) if k <= q else None for k in range(n)]
+        for head in zip(weights.tolist(), poles.tolist(), strict=True)
+        for q in range(n)
+    ]
+    for u, w, table in zip(made.query, made.key, (expected[:n], expected[n:]), strict=True):
+        entries = torch.tensor([[math.nan if x is None else x for x in row] for row in table], dtype=F64)
+        assert_close((u @ w.mT).detach().tril(), entries.tril().nan_to_num())
+    if n > 7:
+        assert made.rank == 4
+        assert torch.autograd.grad(made.query.sum() + made.key[..., :9, :].sum(), poles)[0].isfinite().all()
+
+
+@pytest.mark.parametrize("pole", [0.0, 1e-9])
+def test_powers_that_overflow_are_no_channels(pole: float) -> None:
+    line = kernels.Exponentials(torch.ones(1, 1), torch.full((1, 1), pole))
+    made = channels(line, 99, placement="retention", causal=True)
+    assert made.exact
+    assert made.query.isfinite().all()
+
+
 def test_no_approximation_has_fewer_channels_than_the_least() -> None:
     """Eckart and Young: the truncated decomposition, the nearest of its rank, is further off in the mean than that."""
     grid = Grid(20)
