@@ -27,7 +27,8 @@ class GivenDropPath(nn.Module):
     """timm's ``DropPath`` with its randomness given from outside, as the buffer ``scale``.
 
     In training a sample whose draw u, uniform on [0, 1), is below p leaves the residual branch out, and the others are
-    scaled by 1/(1 − p). With draws from outside, each replica can have its own seed.
+    scaled by 1/(1 − p). With draws from outside, each replica can have its own seed. A module that a block calls twice,
+    as CaiT's do, leaves out both branches of a sample or none, where timm draws for each.
 
     Args:
         p: Probability of leaving the branch out.
