@@ -12,6 +12,7 @@ from retconv.ambient import host
 from retconv.approximate.certificate import double
 from retconv.approximate.known_channels import closed_channels
 from retconv.approximate.low_rank import (
+    EPS,
     Products,
     chain,
     completed,
@@ -19,8 +20,6 @@ from retconv.approximate.low_rank import (
     half_ranges,
     least,
     least_of_blocks,
-    rounding,
-    truncated,
 )
 from retconv.attention import ExtraChannels, extended_attention
 from retconv.attention.channels import largest_term, visible
@@ -43,7 +42,8 @@ class Channels:
         query: u, ``(…, heads, length, rank)``, float64; in closed form it carries gradients.
         key: w, as query, or with one head.
         count: How many channels each head takes, int64 ``(…, heads)`` on the CPU; others hold zeros.
-        least: No fewer can do, within the tolerance; as count. Where it is count, count is the least.
+        least: No fewer can do, within the tolerance, by singular values of blocks without hidden keys; as count. Where
+            it is count, count is the least.
         error: Largest error of an entry that is seen, after the best constant of each row, in logits; rounded up.
             float64, as count. Weights of attention are then off by a factor within ``exp(±2 error)``.
         scale: Largest modulus of an entry that is seen; float64, as count.
@@ -142,12 +142,10 @@ def channels(
     under causality.
 
     Exact channels are those of the closed form where the mask has one (a Gaussian, a causal decay; in ``"retention"`` a
-    causal sum of exponentials, one for each real pole and two for others) and it is the shortest; else of a singular
-    value decomposition of the centred rows. Of it a value counts if it is above ``length · ε · max |L|``, what rounding
-    of the entries in their dtype could make. With a tolerance, the channels are the fewest of that decomposition, or
-    under causality of a greedy completion, that reach it; fewer may do, down to ``least``. So are exact ones of smooth
-    kernels under causality: their completion of least rank divides by differences that are rounding, and is given only
-    if its error is no more than that.
+    causal sum of exponentials, one for each real pole and two for others) and it is the shortest; else the fewest of a
+    singular value decomposition of the centred rows, or under causality of a completion, that come within a tolerance:
+    the given one, or without it that of the mask's dtype. Fewer may do, down to ``least``, which is proved: of smooth
+    masks under causality the completion of least rank divides by rounding, and is given only if its error is none.
 
     LocAt adds ``α exp(·)`` of a Gaussian to logits: no polynomial in p_k, so no finite number serves every grid.
 
@@ -191,7 +189,15 @@ def channels(
     if not len(flat):
         raise ValueError(f"channels: the mask {tuple(values.shape)} has no heads: there is nothing to approximate")
     check(flat, "channels: log M" if adds else "channels: M", flat.isfinite() | ~_all(seen, flat), "must be finite")
-    heads = [_head(v, None if seen is None else seen[h], tolerance, adds, table.dtype) for h, v in enumerate(flat)]
+    flat = flat if seen is None else flat.masked_fill(~seen, 0.0)
+    scale = flat.abs().amax(dim=(1, 2))
+    # The logarithm of a weight is off by as much as the weight, relatively: near 1 that is more than its own rounding.
+    taken = adds and forms.given.get("log") is None
+    eps = max(torch.finfo(table.dtype).eps, EPS)
+    units = eps * (scale.clamp(min=1.0) if taken else scale)
+    exactly = torch.maximum(tolerance_of(table.dtype) * scale, 2 * units * taken)
+    bounds = (torch.full_like(scale, tolerance) if tolerance else exactly).tolist()
+    heads = [_head(v, None if seen is None else seen[h], bounds[h], adds, float(units[h])) for h, v in enumerate(flat)]
     query, key = (_joined([head[0][side] for head in heads], values.shape[:-2]) for side in range(2))
     fewest = torch.tensor([head[1] for head in heads])
     count = torch.tensor([head[0].query.shape[1] for head in heads])
@@ -201,10 +207,12 @@ def channels(
         query, key = closed
         count = torch.full_like(count, query.shape[-1])
         fewest = torch.minimum(fewest, count)
+    # Of each head's own channels: zeros beside them would count as terms that are rounded.
+    each = zip(flat, *_each(query, key, values.shape[:-2]), count.tolist(), strict=True)
     error = torch.stack(
         [
-            half_ranges(v, Products(u, w), None if seen is None else seen[h], adds)
-            for h, (v, u, w) in enumerate(zip(flat, *_each(query, key, values.shape[:-2]), strict=True))
+            half_ranges(v, Products(u[:, :c], w[:, :c]), None if seen is None else seen[h], adds)
+            for h, (v, u, w, c) in enumerate(each)
         ]
     )
     shape, on = values.shape[:-2], table.device
@@ -216,7 +224,7 @@ def channels(
         count=count.reshape(shape),
         least=fewest.reshape(shape),
         error=error.reshape(shape),
-        scale=(flat if seen is None else flat.masked_fill(~seen, 0.0)).abs().amax(dim=(1, 2)).reshape(shape),
+        scale=scale.reshape(shape),
         causal=causal,
         hidden=hidden if hidden is None else hidden.to(on),
         dtype=table.dtype,
@@ -243,38 +251,31 @@ def _hidden(values: Tensor, grid: Grid, causal: bool | None) -> Tensor | None:
     return hidden
 
 
-def _head(
-    values: Tensor, seen: Tensor | None, tolerance: float, constants: bool, dtype: torch.dtype
-) -> tuple[Products, int]:
-    """Channels of one head, and the least number."""
-    eps = torch.finfo(dtype).eps
+def _head(values: Tensor, seen: Tensor | None, tolerance: float, constants: bool, unit: float) -> tuple[Products, int]:
+    """Channels of one head, and the least number; a singular value up to ``unit`` times the length is rounding."""
     if seen is None:
         centred = values - values.mean(dim=1, keepdim=True) if constants else values
-        floor = rounding(values, eps)
-        fewest = least(centred, tolerance, floor)
-        if not tolerance:
-            return truncated(centred, fewest), fewest
+        fewest = least(centred, tolerance, unit * len(values))
         return fewest_truncated(centred, values, None, constants, tolerance, fewest), fewest
-    values = values.masked_fill(~seen, 0.0)
-    floor, steps = rounding(values, eps), chain(seen)
+    steps = chain(seen)
     if steps is None:
         raise ValueError(
             f"channels: {int((~seen).sum())} hidden entries of {seen.numel()} form no chain in which each row sees all "
             "that another sees, as causality does: give a finite log-mask, and hide keys by a bias of attention"
         )
-    exact = completed(values, steps, constants, 0.0, floor)
-    bound = tolerance or tolerance_of(dtype) * float(values.abs().amax())
-    if not tolerance and float(half_ranges(values, exact, seen, constants)) <= bound:
-        return exact, exact.query.shape[1]
+    floor = unit * len(values)
     # What is hidden may also be what the mask of the transpose shows, as of a two-sided relative.
     mirrored = torch.where(seen, values, values.mT)
     centred = mirrored - mirrored.mean(dim=1, keepdim=True) if constants else mirrored
-    fewest = least_of_blocks(values, steps, constants, bound, floor)
-    other = fewest_truncated(centred, values, seen, constants, bound, fewest)
-    # A greedy completion may take more than an exact one, and errors of both may add up beyond the bound.
-    every = [other, completed(values, steps, constants, bound, floor), exact]
+    fewest = least_of_blocks(values, steps, constants, tolerance, floor)
+    # A greedy completion may take more than an exact one, and errors of both may add up beyond the tolerance.
+    every = [
+        completed(values, steps, constants, 0.0, floor),
+        completed(values, steps, constants, tolerance, floor),
+        fewest_truncated(centred, values, seen, constants, tolerance, fewest),
+    ]
     errors = [float(half_ranges(values, products, seen, constants)) for products in every]
-    within = [products for products, error in zip(every, errors, strict=True) if error <= bound]
+    within = [products for products, error in zip(every, errors, strict=True) if error <= tolerance]
     return min(within or [every[errors.index(min(errors))]], key=lambda products: products.query.shape[1]), fewest
 
 

@@ -60,12 +60,6 @@ def _spread(low: Tensor, high: Tensor, seen: Tensor | None, constants: bool) -> 
     return each.clamp(min=0.0).nan_to_num(nan=math.inf, posinf=math.inf).amax()
 
 
-def rounding(values: Tensor, eps: float) -> float:
-    """A singular value up to this is no more than rounding of the entries in a dtype of this ε could make."""
-    largest = float(values.abs().amax()) if values.numel() else 0.0
-    return max(values.shape) * max(eps, EPS) * largest
-
-
 def least(values: Tensor, tolerance: float, floor: float) -> int:
     """The fewest products that may come within a tolerance of every entry, by Eckart and Young.
 
@@ -76,7 +70,7 @@ def least(values: Tensor, tolerance: float, floor: float) -> int:
     Args:
         values: ``(rows, columns)``, centred if rows have constants.
         tolerance: Of an entry; 0 counts singular values above the floor.
-        floor: Rounding, as ``rounding`` has it.
+        floor: What rounding of the entries may make of a singular value.
     """
     singular = torch.linalg.svdvals(values)
     if not tolerance:

@@ -222,17 +222,16 @@ def _poles(kernel: Tensor) -> int | None:
 
 
 def _channels(forms: Forms, placement: str, tolerance: float) -> int | None:
-    """Extra channels of one head; up to rounding of its entries where the tolerance is 0."""
+    """Extra channels of one head, no more than exact ones."""
     adds = PLACEMENTS[placement].softmax and PLACEMENTS[placement].before != "multiply"
     if adds and bool((forms.values < 0).any()):
         return None
     values = (forms.log if adds else forms).entries
-    largest = float(values.masked_fill(values.isinf(), 0.0).abs().amax())
     # What is 0 for later keys alone, causality hides, and its logarithm does so by itself.
     causal = True if not adds and forms.grid.ndim == 1 and not bool(values.triu(1).any()) else None
     acts: Any = {"placement": "bias_logits" if adds else "retention", "causal": causal}
     try:
-        counts = [channels(forms, forms.grid, t, **acts).rank for t in (ROUNDING * largest, tolerance)]
+        counts = [channels(forms, forms.grid, t, **acts).rank for t in (0.0, tolerance)]
     except ValueError:
         return None
     return min(counts)

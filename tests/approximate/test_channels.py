@@ -139,6 +139,34 @@ def test_without_a_tolerance_the_error_is_rounding(dtype: torch.dtype) -> None:
         assert made.least <= made.count
 
 
+@pytest.mark.parametrize("causal", [None, True])
+@pytest.mark.parametrize("dtype", [torch.float32, F64])
+def test_no_tolerance_that_is_met_contradicts_the_least_number(dtype: torch.dtype, causal: bool | None) -> None:
+    """Of tables near 1, whose logarithms are rounded by more than their size says, and of smooth and stiff ones."""
+    d = Grid(48).offsets()[:, 0].double()
+    tables = {
+        "slow decay": 0.999999 ** d.abs(),
+        "wide": torch.exp(-d.square() / 2e4),
+        "smooth": 1 / torch.cosh(0.1 * d),
+        "heavy": 1 / (1 + d.square()),
+        "near poles": 0.5 * 0.9 ** d.abs() + 0.5 * 0.9001 ** d.abs(),
+    }
+    for name, table in tables.items():
+        for placement in ("bias_logits", "retention"):
+            options = {"causal": causal, "placement": placement}
+            made = channels(table.to(dtype)[None], 48, **options)
+            again = channels(table.to(dtype)[None], 48, float(made.error), **options)
+            assert int(again.count) >= int(made.least), (name, placement)
+
+
+def test_heads_beside_it_leave_the_error_of_a_head() -> None:
+    """Also where these take more channels."""
+    few, many = (normal(r, 1, 30, r) @ normal(r + 1, 1, r, 30) for r in (2, 20))
+    alone, beside = (channels(mask, 30, placement="retention") for mask in (few, torch.cat([few, many])))
+    assert (alone.error[0], alone.count[0]) == (beside.error[0], beside.count[0])
+    assert beside.rank == 20
+
+
 @pytest.mark.parametrize("n", [1, 7, 64, 300])
 def test_exponentials_that_multiply_scores_are_their_poles(n: int) -> None:
     """One channel for a real pole, of either sign, and two for another; with gradients, and exact on long lines."""
