@@ -159,10 +159,11 @@ class Solvable(ABC):
 
         Returns:
             ``(heads,)`` in the dtype of kernel or γ, computed in float64, differentiable. Where values are hidden, by
-            ``torch.func`` or a tracer, NaN of a determinant that is not positive.
+            ``torch.func`` or a tracer, NaN of a determinant that is not positive or not known.
 
         Raises:
-            SolveError: If a determinant is not positive; the message states its sign and magnitude.
+            SolveError: If a determinant is not positive, where the message states its sign and magnitude; or it is not
+                known, since an eliminated mask is singular to working precision.
             ValueError: If the mask has too many tokens and no closed form, or γ is not below 1.
 
         Example:

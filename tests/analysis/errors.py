@@ -51,6 +51,11 @@ SPECTRUM: dict[str, Error] = {
     "gpsa of 0": (lambda: gpsa_symbol(LINE, 0.0), ValueError, "alpha must be positive for a symbol, got 0"),
     "gpsa centre": (lambda: gpsa_symbol(LINE, 1.0, ones(1, 2)), ValueError, r"\(heads, 1\), got \(1, 2\)"),
     "k of 0": (lambda: singular_values(ones(1, 5), 3, k=0), ValueError, "between 1 and the 3 tokens .*, got 0"),
+    "eigenvalues far from normal": (
+        lambda: eigenvalues(torch.exp(-(torch.arange(-47.0, 48.0) - 2).square() / 2)[None], 48),
+        ValueError,
+        "unsymmetric mask of head 0 are ill-conditioned: rounding moves one by up to .*, and the largest is about",
+    ),
     "large and unsymmetric": (
         lambda: eigenvalues(torch.arange(2599.0)[None], 1300, k=2),
         ValueError,

@@ -274,3 +274,16 @@ def test_a_limit_of_one_head_is_that_of_all() -> None:
     both = szego(DecayMask(2, gamma=0.5), 64, limit=limit)
     one = szego(DecayMask(1, gamma=0.5), 64, limit=limit)
     assert_close(both.distance, one.distance.expand(2))
+
+
+@pytest.mark.parametrize(("n", "known"), [(2, True), (9, True), (16, True), (128, False)])
+def test_unsymmetric_eigenvalues_are_their_formula_or_refused(n: int, known: bool) -> None:
+    """``1 + 2 √0.1 cos(jπ / (n + 1))`` of three diagonals, which are further from normal the longer they are."""
+    kernel = torch.zeros(1, 2 * n - 1, dtype=torch.float64)
+    kernel[0, n - 2 : n + 1] = torch.tensor([1.0, 1.0, 0.1])
+    if not known:
+        with pytest.raises(ValueError, match="ill-conditioned"):
+            eigenvalues(kernel, n)
+        return
+    expected = sorted((1 + 2 * math.sqrt(0.1) * math.cos(j * math.pi / (n + 1)) for j in range(1, n + 1)), reverse=True)
+    assert eigenvalues(kernel, n)[0].real.tolist() == pytest.approx(expected, abs=1e-6)

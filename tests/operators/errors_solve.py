@@ -115,6 +115,11 @@ LOGDET: dict[str, Error] = {
         SolveError,
         "the determinant of head 0 is 0, which has no real logarithm",
     ),
+    "singular to working precision": (
+        lambda: operator(torch.exp(-torch.arange(-31.0, 32.0).double().square() / 50)[None], 32).logdet(),
+        SolveError,
+        "singular to working precision: rounding its entries changes log det M by up to .*add to the kernel's entry",
+    ),
     "no decay at all": (lambda: operator(Decay(ones(1)), 3).logdet(), ValueError, "gamma must be below 1"),
 }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from contextlib import suppress
 
 import pytest
 import torch
@@ -75,6 +76,31 @@ def test_logdet_of_a_decay_is_its_formula(gamma: float) -> None:
     for shape, pairs in (((100, 200), 100 * 199 + 99 * 200), ((2, 3, 4), 24 * 3 - 12 - 8 - 6), ((7,), 6), ((1, 1), 0)):
         assert operator(Decay(given), shape).logdet().tolist() == pytest.approx([pairs * log], rel=1e-14)
     assert operator(Decay(given, causal=True), 50).logdet().tolist() == [0.0]
+
+
+@pytest.mark.parametrize("shape", [(32,), (64,), (14, 14)], ids=str)
+def test_logdet_of_a_gaussian_is_its_product_or_refused(shape: Shape) -> None:
+    """``∏_k (1 − q^k)^(n − k)`` of a line, ``q = e^(−1/σ²)``: wide ones are singular to every precision at hand."""
+    given = []
+    for sigma in (0.5, 1.0, 2.0, 3.0, 5.0):
+        q, size = math.exp(-1 / sigma**2), math.prod(shape)
+        lines = [sum((n - k) * math.log1p(-(q**k)) for k in range(1, n)) * (size // n) for n in shape]
+        squares = [(torch.arange(1 - n, n, dtype=F64) / sigma).square() for n in shape]
+        op = operator(Separable(tuple((-x / 2).exp()[None, None] for x in squares)), shape)
+        with suppress(SolveError):
+            given.append(abs(op.logdet().item() - sum(lines)))
+    assert 3 <= len(given) <= 4
+    assert max(given) < 0.1
+
+
+def test_logdet_of_a_triangular_mask_is_its_diagonal() -> None:
+    """However far it is from normal; and it has a slope in what is 0."""
+    kernel = torch.tensor([0.0, 2.0, 0.5, 0.0, 0.0], dtype=F64).repeat(2, 1).requires_grad_()
+    long = torch.cat([torch.zeros(2, 61), kernel, torch.zeros(2, 61)], dim=1).to(F64)
+    logs = operator(long, 64).logdet()
+    assert logs.tolist() == [64 * math.log(0.5)] * 2
+    (slope,) = torch.autograd.grad(operator(kernel, 3).logdet().sum(), kernel)
+    assert slope[0].tolist() == pytest.approx([0.0, 0.0, 3 / 0.5, -2 * 2 / 0.25, 4 / 0.125])
 
 
 @pytest.mark.parametrize("shape", [(65,), (700,), (67, 3), (3, 97), (20, 30), (5, 9, 11), (1, 40), (2, 1, 3)], ids=str)

@@ -18,6 +18,9 @@ from retconv.masks import Forms, MaskLike
 #: Masks of N tokens with heads · N³ up to this are decomposed densely: one head of 1,290 tokens, or twelve of 563.
 DENSE_WORK = 2**31
 
+#: By how much of the largest rounding may move an eigenvalue that is given.
+MOVED = 1e-6
+
 
 def eigenvalues(mask: MaskLike, grid: GridLike, k: int | None = None) -> Tensor:
     """Eigenvalues of a mask, the largest in magnitude first.
@@ -37,7 +40,8 @@ def eigenvalues(mask: MaskLike, grid: GridLike, k: int | None = None) -> Tensor:
         from normal matrix gives another answer. Its size is told by ``singular_values``.
 
     Raises:
-        ValueError: If k is not in 1 … N, or is asked of a large mask that is neither symmetric nor triangular.
+        ValueError: If k is not in 1 … N, or is asked of a large mask that is neither symmetric nor triangular; or if
+            such a small one is so far from normal that rounding decides its eigenvalues, as of a shifted Gaussian.
         DenseLimitError: If the dense mask is needed and exceeds the memory limit.
 
     Example:
@@ -62,7 +66,7 @@ def eigenvalues(mask: MaskLike, grid: GridLike, k: int | None = None) -> Tensor:
                 f"computed (head {head}): use singular_values"
             )
         else:
-            values = torch.linalg.eigvals(one.entries[0])
+            values = _unsymmetric_eigenvalues(one.entries[0], head)
         heads.append(values[values.abs().argsort(descending=True, stable=True)][:k])
     # One that is complex makes all of them so.
     kind = torch.complex128 if any(values.is_complex() for values in heads) else torch.float64
@@ -139,6 +143,26 @@ def symmetric_eigenvalues(subject: Forms) -> Tensor:
         corner = mask[:, half, half, None, None]
         even = torch.cat([torch.cat([even, across], dim=2), torch.cat([across.mT, corner], dim=2)], dim=1)
     return torch.cat([torch.linalg.eigvalsh(even), torch.linalg.eigvalsh(odd)], dim=1).sort(dim=1).values
+
+
+def _unsymmetric_eigenvalues(mask: Tensor, head: int) -> Tensor:
+    """All eigenvalues of ``(N, N)``, complex.
+
+    A change by ``ε ‖M‖`` moves eigenvalue i by up to ``κ_i ε ‖M‖``, κ_i the product of the lengths of its left and
+    right vectors, whose product is 1.
+    """
+    values, right = torch.linalg.eig(mask)
+    left = torch.linalg.inv_ex(right)[0]
+    lengths = torch.linalg.vector_norm(right, dim=0) * torch.linalg.vector_norm(left, dim=1)
+    moved = float(lengths.max() * torch.linalg.matrix_norm(mask) * torch.finfo(mask.dtype).eps)
+    largest = float(values.abs().max())
+    # Written so that NaN is refused.
+    if not moved <= MOVED * largest:
+        raise ValueError(
+            f"eigenvalues of the unsymmetric mask of head {head} are ill-conditioned: rounding moves one by up to "
+            f"{moved:.2g}, and the largest is about {largest:.2g}: use singular_values"
+        )
+    return values
 
 
 def _circulant(mask: MaskLike, grid: GridLike) -> Tensor | None:
