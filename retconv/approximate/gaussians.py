@@ -51,10 +51,11 @@ def fit_gaussian_mixture(kernel: Tensor, components: int, *, starts: int = 8, se
     Given the widths, the weights α are linear and solved for exactly (variable projection), so that only ``log σ`` is
     searched, from several starts: a geometric ladder of widths, then random ones. A mixture depends on ``‖δ‖²`` alone,
     hence only the kernel's means over offsets of equal length matter, each counted as often as the length occurs.
-    A kernel that is such a mixture, with widths that differ and more lengths than parameters, is recovered. Two widths
-    may come so near one another that their difference, a derivative of a Gaussian, would need huge weights of opposite
-    sign: directions in which Φ is smaller than √eps of the kernel's dtype are left out, so that the parameters' own
-    rounding costs √eps at most.
+    A kernel that is such a mixture, with widths that differ and more lengths than parameters, is recovered if a start
+    lies near it: the residual says so, and five components of both signs may take more starts. Widths reach 10 times
+    the grid's longest side. Two widths may come so near one another that their difference, a derivative of a Gaussian,
+    would need huge weights of opposite sign: directions in which Φ is smaller than √eps of the kernel's dtype are left
+    out, so that the parameters' own rounding costs √eps at most.
 
     Args:
         kernel: ``(heads, 2 n_1 − 1, …, 2 n_D − 1)``, real.

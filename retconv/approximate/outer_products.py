@@ -46,7 +46,8 @@ def separate(kernel: Tensor, *, rank: int | None = None, tolerance: float | None
     Args:
         kernel: ``(heads, 2 n_1 − 1, …, 2 n_D − 1)``, real.
         rank: Outer products for each head, at most as many as the kernel has.
-        tolerance: Instead of a rank, the largest relative certificate; each head gets the least rank that reaches it.
+        tolerance: Instead of a rank, the largest relative certificate; each head gets the first of these ranks that
+            reaches it. The certificate is of the ℓ1 norm, in which other outer products may do with fewer.
 
     Returns:
         The sum of outer products, its certificate, and the factors. Not differentiable.

@@ -134,9 +134,10 @@ class ConjugateGradients:
                     return x * unit
                 x = x + self._start(rest, torch.linalg.vector_norm(y, dim=1, keepdim=True))
         about = float(self.condition().max())
+        kind = "about" if bool(self.above.isfinite().all()) else "at least"
         raise SolveError(
             f"solve: conjugate gradients reached a relative residual of {error:.3g} in {self.iterations} steps, above "
-            f"the tolerance of {self.tolerance:.3g}, with a condition number of about {about:.2g}: "
+            f"the tolerance of {self.tolerance:.3g}, with a condition number of {kind} {about:.2g}: "
             "raise the tolerance, or add to the kernel's entry at offset 0",
             condition=about,
             residual=error,

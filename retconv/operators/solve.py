@@ -43,9 +43,10 @@ class Solution:
             dtype of y.
         method: By which it was found.
         iterations: Steps of conjugate gradients; 0 of the other methods.
-        condition: The condition number, float64 ``(heads,)``. ``"dense"`` and ``"separable"``: exactly, in the 1-norm.
-            ``"recursive"`` and ``"cg"``: in the 2-norm a bound from above, or for ``"cg"`` where the symbol gives none
-            one from below, by Rayleigh quotients. NaN where it is not known: of Levinson's recursion.
+        condition: The condition number, float64 ``(heads,)``. ``"dense"`` and ``"separable"``: in the 1-norm, up to a
+            relative error of ε times itself: of 1e16 and more only the order is known. ``"recursive"`` and ``"cg"``: in
+            the 2-norm a bound from above, or for ``"cg"`` where the symbol gives none one from below, by Rayleigh
+            quotients. NaN where it is not known: of Levinson's recursion.
 
     Example:
         >>> op = retconv.operator(retconv.DecayMask(heads=1, gamma=0.5), 3)
@@ -96,10 +97,10 @@ class Solvable(ABC):
         """``x`` with ``M x = y``, to a stated relative residual of each column, or an error.
 
         ``"recursive"``: the inverse of a decay has two or three diagonals an axis (laws 6 to 8), O(N) and exact up to
-        rounding. ``"separable"``: one outer product is solved for axis by axis. ``"dense"``: LU factors, for any mask.
-        ``"levinson"``: any Toeplitz mask on a line, O(N²). ``"cg"``: conjugate gradients with a circulant
-        preconditioner, for large masks that are symmetric, positive definite and of a condition number up to 1e6; the
-        mask is never formed.
+        rounding in every entry; of γ near 1 that alone leaves a residual, which is not looked at. ``"separable"``: one
+        outer product is solved for axis by axis. ``"dense"``: LU factors, for any mask. ``"levinson"``: any Toeplitz
+        mask on a line, O(N²). ``"cg"``: conjugate gradients with a circulant preconditioner, for large masks that are
+        symmetric, positive definite and of a condition number up to 1e6; the mask is never formed.
 
         It computes in float64 and casts last, autocast or not. Gradients in y and in the mask are those of the
         solution, ``dx = M⁻¹ (dy − dM x)``, and of every order. ``"levinson"`` and ``"cg"`` read values: transforms of
@@ -109,7 +110,7 @@ class Solvable(ABC):
         Args:
             y: ``(…, heads, N, d)``, or ``(N, d)`` for all heads alike; an operator of one head takes any number.
             method: ``"auto"``, which takes the first that applies of ``SOLVE_METHODS``, or one of them.
-            tolerance: Largest relative residual ``‖y − M x‖ / ‖y‖`` of a column, in float64.
+            tolerance: Largest relative residual ``‖y − M x‖ / ‖y‖`` of a column, in float64; not of ``"recursive"``.
 
         Returns:
             ``(…, heads, N, d)`` in y's dtype.

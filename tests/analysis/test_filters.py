@@ -119,6 +119,25 @@ def test_kinds_of_filters() -> None:
     assert plane.band[0].tolist() == [pytest.approx([0, half]), pytest.approx([math.pi - half, math.pi])]
 
 
+@pytest.mark.parametrize("n", [2, 64, 300, 512, 513, 1024])
+def test_no_ripple_is_missed(n: int) -> None:
+    """``1 + 2 cos((n − 1) θ)`` of two taps at the ends of a line, whose first ripple is the narrowest that there is."""
+    kernel = torch.zeros(2, 2 * n - 1, dtype=torch.float64)
+    kernel[:, [0, n - 1, -1]] = f64([1.0, 1.0, 1.0])
+    edge = math.acos((3 / math.sqrt(2) - 1) / 2) / (n - 1)
+    assert passband(kernel).band[:, 0].tolist() == [[0.0, pytest.approx(edge, rel=1e-9)]] * 2
+
+
+def test_a_definite_formula_says_what_rounding_made_of_it() -> None:
+    """A module and its own table in float32 are of one mind where an eigenvalue is no more than rounding."""
+    mask, grid = mixture([[5.0]], [[1.0]]).float(), (8, 8)
+    (formula,), (table,) = (definiteness(m, grid) for m in (mask, mask.kernel(grid).detach()))
+    assert formula.verdict == "positive definite"
+    assert "as rounded in float32 it has an eigenvalue of -" in formula.reason
+    assert table.verdict == "positive semidefinite"
+    assert formula.lowest == table.lowest < 0
+
+
 def test_law_10_extroversion_is_low_pass_minus_identity() -> None:
     found = passband(mixture([[2.0, 0.2]], [[0.6, -0.8]]).kernel((16, 16)).detach())
     assert found.kind == ("low-pass",)

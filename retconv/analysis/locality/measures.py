@@ -39,7 +39,8 @@ class Locality:
         radius_half: ``(heads,)``, the smallest radius within which the mean share is half.
         radius_95: ``(heads,)``, the smallest radius within which it is 95 %.
         size_95: ``(heads,)``, the effective kernel size: the odd side of the smallest window around the query in which
-            it is 95 %. Without the border it is ``retconv.approximate.effective_size(kernel, 0.05)`` (law 12).
+            it is 95 %. Without the border that is law 12's, ``retconv.approximate.effective_size(kernel, 0.05)``, which
+            rounds the other way where a window holds exactly 95 %.
         entropy: ``(heads,)`` in nats, mean over rows of the entropy of a row's shares; its exponential is a number of
             tokens.
         center: ``(heads, D)``, the mean offset: where, relative to the query, the mass lies.

@@ -60,13 +60,14 @@ def definiteness(mask: MaskLike, grid: GridLike) -> list[Definiteness]:
         ['positive definite', 'positive definite']
     """
     subject = resolve(mask, grid)
+    dtype = Forms.of(mask, grid).values.dtype
     # What a formula says of the plane need not hold of distances on a torus (law 23).
     forms = _forms(mask, subject) if Grid.of(grid).is_open else [None] * subject.heads
     symmetric = is_symmetric(subject).tolist()
-    return [_head(subject, head, forms[head], symmetric[head]) for head in range(subject.heads)]
+    return [_head(subject, head, forms[head], symmetric[head], dtype) for head in range(subject.heads)]
 
 
-def _head(subject: Forms, head: int, form: str | None, symmetric: bool) -> Definiteness:
+def _head(subject: Forms, head: int, form: str | None, symmetric: bool, dtype: torch.dtype) -> Definiteness:
     values = subject.values[head]
     if not symmetric:
         other = values.flip(tuple(range(values.ndim))) if subject.kernel is not None else values.mT
@@ -78,8 +79,11 @@ def _head(subject: Forms, head: int, form: str | None, symmetric: bool) -> Defin
     if subject.kernel is not None and (witness := _two_tokens(values)) is not None:
         return Definiteness("indefinite", witness, low, high)
     if form is not None:
-        return Definiteness(form.partition(":")[0], form.partition(": ")[2], low, high)
-    return _by_eigenvalues(subject, head, low, high)
+        verdict, _, reason = form.partition(": ")
+        if low <= 0:
+            reason += f", though as rounded in {str(dtype).removeprefix('torch.')} it has an eigenvalue of {low:.2g}"
+        return Definiteness(verdict, reason, low, high)
+    return _by_eigenvalues(subject, head, low, high, torch.finfo(dtype).eps if dtype.is_floating_point else 0.0)
 
 
 def _range(subject: Forms, head: int) -> tuple[float, float]:
@@ -107,12 +111,13 @@ def _two_tokens(kernel: Tensor) -> str | None:
     )
 
 
-def _by_eigenvalues(subject: Forms, head: int, low: float, high: float) -> Definiteness:
+def _by_eigenvalues(subject: Forms, head: int, low: float, high: float, eps: float) -> Definiteness:
+    """``eps`` is that of the dtype in which entries were rounded."""
     if low == low:
-        margin = subject.grid.size * torch.finfo(torch.float64).eps * max(abs(low), abs(high))
+        margin = (subject.grid.size * torch.finfo(torch.float64).eps + eps) * max(abs(low), abs(high))
     else:
         low, high, bound = eigenvalue_range(subject, head, _ACCURACY)
-        margin = 2 * _ACCURACY * bound
+        margin = (2 * _ACCURACY + eps) * bound
     if low < -margin and high > margin:
         return Definiteness("indefinite", f"its eigenvalues run from {low:.4g} to {high:.4g}", low, high)
     sign, nearest = ("positive", low) if high > margin else ("negative", high)

@@ -11,8 +11,10 @@ from torch import Tensor
 from retconv.analysis.spectrum.symbols import dense_sizes, sampled_gain, symbol
 from retconv.grid import Grid
 
-#: Each round of the search for an edge divides its bracket into so many parts: first finely, so as to miss no ripple.
-_PARTS = (256, *[16] * 10)
+#: The first look for an edge is at so many frequencies for each entry of a line, so as to miss no ripple.
+_RIPPLE = 4
+#: Each round after it divides the bracket into so many parts.
+_PARTS = [16] * 10
 
 
 @dataclass(frozen=True)
@@ -101,21 +103,28 @@ def _kind(dc: float, nyquist: float, lowest: float, peak: float) -> str:
 def _edges(kernel: Tensor, peak_frequency: Tensor, peak: Tensor, axis: int) -> Tensor:
     """Half-power frequencies of each head on the ways from its peak along an axis to 0 and to π: ``(heads, 2)``.
 
-    Each round looks at several frequencies of a bracket at once and keeps the first step that leaves the band.
+    One transform gives the step of a fine grid that leaves the band; each round looks at several frequencies of that
+    bracket at once and keeps the first step that does.
     """
-    line = _along(kernel, peak_frequency, axis)
+    line, start = _along(kernel, peak_frequency, axis), peak_frequency[:, axis]
+    line, start = torch.where(start[:, None] < 0, line.flip(1), line), start.abs()
     offset = torch.arange(line.shape[1], device=line.device) - line.shape[1] // 2
-    start = peak_frequency[:, axis]
-    sign = torch.where(start < 0, -1.0, 1.0)[:, None, None]
-    ends = start.new_tensor([0.0, math.pi]).expand(len(start), 2)
-    inside, outside, fallen = start.abs()[:, None].expand(-1, 2), ends, torch.ones_like(ends, dtype=torch.bool)
+    size = _RIPPLE * line.shape[1]
+    fine = torch.linspace(0, math.pi, size + 1, dtype=start.dtype, device=start.device)
+    wave = line.new_zeros(len(line), 2 * size).index_add(1, offset % (2 * size), line)
+    out = (torch.fft.ifft(wave).abs() * (2 * size))[:, : size + 1] < peak[:, None] / math.sqrt(2)
+    below = torch.where(out & (fine < start[:, None]), fine, -math.inf).amax(dim=1)
+    above = torch.where(out & (fine > start[:, None]), fine, math.inf).amin(dim=1)
+    inside = torch.stack([(below + fine[1]).minimum(start), (above - fine[1]).maximum(start)], dim=1)
+    outside, ends = torch.stack([below, above], dim=1), fine[[0, -1]].expand(len(start), 2)
+    fallen = outside.isfinite()
+    inside, outside = inside.where(fallen, ends), outside.where(fallen, ends)
     for parts in _PARTS:
         steps = torch.linspace(0, 1, parts + 1, dtype=start.dtype, device=start.device)
         theta = inside[..., None] + (outside - inside)[..., None] * steps  # shape: (heads, 2, parts + 1)
-        angle = (sign * theta)[..., None] * offset
+        angle = theta[..., None] * offset
         gain = (torch.polar(torch.ones_like(angle), angle) @ line[:, None, :, None])[..., 0].abs()
         first = (gain < peak[:, None, None] / math.sqrt(2)).to(torch.uint8).argmax(dim=2, keepdim=True)
-        fallen = fallen & (first[..., 0] > 0)
         inside = theta.gather(2, (first - 1).clamp(min=0))[..., 0]
         outside = theta.gather(2, first)[..., 0]
     return torch.where(fallen, (inside + outside) / 2, ends)
