@@ -114,16 +114,19 @@ def assert_equivalent(mask: Tensor, kernel: Tensor, grid: GridLike, columns: int
     x = x.to(kernel.device, kernel.dtype)
     expected = mask[:, grid.prefix :, grid.prefix :].double() @ x.double()
     for method in operator(kernel, plain).methods:
-        error = relative_error(operator(kernel, plain, method) @ x, expected)
-        if error > tolerance(kernel.dtype):
-            raise AssertionError(
-                f"method {method!r}: relative error {error:.2e} on {grid}, above {tolerance(kernel.dtype):g}"
-            )
+        actual = operator(kernel, plain, method) @ x
+        for head, (ours, theirs) in enumerate(zip(actual, expected, strict=True)):
+            error = relative_error(ours, theirs)
+            if error > tolerance(kernel.dtype):
+                raise AssertionError(
+                    f"method {method!r}: relative error {error:.2e} in head {head} on {grid}, above "
+                    f"{tolerance(kernel.dtype):g}"
+                )
 
 
 @host()
 def dot_test(op: MaskOperator, columns: int = 3, dtype: torch.dtype = torch.float64, seed: int = 0) -> None:
-    """The adjoint is the adjoint: ``⟨M x, y⟩ = ⟨x, Mᵀ y⟩`` for random x and y.
+    """The adjoint is the adjoint: ``⟨M x, y⟩ = ⟨x, Mᵀ y⟩`` in each head, for random x and y.
 
     Args:
         op: The operator.
@@ -141,7 +144,13 @@ def dot_test(op: MaskOperator, columns: int = 3, dtype: torch.dtype = torch.floa
     x, y = torch.randn(2, op.shape[0], op.shape[1], columns, generator=generator, dtype=torch.float64)
     x, y = x.to(op.kernel.device, dtype), y.to(op.kernel.device, dtype)
     forward, backward = op @ x, op.adjoint() @ y
-    left, right = float((forward * y).detach().double().sum()), float((x * backward).detach().double().sum())
-    scale = float(forward.detach().double().norm() * y.double().norm()) or 1.0
-    if not abs(left - right) <= tolerance(dtype) * scale:
-        raise AssertionError(f"dot test: ⟨Mx, y⟩ = {left!r}, ⟨x, Mᵀy⟩ = {right!r}, scale {scale:.3g}, {dtype}")
+    for head, (mx, mty) in enumerate(zip(forward.detach().double(), backward.detach().double(), strict=True)):
+        # In units in which no product or square is beyond float64.
+        unit = max(float(mx.abs().max()), float(mty.abs().max())) or 1.0
+        left, right = float((mx / unit * y[head]).sum()), float((x[head] * (mty / unit)).sum())
+        scale = float((mx / unit).norm() * y[head].double().norm())
+        if not abs(left - right) <= tolerance(dtype) * scale:
+            raise AssertionError(
+                f"dot test: ⟨Mx, y⟩ = {left * unit!r}, ⟨x, Mᵀy⟩ = {right * unit!r} in head {head}, scale "
+                f"{scale * unit:.3g}, {dtype}"
+            )

@@ -98,11 +98,26 @@ def test_equivalence_sees_a_faulty_method(monkeypatch: pytest.MonkeyPatch) -> No
     product = FFTProduct.__call__
     monkeypatch.setattr(FFTProduct, "__call__", lambda self, x: product(self, x) * (1 + 1e-9))
     kernel = kernel_of(SHAPE, 0)
-    with pytest.raises(AssertionError, match=r"method 'fft': relative error .*e-\d\d on .*above 1e-12"):
+    with pytest.raises(AssertionError, match=r"method 'fft': relative error .*e-\d\d in head 0 on .*above 1e-12"):
         checks.assert_equivalent(kernel_to_mask(kernel, SHAPE), kernel, SHAPE)
 
 
 # --- dot_test -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("scale", [1e-170, 1e-13, 1e170])
+def test_checks_see_a_fault_of_one_head_whatever_its_scale(monkeypatch: pytest.MonkeyPatch, scale: float) -> None:
+    """Beside a head of scale 1."""
+    kernel = kernel_of(SHAPE, 0) * torch.tensor([scale, 1.0], dtype=torch.float64).view(2, 1, 1)
+    checks.dot_test(operator(kernel, SHAPE))
+    product, lost = MaskOperator.__matmul__, torch.tensor([0.0, 1.0], dtype=torch.float64).view(2, 1, 1)
+    with monkeypatch.context() as patch:
+        patch.setattr(MaskOperator, "adjoint", lambda self: operator(self.kernel, self.grid))
+        with pytest.raises(AssertionError, match="in head 0, scale"):
+            checks.dot_test(operator(kernel, SHAPE))
+    monkeypatch.setattr(MaskOperator, "__matmul__", lambda self, x: product(self, x) * lost)
+    with pytest.raises(AssertionError, match=r"relative error 1\.00e\+00 in head 0 on"):
+        checks.assert_equivalent(kernel_to_mask(kernel, SHAPE), kernel, SHAPE)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

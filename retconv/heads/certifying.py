@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
 from typing import Any
 
 import torch
@@ -134,17 +135,32 @@ def _ratio(missed: Tensor, power: Tensor) -> Tensor:
 
 
 def skip_unread(model: nn.Module, images: Tensor) -> None:
-    """Compute no queries and keys in layers whose heads are all convolved, if the model's answer shows no difference.
+    """Compute no queries and keys in layers whose heads are all convolved, if the layer's answer shows no difference.
 
-    Whether the last third of a joint map makes the values is told by trial, layer by layer.
+    Whether the last third of a joint map makes the values is told by trial, layer by layer. The model's answer would
+    not tell of a layer that hardly reaches it.
     """
-    expected = logits_of(model(images))
-    for _, module in masked_modules(model):
-        convolved = getattr(module, "convolved", None)
-        if convolved is not None and len(convolved.heads) == convolved.total:
-            convolved.skips = True
-            error, _ = relative(logits_of(model(images)), expected)
-            convolved.skips = error <= TOLERANCES.get(expected.dtype, 0.0)
+    every = [(module, getattr(module, "convolved", None)) for _, module in masked_modules(model)]
+    whole = {module: c for module, c in every if c is not None and len(c.heads) == c.total}
+    expected = _answers(model, images, whole)
+    for module, convolved in whole.items():
+        convolved.skips = True
+        error, _ = relative(_answers(model, images, [module])[module], expected[module])
+        convolved.skips = error <= TOLERANCES.get(expected[module].dtype, 0.0)
+
+
+def _answers(model: nn.Module, images: Tensor, modules: Iterable[nn.Module]) -> dict[nn.Module, Tensor]:
+    """What modules of a model give, each call after the other."""
+    calls: dict[nn.Module, list[Tensor]] = {module: [] for module in modules}
+
+    def keep(module: nn.Module, _: Any, output: Any) -> None:
+        calls[module].append(output if isinstance(output, Tensor) else output[0])
+
+    with ExitStack() as stack:
+        for module in calls:
+            stack.callback(module.register_forward_hook(keep).remove)
+        model(images)
+    return {module: torch.cat(outputs) for module, outputs in calls.items()}
 
 
 def race(before: nn.Module, after: nn.Module, images: Tensor, rounds: int) -> tuple[float, float, float]:

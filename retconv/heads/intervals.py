@@ -38,11 +38,13 @@ def explained_interval(sums: Tensor, squares: Tensor, counts: Tensor, grid: Grid
 
     ``θ_J = G θ − Σ_j (1 − 1/h_j) θ_j`` and ``v = 1/G Σ_j (h_j θ − (h_j − 1) θ_j − θ_J)² / (h_j − 1)``.
 
-    The interval is ``θ_J ± t_{G−1} √v``, cut to [0, 1]. The estimate is centred on ``θ_J`` because θ is too large by
-    about 1/n of the variance of an image's own kernel: the mean kernel follows the images that it is the mean of.
-    Images must be independent; windows and repeated calls of one image count as one with it. On planted data, 600 draws
-    each, intervals of 95 % held the truth in 94 to 96 % from 12 images on, in 91 % or more of six and 90 % of three,
-    and more where the share is 0.
+    The interval is ``θ_J ± t_{G−1} √v``, cut to [0, 1], together with the same of ``log(θ / (1 − θ))``, which is skewed
+    as shares near 1 are. The estimate is centred on ``θ_J`` because θ is too large by about 1/n of the variance of an
+    image's own kernel: the mean kernel follows the images that it is the mean of. Images must be independent; windows
+    and repeated calls of one image count as one with it. On planted data, images of one kernel, of kernels of their own
+    and of noise, 600 draws each, intervals of 95 % held the truth in 94 % or more from 12 images on, in 91 % or more of
+    six and 90 % of three. Where the kernel's strength differs from image to image they hold it less often: with
+    lognormal strengths of σ = 0.5 in about 90 %.
 
     Args:
         sums: ``(G, heads, 2 n_1 − 1, …)``, the sum over the matrices of a group and the pairs of each offset; all
@@ -67,12 +69,22 @@ def explained_interval(sums: Tensor, squares: Tensor, counts: Tensor, grid: Grid
     whole = _share(sums.sum(dim=0), squares.sum(dim=0), counts.sum(), pairs)
     without = _share(sums.sum(dim=0) - sums, squares.sum(dim=0) - squares, counts.sum() - counts, pairs)
     ratio = (counts.sum() / counts)[:, None]  # shape: (G, 1)
-    estimate = groups * whole - ((1 - 1 / ratio) * without).sum(dim=0)
+    quantile = float(stdtrit(groups - 1, (1 + confidence) / 2))
+    estimate, error = _jackknife(whole, without, ratio)
+    middle, spread = _jackknife(whole.logit(), without.logit(), ratio)
+    ends = []
+    for sign, furthest in ((-1, torch.fmin), (1, torch.fmax)):
+        # A share of 0 or 1 has no finite logarithm, which gives NaN: that end is left out.
+        bent = (middle + sign * quantile * spread).sigmoid()
+        ends.append(furthest((estimate + sign * quantile * error).clamp(0, 1), bent))
+    return Interval(estimate, *ends)
+
+
+def _jackknife(whole: Tensor, without: Tensor, ratio: Tensor) -> tuple[Tensor, Tensor]:
+    """θ_J and √v of θ and θ_j."""
+    estimate = len(without) * whole - ((1 - 1 / ratio) * without).sum(dim=0)
     pseudo = ratio * whole - (ratio - 1) * without
-    error = ((pseudo - estimate).square() / (ratio - 1)).mean(dim=0).sqrt()
-    half = float(stdtrit(groups - 1, (1 + confidence) / 2)) * error
-    low, high = (end.clamp(0, 1) for end in (estimate - half, estimate + half))
-    return Interval(estimate, low, high)
+    return estimate, ((pseudo - estimate).square() / (ratio - 1)).mean(dim=0).sqrt()
 
 
 def _share(sums: Tensor, squares: Tensor, count: Tensor, pairs: Tensor) -> Tensor:

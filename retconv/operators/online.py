@@ -133,10 +133,11 @@ def is_seen(*tensors: Tensor) -> bool:
 class OnlineConvolution:
     """``y = M x`` token by token, for any causal mask on a line: ``y_n = Σ_{m ≤ n} K[m − n] x_m``.
 
-    Exact, as ``operator(mask, length) @ x`` up to rounding. A token costs O(log² N) for each column on average, by
-    transforms of 2, 4, … times 64 tokens; the dearest, after a power of two, O(N log N). Summing over all tokens anew
-    is O(N): on one CPU core, for 256 channels with a kernel each, 2.8 ms a token at N = 16,384, where this takes
-    0.13 ms; at 1,024 tokens 0.23 and 0.15 ms. It remembers x and, for tokens to come, at most N / 2 sums a column.
+    Exact, as ``operator(mask, length) @ x`` up to rounding of the largest token: by FFT a loud one costs digits of
+    quiet ones far behind it. A token costs O(log² N) for each column on average, by transforms of 2, 4, … times 64
+    tokens; the dearest, after a power of two, O(N log N). Summing over all tokens anew is O(N): on one CPU core, for
+    256 channels with a kernel each, 2.8 ms a token at N = 16,384, where this takes 0.13 ms; at 1,024 tokens 0.23 and
+    0.15 ms. It remembers x and, for tokens to come, at most N / 2 sums a column.
 
     It is for inference: nothing is kept for a backward pass. It is a snapshot of the mask.
 

@@ -13,6 +13,8 @@ from retconv.sweep.rule import EXPECTATIONS
 SUPPORTED, REFUTED, UNDECIDED = "supported", "refuted", "undecided at this n"
 #: More seeds than anybody would train: a rule that needs more has its value at its threshold.
 MOST_SEEDS = 1000
+#: An end of an interval that is so near its threshold, as a part of both, is at it.
+ROUNDING = 1e-12
 
 
 @dataclass(frozen=True)
@@ -69,12 +71,14 @@ def decide(values: ArrayLike, expect: str = "above", threshold: float = 0.0, con
     if expect not in EXPECTATIONS:
         raise ValueError(f"unknown expectation {expect!r}: choose one of {', '.join(EXPECTATIONS)}")
     low, high = interval(values, confidence)
-    above, below = low > threshold, high < threshold
+    x = np.asarray(values, np.float64)
+    # Where all seeds agree, rounding of the differences would decide.
+    inner, outer = (threshold + sign * ROUNDING * (float(np.abs(x).max()) + abs(threshold)) for sign in (-1, 1))
+    above, below = low > outer, high < inner
     if expect == "within":
-        above, below = -threshold < low and high < threshold, low > threshold or high < -threshold
+        above, below = -inner < low and high < inner, low > outer or high < -outer
     holds, fails = (below, above) if expect == "below" else (above, below)
     verdict = SUPPORTED if holds else REFUTED if fails else UNDECIDED
-    x = np.asarray(values, np.float64)
     mean, sd = float(x.mean()), float(x.std(ddof=1))
     margin = abs(abs(mean) - threshold if expect == "within" else mean - threshold)
     needed = seeds_needed(sd, margin, confidence)

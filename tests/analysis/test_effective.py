@@ -80,6 +80,16 @@ def test_uniform_attention_gives_a_flat_kernel_and_no_variance_to_explain(dtype:
     assert float(found.residual.max()) <= 1e-6
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_attention_of_half_types_varies_if_by_more_than_rounding(dtype: torch.dtype) -> None:
+    """By a few parts in a hundred, which their rounding leaves."""
+    wave = kernel_to_mask(torch.cos(torch.arange(-63, 64) / 3)[None], 64)
+    weights = ((1 + 0.03 * wave) / 64).expand(8, 1, 64, 64)
+    assert float(effective_kernel(weights.to(dtype), 64).explained) > 0.95
+    uneven = torch.rand(8, 1, 64, 64, generator=torch.Generator().manual_seed(0)) * 1e-3
+    assert bool(effective_kernel(((1 + uneven) / 64).to(dtype), 64).explained.isnan())
+
+
 def test_permuted_grid_explains_about_nothing() -> None:
     """The same attention on shuffled tokens: neighbours are no longer neighbours, and only the self-weight is left."""
     shape = (12, 12)

@@ -72,8 +72,13 @@ def check_stream(shape: tuple[int, ...], seed: int, count: int = 4, prefix: int 
         groups = [body[i * windows : (i + 1) * windows] for i in range(count)]
         groups = [[matrix for group in groups[i::GROUPS] for matrix in group] for i in range(min(count, GROUPS))]
         estimate, error = by_loops.jackknife(groups, shape)
-        half = float(student.ppf(0.975, len(groups) - 1)) * error
-        low, high = (min(max(end, 0.0), 1.0) for end in (estimate - half, estimate + half))
+        middle, spread = by_loops.jackknife(groups, shape, by_loops.logit)
+        quantile = float(student.ppf(0.975, len(groups) - 1))
+        ends = [
+            (min(max(estimate + t * error, 0.0), 1.0), 1 / (1 + math.exp(-middle - t * spread)))
+            for t in (-quantile, quantile)
+        ]
+        low, high = min(ends[0]), max(ends[1])
         numbers = [
             (result.effective.explained, by_loops.share(body, shape)),
             (result.circulant, by_loops.circulant(body, shape)),

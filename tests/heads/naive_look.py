@@ -56,12 +56,19 @@ def prefix_share(images: Sequence[Rows], prefix: int) -> float:
     return to_prefix / math.fsum(weight for image in images for row in image[prefix:] for weight in row)
 
 
-def jackknife(groups: Sequence[Sequence[Rows]], shape: Sequence[int]) -> tuple[float, float]:
-    """The delete-m_j jackknife of ``share``: estimate and standard error, from the matrices of each group."""
+def logit(share: float) -> float:
+    """The logarithm of what is explained over what is not."""
+    return math.log(share / (1 - share))
+
+
+def jackknife(
+    groups: Sequence[Sequence[Rows]], shape: Sequence[int], bend: Callable[[float], float] = float
+) -> tuple[float, float]:
+    """The delete-m_j jackknife of ``share``, or of what ``bend`` makes of it: estimate and standard error."""
     everything = [image for group in groups for image in group]
-    whole, count, n = share(everything, shape), len(groups), len(everything)
+    whole, count, n = bend(share(everything, shape)), len(groups), len(everything)
     without = [
-        share([image for j, other in enumerate(groups) if j != i for image in other], shape) for i in range(count)
+        bend(share([image for j, other in enumerate(groups) if j != i for image in other], shape)) for i in range(count)
     ]
     estimate = count * whole - math.fsum((1 - len(g) / n) * w for g, w in zip(groups, without, strict=True))
     total = 0.0

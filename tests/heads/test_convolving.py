@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from timm.layers import Attention
+from timm.layers import Attention, LayerScale
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -241,12 +241,13 @@ class Reordered(Attention):
         return self.proj(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
 
 
+@pytest.mark.parametrize("through", [1.0, 1e-9])
 @pytest.mark.parametrize("kind", [Attention, Reordered])
-def test_queries_and_keys_that_nobody_reads_are_not_computed(kind: type[Attention]) -> None:
-    """Where the last third of a joint map makes the values, as a trial tells; then the answer is the same."""
+def test_queries_and_keys_that_nobody_reads_are_not_computed(kind: type[Attention], through: float) -> None:
+    """Where the last third of a joint map makes the values, as a trial tells, whatever a layer scale lets through."""
     model, x = plain("ViT"), images("ViT")
     for block in model.blocks:
-        block.attn.__class__ = kind
+        block.attn.__class__, block.ls1 = kind, LayerScale(block.attn.qkv.in_features, through, dtype=x.dtype)
     convolve(model, images=x, heads={FIRST: [0, 1], "blocks.1.attn": [0]}, rounds=0)
     joint, partly = (block.attn.convolved for block in model.blocks)
     assert joint.skips is (kind is Attention)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from hypothesis import settings
@@ -152,3 +154,19 @@ def test_interval_covers_the_share_over_all_images(count: int, mixed: float) -> 
     interval = stream.result().interval
     covered = int(((interval.low <= truth) & (truth <= interval.high)).sum())
     assert covered >= 358, covered
+
+
+@pytest.mark.parametrize(("count", "least"), [(12, 340), (100, 350)])
+def test_interval_where_the_kernel_is_stronger_in_some_images(count: int, least: int) -> None:
+    """Lognormal strengths, whose shares are skewed: 400 heads, of which about 90 % are said to cover."""
+    shape, trials, sigma, noise = (3, 3), 400, 0.5, 0.3
+    entries = kernel_to_mask(kernel_of(shape, 0, heads=1), shape)
+    strength = (sigma * normal(0, count, trials, 1, 1)).exp()
+    weights = strength * entries + noise * float(entries.std(correction=0)) * normal(1, count, trials, 9, 9)
+    stream = HeadStream(shape)
+    stream.update(weights, count)
+    interval = stream.result().interval
+    # (E a)² of E a² + noise², in units of the kernel's variance.
+    truth = math.exp(sigma**2) / (math.exp(2 * sigma**2) + noise**2)
+    covered = int(((interval.low <= truth) & (truth <= interval.high)).sum())
+    assert covered >= least, covered

@@ -43,6 +43,13 @@ def test_every_expectation_has_three_verdicts(
     assert decide(values, expect, threshold).verdict == verdict
 
 
+@pytest.mark.parametrize("expect", ["above", "below", "within"])
+@pytest.mark.parametrize("pair", [(87.3, 87.2), (57.4, 57.3), (0.3, 0.2)])
+def test_seeds_that_agree_on_the_threshold_decide_nothing(pair: tuple[float, float], expect: str) -> None:
+    """Their difference is 0.1, and rounding on either side of it."""
+    assert decide([pair[0] - pair[1]] * 5, expect, 0.1).verdict == "undecided at this n"
+
+
 @settings(max_examples=40, deadline=None)
 @given(
     st.lists(st.floats(-5, 5), min_size=3, max_size=8),

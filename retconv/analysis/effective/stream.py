@@ -37,7 +37,7 @@ class EffectiveKernel:
     def __init__(self, grid: GridLike) -> None:
         self.grid = Grid.of(grid)
         self._count = 0
-        self._epsilon = 0.0
+        self._rounding = 0.0
         self._mean: Tensor | None = None  # shape: (heads, N, N)
         self._within: Tensor | None = None  # shape: (heads, N), Σ over images and keys of (A − mean)²
 
@@ -62,7 +62,9 @@ class EffectiveKernel:
             raise ValueError(f"attention weights had {self._mean.shape[0]} heads before, now {weights.shape[1]}")
         if not bool(torch.isfinite(weights).all()):
             raise ValueError("attention weights must be finite: give them after the softmax")
-        self._epsilon = max(self._epsilon, torch.finfo(weights.dtype).eps)
+        # Half types are rounded once, from a softmax that is computed wider.
+        epsilon = torch.finfo(weights.dtype).eps
+        self._rounding = max(self._rounding, epsilon * (1 if weights.dtype.itemsize < 4 else 8))
         prefix, images = self.grid.prefix, max(1, _ENTRIES // (weights.shape[1] * length**2))
         with unwatched():
             for part in weights[:, :, prefix:, prefix:].split(images):
@@ -93,7 +95,7 @@ class EffectiveKernel:
         total = parts.sum(dim=0)
         power = self._within + count * mean.square().sum(dim=2)
         # What rounding of the weights alone would leave is no variance.
-        flat = total <= (8 * self._epsilon) ** 2 * power.sum(dim=1)
+        flat = total <= self._rounding**2 * power.sum(dim=1)
         shares = torch.where(flat, torch.nan, parts / torch.where(flat, 1.0, total))
         missed = (self._within + position) / torch.where(power == 0, 1.0, power)
         explained, beyond, content = shares.unbind()

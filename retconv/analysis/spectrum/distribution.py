@@ -26,7 +26,8 @@ class Szego(NamedTuple):
         symbol: ``(heads, N, m)``, ascending samples of the symbol (of its modulus, beside singular values): m for each
             eigenvalue, those of the same quantile.
         distance: ``(heads,)``, the Wasserstein-1 distance of the two distributions, relative to the largest sample in
-            magnitude: the mean of ``|λ_i − a_{i,j}|``. It tends to 0 as the grid grows.
+            magnitude: the mean of ``|λ_i − a_{i,j}|``. It tends to 0 as the grid grows if the weights
+            are absolutely summable.
 
     Example:
         >>> apart = [retconv.analysis.spectrum.szego(retconv.DecayMask(heads=1), n).distance.item() for n in (16, 256)]
