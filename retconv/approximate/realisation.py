@@ -25,8 +25,9 @@ MAX_STATES = 128
 class Realisation(Approximation):
     """A causal kernel K' = ``Re Σ_r w_r λ_r^m`` at distance m = −δ, which ``retention.recurrent`` runs token by token.
 
-    Inside the grid, m < n, the certificate is what it costs (law 12). Beyond, the recurrence goes on: what it says
-    there is told by ``response``, and what it costs by ``beyond`` against the true continuation (law 24).
+    Inside the grid, m < n, the certificate is what it costs (law 12), beside rounding, which ``growth`` magnifies.
+    Beyond, the recurrence goes on: what it says there is told by ``response``, and what it costs by ``beyond`` against
+    the true continuation (law 24).
 
     Attributes:
         exponentials: Poles and weights, complex128 ``(heads, terms)``, filled up with terms of weight 0.

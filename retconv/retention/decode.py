@@ -12,6 +12,7 @@ from retconv.kernels.parameters import require_tensors
 from retconv.masks import MaskLike
 from retconv.operators import compiled
 from retconv.precision import as_written, autocast_dtype, entering
+from retconv.retention.cancelling import STREAM, require_stable
 from retconv.retention.inputs import (
     causal_line,
     check_heads,
@@ -126,6 +127,7 @@ class Decoder:
         """Check inputs of new shapes or dtypes, and prepare what steps of such have in common."""
         checked(q, k, v)
         check_heads(self._line.past_poles.shape[0], q)
+        require_stable(self._line, computed(q, k, v)[0].dtype, max(q.shape[2], STREAM), "Decoder.step")
         shape, kind = memory_of(self._line, q, v)
         with unwatched():
             if self._memory.ndim == 1:  # there was no state, and this is the first token

@@ -13,6 +13,7 @@ from retconv.masks import Forms, MaskLike
 from retconv.precision import as_written
 from retconv.retention import convolution as law14
 from retconv.retention import gated
+from retconv.retention.cancelling import STREAM, keeps_tolerance, require_stable
 from retconv.retention.chunks import absorb, chunk_length
 from retconv.retention.chunks import chunkwise as in_chunks
 from retconv.retention.dense import parallel, tiled
@@ -75,7 +76,9 @@ def retention(
     In float32 every form but ``recurrent`` keeps 1e-5 of the largest output up to 65,536 tokens, whatever γ is: powers
     of poles are taken in float64, and so are states carried between groups of chunks. ``recurrent`` rounds pole and
     state at every token, and of a slow decay these roundings add up, to 2^−22 a token at most: at 1 − γ = 1e-6 and
-    65,536 tokens 6e-4 was seen. Give it float64 where that matters.
+    65,536 tokens 6e-4 was seen. Give it float64 where that matters. Exponentials whose weights cancel, as those of a
+    realisation may (its ``growth``), magnify the roundings of ``recurrent``, ``chunkwise`` and ``scan``: ``"auto"``
+    takes none of these beyond the tolerance, and by name what would lose a thousandth is refused.
 
     Args:
         q: Queries ``(batch, heads, N, d)``, tokens in row-major order of the grid.
@@ -98,7 +101,7 @@ def retention(
 
     Raises:
         ValueError: If shapes or dtypes disagree, the method is unknown or does not apply, chunk or budget is not
-            positive, or the grid has a prefix.
+            positive, the grid has a prefix, or a recurrence is named whose weights cancel too far for the dtype.
         NotAConvolutionError: If the mask has no kernel.
         DenseLimitError: If ``parallel`` would exceed the memory limit.
 
@@ -143,7 +146,7 @@ def retention(
         if method != "auto":
             name = method
         else:
-            name = methods(forms)[-1] if forms.gates is not None else choose(q, v, forms, methods(forms))
+            name = methods(forms)[-1] if forms.gates is not None else choose(q, v, forms, _stable(forms, q))
         out = _run(name, q, k, v, forms, default_scale(q, scale), chunk, budget)
     return out.reshape(shape).to(dtype)
 
@@ -254,6 +257,14 @@ def methods(forms: Forms) -> tuple[str, ...]:
     return (*ANY_MASK, *names, "fft", "convolution")
 
 
+def _stable(forms: Forms, q: Tensor) -> tuple[str, ...]:
+    """The methods that apply and keep the tolerance of q's dtype."""
+    names = methods(forms)
+    if forms.exponentials is None or keeps_tolerance(forms.exponentials, q.dtype, q.shape[2]):
+        return names
+    return tuple(name for name in names if name not in ("recurrent", "chunkwise", "scan"))
+
+
 def _run(
     method: str, q: Tensor, k: Tensor, v: Tensor, forms: Forms, scale: float, chunk: int | None, budget: int | None
 ) -> Tensor:
@@ -261,6 +272,7 @@ def _run(
         return gated.run(method, q, k, v, forms.gates, scale, chunk)
     # (s S) ⊙ M = S ⊙ (s M): where the kernel is multiplied, q need not be.
     if method in ("recurrent", "chunkwise", "scan") and forms.exponentials is not None:
+        require_stable(forms.exponentials, q.dtype, q.shape[2], f"retention by {method!r}")
         if method == "recurrent":
             return steps(q, k, v, forms.exponentials, scale)[0]
         line = forms.exponentials.times(scale)
@@ -286,8 +298,12 @@ def _continued(
     line = causal_gates(mask, q.shape[2]) or causal_line(mask, q.shape[2])
     check_heads(line.heads, q)
     memory, position = (None, 0) if state is None else (state.memory, state.position)
+    dtype = q.dtype
     if memory is not None:
         check_memory(memory, line, q, v)
     with as_written(q.device):
-        out, memory = run(*computed(q, k, v), line, memory)
-    return out.to(q.dtype), RetentionState(memory, position + q.shape[2])
+        q, k, v = computed(q, k, v)
+        if isinstance(line, Exponentials):
+            require_stable(line, q.dtype, max(q.shape[2], STREAM), "retention with a state")
+        out, memory = run(q, k, v, line, memory)
+    return out.to(dtype), RetentionState(memory, position + q.shape[2])

@@ -26,6 +26,8 @@ def zeros(*shape: int) -> torch.Tensor:
 
 X = zeros(1, 2, 4, 3)
 MASK = RetNetMask(2)
+#: 10⁸ − (10⁸ − 1) at distance 0.
+CANCELLING = Exponentials(torch.tensor([[1e8, 1 - 1e8]] * 2, dtype=torch.float64), torch.full((2, 2), 0.9))
 
 
 def parallel_above_limit() -> None:
@@ -40,6 +42,11 @@ RETENTION: dict[str, Error] = {
         lambda: retention(X, X, X, DecayMask(2), (2, 2), method="chunkwise"),
         ValueError,
         r"'chunkwise' does not apply to this mask on Grid\(\(2, 2\)\): choose one of parallel, tiled, scan, fft",
+    ),
+    "weights that cancel": (
+        lambda: retention(X, X, X, CANCELLING, 4, method="chunkwise"),
+        ValueError,
+        r"by 'chunkwise': weights of the exponentials cancel, .* in torch.float32 2e\+08 times: give q, k and",
     ),
     "budget of 0": (lambda: retention(X, X, X, MASK, 4, budget=0), ValueError, "positive number of bytes, got 0"),
     "chunk of 0": (lambda: retention(X, X, X, MASK, 4, chunk=0), ValueError, "positive number of tokens, got 0"),
