@@ -10,6 +10,7 @@ from torch import Tensor
 from retconv.masks import Forms
 from retconv.operators import method_cost
 from retconv.operators.compiled import serves
+from retconv.retention.cancelling import keeps_tolerance
 from retconv.retention.chunks import chunk_length
 
 #: ``"parallel"`` is chosen only where its scores and mask together stay below this, in bytes.
@@ -71,7 +72,9 @@ def is_small(q: Tensor) -> bool:
 
 
 def choose(q: Tensor, v: Tensor, mask: Forms, methods: Sequence[str]) -> str:
-    """The form with the least estimated time; token by token is never it."""
+    """The form with the least estimated time that keeps the tolerance of q's dtype; token by token is never it."""
+    if mask.exponentials is not None and not keeps_tolerance(mask.exponentials, q.dtype, q.shape[2]):
+        methods = [name for name in methods if name not in ("chunkwise", "scan")]
     by_law_14 = ("fft", "convolution", *(("scan",) if mask.exponentials is None else ()))
     names = [name for name in methods if name != "recurrent" and name not in by_law_14]
     costs = {name: seconds(name, q, v, mask) for name in names}

@@ -13,7 +13,7 @@ from retconv.masks import Forms, MaskLike
 from retconv.precision import as_written
 from retconv.retention import convolution as law14
 from retconv.retention import gated
-from retconv.retention.cancelling import STREAM, keeps_tolerance, require_stable
+from retconv.retention.cancelling import STREAM, require_stable
 from retconv.retention.chunks import absorb, chunk_length
 from retconv.retention.chunks import chunkwise as in_chunks
 from retconv.retention.dense import parallel, tiled
@@ -146,7 +146,7 @@ def retention(
         if method != "auto":
             name = method
         else:
-            name = methods(forms)[-1] if forms.gates is not None else choose(q, v, forms, _stable(forms, q))
+            name = methods(forms)[-1] if forms.gates is not None else choose(q, v, forms, methods(forms))
         out = _run(name, q, k, v, forms, default_scale(q, scale), chunk, budget)
     return out.reshape(shape).to(dtype)
 
@@ -257,14 +257,6 @@ def methods(forms: Forms) -> tuple[str, ...]:
     return (*ANY_MASK, *names, "fft", "convolution")
 
 
-def _stable(forms: Forms, q: Tensor) -> tuple[str, ...]:
-    """The methods that apply and keep the tolerance of q's dtype."""
-    names = methods(forms)
-    if forms.exponentials is None or keeps_tolerance(forms.exponentials, q.dtype, q.shape[2]):
-        return names
-    return tuple(name for name in names if name not in ("recurrent", "chunkwise", "scan"))
-
-
 def _run(
     method: str, q: Tensor, k: Tensor, v: Tensor, forms: Forms, scale: float, chunk: int | None, budget: int | None
 ) -> Tensor:
@@ -297,8 +289,7 @@ def _continued(
     """Run from the state of a causal mask to the next, and check both."""
     line = causal_gates(mask, q.shape[2]) or causal_line(mask, q.shape[2])
     check_heads(line.heads, q)
-    memory, position = (None, 0) if state is None else (state.memory, state.position)
-    dtype = q.dtype
+    (memory, position), dtype = (None, 0) if state is None else (state.memory, state.position), q.dtype
     if memory is not None:
         check_memory(memory, line, q, v)
     with as_written(q.device):
