@@ -141,26 +141,26 @@ def skip_unread(model: nn.Module, images: Tensor) -> None:
     not tell of a layer that hardly reaches it.
     """
     every = [(module, getattr(module, "convolved", None)) for _, module in masked_modules(model)]
-    whole = {module: c for module, c in every if c is not None and len(c.heads) == c.total}
+    whole: dict[nn.Module, Any] = {module: c for module, c in every if c is not None and len(c.heads) == c.total}
     expected = _answers(model, images, whole)
-    for module, convolved in whole.items():
-        convolved.skips = True
-        error, _ = relative(_answers(model, images, [module])[module], expected[module])
-        convolved.skips = error <= TOLERANCES.get(expected[module].dtype, 0.0)
+    for module, answer in expected.items():
+        whole[module].skips = True
+        error, _ = relative(_answers(model, images, [module])[module], answer)
+        whole[module].skips = error <= TOLERANCES.get(answer.dtype, 0.0)
 
 
 def _answers(model: nn.Module, images: Tensor, modules: Iterable[nn.Module]) -> dict[nn.Module, Tensor]:
-    """What modules of a model give, each call after the other."""
+    """What modules of a model give, ``(1, entries)`` of all calls together; without those that are not called."""
     calls: dict[nn.Module, list[Tensor]] = {module: [] for module in modules}
 
     def keep(module: nn.Module, _: Any, output: Any) -> None:
-        calls[module].append(output if isinstance(output, Tensor) else output[0])
+        calls[module].append(logits_of(output).flatten())
 
     with ExitStack() as stack:
         for module in calls:
             stack.callback(module.register_forward_hook(keep).remove)
         model(images)
-    return {module: torch.cat(outputs) for module, outputs in calls.items()}
+    return {module: torch.cat(outputs)[None] for module, outputs in calls.items() if outputs}
 
 
 def race(before: nn.Module, after: nn.Module, images: Tensor, rounds: int) -> tuple[float, float, float]:

@@ -136,6 +136,8 @@ def test_a_definite_formula_says_what_rounding_made_of_it() -> None:
     assert "as rounded in float32 it has an eigenvalue of -" in formula.reason
     assert table.verdict == "positive semidefinite"
     assert formula.lowest == table.lowest < 0
+    (negative,) = definiteness(mixture([[1.0]], [[-1.0]]), grid)
+    assert (negative.verdict, "rounded" in negative.reason) == ("negative definite", False)
 
 
 def test_law_10_extroversion_is_low_pass_minus_identity() -> None:

@@ -80,8 +80,11 @@ def _head(subject: Forms, head: int, form: str | None, symmetric: bool, dtype: t
         return Definiteness("indefinite", witness, low, high)
     if form is not None:
         verdict, _, reason = form.partition(": ")
-        if low <= 0:
-            reason += f", though as rounded in {str(dtype).removeprefix('torch.')} it has an eigenvalue of {low:.2g}"
+        nearest, sign = (low, 1) if verdict.startswith("positive") else (high, -1)
+        if sign * nearest <= 0:
+            reason += (
+                f", though as rounded in {str(dtype).removeprefix('torch.')} it has an eigenvalue of {nearest:.2g}"
+            )
         return Definiteness(verdict, reason, low, high)
     return _by_eigenvalues(subject, head, low, high, torch.finfo(dtype).eps if dtype.is_floating_point else 0.0)
 
