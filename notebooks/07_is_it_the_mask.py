@@ -92,11 +92,12 @@ power[["arm", "against", "at", "n", "planned", "difference", "sd", "half_width",
 FIGURES["controls"]
 
 # %% [markdown]
-# Of the controls these are stored yet. Whether a decay is added as a logarithm or multiplied makes less of a difference
-# than these seeds can tell from none, and neither is seen to gain what matters. One Gaussian gains most, on the test
-# images; on those that were held out it gains less (the last table). A temperature, with or without a masked diagonal
-# (LSA), changes nothing. Pooling does: a class token costs more than any mask gains, though its interval is wide.
-# The verdicts below say it rule by rule.
+# All controls are stored. Whether a decay is added as a logarithm or multiplied makes less of a difference than these
+# seeds can tell from none, and neither is seen to gain what matters; no more does RetNet's own, fixed decay. One
+# Gaussian gains most, on the test images; on those that were held out it gains less (the last table). A temperature,
+# with or without a masked diagonal (LSA), changes nothing. Pooling does: a class token costs more than any mask gains,
+# though its interval is wide. And a kernel that mixes tokens alone, without attention, costs far more than all of
+# these. The verdicts below say it rule by rule.
 
 # %%
 Markdown(markdown(verdicts.loc[["cifar_small_controls"]]))
