@@ -73,9 +73,9 @@ def test_of_several_samples_the_first_is_judged() -> None:
     assert verdict(Reader(1), 9) == verdict(entries[0], 9)
 
 
-#: Where an error is so near its bound of 1e-3 that processors differ by one pole of a fit, hard edges being
-#: ill-conditioned, or by one channel of a greedy completion.
-AT_THE_BOUND = {"strided_window", "fire"}
+#: Where an error is so near its bound that processors differ: by a pole of a fit of hard edges, by channels of a greedy
+#: completion, for which S4D's 31 in closed form stand where 25 do not keep 1e-12.
+POLES, CHANNELS = {"strided_window": 1}, {"fire": 1, "s4d": 6}
 
 
 @pytest.mark.parametrize("name", ENTRIES)
@@ -90,15 +90,15 @@ def test_the_stored_verdict_is_what_is_computed(name: str, monkeypatch: pytest.M
     poles = None if pd.isna(old["poles"]) else int(old["poles"])
     monkeypatch.setattr(judgement, "_poles", lambda kernel: judged.append(kernel) or poles)
     for column, value in row(entry, verdict(entry.build(entry.grid), entry.grid, entry.placement)).items():
-        if column == "channels_near" and name in AT_THE_BOUND:
-            assert (pd.isna(old[column]) and value is None) or abs(old[column] - value) <= 1, column
+        if column.startswith("channels") and name in CHANNELS:
+            assert abs(old[column] - value) <= CHANNELS[name], column
         elif isinstance(value, float):
             assert old[column] == pytest.approx(value, rel=1e-6, abs=1e-9), column
         else:
             assert (old[column] == value) or (value is None and pd.isna(old[column])), column
     assert len(judged) == (old["residual"] == 0)
     for kernel in judged:
-        most, slack = min(MAX_ORDER, max((side // 2 + 2) // 2 for side in kernel.shape[1:])), name in AT_THE_BOUND
+        most, slack = min(MAX_ORDER, max((side // 2 + 2) // 2 for side in kernel.shape[1:])), POLES.get(name, 0)
         assert poles is None or suffice(kernel, poles + slack)
         fewer = most if poles is None else poles - 1 - slack
         assert fewer < 1 or not suffice(kernel, fewer)
