@@ -138,7 +138,8 @@ class MaskOperator(Solvable):
 
         ``"auto"`` follows a cost model. Where one application takes milliseconds and the model finds several methods
         close, they are tried once in a process, so the choice, and the last bits of the result with it, may differ
-        between machines and runs: name a method where bits must not.
+        between machines and runs: name a method where bits must not. By FFT these are bits of the loudest token:
+        ``"dense"``, ``"direct"`` and ``"recursive"`` keep the digits of quiet ones far from it.
         """
         if self.method != "auto":
             return self.method

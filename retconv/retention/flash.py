@@ -19,9 +19,10 @@ from retconv.watching import unwatched
 class FlashDecoder:
     """Retention of the next tokens of a sequence under any causal kernel on a line, exactly.
 
-    ``o_n = q_n · Σ_{m ≤ n} K[m − n] k_m v_mᵀ``, as ``retention(…, method="parallel")`` has it up to rounding. Where K
-    is a sum of few exponentials ``Decoder`` has a state of fixed size and is faster; for any other K this does the
-    convolution of law 14 while its outer products arrive (relaxed multiplication, Flash Inference).
+    ``o_n = q_n · Σ_{m ≤ n} K[m − n] k_m v_mᵀ``, as ``retention(…, method="parallel")`` has it up to rounding of
+    the largest token: by FFT a loud one costs digits of quiet ones far behind it. Where K is a sum of few exponentials
+    ``Decoder`` has a state of fixed size and is faster; for any other K this does the convolution of law 14 while its
+    outer products arrive (relaxed multiplication, Flash Inference).
 
     A token costs O(d e log² N + 64 (d + e)) on average: blocks of 64 tokens are done by scores, and when one is full,
     it and those before it in a tile of a power of two tokens reach as many that follow, by a transform of d e columns.

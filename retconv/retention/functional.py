@@ -294,7 +294,7 @@ def _continued(
         check_memory(memory, line, q, v)
     with as_written(q.device):
         q, k, v = computed(q, k, v)
-        if isinstance(line, Exponentials):
+        if isinstance(line, Exponentials) and state is None:  # once for a stream, not at every token
             require_stable(line, q.dtype, max(q.shape[2], STREAM), "retention with a state")
         out, memory = run(q, k, v, line, memory)
     return out.to(dtype), RetentionState(memory, position + q.shape[2])
