@@ -33,7 +33,7 @@ import pandas as pd
 from IPython.display import Markdown
 
 from retconv.figures import FIGURES
-from retconv.studies import load_tables, markdown, readme_table
+from retconv.studies import load_tables, markdown, results_table
 from retconv.studies.published import PUBLISHED_TOP1
 from retconv.sweep import load_study
 
@@ -237,7 +237,7 @@ FIGURES["grid_transfer"]
 # difference on the images that were held out of training says how much that is.
 
 # %%
-Markdown(readme_table())
+Markdown(results_table())
 
 # %%
 for (model, data), (plain, masked) in PUBLISHED_TOP1.items():

@@ -9,7 +9,7 @@ from retconv.lazy import lazily
 
 if TYPE_CHECKING:
     from retconv.studies.decision import Decision, decide
-    from retconv.studies.readme import readme_table
+    from retconv.studies.readme import readme_table, results_table
     from retconv.studies.rulings import markdown, readable, verdicts
     from retconv.studies.tables import build_tables, load_tables, write_tables
 
@@ -23,6 +23,7 @@ __all__ = [
     "markdown",
     "readable",
     "readme_table",
+    "results_table",
     "verdicts",
     "write_tables",
 ]

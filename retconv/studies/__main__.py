@@ -29,7 +29,7 @@ Examples:
   retconv studies cifar_small --partial   from the runs that there are
   retconv studies main --small            the small twin, for CPUs
   retconv studies study.yaml              a study of your own, by its file
-  retconv studies --readme                main results as Markdown, beside the published ones
+  retconv studies --readme                main results as Markdown, beside the published ones: the README's, and all
   retconv studies cifar_small --rules     a study's rules and verdicts as Markdown
 """
 
@@ -51,13 +51,15 @@ Examples:
     help="Folder of the tables.",
 )
 @click.option("--partial", is_flag=True, help="Use the runs that there are, though some are missing.")
-@click.option("--readme", is_flag=True, help="Print the table of main results as Markdown, and write nothing.")
+@click.option(
+    "--readme", is_flag=True, help="Print the README's results and all main ones as Markdown, and write nothing."
+)
 @click.option("--rules", is_flag=True, help="Print rules and verdicts as Markdown, and write nothing.")
 def main(name: str | None, small: bool, root: Path, out: Path, partial: bool, readme: bool, rules: bool) -> None:
     """Write a study's tables and apply its rules."""
     if readme:
         allow("readme", "out", on="--readme, which prints the main results")
-        click.echo(studies.readme_table(out))
+        click.echo(f"{studies.readme_table(out)}\n\n{studies.results_table(out)}")
         return
     every = {known: sweep.load_study(known) for known in sweep.STUDIES}
     try:

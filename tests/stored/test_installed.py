@@ -16,7 +16,7 @@ import retconv
 from retconv.figures import FIGURES, find
 from retconv.planted.__main__ import TASKS
 from retconv.stored import ARCHIVES, TABLES
-from retconv.studies import load_tables, readme_table
+from retconv.studies import load_tables, readme_table, results_table
 
 PACKAGE = Path(retconv.__file__).parent
 ROOT = PACKAGE.parent
@@ -66,7 +66,7 @@ def test_figures_of_stored_results_are_drawn_from_the_package_alone(elsewhere: t
 
 def test_tables_of_studies_are_read_in_any_folder(elsewhere: tuple[Path, dict[str, str]]) -> None:
     folder, said = elsewhere
-    assert said["table"].strip() == readme_table()
+    assert said["table"] == f"{readme_table()}\n\n{results_table()}\n"
     assert said["table"].count("\n") > 2
     assert [path.name for path in folder.iterdir()] == ["paper_figures"]
 

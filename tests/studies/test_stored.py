@@ -11,7 +11,7 @@ import torch
 from retconv.data import Dataset
 from retconv.results import merge
 from retconv.stored import ARCHIVES, TABLES
-from retconv.studies import build_tables, load_tables, markdown, readme_table, tables, verdicts, write_tables
+from retconv.studies import build_tables, load_tables, markdown, results_table, tables, verdicts, write_tables
 from retconv.sweep import load_study
 from retconv.train import RunFolder
 
@@ -88,7 +88,7 @@ def test_the_document_says_what_is_stored(runs: Path) -> None:
 def test_the_document_has_the_tables_of_what_is_stored() -> None:
     """As ``retconv studies --readme`` and ``--rules`` print them."""
     text = DOCUMENT.read_text(encoding="utf-8")
-    assert readme_table() in text
+    assert results_table() in text
     assert markdown(verdicts(studies=[load_study(name) for name in STUDIES])) in text
 
 

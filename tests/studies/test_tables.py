@@ -15,7 +15,7 @@ from retconv.results import Store
 from retconv.studies import build_tables, load_tables, verdicts, write_tables
 from retconv.studies.__main__ import main
 from retconv.studies.published import PUBLISHED_TOP1
-from retconv.studies.readme import readme_table
+from retconv.studies.readme import readme_table, results_table
 from retconv.studies.rulings import markdown, readable
 from retconv.sweep import Study, load_study, parse_study, sweep
 from retconv.train import TrainError
@@ -240,7 +240,7 @@ def test_no_run_of_a_stored_table_is_lost(tmp_path: Path, others: list[str]) -> 
     write_tables({"study_mine": pd.DataFrame({"study": "mine", "run": ["a", "b", "c", "z"]})}, tmp_path)
 
 
-def test_readme_table_sets_ours_beside_the_published(tmp_path: Path) -> None:
+def test_results_table_sets_ours_beside_the_published(tmp_path: Path) -> None:
     """Of seeds that both arms have; an arm with fewer than three is left out."""
     arms = {"plain": (66.0, 8), "gmm": (67.0, 4), "table": (68.0, 2)}
     rows = [
@@ -250,15 +250,18 @@ def test_readme_table_sets_ours_beside_the_published(tmp_path: Path) -> None:
     ]
     table = pd.DataFrame(rows).assign(scale="full", data="cifar10", epochs=8)
     write_tables({"study_cifar_small": table}, tmp_path)
-    _, _, *lines = readme_table(tmp_path).splitlines()
+    _, _, *lines = results_table(tmp_path).splitlines()
     (line,) = lines
     assert line == (
         "| Gaussian mixture, K = 5, × logits: the published mask | 95.06 − 93.65 | 66.15 → 67.15 | "
         "+1.00 [+1.00, +1.00] | +0.50 [+0.50, +0.50] | 4 | CIFAR-10 (JPEG), 8 |"
     )
-    assert CliRunner().invoke(main, ["--readme", "--out", str(tmp_path)]).output.splitlines()[2] == line
+    printed = CliRunner().invoke(main, ["--readme", "--out", str(tmp_path)]).output
+    assert printed == f"{readme_table(tmp_path)}\n\n{results_table(tmp_path)}\n"
+    (short,) = readme_table(tmp_path).splitlines()[2:]
+    assert short == "| Gaussian mixture, K = 5, × logits: the published mask | +1.41 | +1.00 [+1.00, +1.00] | 4 |"
     write_tables({"study_cifar_small": table.assign(validation_accuracy=float("nan"))}, tmp_path)
-    assert "| +1.00 [+1.00, +1.00] | – | 4 |" in readme_table(tmp_path)
+    assert "| +1.00 [+1.00, +1.00] | – | 4 |" in results_table(tmp_path)
 
 
 def test_passes_of_fewer_images_are_more(tmp_path: Path) -> None:
@@ -267,10 +270,10 @@ def test_passes_of_fewer_images_are_more(tmp_path: Path) -> None:
     table = pd.DataFrame(runs).assign(scale="full", data="cifar10", epochs=8, fraction=0.1)
     table = table.assign(test_accuracy=60.0, validation_accuracy=60.0)
     write_tables({"study_cifar_small_data": table}, tmp_path)
-    assert readme_table(tmp_path).splitlines()[2].endswith("| 3 | CIFAR-10 (JPEG), 80 |")
+    assert results_table(tmp_path).splitlines()[2].endswith("| 3 | CIFAR-10 (JPEG), 80 |")
 
 
-def test_readme_table_reads_a_point_of_a_grid(tmp_path: Path) -> None:
+def test_results_table_reads_a_point_of_a_grid(tmp_path: Path) -> None:
     rows = [
         {"arm": arm, "seed": seed, "cutmix": cutmix, "test_accuracy": 60 + 2 * cutmix * (arm == "gmm") + seed}
         for arm in ("plain", "gmm")
@@ -279,7 +282,7 @@ def test_readme_table_reads_a_point_of_a_grid(tmp_path: Path) -> None:
     ]
     table = pd.DataFrame(rows).assign(scale="full", data="cifar10", epochs=8, validation_accuracy=float("nan"))
     write_tables({"study_cifar_small_cutmix": table}, tmp_path)
-    (line,) = readme_table(tmp_path).splitlines()[2:]
+    (line,) = results_table(tmp_path).splitlines()[2:]
     assert line.startswith("| mixture, with CutMix | – | 61.00 → 63.00 | +2.00 [+2.00, +2.00] | – | 3 |")
 
 

@@ -23,8 +23,6 @@ HIGHLIGHTS = {
     "arbitrary kernel as an operator, 32×32 to 256×256": ("products", r"^arbitrary, \d\d+×\d\d+, x (?!.*196)"),
     "arbitrary kernel on lines of 4,096 and 65,536": ("products", r"^arbitrary, \d+, "),
     "one Gaussian as an operator, 14×14 to 256×256": ("products", r"^Gaussian, (?!8×8)\d+×"),
-    "kernel to mask, 32×32 and 64×64": ("conversions", r"^kernel to mask, (?:32|64)"),
-    "Gaussian mixture mask, forward and backward, 14×14 and 32×32": ("conversions", r"^Gaussian mixture.*, (?:14|32)×"),
     "attention with a mask, 64 and 196 tokens": ("attending", r", (?:64|196) tokens.*float32"),
     "attention with a mask, 1,024 tokens": ("attending", r", 1024 tokens.*float32"),
     "causal retention, 1,024 and 4,096 tokens": ("retaining", r"^causal.*, (?:1024|4096) tokens"),
