@@ -20,7 +20,7 @@ WORKERS := -n $(JOBS) --dist loadfile --no-loadscope-reorder
 STAMP  := $(VENV)/.installed-$(EXTRAS)
 
 .DEFAULT_GOAL := help
-.PHONY: help figures test test-oldest lint types notebooks docs wheel lock bench clean
+.PHONY: help figures test test-oldest lint types notebooks docs wheel lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -50,9 +50,6 @@ notebooks: $(STAMP) ## run every notebook and keep its output
 
 docs: $(STAMP) ## build the site into build/site, where a warning is an error
 	$(BIN)/sphinx-build -c docs/site -j 2 -W --keep-going -q . build/site
-
-bench: $(STAMP) ## time the operators
-	$(BIN)/python -m retconv.bench
 
 lock: $(BIN)/uv ## pin what pyproject.toml declares, keeping the pins that still fit
 	$(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 --all-extras --group dev --group peers \

@@ -10,16 +10,11 @@ from retconv.lazy import lazily
 if TYPE_CHECKING:
     from retconv.bench import (
         attention,
-        augment,
-        describe,
         fused,
-        masks,
         models,
         operator,
         peers,
-        resume,
         retention,
-        spectrum,
         steps,
         train,
     )
@@ -30,18 +25,13 @@ lazily(__name__)
 
 __all__ = [
     "attention",
-    "augment",
-    "describe",
     "fused",
     "keep_pages",
-    "masks",
     "models",
     "operator",
     "peers",
     "report",
-    "resume",
     "retention",
-    "spectrum",
     "steps",
     "train",
 ]

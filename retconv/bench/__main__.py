@@ -6,16 +6,11 @@ import click
 
 from retconv.bench.commands import (
     attention,
-    augment,
-    describe,
     fused,
-    masks,
     models,
     operator,
     peers,
-    resume,
     retention,
-    spectrum,
     steps,
     train,
 )
@@ -33,15 +28,10 @@ def main() -> None:
 
 for _module in (
     operator,
-    masks,
     retention,
-    spectrum,
-    describe,
-    augment,
     attention,
     models,
     train,
-    resume,
     steps,
     fused,
     peers,

@@ -53,12 +53,6 @@ def test_side_by_side_is_of_a_shape() -> None:
     assert "--beside has no effect on models: give --shape too" in result.output
 
 
-def test_help_of_resume_says_what_is_compared() -> None:
-    result = CliRunner().invoke(main, ["resume", "--help"])
-    assert result.exit_code == 0
-    assert "compare every bit with an undisturbed run" in " ".join(result.output.split())
-
-
 def test_without_an_extra_its_benchmarks_say_so_and_the_others_work(monkeypatch: pytest.MonkeyPatch) -> None:
     def absent(*_: object) -> None:
         raise ModuleNotFoundError("No module named 'filelock'", name="filelock")
@@ -67,4 +61,4 @@ def test_without_an_extra_its_benchmarks_say_so_and_the_others_work(monkeypatch:
     refused = CliRunner().invoke(main, ["train", "--batch", "2"])
     assert refused.exit_code == 2
     assert "train needs filelock, which is not installed: pip install 'retconv[train]'" in refused.output
-    assert CliRunner().invoke(main, ["masks", "--grid", "2", "--heads", "1", "--rounds", "1"]).exit_code == 0
+    assert CliRunner().invoke(main, ["operator", "--grid", "2", "--heads", "1", "--rounds", "1"]).exit_code == 0

@@ -11,13 +11,13 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from retconv.bench.resume import same_numbers, same_weights
 from retconv.results import Store, merge, pack
 from retconv.results.__main__ import main
 from retconv.train import RunFolder, TrainError, checkpoint
 from retconv.train.files import write_whole
 from tests.compare import assert_exact
 from tests.results.carried import MASKED, MIB, run, source_runs
+from tests.train.killing import same_numbers, same_weights
 from tests.train.small import tiny
 
 

@@ -17,7 +17,6 @@ import torch
 import yaml
 from click.testing import CliRunner
 
-from retconv.bench.resume import same_numbers, same_weights
 from retconv.results import Store
 from retconv.sweep import engines, load_study, parse_study, sweep
 from retconv.sweep.__main__ import main as sweep_main
@@ -26,6 +25,7 @@ from retconv.train.__main__ import main
 from retconv.train.budget import Pace
 from retconv.train.config import OptimConfig, ScheduleConfig
 from retconv.train.flat import shares
+from tests.train.killing import same_numbers, same_weights
 from tests.train.small import BASE, few_digits, tiny
 
 ROOT = Path(__file__).parents[2]

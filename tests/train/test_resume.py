@@ -14,12 +14,12 @@ import pytest
 import torch
 import yaml
 
-from retconv.bench.resume import same_numbers, same_weights, trials
 from retconv.data import Dataset
 from retconv.train import Config, DivergedError, RunFolder, Trainer, TrainError, checkpoint, train
 from retconv.train.config import DataConfig, OptimConfig, ScheduleConfig
 from retconv.train.files import append_line, write_whole
 from retconv.train.recorded import read_lines
+from tests.train.killing import killed_and_resumed, same_numbers, same_weights
 from tests.train.small import few_digits, tiny
 
 #: Everything that resuming must carry: moving average, best weights, clipping, mixing, drop path.
@@ -43,10 +43,10 @@ def run(config: Config, root: Path, **options) -> RunFolder:
 
 
 def test_killed_at_random_instants_and_resumed_the_bits_are_the_same(tmp_path: Path) -> None:
-    """SIGKILL, three times; ``retconv bench resume`` shows twenty."""
-    found = list(trials(tiny(ema=0.9), kills=3, seed=1, folder=tmp_path))
-    assert len(found) == 3
-    assert all(trial.weights and trial.metrics for trial in found), found
+    """SIGKILL, three times."""
+    for resumed, whole in killed_and_resumed(tiny(ema=0.9), kills=3, seed=1, folder=tmp_path):
+        assert same_weights(resumed, whole)
+        assert same_numbers(resumed, whole)
 
 
 def test_a_run_that_another_process_finishes_meanwhile_is_not_repeated(tmp_path: Path, monkeypatch) -> None:
