@@ -33,6 +33,17 @@ def single() -> Iterator[None]:
         torch.set_default_dtype(before)
 
 
+@contextmanager
+def threads(count: int) -> Iterator[None]:
+    """So many threads of torch inside, and as many as before afterwards."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
 def noise(seed: int, *size: int) -> Tensor:
     """Standard normal numbers of a seed, float32 on the CPU."""
     generator = torch.Generator().manual_seed(seed)

@@ -129,6 +129,11 @@ def is_watched(*tensors: Tensor) -> bool:
     return is_traced() or is_differentiated(*tensors) or is_transformed(*tensors) or has_tangent(*tensors)
 
 
+def is_seen(*tensors: Tensor) -> bool:
+    """Whether somebody but a tracer watches one of them, who would miss what a step writes to memory of its own."""
+    return is_differentiated(*tensors) or (is_watched(*tensors) and not is_traced())
+
+
 def is_recorded(*tensors: Tensor) -> bool:
     """Whether autograd alone records what is computed of them, so that a checkpoint may stand for it.
 
@@ -137,12 +142,17 @@ def is_recorded(*tensors: Tensor) -> bool:
     return is_differentiated(*tensors) and not (is_transformed(*tensors) or has_tangent(*tensors))
 
 
+def is_visible(*tensors: Tensor) -> bool:
+    """Whether values may be read at all, on any device: nobody traces or maps."""
+    return not (is_traced() or is_transformed(*tensors))
+
+
 def is_readable(x: Tensor) -> bool:
     """Whether its values may be looked at in passing: on a CPU, and neither traced nor transformed.
 
     An accelerator would be waited for, at every call, and no CUDA graph could hold the call.
     """
-    return x.device.type == "cpu" and not (is_traced() or is_transformed(x))
+    return x.device.type == "cpu" and is_visible(x)
 
 
 def is_plain(*tensors: Tensor) -> bool:

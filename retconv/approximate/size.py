@@ -208,9 +208,7 @@ def chebyshev(kernel: Tensor) -> Tensor:
 
 
 def _wide(value: Tensor | float, name: str) -> Tensor:
-    # A Python number goes to float64 at once: float32 would round it on the way.
-    exact = value if isinstance(value, Tensor) else torch.tensor(value, dtype=torch.float64)
-    return as_parameter(exact, name).detach().double()
+    return as_parameter(value, name).detach().double()
 
 
 def _check_closed_form(tolerance: float, axes: int, name: str) -> None:

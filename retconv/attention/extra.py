@@ -21,7 +21,7 @@ from retconv.attention.factors import (
     quadratic,
 )
 from retconv.grid import Grid, GridLike
-from retconv.kernels.parameters import as_parameter, check, compute_dtype
+from retconv.kernels.parameters import as_parameter, check, compute_dtype, result_dtype
 from retconv.watching import is_readable
 
 
@@ -38,7 +38,7 @@ def gaussian_channels(sigma: Tensor | float, grid: GridLike, alpha: Tensor | flo
         alpha: Number or ``(heads,)``, positive; it is seen beside prefix tokens only.
 
     Returns:
-        u ``(heads, length, channels)`` and w ``(1, length, channels)``, computed in float64, in sigma's dtype.
+        u ``(heads, length, channels)`` and w ``(1, length, channels)``, computed in float64, in the dtype of both.
 
     Raises:
         ValueError: If a parameter is not finite, or alpha not positive.
@@ -51,10 +51,10 @@ def gaussian_channels(sigma: Tensor | float, grid: GridLike, alpha: Tensor | flo
         torch.Size([1, 196, 3])
     """
     grid = _open(grid, "gaussian_channels")
-    sigma = as_parameter(sigma, "sigma", beside=alpha)
-    alpha = as_parameter(alpha, "alpha", beside=sigma)
+    dtype = result_dtype(sigma, alpha)
+    sigma, alpha = as_parameter(sigma, "sigma"), as_parameter(alpha, "alpha")
     check(alpha, "alpha", alpha > 0, "must be positive to have a logarithm (law 10)")
-    return gaussian_factors(sigma, alpha.to(sigma.device), grid).to(sigma.dtype)
+    return gaussian_factors(sigma, alpha.to(sigma.device), grid).to(dtype)
 
 
 def gpsa_channels(alpha: Tensor | float, grid: GridLike, center: Tensor | None = None) -> ExtraChannels:
@@ -66,7 +66,7 @@ def gpsa_channels(alpha: Tensor | float, grid: GridLike, center: Tensor | None =
         center: Δ, ``(heads, D)``; 0 if not given.
 
     Returns:
-        u ``(heads, length, channels)`` and w ``(1, length, channels)`` in alpha's dtype.
+        u ``(heads, length, channels)`` and w ``(1, length, channels)`` in the dtype of both.
 
     Raises:
         ValueError: If a parameter is not finite, or center has another number of axes.
@@ -79,12 +79,13 @@ def gpsa_channels(alpha: Tensor | float, grid: GridLike, center: Tensor | None =
         >>> query.shape, key.shape
         (torch.Size([1, 4, 2]), torch.Size([1, 4, 2]))
     """
-    grid, alpha = _open(grid, "gpsa_channels"), as_parameter(alpha, "alpha", beside=center)
+    grid, dtype = _open(grid, "gpsa_channels"), result_dtype(alpha, center)
+    alpha = as_parameter(alpha, "alpha")
     shift = torch.zeros(1, grid.ndim, device=alpha.device) if center is None else as_parameter(center, "center", axes=2)
     _require_axes(shift, grid, "center")
     strength, shift = (x.to(alpha.device, compute_dtype(alpha.device)) for x in (alpha, shift))
     offset = strength[:, None] * shift.square().sum(dim=-1, keepdim=True)  # shape: (heads, 1)
-    return quadratic(shift[:, None], 2 * strength[:, None], offset, grid).to(alpha.dtype)
+    return quadratic(shift[:, None], 2 * strength[:, None], offset, grid).to(dtype)
 
 
 def shifted_gaussian_channels(shift: Tensor, precision: Tensor, grid: GridLike) -> ExtraChannels:
@@ -120,7 +121,7 @@ def shifted_gaussian_channels(shift: Tensor, precision: Tensor, grid: GridLike) 
             f"shift must be (…, heads, {grid.size}, {grid.ndim}) on {grid}, and precision (…, heads, {grid.size}), "
             f"that with an axis of {grid.ndim}, or with two, got {tuple(shift.shape)} and {tuple(precision.shape)}"
         )
-    dtype, device = torch.promote_types(shift.dtype, precision.dtype), shift.device
+    dtype, device = result_dtype(shift, precision), shift.device
     wide = [x.to(compute_dtype(device)) for x in (shift, precision)]
     return quadratic(wide[0], wide[1], None, grid).to(dtype)
 
@@ -148,8 +149,8 @@ def alibi_channels(slope: Tensor | float, grid: GridLike) -> ExtraChannels:
         >>> (query @ key.mT)[0].tolist()  # −(q − k)/2 up to a constant of each row
         [[-0.5, 0.0, 0.5], [-0.5, 0.0, 0.5], [-0.5, 0.0, 0.5]]
     """
-    slope = as_parameter(slope, "slope")
-    return line_factors(slope, _line(grid, "alibi_channels")).to(slope.dtype)
+    dtype = result_dtype(slope)
+    return line_factors(as_parameter(slope, "slope"), _line(grid, "alibi_channels")).to(dtype)
 
 
 def decay_channels(gamma: Tensor | float, grid: GridLike) -> ExtraChannels:
@@ -173,9 +174,10 @@ def decay_channels(gamma: Tensor | float, grid: GridLike) -> ExtraChannels:
         >>> (query @ key.mT).exp()[0].tolist()  # γ^(q − k) up to a factor of each row
         [[0.5, 1.0, 2.0], [0.5, 1.0, 2.0], [0.5, 1.0, 2.0]]
     """
+    dtype = result_dtype(gamma)
     gamma = as_parameter(gamma, "gamma")
     check(gamma, "gamma", (gamma > 0) & (gamma <= 1), "must lie in (0, 1]")
-    return decay_factors(gamma, _line(grid, "decay_channels")).to(gamma.dtype)
+    return decay_factors(gamma, _line(grid, "decay_channels")).to(dtype)
 
 
 def forget_channels(log_gamma: Tensor, grid: GridLike | None = None) -> ExtraChannels:
@@ -212,7 +214,8 @@ def forget_channels(log_gamma: Tensor, grid: GridLike | None = None) -> ExtraCha
     total = F.pad(gates[..., 1:].cumsum(dim=-1), (1, 0))
     total = total - total.mean(dim=-1, keepdim=True)  # the smallest terms
     query = torch.ones_like(total)[..., None]
-    return placed(query[..., : line.size > 1], -total[..., None][..., : line.size > 1], total, line).to(log_gamma.dtype)
+    extra = placed(query[..., : line.size > 1], -total[..., None][..., : line.size > 1], total, line)
+    return extra.to(result_dtype(log_gamma))
 
 
 def cosine_channels(amplitude: Tensor, frequency: Tensor, grid: GridLike, phase: Tensor | None = None) -> ExtraChannels:
@@ -254,7 +257,7 @@ def cosine_channels(amplitude: Tensor, frequency: Tensor, grid: GridLike, phase:
     query = angle - shift[:, None]
     parts = [size[:, None] * torch.cos(query), size[:, None] * torch.sin(query)]
     key = torch.cat([torch.cos(angle), torch.sin(angle)], dim=-1)[None]
-    return placed(torch.cat(parts, dim=-1), key, None, grid).to(amplitude.dtype)
+    return placed(torch.cat(parts, dim=-1), key, None, grid).to(result_dtype(amplitude))
 
 
 def _open(grid: GridLike, name: str) -> Grid:

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.autograd import Function
 
 from retconv.grid import kept
-from retconv.watching import is_differentiated, is_traced, is_transformed
+from retconv.watching import is_differentiated, is_readable, is_traced, is_transformed
 
 #: From so many entries of a mask on its slabs are copied one by one: one operation on all reads memory in leaps.
 SLABS = 2**18
@@ -26,7 +26,7 @@ class Unfold(Function):
     @staticmethod
     def forward(kernel: Tensor, shape: tuple[int, ...]) -> Tensor:
         """Read, for query q, the window of the kernel that starts at ``n − 1 − q`` (law 2)."""
-        if len(shape) > 1 and _is_plain(kernel):
+        if len(shape) > 1 and is_readable(kernel):
             return _selected(kernel, shape) if math.prod(shape) ** 2 <= SELECTED else _by_slabs(kernel, shape)
         return _windows(kernel, shape)
 
@@ -55,7 +55,7 @@ class Fold(Function):
         ndim = len(shape)
         lead = mask.ndim - 2 * ndim
         dtype, wide = mask.dtype, torch.promote_types(mask.dtype, torch.float32)
-        if shape and _is_plain(mask) and math.prod(shape) ** 2 <= INDEXED:
+        if shape and is_readable(mask) and math.prod(shape) ** 2 <= INDEXED:
             return _summed(mask.to(wide), shape).to(dtype)
         for axis in reversed(range(ndim)):
             n = shape[axis]
@@ -112,11 +112,6 @@ class FoldForwards(Fold):
     def vmap(info: Any, dims: tuple[int, Any], mask: Tensor, shape: tuple[int, ...]) -> tuple[Tensor, int]:
         """One more leading axis."""
         return fold(mask.movedim(dims[0], 0), shape), 0
-
-
-def _is_plain(x: Tensor) -> bool:
-    """Whether small operations on it cost little, and may be many: on a CPU, where nothing is traced."""
-    return x.device.type == "cpu" and not is_traced() and not is_transformed(x)
 
 
 def _windows(kernel: Tensor, shape: tuple[int, ...]) -> Tensor:

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import inspect
 import io
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
-import torch
 from matplotlib.figure import Figure
 
+from retconv.ambient import threads
 from retconv.figures.formats import FiguresError
 from retconv.figures.style import SCREEN, freeze, house_style, save
 
@@ -85,22 +84,12 @@ class FigureSpec:
             display(Markdown(f"*Not drawn yet:* figure `{self.name}` waits for `{self.command or self.data[0].name}`."))
             return
         image = io.BytesIO()
-        with house_style(), one_thread():
+        # With one thread sums are split in one way, and rounding errors, which some figures show, are always the same.
+        with house_style(), threads(1):
             figure, table = self.draw()
             freeze(figure)
             save(figure, image, "png", SCREEN)
         display(Image(image.getvalue(), alt=self.title), Markdown(f"**{self.title}**\n\n{self.text(table)}"))
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Sums are split by threads: with one, rounding errors, which some figures show, are the same on every run."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 #: Those of the modules that are imported, by name, in the order of the gallery; ``every`` imports all.

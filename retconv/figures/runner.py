@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+from retconv.ambient import threads
 from retconv.figures.every import find
 from retconv.figures.formats import FiguresError
 from retconv.figures.gallery import gallery
-from retconv.figures.registry import FigureSpec, one_thread
+from retconv.figures.registry import FigureSpec
 from retconv.figures.style import freeze, house_style, save
 from retconv.files import replacing
 
@@ -83,7 +84,8 @@ def render(specs: Sequence[FigureSpec], formats: Iterable[str], out: Path) -> It
 def _render(spec: FigureSpec, formats: tuple[str, ...], out: Path) -> Rendered:
     start = time.perf_counter()
     files = tuple(out / f"{spec.name}.{kind}" for kind in (*formats, "csv"))
-    with house_style(), one_thread():
+    # With one thread sums are split in one way, and rounding errors, which some figures show, are always the same.
+    with house_style(), threads(1):
         figure, data = spec.draw()
         freeze(figure)
         for path, form in zip(files, formats, strict=False):

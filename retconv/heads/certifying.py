@@ -23,18 +23,44 @@ from retconv.models.surgery import masked_modules
 _AT_ONCE = 32
 
 
-def batches_of(images: Images) -> Iterator[Tensor]:
-    """The batches of images, once through, of a few at a time.
+class Passes:
+    """Images of which several passes are made, where the model's parameters are and in their dtype.
+
+    Args:
+        images: The images.
+        model: The model.
 
     Raises:
         TypeError: If images can be read only once, or a batch holds no tensor.
-        ValueError: If there is no image, or a batch is not of images of one size.
+        ValueError: If there is no image, a batch is not of images of one size, or a pass differs from the first.
     """
-    if not isinstance(images, Tensor) and iter(images) is images:
-        raise TypeError(
-            "images are read several times, an iterator can be read once: give a tensor, a list or a loader"
-        )
-    return batches(images, lambda: _AT_ONCE)
+
+    def __init__(self, images: Images, model: nn.Module) -> None:
+        if not isinstance(images, Tensor) and iter(images) is images:
+            raise TypeError(
+                "images are read several times, an iterator can be read once: give a tensor, a list or a loader"
+            )
+        self.images = images
+        self.weight = next((p for p in model.parameters() if p.is_floating_point()), torch.zeros(()))
+        self._sums: list[float] = []
+
+    def __iter__(self) -> Iterator[Tensor]:
+        """A pass, a few images at a time."""
+        sums: list[float] = []
+        for x in batches(self.images, lambda: _AT_ONCE):
+            # One pass is compared with another image by image: a loader that shuffles would pair different ones.
+            sums += x.flatten(1).sum(dim=1, dtype=compute_dtype(x.device)).tolist()
+            self._compare(sums, self._sums[: len(sums)])
+            yield x.to(self.weight.device, self.weight.dtype)
+        self._compare(sums, self._sums)
+        self._sums = sums
+
+    def _compare(self, sums: list[float], before: list[float]) -> None:
+        if self._sums and sums != before:
+            raise ValueError(
+                "images must be the same in every pass, in the same order: give a loader that neither shuffles nor "
+                "augments at random"
+            )
 
 
 def logits_of(output: Any) -> Tensor:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from retconv.analysis.effective import Effective
-from retconv.heads.certifying import Certifier, Means, batches_of, logits_of, race, relative, skip_unread
+from retconv.heads.certifying import Certifier, Means, Passes, logits_of, race, relative, skip_unread
 from retconv.heads.feeding import Images
 from retconv.heads.replacing import ConvolvedHeads
 from retconv.heads.undoing import convolvable, remove_convolutions
@@ -106,8 +106,9 @@ def convolve(
         model: A vision transformer, with masks or without, as ``retconv.models.add_masks`` takes it.
         look: Kernels ``(heads, 2 n_1 − 1, …)``, or ``Effective`` with them, by the name of the attention module; or
             what has these as ``.effective`` of its ``.layers``. If not given, the effective kernels on the images.
-        images: ``(count, channels, height, width)``, or a list or loader of such batches, alone or first in a tuple.
-            Errors are those on these images; means are of them too, so keep others for a judgement.
+        images: ``(count, channels, height, width)``, or a list or loader of such batches, alone or first in a tuple,
+            in the same order in every pass. Errors are those on these images; means are of them too, so keep others
+            for a judgement.
         tolerance: Replace every head whose error is at most this.
         heads: Replace these, ``{"blocks.0.attn": [0, 2]}``; either this or a tolerance.
         rounds: Interleaved rounds in which the model is timed before and after on the first batch; 0 times nothing and
@@ -118,9 +119,9 @@ def convolve(
         The report; ``print`` it for a line a head. The model itself is changed: ``report.remove()`` undoes it.
 
     Raises:
-        ValueError: If not exactly one of tolerance and heads is given, there is no image, the model has convolved heads
-            already, a layer or head is unknown, a kernel does not fit its layer, or no head's error is within the
-            tolerance. The model is then what it was.
+        ValueError: If not exactly one of tolerance and heads is given, there is no image, images come otherwise in a
+            second pass, the model has convolved heads already, a layer or head is unknown, a kernel does not fit its
+            layer, or no head's error is within the tolerance. The model is then what it was.
         TypeError: If images cannot be read several times, or hold no tensor.
         UnsupportedModelError: If no attention is found.
 
@@ -141,11 +142,12 @@ def convolve(
         raise ValueError("say which heads: either tolerance=, the largest error of an output, or heads={layer: [0, …]}")
     if images is None:
         raise ValueError("convolve needs images, on which it measures what it does: give at least one")
-    first = next(batches_of(images))
+    passes = Passes(images, model)
+    first = next(iter(passes))
     before = copy.deepcopy(model) if rounds else model
     with convolvable(model, {"example": first[:1]} | places) as plain, torch.no_grad(), evaluating(model):
-        candidates = _candidates(model, look, images, plain)
-        logits, certifiers = _certify(model, candidates, images, plain)
+        candidates = _candidates(model, look, passes, plain)
+        logits, certifiers = _certify(model, candidates, passes, plain)
         results = {name: certifier.result() for name, certifier in certifiers.items()}
         error = {name: result[0] for name, result in results.items()}
         chosen = _named(heads, error) if heads is not None else _within(tolerance or 0.0, error)
@@ -153,7 +155,7 @@ def convolve(
             if plain or name in chosen:
                 module.convolved = _part(candidates.get(name), chosen.get(name, ()), module, plain)
         skip_unread(model, first[:1])
-        after = torch.cat([logits_of(model(x)).cpu() for x in batches_of(images)])
+        after = torch.cat([logits_of(model(x)).cpu() for x in passes])
         with evaluating(before):
             timed = race(before, model, first, rounds) if rounds else None
     change, most = relative(after, logits)
@@ -173,7 +175,7 @@ def convolve(
     )
 
 
-def _candidates(model: nn.Module, look: Any, images: Images, plain: bool) -> dict[str, ConvolvedHeads]:
+def _candidates(model: nn.Module, look: Any, images: Passes, plain: bool) -> dict[str, ConvolvedHeads]:
     """All heads of each layer as convolutions."""
     modules: dict[str, Any] = dict(masked_modules(model))
     layers = {n: layer.effective for n, layer in look.layers.items()} if hasattr(look, "layers") else look
@@ -189,7 +191,7 @@ def _candidates(model: nn.Module, look: Any, images: Images, plain: bool) -> dic
     try:
         for name, mean in means.items():
             modules[name].observer = mean
-        for x in batches_of(images) if means else ():
+        for x in images if means else ():
             model(x)
     finally:
         for name in means:
@@ -224,7 +226,7 @@ def _heads(
 
 
 def _certify(
-    model: nn.Module, candidates: Mapping[str, ConvolvedHeads], images: Images, plain: bool
+    model: nn.Module, candidates: Mapping[str, ConvolvedHeads], images: Passes, plain: bool
 ) -> tuple[Tensor, dict[str, Certifier]]:
     """Logits of the model as it was, and each layer's errors."""
     modules: dict[str, Any] = dict(masked_modules(model))
@@ -233,7 +235,7 @@ def _certify(
     try:
         for name, certifier in certifiers.items():
             modules[name].convolved = certifier
-        for x in batches_of(images):
+        for x in images:
             for certifier in certifiers.values():
                 certifier.images = x.shape[0]
             logits.append(logits_of(model(x)).cpu())

@@ -108,8 +108,9 @@ class LayerLook:
             row = at | {name: float(values[head]) for name, values in shares.items()} | measures | fitted
             row["mean_distance_px"] = measures["mean_distance"] * self.pixels
             place = {"grid": "×".join(map(str, self.grid.shape)), "prefix": self.grid.prefix, "windows": self.windows}
+            row |= place
             verdict = judge(row, measures["mean_distance"] / self._uniform if self._uniform else 0.0, self._peak(head))
-            rows.append(row | place | {"kind": verdict.kind, "verdict": verdict.text})
+            rows.append(row | {"kind": verdict.kind, "verdict": verdict.text})
         return tuple(rows)
 
     @property

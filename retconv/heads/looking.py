@@ -40,7 +40,8 @@ def look(
     (``8 · heads · N²`` bytes) and the sums of 32 groups of images (``256 · heads · ∏(2 n_d − 1)`` bytes) are all that
     stays of them. Class tokens and registers are left out, and the share of the weight that goes to them is told; the
     rest of a row is not renormalised. Windows are images of their own grid, and those of one image count as one in
-    intervals; a pair of tokens that the model itself hides, as in shifted windows, has a weight of 0.
+    intervals; a pair of tokens that the model itself hides, as in shifted windows, has a weight of 0, and
+    ``content`` includes what differs between the windows of one image.
 
     The model is left bit for bit as it was: weights, modes, hooks, attributes, the states of random generators. Hooks
     of yours run with it. It is in evaluation mode for the time.

@@ -45,7 +45,8 @@ def judge(head: Mapping[str, Any], reach: float, peak: Sequence[int]) -> Verdict
     """Put a head into words, by the first of these that holds.
 
     1. *uniform*: its weights vary by less than 10 % of their mean, or not at all.
-    2. *content*: at least half of their variance changes from image to image (or window to window).
+    2. *content*: at least half of their variance changes from image to image. In windows, from window to window, which
+       includes what windows of one image differ in, as the keys that shifted ones hide.
     3. *local* or *convolution*: the kernel explains at least half, as does the lower end of the interval if there is
        one. It is local if its mean distance is at most half of that of uniform attention. The Gaussian or the decay
        nearest to the kernel, whichever explains more, is named if it explains at least 90 % of what the kernel does;
@@ -65,7 +66,8 @@ def judge(head: Mapping[str, Any], reach: float, peak: Sequence[int]) -> Verdict
     if math.isnan(explained) or head["variation"] < FLAT:
         return Verdict("uniform", f"uniform: its weights vary by {100 * head['variation']:.2g} % of their mean")
     if content >= MOST:
-        return Verdict("content", f"content decides: {content:.2f} of the variance changes from image to image")
+        one = "window" if head["windows"] > 1 else "image"
+        return Verdict("content", f"content decides: {content:.2f} of the variance changes from {one} to {one}")
     if explained >= MOST and not low < MOST:
         kind = "local" if reach <= NEAR else "convolution"
         return Verdict(kind, f"{'local' if kind == 'local' else 'a convolution'}: {_shape(head, peak)}")

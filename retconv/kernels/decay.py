@@ -9,14 +9,15 @@ from torch import Tensor
 
 from retconv.grid import Grid
 from retconv.kernels.exponentials import Exponentials
-from retconv.kernels.parameters import as_parameter, check, device_of, per_head, prepare, require_tensors
+from retconv.kernels.parameters import as_parameter, check, device_of, per_head, prepare, require_tensors, result_dtype
 from retconv.kernels.separable import Separable
 
 
 def _power(offset: Tensor, distance: Tensor, gamma: Tensor | float) -> Tensor:
+    dtype = result_dtype(gamma)
     gamma = as_parameter(gamma, "gamma", device=device_of(offset))
     check(gamma, "gamma", (gamma > 0) & (gamma <= 1), "must lie in (0, 1]")
-    distance, (gamma,), dtype = prepare(distance.unsqueeze(-1), gamma)
+    distance, (gamma,) = prepare(distance.unsqueeze(-1), gamma)
     return power(distance[..., 0], -gamma.log()).to(dtype)
 
 
@@ -199,9 +200,9 @@ class Decay:
     def _log(self, grid: Grid) -> tuple[Tensor, torch.dtype]:
         """The logarithm in the computing dtype, and the dtype of gamma."""
         offset = grid.offsets(self.gamma.device)
-        distance, (gamma,), dtype = prepare(offset.abs().sum(dim=-1, keepdim=True), self.gamma)
+        distance, (gamma,) = prepare(offset.abs().sum(dim=-1, keepdim=True), self.gamma)
         log = distance[..., 0] * per_head(gamma.log(), grid.ndim)
-        return (log.masked_fill(offset[..., 0] > 0, -torch.inf) if self.causal else log), dtype
+        return (log.masked_fill(offset[..., 0] > 0, -torch.inf) if self.causal else log), self.gamma.dtype
 
     def exponentials(self) -> Exponentials:
         """On a line: one exponential with a real pole, so that the fields are real."""

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from retconv.kernels.parameters import as_parameter, check, device_of, per_head, prepare
+from retconv.kernels.parameters import as_parameter, check, device_of, per_head, prepare, result_dtype
 
 #: ε of the reference code, in squared tokens: the variance is σ² + ε, so that σ = 0 is a delta and not a division by 0.
 GAUSSIAN_EPSILON = 1e-5
@@ -30,8 +30,9 @@ def gaussian(offset: Tensor, sigma: Tensor | float) -> Tensor:
         >>> gaussian(retconv.Grid(3).offsets(), 1.0)
         tensor([[0.1353, 0.6065, 1.0000, 0.6065, 0.1353]])
     """
+    dtype = result_dtype(sigma)
     sigma = as_parameter(sigma, "sigma", device=device_of(offset))
-    return gaussian_mixture(offset, sigma[:, None], torch.ones_like(sigma)[:, None])
+    return gaussian_mixture(offset, sigma[:, None], torch.ones_like(sigma)[:, None]).to(dtype)
 
 
 def gaussian_mixture(offset: Tensor, sigma: Tensor | float, alpha: Tensor | float) -> Tensor:
@@ -59,14 +60,15 @@ def gaussian_mixture(offset: Tensor, sigma: Tensor | float, alpha: Tensor | floa
         tensor([[0.4549, 0.7500, 0.4549],
                 [0.2365, 0.2500, 0.2365]])
     """
-    sigma = as_parameter(sigma, "sigma", axes=2, device=device_of(offset), beside=alpha)
-    alpha = as_parameter(alpha, "alpha", axes=2, device=device_of(offset), beside=sigma)
+    dtype = result_dtype(sigma, alpha)
+    sigma = as_parameter(sigma, "sigma", axes=2, device=device_of(offset))
+    alpha = as_parameter(alpha, "alpha", axes=2, device=device_of(offset))
     if sigma.shape[1] != alpha.shape[1] and 1 not in (sigma.shape[1], alpha.shape[1]):
         raise ValueError(
             "sigma and alpha must have the same number of components, got "
             f"{tuple(sigma.shape)} and {tuple(alpha.shape)}"
         )
-    offset, (sigma, alpha), dtype = prepare(offset, sigma, alpha)
+    offset, (sigma, alpha) = prepare(offset, sigma, alpha)
     return mixture(offset.square().sum(dim=-1), sigma, alpha).to(dtype)
 
 
@@ -129,14 +131,15 @@ def gpsa(offset: Tensor, alpha: Tensor | float, center: Tensor | None = None) ->
         >>> gpsa(torch.tensor([[0, 0], [0, 1], [0, 2]]), 1.0, right).tolist()
         [[-0.0, 1.0, -0.0]]
     """
-    alpha = as_parameter(alpha, "alpha", device=device_of(offset), beside=center)
+    dtype = result_dtype(alpha, center)
+    alpha = as_parameter(alpha, "alpha", device=device_of(offset))
     check(alpha, "alpha", alpha >= 0, "must be at least 0")
     if center is None:
         center = torch.zeros(1, offset.shape[-1], dtype=alpha.dtype, device=device_of(offset))
     center = as_parameter(center, "center", axes=2, device=device_of(offset))
     if center.shape[1] != offset.shape[-1]:
         raise ValueError(f"center must have shape (heads, {offset.shape[-1]}), got {tuple(center.shape)}")
-    offset, (alpha, center), dtype = prepare(offset, alpha, center)
+    offset, (alpha, center) = prepare(offset, alpha, center)
     return positional(offset, alpha, center).to(dtype)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import reduce
 
 import torch
 from torch import Tensor
@@ -36,32 +37,33 @@ def device_of(offset: Tensor) -> torch.device:
     return offset.device
 
 
-def as_parameter(
-    value: Tensor | float, name: str, axes: int = 1, device: torch.device | None = None, beside: object = None
-) -> Tensor:
+def result_dtype(*values: object) -> torch.dtype:
+    """The dtype of what is computed of parameters: that of the floating tensors among them, else torch's default."""
+    given = [value.dtype for value in values if isinstance(value, Tensor) and value.is_floating_point()]
+    return reduce(torch.promote_types, given) if given else torch.get_default_dtype()
+
+
+def as_parameter(value: Tensor | float, name: str, axes: int = 1, device: torch.device | None = None) -> Tensor:
     """Turn a number or tensor into a per-head parameter tensor with ``axes`` axes, the first of them heads.
 
     Args:
-        value: The number or tensor.
+        value: The number or tensor. A floating tensor keeps its dtype; a number has the computing dtype at once, since
+            float32 would round 1 − 1e-9 to 1.
         name: What it is called.
         axes: Of the result.
         device: Of the result.
-        beside: Another parameter: a number takes its dtype where that is a floating tensor, else torch's default.
 
     Raises:
         ValueError: If it is complex, has another number of axes or a non-finite entry.
     """
     if not isinstance(value, Tensor | float | int | Sequence):
         require_tensor(value, name)
-    dtype = None
-    if isinstance(beside, Tensor) and beside.is_floating_point() and not isinstance(value, Tensor):
-        dtype = beside.dtype
-    if device is None and isinstance(value, Tensor):
-        device = value.device  # torch would take it to its default device
-    parameter = torch.as_tensor(value, device=device, dtype=dtype)
-    check_real(parameter, name)
-    if not parameter.is_floating_point():
-        parameter = parameter.to(torch.get_default_dtype())
+    if device is None:  # torch would take it to its default device
+        device = value.device if isinstance(value, Tensor) else torch.get_default_device()
+    if isinstance(value, Tensor):
+        check_real(value, name)
+    keeps = isinstance(value, Tensor) and value.is_floating_point()
+    parameter = torch.as_tensor(value, device=device, dtype=None if keeps else compute_dtype(device))
     if parameter.ndim == 0:
         parameter = parameter.reshape((1,) * axes)
     if parameter.ndim != axes:
@@ -102,15 +104,15 @@ def whole(offset: Tensor) -> Tensor:
     return offset.long()
 
 
-def prepare(offset: Tensor, *parameters: Tensor) -> tuple[Tensor, list[Tensor], torch.dtype]:
-    """Bring offsets and parameters to the computing dtype, and say which dtype the result is cast to.
+def prepare(offset: Tensor, *parameters: Tensor) -> tuple[Tensor, list[Tensor]]:
+    """Bring offsets and parameters to the computing dtype.
 
     Args:
         offset: ``(*S, D)``, any real dtype.
         *parameters: Floating tensors ``(heads, …)``.
 
     Returns:
-        The offsets and parameters in the computing dtype, and the parameters' common dtype.
+        The offsets and the parameters. What is computed of them is cast to ``result_dtype`` of what was given.
 
     Raises:
         ValueError: If the offsets have no last axis of length 1 to 3, or numbers of heads disagree.
@@ -124,11 +126,8 @@ def prepare(offset: Tensor, *parameters: Tensor) -> tuple[Tensor, list[Tensor], 
     heads = {p.shape[0] for p in parameters} - {1}
     if len(heads) > 1:
         raise ValueError(f"parameters disagree on the number of heads: {[tuple(p.shape) for p in parameters]}")
-    result = parameters[0].dtype
-    for p in parameters[1:]:
-        result = torch.promote_types(result, p.dtype)
     dtype = compute_dtype(offset.device)
-    return offset.to(dtype), [p.to(offset.device, dtype) for p in parameters], result
+    return offset.to(dtype), [p.to(offset.device, dtype) for p in parameters]
 
 
 def per_head(parameter: Tensor, sites: int) -> Tensor:

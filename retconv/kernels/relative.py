@@ -9,7 +9,16 @@ import torch
 from torch import Tensor
 
 from retconv.grid import Grid, GridLike
-from retconv.kernels.parameters import as_parameter, check, check_real, device_of, per_head, prepare, whole
+from retconv.kernels.parameters import (
+    as_parameter,
+    check,
+    check_real,
+    device_of,
+    per_head,
+    prepare,
+    result_dtype,
+    whole,
+)
 
 
 def alibi(offset: Tensor, slope: Tensor | float) -> Tensor:
@@ -33,9 +42,10 @@ def alibi(offset: Tensor, slope: Tensor | float) -> Tensor:
         >>> alibi(line, 0.5).tolist()
         [[-1.0, -0.5, -0.0]]
     """
+    dtype = result_dtype(slope)
     slope = as_parameter(slope, "slope", device=device_of(offset))
     check(slope, "slope", slope >= 0, "must be at least 0")
-    offset, (slope,), dtype = prepare(offset, slope)
+    offset, (slope,) = prepare(offset, slope)
     return (-per_head(slope, offset.ndim - 1) * offset.abs().sum(dim=-1)).to(dtype)
 
 
@@ -110,11 +120,12 @@ def power_law(distance: Tensor, scale: Tensor, exponent: Tensor) -> Tensor:
 def _kerple(
     offset: Tensor, scale: Tensor | float, second_value: Tensor | float, second: str = "rate"
 ) -> tuple[Tensor, Tensor, Tensor, torch.dtype]:
-    first = as_parameter(scale, "scale", device=device_of(offset), beside=second_value)
-    other = as_parameter(second_value, second, device=device_of(offset), beside=first)
+    dtype = result_dtype(scale, second_value)
+    first = as_parameter(scale, "scale", device=device_of(offset))
+    other = as_parameter(second_value, second, device=device_of(offset))
     check(first, "scale", first > 0, "must be positive")
     check(other, second, other > 0, "must be positive")
-    offset, (first, other), dtype = prepare(offset, first, other)
+    offset, (first, other) = prepare(offset, first, other)
     return offset.abs().sum(dim=-1), first, other, dtype
 
 

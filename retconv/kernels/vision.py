@@ -8,7 +8,16 @@ import torch
 from torch import Tensor
 
 from retconv.grid import Grid, GridLike
-from retconv.kernels.parameters import as_parameter, check, check_real, compute_dtype, device_of, per_head, prepare
+from retconv.kernels.parameters import (
+    as_parameter,
+    check,
+    check_real,
+    compute_dtype,
+    device_of,
+    per_head,
+    prepare,
+    result_dtype,
+)
 from retconv.kernels.relative import swin_table
 
 
@@ -122,9 +131,10 @@ def euclidean_alibi(offset: Tensor, slope: Tensor | float) -> Tensor:
         >>> euclidean_alibi(torch.tensor([[3.0, 4.0]]), 0.5).tolist()
         [[-2.5]]
     """
+    dtype = result_dtype(slope)
     slope = as_parameter(slope, "slope", device=device_of(offset))
     check(slope, "slope", slope >= 0, "must be at least 0")
-    offset, (slope,), dtype = prepare(offset, slope)
+    offset, (slope,) = prepare(offset, slope)
     return (-per_head(slope, offset.ndim - 1) * offset.square().sum(dim=-1).sqrt()).to(dtype)
 
 
@@ -151,10 +161,11 @@ def gaussian_bias(offset: Tensor, amplitude: Tensor | float, sigma: Tensor | flo
         >>> gaussian_bias(torch.zeros(1, 2), 2.0, 1.0).tolist()
         [[4.0]]
     """
-    amplitude = as_parameter(amplitude, "amplitude", device=device_of(offset), beside=sigma)
-    sigma = as_parameter(sigma, "sigma", device=device_of(offset), beside=amplitude)
+    dtype = result_dtype(amplitude, sigma)
+    amplitude = as_parameter(amplitude, "amplitude", device=device_of(offset))
+    sigma = as_parameter(sigma, "sigma", device=device_of(offset))
     check(sigma, "sigma", sigma != 0, "must not be 0")
-    offset, (amplitude, sigma), dtype = prepare(offset, amplitude, sigma)
+    offset, (amplitude, sigma) = prepare(offset, amplitude, sigma)
     sites = offset.ndim - 1
     bump = torch.exp(per_head(-0.5 / sigma.square(), sites) * offset.square().sum(dim=-1))
     return (per_head(amplitude.square(), sites) * bump).to(dtype)
@@ -184,9 +195,10 @@ def field_of_view(offset: Tensor, slope: Tensor | float, planes: Tensor) -> Tens
     """
     if planes.ndim != 3 or planes.shape[-1] != offset.shape[-1]:
         raise ValueError(f"planes must be (heads, planes, {offset.shape[-1]}), got shape {tuple(planes.shape)}")
+    dtype = result_dtype(slope, planes)
     planes = as_parameter(planes, "planes", axes=3, device=device_of(offset))
-    slope = as_parameter(slope, "slope", device=device_of(offset), beside=planes)
-    bias = euclidean_alibi(offset, slope)
-    _, (normals, _), _ = prepare(offset, planes, slope)
+    slope = as_parameter(slope, "slope", device=device_of(offset))
+    bias = euclidean_alibi(offset, slope).to(dtype)
+    _, (normals, _) = prepare(offset, planes, slope)
     side = torch.tensordot(normals, offset.to(normals.dtype), dims=([2], [offset.ndim - 1]))
     return torch.where((side >= 0).all(dim=1), bias, torch.full((), -torch.inf, dtype=bias.dtype, device=bias.device))

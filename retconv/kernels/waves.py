@@ -7,7 +7,16 @@ import math
 import torch
 from torch import Tensor
 
-from retconv.kernels.parameters import as_parameter, check, compute_dtype, device_of, per_head, prepare, require_tensors
+from retconv.kernels.parameters import (
+    as_parameter,
+    check,
+    compute_dtype,
+    device_of,
+    per_head,
+    prepare,
+    require_tensors,
+    result_dtype,
+)
 
 
 def _on_a_line(offset: Tensor, name: str) -> None:
@@ -42,8 +51,9 @@ def rotary(offset: Tensor, angles: Tensor) -> Tensor:
     """
     if angles.ndim != 3 or angles.shape[-1] != offset.shape[-1]:
         raise ValueError(f"angles must be (heads, pairs, {offset.shape[-1]}), got shape {tuple(angles.shape)}")
+    dtype = result_dtype(angles)
     angles = as_parameter(angles, "angles", axes=3, device=device_of(offset))
-    offset, (angles,), dtype = prepare(offset, angles)
+    offset, (angles,) = prepare(offset, angles)
     phase = torch.tensordot(angles, offset, dims=([2], [offset.ndim - 1]))
     return phase.cos().mean(dim=1).to(dtype)
 
@@ -74,10 +84,11 @@ def xpos(offset: Tensor, zeta: Tensor | float, angle: Tensor | float) -> Tensor:
         [[0.25, 0.0]]
     """
     _on_a_line(offset, "xpos")
-    zeta = as_parameter(zeta, "zeta", device=device_of(offset), beside=angle)
-    angle = as_parameter(angle, "angle", device=device_of(offset), beside=zeta)
+    dtype = result_dtype(zeta, angle)
+    zeta = as_parameter(zeta, "zeta", device=device_of(offset))
+    angle = as_parameter(angle, "angle", device=device_of(offset))
     check(zeta, "zeta", (zeta > 0) & (zeta <= 1), "must lie in (0, 1]")
-    offset, (zeta, angle), dtype = prepare(offset, zeta, angle)
+    offset, (zeta, angle) = prepare(offset, zeta, angle)
     past = offset[..., 0].clamp(max=0)
     sites = past.ndim
     wave = torch.exp(-per_head(zeta.log(), sites) * past) * torch.cos(per_head(angle, sites) * past)
@@ -110,9 +121,10 @@ def sandwich(offset: Tensor, scale: Tensor | float, features: int = 128, base: f
     _on_a_line(offset, "sandwich")
     if features < 2 or features % 2:
         raise ValueError(f"features must be even and at least 2, got {features}")
+    dtype = result_dtype(scale)
     scale = as_parameter(scale, "scale", device=device_of(offset))
     check(scale, "scale", scale > 0, "must be positive")
-    offset, (scale,), dtype = prepare(offset, scale)
+    offset, (scale,) = prepare(offset, scale)
     powers = torch.arange(0, features, 2, dtype=compute_dtype(offset.device), device=offset.device) / features
     waves = torch.cos(offset * torch.exp(-math.log(base) * powers)).sum(dim=-1)
     return (waves / per_head(scale, offset.ndim - 1)).to(dtype)
@@ -141,7 +153,8 @@ def cosformer(offset: Tensor, length: Tensor | float) -> Tensor:
         [[1.0]]
     """
     _on_a_line(offset, "cosformer")
+    dtype = result_dtype(length)
     length = as_parameter(length, "length", device=device_of(offset))
     check(length, "length", length > 0, "must be positive")
-    offset, (length,), dtype = prepare(offset, length)
+    offset, (length,) = prepare(offset, length)
     return torch.cos(0.5 * math.pi * offset[..., 0] / per_head(length, offset.ndim - 1)).to(dtype)

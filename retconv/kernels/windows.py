@@ -13,7 +13,7 @@ def _weights(seen: Tensor) -> Tensor:
 
 
 def window(offset: Tensor, radius: int | Tensor, dilation: int = 1) -> Tensor:
-    """A hard window, ``K[δ] = 1`` where ``max_d |δ_d| ≤ radius · dilation`` and dilation divides each δ_d, else 0.
+    """A hard window, ``K[δ] = 1`` where ``max_d |δ_d| ≤ radius · dilation`` and, dilated, that divides δ_d, else 0.
 
     Args:
         offset: ``(*S, D)``, key − query in tokens, integers if dilated.
@@ -41,7 +41,7 @@ def window(offset: Tensor, radius: int | Tensor, dilation: int = 1) -> Tensor:
     offset = offset if dilation == 1 else whole(offset)
     distance = offset.abs().amax(dim=-1)
     inside = distance <= dilation * per_head(radius, offset.ndim - 1)
-    return _weights(inside & (offset % dilation == 0).all(dim=-1))
+    return _weights(inside if dilation == 1 else inside & (offset % dilation == 0).all(dim=-1))
 
 
 def within(offset: Tensor, radius: int, dilation: int) -> Tensor:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from retconv.grid import Grid, GridLike
 from retconv.kernels.gaussians import GAUSSIAN_EPSILON
-from retconv.kernels.parameters import as_parameter, check, compute_dtype, per_head, prepare
+from retconv.kernels.parameters import as_parameter, check, compute_dtype, per_head, prepare, result_dtype
 from retconv.precision import as_written
 
 #: Images on each side of a Gaussian, or waves of its dual sum: whichever of the two sums is taken, the first term that
@@ -41,9 +41,10 @@ def wrapped_decay(grid: GridLike, gamma: Tensor | float) -> Tensor:
         tensor([[0.8571, 1.2857, 0.8571]])
     """
     grid = Grid.of(grid)
+    dtype = result_dtype(gamma)
     gamma = as_parameter(gamma, "gamma")
     check(gamma, "gamma", (gamma > 0) & (gamma < 1), "must lie in (0, 1) to be summed over images")
-    offset, (gamma,), dtype = prepare(grid.offsets(gamma.device).abs(), gamma)
+    offset, (gamma,) = prepare(grid.offsets(gamma.device).abs(), gamma)
     rate = per_head(-gamma.log(), grid.ndim)
     kernel = torch.exp(-rate * offset.sum(dim=-1))
     for axis, (n, ring) in enumerate(zip(grid.shape, grid.periodic, strict=True)):
@@ -80,12 +81,12 @@ def wrapped_gaussian(grid: GridLike, sigma: Tensor | float, alpha: Tensor | floa
         tensor([[1.3535e-01, 1.0000e+00, 1.3535e-01, 6.7114e-04]])
     """
     grid = Grid.of(grid)
-    sigma = as_parameter(sigma, "sigma", axes=2, beside=alpha)
-    given = torch.ones_like(sigma) if alpha is None else alpha
-    alpha = as_parameter(given, "alpha", axes=2, device=sigma.device, beside=sigma)
+    dtype = result_dtype(sigma, alpha)
+    sigma = as_parameter(sigma, "sigma", axes=2)
+    alpha = as_parameter(1.0 if alpha is None else alpha, "alpha", axes=2, device=sigma.device)
     if sigma.shape[1] != alpha.shape[1] and 1 not in (sigma.shape[1], alpha.shape[1]):
         raise ValueError(f"sigma and alpha have {sigma.shape[1]} and {alpha.shape[1]} components: give as many, or 1")
-    _, (width, weight), dtype = prepare(grid.offsets(sigma.device), sigma, alpha)
+    _, (width, weight) = prepare(grid.offsets(sigma.device), sigma, alpha)
     variance = (width.square() + GAUSSIAN_EPSILON)[..., None]  # shape: (heads, components, 1)
     lines = [_line(n, ring, variance) for n, ring in zip(grid.shape, grid.periodic, strict=True)]
     names = "xyz"[: grid.ndim]

@@ -30,12 +30,7 @@ class _Decay(Mask):
 
     def __init__(self, heads: int, gamma: str | float | Tensor, learnable: bool) -> None:
         super().__init__(heads)
-        if isinstance(gamma, str):
-            start = gammas(gamma, heads)
-        else:
-            # A Python number stays in float64: float32 would round 1 − 1e-9 to 1.
-            dtype = None if isinstance(gamma, Tensor) else torch.float64
-            start = as_parameter(torch.as_tensor(gamma, dtype=dtype), "gamma").detach()
+        start = gammas(gamma, heads) if isinstance(gamma, str) else as_parameter(gamma, "gamma").detach()
         check(start, "gamma", (start > 0) & (start < 1), "must lie in (0, 1)")
         if start.shape[0] not in (1, heads):
             raise ValueError(f"gamma must be a number or of shape ({heads},), got shape {tuple(start.shape)}")

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from retconv.grid import Grid, GridLike
 from retconv.kernels import Separable
 from retconv.kernels.gaussians import bumps, log_mixture, mixture
-from retconv.kernels.parameters import as_parameter, compute_dtype
+from retconv.kernels.parameters import as_parameter, compute_dtype, result_dtype
 from retconv.kernels.tables import distances
 from retconv.masks.base import Mask, extent
 from retconv.masks.forms import Forms
@@ -87,8 +87,8 @@ class GaussianMixtureMask(Mask):
         Raises:
             ValueError: If a parameter is not finite or the shapes disagree.
         """
-        sigma = as_parameter(sigma, "sigma", axes=2, beside=alpha)
-        alpha = as_parameter(alpha, "alpha", axes=2, beside=sigma)
+        dtype = result_dtype(sigma, alpha)
+        sigma, alpha = (as_parameter(x, n, axes=2).to(dtype) for x, n in ((sigma, "sigma"), (alpha, "alpha")))
         if sigma.shape != alpha.shape:
             raise ValueError(f"sigma and alpha must have one shape, got {tuple(sigma.shape)} and {tuple(alpha.shape)}")
         # A start is drawn and thrown away, by a generator of its own: nobody's random numbers move.

@@ -7,7 +7,7 @@ from typing import Any
 
 from timm.layers import PatchEmbed
 
-from retconv.masks import ElementwiseMask, KernelTableMask
+from retconv.masks import BiasTableMask, ElementwiseMask, KernelTableMask
 from retconv.measure.model import Trained
 from retconv.measure.rows import Row
 from retconv.models import masks_of
@@ -21,9 +21,9 @@ def transfer_rows(load: Callable[[], Trained]) -> list[Row]:
 
     Images are resized (bilinear), position embeddings resampled as timm does (bicubic), and masks evaluated on the
     larger grid: those that depend on the offset alone move exactly. An element-wise mask belongs to pairs of tokens and
-    cannot move, so its accuracy is missing; a table is 0 at offsets that it never saw. ``change`` is in percentage
-    points, against the size trained at. Missing is also the accuracy at a size that patches do not divide; a model that
-    timm does not move to other sizes (CaiT, PiT, T2T) has no rows.
+    cannot move, nor can a table of biases: their accuracy is missing. A kernel table is 0 at offsets that it never saw.
+    ``change`` is in percentage points, against the size trained at. Missing is also the accuracy at a size that patches
+    do not divide; a model that timm does not move to other sizes (CaiT, PiT, T2T) has no rows.
 
     Args:
         load: Gives the trained model anew, once for each size.
@@ -42,6 +42,8 @@ def transfer_rows(load: Callable[[], Trained]) -> list[Row]:
         row |= {"accuracy": None, "loss": None, "change": None, "note": ""}
         if ElementwiseMask in kinds and factor != 1:
             row["note"] = "cannot move: its entries belong to pairs of tokens, not to offsets"
+        elif BiasTableMask in kinds and factor != 1:
+            row["note"] = "cannot move: its table has no number for offsets that it never saw"
         elif any(pixels % side for side in model.patch_embed.patch_size):
             row["note"] = f"patches of {max(model.patch_embed.patch_size)} pixels do not divide it"
         else:

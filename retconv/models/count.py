@@ -20,7 +20,8 @@ from retconv.models.multihead import multihead_attention
 from retconv.models.surgery import masked_modules, masks_of
 
 #: The calls of layers that are counted.
-_LAYERS = (F.linear, F.conv1d, F.conv2d, F.conv3d)
+_TRANSPOSED = (F.conv_transpose1d, F.conv_transpose2d, F.conv_transpose3d)
+_LAYERS = (F.linear, F.conv1d, F.conv2d, F.conv3d, *_TRANSPOSED)
 #: Linear layers that mix heads: they act on scores and weights, so they are counted with attention.
 HEAD_MIXING = ("proj_l", "proj_w")
 
@@ -118,7 +119,8 @@ class _Layers(TorchFunctionMode):
             given = dict(zip(("input", "weight", "bias"), args, strict=False)) | kwargs
             weight, bias = given["weight"], given.get("bias")
             if id(weight) not in self.mixing:
-                self.products += out.numel() * weight[0].numel()
+                # A transposed convolution takes its input to its outputs as a convolution takes outputs to inputs.
+                self.products += (given["input"] if func in _TRANSPOSED else out).numel() * weight[0].numel()
                 self.biases += out.numel() if bias is not None else 0
         return out
 

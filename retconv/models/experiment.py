@@ -129,6 +129,17 @@ def confined_axis(softmax: Softmax, axes: list[int | None]) -> int | None:
     return heads[0] if len(heads) == 1 else None
 
 
+def images_first(softmax: Softmax, heads: int) -> bool:
+    """Whether folded ``(images · heads)`` have images first: the first image then reaches the first entries alone."""
+    x = softmax.args[0] if softmax.args else None
+    if not isinstance(x, Tensor) or x.shape[0] * heads != softmax.shape[0] or x.shape[0] == 1:
+        return True
+    moved = x.clone()
+    moved[0] += _random(*x.shape[1:], like=x)
+    before, after = (_reach(replace(softmax, args=(y, *softmax.args[1:]))) for y in (x, moved))
+    return bool(torch.equal(before[heads:], after[heads:]))
+
+
 class _Close:
     """Equality of what reaches the softmax, to rounding of its size; where both are −∞ they are equal."""
 

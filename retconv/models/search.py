@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from retconv.models.experiment import confined_axis, find_scores
+from retconv.models.experiment import confined_axis, find_scores, images_first
 from retconv.models.inputs import Example, call, evaluating, running
 from retconv.models.layout import Layout, axes_of_heads, declared_heads
 from retconv.models.places import Coarser, FeatureMap, Fixed, OwnInput, Place, Source, Window, root
@@ -187,6 +187,8 @@ def _layout(module: nn.Module, seen: Seen, calls: int) -> Layout | str:
     if len(axes) > 1 and seen.softmax is not None:
         certain = confined_axis(seen.softmax, axes)
         axes = axes if certain is None else [certain]
+    if axes == [None] and (heads or 1) > 1 and seen.softmax is not None and not images_first(seen.softmax, heads or 1):
+        return "it folds heads in front of images or windows, where a mask takes them to be behind"
     if len(axes) != 1:
         return (
             f"its queries or scores have axes {seen.shape}, of which "
@@ -214,8 +216,11 @@ def _is_whole(watch: Watch, place: Place, seen: Seen) -> bool:
     """
     if isinstance(place.source, FeatureMap | Coarser):
         return True
+    shape, maps = place.source.shape, {source.shape for source in seen.maps}
+    maps |= {tuple(-(-n // factor) for n in smaller) for smaller in maps for factor in _FACTORS}
     windows = [window.shape for window in watch.windows(place.name)]
-    padded = isinstance(place.source, OwnInput) and place.source.shape in windows
+    within = any(all(m <= n for m, n in zip(smaller, shape, strict=False)) for smaller in maps)
+    padded = shape in windows and shape not in maps and within
     return _times(seen, place.layout) == 1 and not padded
 
 
@@ -262,10 +267,14 @@ def _coarse(watch: Watch, seen: Seen, queries: Source, prefix: int) -> FeatureMa
 
 
 def _own_inputs(watch: Watch, seen: Seen) -> list[OwnInput]:
-    """What an attention is given, read as a map with channels last or second, if that has as many tokens."""
+    """What an attention is given, read as a map with channels last or second, if that has as many tokens.
+
+    Not if it keeps a window of that shape itself: it is given whatever map there is, and pads it to windows.
+    """
     shapes = {True: seen.given[1:-1], False: seen.given[2:]}
     fits = [last for last, shape in shapes.items() if 1 not in shape and math.prod(shape) == seen.shape[-2]]
-    if len(seen.given) < 4 or len({shapes[last] for last in fits}) != 1:
+    kept = [window.shape for window in watch.windows(seen.name) if window.owner is watch.modules[seen.name]]
+    if len(seen.given) < 4 or len({shapes[last] for last in fits}) != 1 or shapes[fits[0]] in kept:
         return []
     own = OwnInput(watch.modules[seen.name], fits[0])
     own.shape = shapes[fits[0]]

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from retconv.ambient import threads
 from retconv.grid import Grid
 from retconv.operators.direct import require_values
 from retconv.operators.fft import FFTProduct
@@ -22,16 +22,6 @@ CONDITION_LIMIT = 1e6
 STEPS, STARTS = 2000, 4
 #: Entries of y from which on several threads share the work.
 SHARED = 2**18
-
-
-@contextmanager
-def _threads(count: int) -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 class Circulant:
@@ -122,7 +112,7 @@ class ConjugateGradients:
             SolveError: If a mask turns out not to be positive definite, or the tolerance is not reached.
         """
         # Few columns are too little work to share out: threads would spend their time waiting for each other.
-        with torch.no_grad(), _threads(1 if y.numel() < SHARED else torch.get_num_threads()):
+        with torch.no_grad(), threads(1 if y.numel() < SHARED else torch.get_num_threads()):
             unit = units(y.detach())
             y = y.detach() / unit
             x, error = torch.zeros_like(y), float("inf")
@@ -194,12 +184,9 @@ class ConjugateGradients:
         """The wave at an entry of the torus' spectrum, faded out towards the ends of each axis, ``(N, 1)``."""
         # The spectrum holds its last axis first, the half of its frequencies that a real kernel has.
         *others, last = self._product.lengths
-        sides, index = (last // 2 + 1, *others), list[int]()
-        for side in reversed(sides):
-            place, at = divmod(place, side)
-            index.insert(0, at)
-        index, lengths = [*index[1:], index[0]], [*others, last]
-        frequency = [2 * math.pi * j / length for j, length in zip(index, lengths, strict=True)]
+        half, *index = np.unravel_index(place, (last // 2 + 1, *others))
+        lengths = zip([*index, half], [*others, last], strict=True)
+        frequency = [2 * math.pi * int(j) / length for j, length in lengths]
         position = self.grid.coordinates(self.kernel.device).to(self.kernel.dtype)
         n, theta = position.new_tensor(self.grid.shape), position.new_tensor(frequency)
         fade = torch.sin(math.pi * (position + 0.5) / n).square().prod(dim=1)

@@ -9,7 +9,8 @@ from retconv.convert import kernel_to_mask
 from retconv.grid import Grid
 from retconv.kernels import Decay, Separable
 from retconv.operators.direct import DENSE
-from retconv.operators.residuals import SolveError, is_visible
+from retconv.operators.residuals import SolveError
+from retconv.watching import is_visible
 
 #: By how much rounding may change a logarithm of a determinant that is given.
 DOUBT = 0.1

@@ -14,8 +14,8 @@ from retconv.grid import Grid
 from retconv.kernels import Separable
 from retconv.operators.fft import FFTProduct
 from retconv.operators.implicit import Implicit
-from retconv.operators.residuals import SolveError, is_visible, refined
-from retconv.watching import is_derived, is_differentiated
+from retconv.operators.residuals import SolveError, refined
+from retconv.watching import is_derived, is_differentiated, is_visible
 
 #: Tokens up to which a mask is eliminated where nobody names a method: the time of one head is then about 50 ms.
 DENSE = 1024

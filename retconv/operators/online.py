@@ -15,11 +15,9 @@ from retconv.operators.one_sided import OneSidedProduct, reach
 from retconv.precision import as_written, entering
 from retconv.watching import (
     has_tangent,
-    is_differentiated,
     is_readable,
-    is_traced,
+    is_seen,
     is_transformed,
-    is_watched,
     unwatched,
 )
 
@@ -123,11 +121,6 @@ def check_room(name: str, position: int, count: int, size: int) -> None:
         raise ValueError(
             f"{name}: {position} tokens and {count} more do not fit into length {size}: make it for a longer line"
         )
-
-
-def is_seen(*tensors: Tensor) -> bool:
-    """Whether somebody but a tracer watches what a step is given."""
-    return is_differentiated(*tensors) or (is_watched(*tensors) and not is_traced())
 
 
 class OnlineConvolution:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from retconv.watching import is_traced, is_transformed, unwatched
+from retconv.watching import is_visible, unwatched
 
 
 class SolveError(ArithmeticError):
@@ -30,11 +30,6 @@ class SolveError(ArithmeticError):
     def __init__(self, message: str, condition: float = float("nan"), residual: float = float("nan")) -> None:
         super().__init__(message)
         self.condition, self.residual = condition, residual
-
-
-def is_visible(*tensors: Tensor) -> bool:
-    """Whether values may be read at all, on any device: nobody traces or maps."""
-    return not is_traced() and not is_transformed(*tensors)
 
 
 def units(y: Tensor) -> Tensor:

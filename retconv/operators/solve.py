@@ -19,11 +19,11 @@ from retconv.operators.conjugate import ConjugateGradients
 from retconv.operators.determinants import decay_logdet, dense_logdet, separable_logdet
 from retconv.operators.direct import DENSE, DenseSolve, Levinson, SeparableSolve
 from retconv.operators.fft import FFTProduct
-from retconv.operators.residuals import is_visible, refined, relative
+from retconv.operators.residuals import refined, relative
 from retconv.operators.stencils import DecayInverse
 from retconv.operators.tokens import apart, require_tokens, side_by_side
 from retconv.precision import as_written
-from retconv.watching import is_watched, unwatched
+from retconv.watching import is_visible, is_watched, unwatched
 
 SolveMethod = Literal["recursive", "separable", "dense", "levinson", "cg"]
 

@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 
 from retconv.masks import MaskLike
-from retconv.operators.online import Tiles, causal_kernel, check_room, is_seen, refuse
+from retconv.operators.online import Tiles, causal_kernel, check_room, refuse
 from retconv.precision import as_written
 from retconv.retention.convolution import COPIES, budget_bytes
 from retconv.retention.inputs import check_heads, checked, computed, default_scale
-from retconv.watching import unwatched
+from retconv.watching import is_seen, unwatched
 
 
 class FlashDecoder:

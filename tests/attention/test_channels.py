@@ -280,3 +280,20 @@ def test_channels_of_one_head_serve_all() -> None:
         extended_attention(q, k, v, extra, grid),
         extended_attention(q, k, v, ExtraChannels(*(x.expand(2, HEADS, -1, -1) for x in extra)), grid),
     )
+
+
+def test_channels_of_integers_are_those_of_the_numbers() -> None:
+    """Whole angles, gates and means are not made whole cosines."""
+    two, one = torch.tensor([[2]]), torch.tensor([[1]])
+    pairs = [
+        (attention.cosine_channels(two, one, 3), attention.cosine_channels(two.float(), one.float(), 3)),
+        (
+            attention.shifted_gaussian_channels(two.expand(1, 4, 2), two.expand(1, 4), (2, 2)),
+            attention.shifted_gaussian_channels(two.expand(1, 4, 2).float(), two.expand(1, 4).float(), (2, 2)),
+        ),
+        (attention.forget_channels(-two.expand(1, 3)), attention.forget_channels(-two.expand(1, 3).float())),
+    ]
+    for actual, expected in pairs:
+        for ours, theirs in zip(actual, expected, strict=True):
+            assert ours.dtype == torch.float32
+            assert_close(ours, theirs)

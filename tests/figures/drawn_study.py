@@ -13,8 +13,8 @@ import matplotlib.text
 import pandas as pd
 import pytest
 
+from retconv.ambient import threads
 from retconv.figures import FIGURES, study
-from retconv.figures.registry import one_thread
 from retconv.figures.style import SINGLE, house_style
 from tests.figures.planted_study import Planted
 
@@ -41,7 +41,7 @@ def plant(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def draw(name: str) -> tuple[pd.DataFrame, list[str]]:
     """A figure's table, and every text that is written on it, in one column."""
-    with house_style(), one_thread():
+    with house_style(), threads(1):
         figure, data = FIGURES[name].draw()
         figure.draw_without_rendering()
     assert figure.get_figwidth() == SINGLE

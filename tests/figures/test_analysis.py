@@ -10,15 +10,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from retconv.ambient import threads
 from retconv.atlas import ENTRIES
 from retconv.figures import FIGURES
-from retconv.figures.registry import one_thread
 from retconv.figures.style import house_style
 
 
 @cache
 def table(name: str) -> pd.DataFrame:
-    with house_style(), one_thread():
+    with house_style(), threads(1):
         return FIGURES[name].draw()[1]
 
 

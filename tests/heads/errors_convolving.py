@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -17,6 +18,26 @@ IMAGES = torch.linspace(-1, 1, 2 * 3 * 32 * 32).reshape(2, 3, 32, 32)
 
 def call(*given: Any, images: Any = IMAGES, **options: Any) -> None:
     convolve(vit(patch_size=8), *given, images=images, rounds=0, **options)
+
+
+class Shuffled:
+    """Two batches, in another order at every pass."""
+
+    order = 1
+
+    def __iter__(self) -> Iterator[torch.Tensor]:
+        self.order = -self.order
+        return iter([IMAGES[:1], IMAGES[1:]][:: self.order])
+
+
+class Dwindling:
+    """A batch less at every pass."""
+
+    left = 5
+
+    def __iter__(self) -> Iterator[torch.Tensor]:
+        self.left -= 1
+        return iter([IMAGES] * self.left)
 
 
 def twice() -> None:
@@ -52,6 +73,16 @@ CONVOLVING: dict[str, Error] = {
         lambda: call(images=iter([IMAGES]), tolerance=1.0),
         TypeError,
         "an iterator can be read once: give a",
+    ),
+    "images shuffled": (
+        lambda: call(images=Shuffled(), heads={NAME: [0]}),
+        ValueError,
+        "images must be the same in every pass, in the same order: give a loader that neither shuffles nor augments",
+    ),
+    "images lacking": (
+        lambda: call(images=Dwindling(), heads={NAME: [0]}),
+        ValueError,
+        "images must be the same in every pass, in the same order",
     ),
     "no tensor": (
         lambda: call(images=["cat"], tolerance=1.0),

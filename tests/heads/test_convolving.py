@@ -54,6 +54,24 @@ def test_planted_convolutions_are_replaced_exactly(family: str, dtype: torch.dty
             assert_close(module.convolved.table(), wanted(grid, module.place.heads), torch.float32)
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])
+def test_images_are_taken_to_the_models_dtype(dtype: torch.dtype) -> None:
+    model, x = plain("ViT").to(dtype), images("ViT", 3).float()
+    report = convolve(model, images=x, heads={FIRST: [1]}, rounds=0)
+    assert report.images == 3
+    assert next(model.parameters()).dtype == dtype
+
+
+def test_a_refused_loader_leaves_the_model_as_it_was() -> None:
+    model, x = plain("ViT"), images("ViT", 4)
+    before = model(x)
+    loader = DataLoader(TensorDataset(x), batch_size=1, shuffle=True, generator=torch.Generator().manual_seed(3))
+    with pytest.raises(ValueError, match="neither shuffles nor"):
+        convolve(model, images=loader, heads={FIRST: [1]}, rounds=0)
+    assert_exact(model(x), before)
+    assert not list(masked_modules(model))
+
+
 def observed(model: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
     """Weights and values of the first attention."""
     module = next(masked_modules(model))[1]

@@ -73,6 +73,7 @@ def test_attention_that_changes_with_the_image_is_content() -> None:
 BASE: dict[str, Any] = {
     "explained": 0.6, "explained_low": 0.5, "content": 0.3, "position": 0.1, "variation": 1.0,
     "sigma": 1.5, "sigma_explained": 0.55, "gamma": 0.4, "gamma_explained": 0.5,
+    "windows": 1,
 }  # fmt: skip
 
 
@@ -88,6 +89,7 @@ BASE: dict[str, Any] = {
         ({"explained_low": 0.49}, 0.5, "mixed: its kernel explains 0.60, position 0.10, content 0.30"),
         ({"explained_low": float("nan")}, 0.5, "local: a Gaussian of σ = 1.5 explains 0.55"),
         ({"content": 0.5}, 0.5, "content decides: 0.50 of the variance changes from image to image"),
+        ({"content": 0.5, "windows": 4}, 0.5, "content decides: 0.50 of the variance changes from window to window"),
         ({"variation": 0.09}, 0.5, "uniform: its weights vary by 9 % of their mean"),
         ({"explained": 0.1, "position": 0.6}, 0.5, "position decides: 0.60 is the same in all images, no kernel"),
     ],

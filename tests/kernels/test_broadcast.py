@@ -55,7 +55,7 @@ def test_a_number_is_that_of_every_gaussian(one: str, other: str, shape: tuple[i
     assert_close(actual.flatten(1), expected)
     if not alpha.ndim:
         number = gaussian_mixture(offset, sigma.float(), float(alpha))
-        assert_exact(number, gaussian_mixture(offset, sigma.float(), alpha.float()))
+        assert_exact(number, gaussian_mixture(offset, sigma.float(), alpha).float())
 
 
 @pytest.mark.parametrize(("one", "other"), PAIRS)
@@ -107,19 +107,29 @@ AXES = {
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("name", OF_TWO)
 def test_a_number_has_the_dtype_of_the_tensor_beside_it(name: str, dtype: torch.dtype) -> None:
-    """0.1 beside float64 is not that of float32, and torch's default dtype changes nothing."""
+    """And its own 53 bits: 0.1 is nowhere that of float32, and torch's default dtype changes nothing."""
     of, (first, second) = OF_TWO[name], AXES.get(name, (1, 1))
     one, other = (torch.full((1,) * axes, 0.1, dtype=dtype) for axes in (first, second))
-    expected = of(one, other)
-    assert expected.dtype == dtype
-    pairs = [(0.1, other)] + [(one, 0.1)] * (second == first)
+    # The parameters of a module have one dtype.
+    exact = torch.full((1,) * first, 0.1, dtype=dtype if name == "from_parameters" else torch.float64)
+    pairs = [((0.1, other), (exact, other))] + [((one, 0.1), (one, exact))] * (second == first)
     before = torch.get_default_dtype()
     for default in (torch.float32, torch.float64):
         torch.set_default_dtype(default)
         try:
-            actual = [of(*pair) for pair in pairs]
+            kernels_of = [(of(*numbers), of(*tensors)) for numbers, tensors in pairs]
         finally:
             torch.set_default_dtype(before)
-        for kernel in actual:
-            assert kernel.dtype == dtype
-            assert_exact(kernel, expected)
+        for actual, expected in kernels_of:
+            assert actual.dtype == dtype
+            assert_exact(actual, expected.to(dtype))
+
+
+def test_a_number_alone_is_not_rounded_first() -> None:
+    """The result has the default dtype; float32 would take 1 − 1e-9 for 1, and lose 1e-4 of 0.9995 to the 4,095th."""
+    decay = kernels.causal_decay(Grid(4096).offsets(), 0.9995)
+    assert decay.dtype == torch.float32
+    assert float(decay[0, 0]) == pytest.approx(0.9995**4095, rel=1e-7)
+    assert float(kernels.wrapped_decay(Grid(4, periodic=True), 1 - 1e-9)[0, 0]) == pytest.approx(5e8, rel=1e-6)
+    torch.testing.assert_close(kernels.gaussian(torch.tensor([[0.0]]), 1.0), torch.ones(1, 1))
+    assert kernels.alibi(torch.tensor([[3]]), torch.tensor([2])).dtype == torch.float32

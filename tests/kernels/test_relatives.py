@@ -9,6 +9,7 @@ from torch import Tensor
 
 from retconv import kernels
 from retconv.grid import Grid
+from retconv.masks import WindowMask
 from tests import naive
 from tests.compare import assert_close, assert_exact
 from tests.kernels import naive_relatives
@@ -121,6 +122,13 @@ def test_window(shape: tuple[int, ...], seed: int, radius: float, dilation: int)
     """1 where max_d |δ_d| ≤ radius · dilation and dilation divides δ, else 0."""
     actual = kernels.window(Grid(shape).offsets(), radius, dilation)
     assert_exact(actual.flatten(), naive.kernel(lambda d: naive_relatives.window(d, radius, dilation), shape))
+
+
+def test_a_window_has_the_places_between_tokens() -> None:
+    """As keys pooled in pairs lie; a function and a mask are one."""
+    offset = torch.tensor([[0.5], [1.0], [-1.5], [0.0]])
+    assert_exact(kernels.window(offset, 1), torch.tensor([[1.0, 1.0, 0.0, 1.0]]))
+    assert_exact(kernels.window(offset, 1), WindowMask(1, 1).at(offset))
 
 
 @pytest.mark.parametrize("size", [1, 2, 4])

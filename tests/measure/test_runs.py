@@ -190,6 +190,12 @@ def test_sizes_that_patches_do_not_divide_have_no_accuracy() -> None:
     assert rows[1]["note"] == "patches of 4 pixels do not divide it"
 
 
+def test_a_table_of_biases_has_no_accuracy_at_other_sizes() -> None:
+    rows = transfer_rows(lambda: untrained(mask="swin_table", placement="bias_logits"))
+    assert [row["accuracy"] is None for row in rows] == [False, True, True, True]
+    assert rows[1]["note"] == "cannot move: its table has no number for offsets that it never saw"
+
+
 @pytest.mark.parametrize("family", ["cait", "pit", "t2t"])
 def test_a_model_of_one_size_is_moved_to_no_other(family: str) -> None:
     model = timm.create_model(f"retconv_{family}_tiny", num_classes=10)

@@ -169,3 +169,41 @@ def test_windows_between_heads_and_tokens_are_told_apart_by_what_one_window_reac
         (_, module), *_ = masked_modules(one)
         assert module.place.layout == Layout(2, axis)
         assert_close(one(x), expected)
+
+
+@pytest.mark.parametrize("fold", ["bmm", "four axes"])
+def test_heads_in_front_of_windows_are_refused(fold: str) -> None:
+    """``(heads · windows, tokens, channels)``: each head's mask would act in another window's head."""
+
+    class Windows(nn.Module):
+        def __init__(self, heads_first: bool) -> None:
+            super().__init__()
+            self.num_heads, self.window_size, self.heads_first = 2, (2, 2), heads_first
+            self.qkv = nn.Linear(CHANNELS, 3 * CHANNELS)
+
+        def forward(self, x: Tensor) -> Tensor:
+            q, k, v = self.qkv(x).unflatten(-1, (3, 2, -1)).permute(2, 3, 0, 1, 4)  # (heads, windows, tokens, channels)
+            if not self.heads_first:
+                q, k, v = (t.transpose(0, 1) for t in (q, k, v))
+            if fold == "bmm":
+                out = (q.flatten(0, 1) @ k.flatten(0, 1).mT).softmax(dim=-1) @ v.flatten(0, 1)
+                out = out.unflatten(0, q.shape[:2])
+            else:
+                out = (q @ k.mT).softmax(dim=-1) @ v
+            return (out.permute(1, 2, 0, 3) if self.heads_first else out.transpose(1, 2)).flatten(-2)
+
+    class Rows(nn.Module):
+        def __init__(self, heads_first: bool) -> None:
+            super().__init__()
+            self.img_size = (2, 6)
+            self.embed, self.attn = nn.Conv2d(3, CHANNELS, 1), Windows(heads_first)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.attn(self.embed(x).unflatten(-1, (3, 2)).permute(0, 3, 2, 4, 1).flatten(2, 3).flatten(0, 1))
+
+    torch.manual_seed(0)
+    with pytest.raises(UnsupportedModelError, match=r"heads in front of|of which none may be that of its 2 heads"):
+        add_masks(Rows(heads_first=True).double(), "table")
+    plain, x = Rows(heads_first=False).double(), normal(1, 2, 3, 2, 6)
+    expected = plain(x)
+    assert_close(add_masks(plain, "table")(x), expected)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 import timm
 import torch
 from torch import nn
+from torchvision.models.swin_transformer import SwinTransformer
 
 from retconv.grid import Grid
 from retconv.masks import DecayMask
@@ -73,6 +75,35 @@ def test_a_module_that_attends_otherwise_than_when_it_was_masked_says_so() -> No
     model.blocks[1].attn.fused_attn = False
     with pytest.raises(ValueError, match=r"'blocks.1.attn' was masked when it computed by torch's scaled_dot_product"):
         model(images("ViT"))
+
+
+def test_a_window_of_the_last_map_goes_with_the_model_to_other_sizes() -> None:
+    """A torchvision Swin whose last map is one window pads other maps to windows."""
+    torch.manual_seed(0)
+    options = {"patch_size": [4, 4], "embed_dim": 12, "depths": [1, 2], "num_heads": [2, 2], "window_size": [4, 4]}
+    swin = SwinTransformer(**options, num_classes=3).eval()
+    add_masks(swin, "manhattan", example=torch.zeros(1, 3, 32, 32))
+    assert set(grids_of(swin).values()) == {Grid((4, 4))}
+    for size in (24, 40, 64):
+        assert swin(torch.zeros(1, 3, size, size)).shape == (1, 3)
+
+
+def test_a_window_that_holds_a_padded_map_is_one() -> None:
+    """The same masks make the same model, wherever they were added."""
+    torch.manual_seed(0)
+    options = {
+        "img_size": 32,
+        "patch_size": 4,
+        "window_size": 4,
+        "embed_dim": 12,
+        "depths": (1, 2),
+        "num_heads": (2, 2),
+    }
+    swin = timm.create_model("swin_tiny_patch4_window7_224", strict_img_size=False, num_classes=3, **options).eval()
+    copied, x = copy.deepcopy(swin), normal(0, 1, 3, 32, 24, dtype=torch.float32)
+    add_masks(swin, "manhattan", example=x)
+    assert len(grids_of(swin)) == 3
+    assert_close(swin(x), add_masks(copied, "manhattan")(x))
 
 
 def test_pooled_keys_stay_plain_and_that_is_told() -> None:

@@ -84,6 +84,14 @@ def test_count_against_the_sum_written_out() -> None:
     assert f"{count(create('retconv_vit_tiny', pooling='token')).layer_macs / 1e6:.1f}M" in NOTES["retconv_vit_tiny"]
 
 
+def test_transposed_convolutions_are_layers() -> None:
+    """Each input meets each weight once: 16 of 8 channels, with 8 × 4 / 2 × 2 × 2 weights in two groups."""
+    model = nn.Sequential(nn.Conv2d(3, 8, 4, 4, bias=False), nn.ConvTranspose2d(8, 4, 2, 2, groups=2))
+    cost = count(model, torch.zeros(1, 3, 16, 16))
+    assert cost.attention_macs == 0
+    assert cost.layer_macs == 16 * 8 * 3 * 16 + 16 * 8 * 2 * 4 + 64 * 4
+
+
 def test_the_command_prints_the_table(tmp_path: Path) -> None:
     out = tmp_path / "models.csv"
     result = CliRunner().invoke(main, ["--mask", "manhattan", "--out", str(out)])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -130,9 +131,7 @@ def gradient_field(
         raise ValueError(f"query must be a position on {grid}, got {place}")
     if x.ndim != 3 or x.shape[1] != grid.length:
         raise ValueError(f"x must be (batch, {grid.length}, channels) on {grid}, got shape {tuple(x.shape)}")
-    token = 0
-    for p, n in zip(place, grid.shape, strict=True):
-        token = token * n + p
+    token = int(np.ravel_multi_index(place, grid.shape))
     with recording():
         leaf = x.detach().clone().requires_grad_()
         y = function(leaf)

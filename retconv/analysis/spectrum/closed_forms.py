@@ -88,7 +88,7 @@ def gaussian_symbol(theta: Tensor, sigma: Tensor | float) -> Tensor:
         >>> gaussian_symbol(torch.tensor([[0.0], [torch.pi]]), 1.0)
         tensor([[2.5066, 0.0361]], dtype=torch.float64)
     """
-    sigma = _parameter(sigma, "sigma", device=theta.device)
+    sigma = as_parameter(sigma, "sigma", device=theta.device)
     return gaussian_mixture_symbol(theta, sigma[:, None], torch.ones_like(sigma)[:, None])
 
 
@@ -112,9 +112,9 @@ def gaussian_mixture_symbol(theta: Tensor, sigma: Tensor | float, alpha: Tensor 
         tensor([[ 2.5066],
                 [-2.2560]], dtype=torch.float64)
     """
-    sigma = _parameter(sigma, "sigma", axes=2, device=theta.device)
-    alpha = _parameter(alpha, "alpha", axes=2, device=theta.device)
-    theta, (sigma, alpha), _ = prepare(theta, sigma, alpha)
+    sigma = as_parameter(sigma, "sigma", axes=2, device=theta.device)
+    alpha = as_parameter(alpha, "alpha", axes=2, device=theta.device)
+    theta, (sigma, alpha) = prepare(theta, sigma, alpha)
     variance = per_head(sigma.square() + GAUSSIAN_EPSILON, theta.ndim)  # (heads, components, 1, …, 1): sites and axes
     axes = _images(theta, variance, torch.zeros_like(theta)).real
     return (per_head(alpha, theta.ndim - 1) * axes.prod(dim=-1)).sum(dim=1)
@@ -142,14 +142,14 @@ def gpsa_symbol(theta: Tensor, alpha: Tensor | float, center: Tensor | None = No
         >>> gpsa_symbol(torch.zeros(1, 2), 1.0).real.round().tolist()
         [[1.0]]
     """
-    alpha = _parameter(alpha, "alpha", device=theta.device)
+    alpha = as_parameter(alpha, "alpha", device=theta.device)
     check(alpha, "alpha", alpha > 0, "must be positive for a symbol")
     if center is None:
         center = torch.zeros(1, theta.shape[-1], dtype=alpha.dtype, device=theta.device)
-    center = _parameter(center, "center", axes=2, device=theta.device)
+    center = as_parameter(center, "center", axes=2, device=theta.device)
     if center.shape[1] != theta.shape[-1]:
         raise ValueError(f"center must have shape (heads, {theta.shape[-1]}), got {tuple(center.shape)}")
-    theta, (alpha, center), _ = prepare(theta, alpha, center)
+    theta, (alpha, center) = prepare(theta, alpha, center)
     variance = per_head(1 / (2 * alpha.clamp(max=1)), theta.ndim)
     shift = center.reshape(-1, *(1,) * (theta.ndim - 1), theta.shape[-1])
     zero = theta.new_zeros((1,) * (theta.ndim - 1) + theta.shape[-1:])
@@ -167,16 +167,10 @@ def _narrow(theta: Tensor, alpha: Tensor, shift: Tensor) -> Tensor:
     return torch.polar(weights, offsets * theta).sum(dim=0)
 
 
-def _parameter(value: Tensor | float, name: str, axes: int = 1, device: torch.device | None = None) -> Tensor:
-    """As in ``kernels``, except that a Python number keeps its 53 bits: symbols are computed in float64."""
-    exact = value if isinstance(value, Tensor) else torch.tensor(value, dtype=torch.float64)
-    return as_parameter(exact, name, axes, device)
-
-
 def _decay(theta: Tensor, gamma: Tensor | float) -> tuple[Tensor, Tensor]:
-    gamma = _parameter(gamma, "gamma", device=theta.device)
+    gamma = as_parameter(gamma, "gamma", device=theta.device)
     check(gamma, "gamma", (gamma > 0) & (gamma < 1), "must lie in (0, 1) for a symbol")
-    theta, (gamma,), _ = prepare(theta, gamma)
+    theta, (gamma,) = prepare(theta, gamma)
     return theta, per_head(gamma, theta.ndim - 1)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -103,11 +104,9 @@ def _two_tokens(kernel: Tensor) -> str | None:
     own, largest = float(flat[center]), int(flat.abs().argmax())
     if abs(float(flat[largest])) <= abs(own):
         return None
-    rest, offset = largest, list[int]()
-    for side in reversed(kernel.shape):
-        rest, index = divmod(rest, side)
-        offset.insert(0, index - side // 2)
-    where = tuple(abs(d) for d in offset) if sum(d != 0 for d in offset) == 1 else tuple(offset)
+    index = np.unravel_index(largest, kernel.shape)
+    offset = tuple(int(i) - side // 2 for i, side in zip(index, kernel.shape, strict=True))
+    where = tuple(map(abs, offset)) if sum(d != 0 for d in offset) == 1 else offset
     return (
         f"the self-weight {own:.4g} is outweighed by {float(flat[largest]):.4g} at offset {where}: two such tokens "
         "alone have eigenvalues of both signs"

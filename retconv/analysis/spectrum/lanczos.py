@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from retconv.ambient import threads
 from retconv.analysis.reading import product
 from retconv.masks import Forms
 
@@ -92,9 +93,5 @@ def _lanczos(
         return np.zeros(k)
     vectors = min(size - 1, max(VECTORS, 2 * k + 1))
     # One column at a time is too little work to share out: threads would spend their time waiting for each other.
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
+    with threads(1):
         return eigsh(matrix, k, which="LM", v0=start, ncv=vectors, tol=relative, return_eigenvectors=False)
-    finally:
-        torch.set_num_threads(threads)

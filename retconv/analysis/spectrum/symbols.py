@@ -7,6 +7,8 @@ import math
 import torch
 from torch import Tensor
 
+from retconv.analysis.spectrum.circulant import torus_symbol
+from retconv.convert import wrap
 from retconv.grid import Grid
 from retconv.kernels.parameters import check_real, compute_dtype
 
@@ -70,8 +72,8 @@ def symbol(kernel: Tensor, theta: Tensor) -> Tensor:
 def sampled_symbol(kernel: Tensor, sizes: int | tuple[int, ...]) -> Tensor:
     """The symbol on a regular grid of frequencies, by one fast Fourier transform.
 
-    Equal to ``symbol(kernel, frequencies(sizes))`` for every size, also one smaller than the kernel, where offsets that
-    differ by a multiple of L share their phase and are added first.
+    Equal to ``symbol(kernel, frequencies(sizes))`` for every size: the spectrum of the kernel wrapped onto a torus of
+    that size (law 23), where offsets that differ by a multiple of L share their phase.
 
     Args:
         kernel: ``(heads, 2 n_1 − 1, …, 2 n_D − 1)``, real.
@@ -87,9 +89,9 @@ def sampled_symbol(kernel: Tensor, sizes: int | tuple[int, ...]) -> Tensor:
         >>> sampled_symbol(torch.tensor([[0.5, 1.0, 0.5]]), 4).real.tolist()
         [[0.0, 1.0, 2.0, 1.0]]
     """
-    wrapped = _wrapped(_checked(kernel), (sizes,) if isinstance(sizes, int) else tuple(sizes))
-    axes = tuple(range(1, wrapped.ndim))
-    return torch.fft.fftshift(torch.fft.ifftn(wrapped, dim=axes, norm="forward"), dim=axes)
+    kernel = _checked(kernel)
+    ring = _ring((sizes,) if isinstance(sizes, int) else tuple(sizes), kernel.ndim - 1)
+    return torus_symbol(wrap(kernel, ring), ring)
 
 
 def sampled_gain(kernel: Tensor, sizes: tuple[int, ...]) -> tuple[Tensor, Tensor]:
@@ -104,7 +106,9 @@ def sampled_gain(kernel: Tensor, sizes: tuple[int, ...]) -> tuple[Tensor, Tensor
     Returns:
         float64 ``(heads, S)``, and the frequencies ``(S, D)`` in rad/token, in (−π, π].
     """
-    wrapped = _wrapped(_checked(kernel), sizes)
+    kernel = _checked(kernel)
+    wrapped = wrap(kernel, _ring(sizes, kernel.ndim - 1))
+    # Where offset 0 stands turns phases alone.
     gain = torch.fft.rfftn(wrapped, dim=tuple(range(1, wrapped.ndim))).abs().flatten(1)
     axes = [2 * math.pi * torch.arange(1 - L // 2, L // 2 + 1, device=gain.device, dtype=gain.dtype) / L for L in sizes]
     ordered = [axis.roll(1 - L // 2) for axis, L in zip(axes, sizes, strict=True)]
@@ -122,16 +126,11 @@ def dense_sizes(grid: Grid, points: int = 2**16, most: int = 64) -> tuple[int, .
     return tuple(factor * side for side in grid.kernel_shape)
 
 
-def _wrapped(kernel: Tensor, sizes: tuple[int, ...]) -> Tensor:
-    """The kernel on a torus of so many places along each axis, offset 0 first; what meets in a place is added."""
-    if len(sizes) != kernel.ndim - 1 or min(sizes) < 1:
-        raise ValueError(f"sizes must be {kernel.ndim - 1} positive integers, one per axis of the kernel, got {sizes}")
-    for axis, length in enumerate(sizes, start=1):
-        side = kernel.shape[axis]
-        place = (torch.arange(side, device=kernel.device) - side // 2) % length
-        shape = (*kernel.shape[:axis], length, *kernel.shape[axis + 1 :])
-        kernel = kernel.new_zeros(shape).index_add(axis, place, kernel)
-    return kernel
+def _ring(sizes: tuple[int, ...], axes: int) -> Grid:
+    """The torus of so many frequencies along each axis."""
+    if len(sizes) != axes or min(sizes) < 1:
+        raise ValueError(f"sizes must be {axes} positive integers, one per axis of the kernel, got {sizes}")
+    return Grid(sizes, periodic=True)
 
 
 def _phases(side: int, theta: Tensor) -> Tensor:
