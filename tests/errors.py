@@ -131,6 +131,23 @@ CONVERT: dict[str, Error] = {
         ValueError,
         r"\(heads, 5, 7\) on Grid\(\(3, 4\)\), got shape \(2, 5, 5\): use retconv\.crop or retconv\.extend",
     ),
+    "kernel of a plane on a line": (
+        lambda: kernel_to_mask(ones(2, 5, 7), 12),
+        ValueError,
+        r"got shape \(2, 5, 7\): a grid of 1 axes has kernels of 2, heads first",
+    ),
+    "a mask for a kernel": (
+        lambda: kernel_to_mask(ones(2, 12, 12), (3, 4)),
+        ValueError,
+        r"got shape \(2, 12, 12\): this is a mask, use retconv\.mask_to_kernel",
+    ),
+    "a kernel for a mask": (
+        lambda: mask_to_kernel(ones(2, 5, 7), (3, 4)),
+        ValueError,
+        r"got shape \(2, 5, 7\): this is a kernel, use retconv\.kernel_to_mask",
+    ),
+    "a batch of one mask": (lambda: project(ones(1, 2, 3, 3), 3), ValueError, r"no batch axis, use mask\[0\]"),
+    "masks with heads last": (lambda: project(ones(3, 3, 2), 3), ValueError, r"heads come first, use mask\.permute"),
     "integer kernel": (lambda: windows(ones(1, 5).long(), 3), ValueError, r"got torch\.int64: call kernel\.float\(\)"),
     "mask without heads": (lambda: project(ones(3, 3), 3), ValueError, r"got shape \(3, 3\): add .* mask\[None\]"),
     "mask of another grid": (
@@ -191,6 +208,11 @@ CONVERT: dict[str, Error] = {
 
 MASKS: dict[str, Error] = {
     "no heads": (lambda: DecayMask(0, gamma=0.5), ValueError, "heads must be at least 1, got 0"),
+    "no number of heads": (
+        lambda: DecayMask("manhattan"),
+        TypeError,
+        "heads must be a number, got 'manhattan': see the arguments of DecayMask",
+    ),
     "no kernel defined": (lambda: Mask(1).kernel(3), NotImplementedError, r"Mask must define kernel\(grid\)"),
     "gamma of 1": (lambda: RetNetMask(2, gamma=1.0), ValueError, r"gamma must lie in \(0, 1\), got 1"),
     "gamma of 0": (lambda: DecayMask(2, gamma=0.0), ValueError, r"gamma must lie in \(0, 1\), got 0"),

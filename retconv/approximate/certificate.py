@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import torch
@@ -33,6 +33,14 @@ class Approximation:
     kernel: Tensor
     certificate: Tensor
     relative: Tensor
+
+    def __repr__(self) -> str:
+        certificate, relative = (", ".join(f"{x:.3g}" for x in y.tolist()) for y in (self.certificate, self.relative))
+        kernel = f"kernel: {tuple(self.kernel.shape)} in {self.kernel.dtype}"
+        more = [field.name for field in fields(self)[3:]]
+        return (
+            f"{type(self).__name__}(certificate=[{certificate}], relative=[{relative}], {', '.join([kernel, *more])})"
+        )
 
 
 def certify(kernel: Tensor, approximation: Tensor) -> dict[str, Any]:

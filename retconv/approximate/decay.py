@@ -25,7 +25,7 @@ STARTS = (0.1, 0.4, 0.7, 0.9, 0.97, 0.99, 0.999, 0.9999)
 SLOWEST, FASTEST = 1e-9, 50.0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class DecayFit(Approximation):
     """A kernel fitted by a multiple of a decay.
 

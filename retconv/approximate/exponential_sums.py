@@ -26,7 +26,7 @@ class OrderError(ValueError):
     """No order that is tried reaches a tolerance."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class ExponentialApproximation(Approximation):
     """A kernel as sums of complex exponentials, each run by a recursion in O(N).
 

@@ -21,7 +21,7 @@ from retconv.masks import GaussianMixtureMask
 NARROWEST = 0.1
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class GaussianMixtureFit(Approximation):
     """A kernel fitted by a Gaussian mixture.
 

@@ -13,7 +13,7 @@ from retconv.approximate.certificate import Approximation, certify, double
 from retconv.kernels import Separable
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Separation(Approximation):
     """A kernel as a sum of outer products.
 

@@ -21,7 +21,7 @@ from retconv.kernels.exponentials import powers
 MAX_STATES = 128
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Realisation(Approximation):
     """A causal kernel K' = ``Re Σ_r w_r λ_r^m`` at distance m = −δ, which ``retention.recurrent`` runs token by token.
 

@@ -20,7 +20,7 @@ ONE_SIGMA = 0.31731050786291415
 DIGITS = 60
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Truncation(Approximation):
     """A kernel cut to a window around offset 0.
 

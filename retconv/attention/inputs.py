@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from retconv.attention.placements import Placement
+from retconv.convert.shapes import prefix_remedy
 from retconv.cross import Cross
 from retconv.grid import Grid
 from retconv.kernels.parameters import check_real, require_tensors
@@ -85,11 +86,18 @@ def check_qkv(q: Tensor, k: Tensor, v: Tensor, grid: Grid | Cross) -> None:
         )
     elif q.shape[2] != grid.length:
         raise ValueError(
-            f"{grid} has {grid.length} tokens, prefix tokens included, the queries have {q.shape[2]}: give the grid of "
-            "these tokens, for windows the window's"
+            f"{grid} has {grid.length} tokens, prefix tokens included, the queries have {q.shape[2]}"
+            + tokens_remedy(q, grid)
         )
     if not (q.is_floating_point() and q.dtype == k.dtype == v.dtype):
         raise ValueError(f"q, k and v must have one floating dtype, got {q.dtype}, {k.dtype}, {v.dtype}")
+
+
+def tokens_remedy(q: Tensor, grid: Grid) -> str:
+    """What to do about queries ``(batch, heads, length, d)`` of another number of tokens than a grid's."""
+    if q.shape[1] == grid.length:
+        return ": axis 1 has them, heads come before tokens, use transpose(1, 2)"
+    return prefix_remedy(q.shape[2], grid) or ": give the grid of these tokens, for windows the window's"
 
 
 def four_axes(bias: Tensor) -> Tensor:

@@ -21,8 +21,11 @@ def require_tensor(value: object, name: str) -> None:
     if isinstance(value, Tensor):
         return
     remedies = {"ndarray": f"pass torch.from_numpy({name})", "Grid": "pass grid.offsets()"}
-    kind = type(value).__name__
-    raise TypeError(f"{name} must be a torch.Tensor, got {kind}: {remedies.get(kind, f'pass torch.as_tensor({name})')}")
+    kind, kernel = type(value).__name__, getattr(value, "kernel", None)
+    remedy = remedies.get(kind, f"pass torch.as_tensor({name})")
+    if kernel is not None:  # a mask, or what was made of a kernel
+        remedy = "pass its kernel(grid)" if callable(kernel) else "pass its .kernel"
+    raise TypeError(f"{name} must be a torch.Tensor, got {kind}: {remedy}")
 
 
 def require_tensors(**values: object) -> None:

@@ -55,6 +55,8 @@ class Mask(nn.Module):
 
     def __init__(self, heads: int) -> None:
         super().__init__()
+        if not isinstance(heads, int):
+            raise TypeError(f"heads must be a number, got {heads!r}: see the arguments of {type(self).__name__}")
         if heads < 1:
             raise ValueError(f"heads must be at least 1, got {heads}")
         self.heads = heads

@@ -24,7 +24,10 @@ from retconv.watching import is_differentiated, is_enabled, is_readable, lasting
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-_NO_LOGARITHM = "must not be negative: a negative weight has no logarithm (law 10), use multiply_logits"
+_NO_LOGARITHM = (
+    "must not be negative: a negative weight has no logarithm (law 10), use multiply_logits, or for what is a bias "
+    "already Forms.of_log(bias, grid)"
+)
 
 
 class HasForms(Protocol):

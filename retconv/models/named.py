@@ -111,6 +111,11 @@ def _make(mask: MaskChoice, grid: Grid, heads: int, options: dict[str, Any]) -> 
             raise ValueError(unknown("mask", mask, sorted(MASKS)))
         with host():  # where its random numbers are the same for every device
             return MASKS[mask](grid, heads, **options)
+    if isinstance(mask, type):
+        name = mask.__name__
+        raise TypeError(
+            f"mask must be a name, a Mask, or a factory, got the class {name}: give lambda grid, heads: {name}(…)"
+        )
     if not callable(mask):
         raise TypeError(f"mask must be a name, a Mask, or a factory (grid, heads) -> Mask, got {type(mask).__name__}")
     product = mask(grid, heads)

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from retconv.convert.shapes import REGISTERS
 from retconv.models.experiment import confined_axis, find_scores, images_first
 from retconv.models.inputs import Example, call, evaluating, running
 from retconv.models.layout import Layout, axes_of_heads, declared_heads
@@ -249,11 +250,18 @@ def _source(watch: Watch, seen: Seen, layout: Layout, grid: tuple[int, ...] | No
             return source, prefix
     if times > 1:
         return f"it attends {times} times to {length} tokens of an image, of which no window's size is known"
+    shapes = {source.shape for source in seen.maps}
     return (
         f"no window and no feature map has its {length} tokens, with {watch.prefixes} prefix tokens; the maps seen are "
-        f"{sorted({source.shape for source in seen.maps})}. If it has other prefix tokens, give their number as "
-        "prefix=, and a grid that no feature map has as grid="
+        f"{sorted(shapes)}. If it has other prefix tokens, give their number as prefix="
+        f"{_fitting(length, shapes)}, and a grid that no feature map has as grid="
     )
+
+
+def _fitting(length: int, shapes: Iterable[tuple[int, ...]]) -> str:
+    """The number of prefix tokens with which the largest map would fit, if they are few."""
+    size = max(map(math.prod, shapes), default=0)
+    return f" ({length - size} would fit)" if 0 < length - size <= REGISTERS else ""
 
 
 def _coarse(watch: Watch, seen: Seen, queries: Source, prefix: int) -> FeatureMap | None:

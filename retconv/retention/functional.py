@@ -23,6 +23,7 @@ from retconv.retention.inputs import (
     causal_line,
     check_heads,
     check_memory,
+    check_tokens,
     checked,
     computed,
     default_scale,
@@ -125,8 +126,7 @@ def retention(
     if budget is not None and budget < 1:
         raise ValueError(f"budget must be a positive number of bytes, got {budget}")
     q, k, v = checked(q, k, v, chunk)
-    if q.shape[2] != grid.size:
-        raise ValueError(f"q, k and v must hold the {grid.size} tokens of {grid}, got {q.shape[2]}")
+    check_tokens(q, grid)
     if method == "auto" and is_small(q):
         method = "parallel"
     forms, any_mask = Forms.of(mask, grid), method in ANY_MASK

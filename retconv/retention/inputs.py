@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from retconv.convert.shapes import REGISTERS
 from retconv.grid import Grid
 from retconv.kernels import Exponentials, Gates
 from retconv.kernels.parameters import require_tensors
@@ -36,6 +37,19 @@ def checked(q: Tensor, k: Tensor, v: Tensor, chunk: int | None = None) -> tuple[
     return q, k, v
 
 
+def check_tokens(q: Tensor, grid: Grid) -> None:
+    """That q has the tokens of a grid."""
+    extra = q.shape[2] - grid.size
+    if not extra:
+        return
+    remedy = "give the grid of these tokens"
+    if q.shape[1] == grid.size:
+        remedy = "axis 1 has them, heads come before tokens, use transpose(1, 2)"
+    elif 0 < extra <= REGISTERS:
+        remedy = f"a class token or registers take part in no convolution, leave the first {extra} out"
+    raise ValueError(f"q, k and v must hold the {grid.size} tokens of {grid}, got {q.shape[2]}: {remedy}")
+
+
 def check_heads(heads: int, q: Tensor) -> None:
     """That a mask of so many heads is one for q."""
     if heads not in (1, q.shape[1]):
@@ -46,7 +60,10 @@ def causal_line(mask: MaskLike, size: int) -> Exponentials:
     """A mask on a line of so many tokens as the causal sum of exponentials that a recurrence with a state runs."""
     line = Forms.of(mask, Grid(size)).exponentials
     if line is None:
-        remedies = "RetNetMask, kernels.Exponentials, or retconv.approximate.exponentials(kernel) with its certificate"
+        remedies = (
+            "RetNetMask, kernels.Exponentials, retconv.approximate.exponentials(kernel, …) with its certificate, or "
+        )
+        remedies += "for any causal kernel, exactly, FlashDecoder"
         if getattr(mask, "normalize", False):
             remedies = "it with normalize=False"
         raise ValueError(

@@ -35,7 +35,17 @@ ATTENTION: dict[str, Error] = {
     "grid without the prefix": (
         lambda: multiply_logits(X, X, X, KERNEL, (2, 3)),
         ValueError,
-        r"Grid\(\(2, 3\)\) has 6 tokens.* the queries have 7: give the grid of these",
+        r"Grid\(\(2, 3\)\) has 6 tokens.* the queries have 7: a class token .* use Grid\(\(2, 3\), prefix=1\)",
+    ),
+    "another grid": (
+        lambda: multiply_logits(X, X, X, KERNEL, (2, 5)),
+        ValueError,
+        r"the queries have 7: give the grid of these",
+    ),
+    "heads behind tokens": (
+        lambda: multiply_logits(X, X, X, KERNEL, 4),
+        ValueError,
+        r"axis 1 has them, heads come before tokens, use transpose\(1, 2\)",
     ),
     "mixed dtypes": (
         lambda: multiply_logits(X, X, X.double(), KERNEL, GRID),
@@ -90,7 +100,7 @@ ATTENTION: dict[str, Error] = {
     "negative weight": (
         lambda: bias_logits(X, X, X, -KERNEL, GRID),
         ValueError,
-        r"must not be negative: .* no logarithm \(law 10\), use multiply_logits, got -1, -1, -1, -1 and 56 more",
+        r"must not be negative: .* no logarithm \(law 10\), use .*Forms\.of_log.*, got -1, -1, -1, -1 and 56 more",
     ),
 }
 

@@ -42,6 +42,11 @@ MODELS: dict[str, Error] = {
     "mask misspelt": (lambda: make("gm"), ValueError, "unknown mask 'gm': did you mean 'gmm'?"),
     "mask unknown": (lambda: make("vortex"), ValueError, "unknown mask 'vortex': choose from alibi, elm, euclidean, "),
     "mask of no kind": (lambda: make(3), TypeError, r"a name, a Mask, or a factory \(grid, heads\) -> Mask, got int"),
+    "a class for a factory": (
+        lambda: make(DecayMask),
+        TypeError,
+        r"a factory, got the class DecayMask: give lambda grid, heads: DecayMask\(…\)",
+    ),
     "factory of something else": (
         lambda: make(lambda grid, heads: torch.ones(2)),
         TypeError,

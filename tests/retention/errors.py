@@ -62,7 +62,13 @@ RETENTION: dict[str, Error] = {
         ValueError,
         "float32, torch.float64 and torch.float32",
     ),
-    "other grid": (lambda: retention(X, X, X, MASK, 5), ValueError, r"the 5 tokens of Grid\(\(5,\)\), got 4"),
+    "other grid": (
+        lambda: retention(X, X, X, MASK, 5),
+        ValueError,
+        r"the 5 tokens of Grid\(\(5,\)\), got 4: give the grid of these",
+    ),
+    "a class token": (lambda: retention(X, X, X, MASK, 3), ValueError, "got 4: a class token .* leave the first 1 out"),
+    "heads behind tokens": (lambda: retention(X, X, X, MASK, 2), ValueError, r"axis 1 has them, .* transpose\(1, 2\)"),
     "other heads": (
         lambda: retention(X, X, X, RetNetMask(3), 4),
         ValueError,

@@ -144,7 +144,8 @@ def _gradient(name: str, module: Any, of_mask: Tensor | None, of_output: Tensor 
     grid = module.place.grid()
     rows = of_output.shape[1] if of_output.ndim == 3 else 0
     if grid.prefix and rows == grid.length and not bool(of_output[:, grid.prefix :].any()):
-        return Outcome("gradient", "passed", "only prefix tokens leave this layer, whose rows are neutral", name)
+        none = "this mask has no effect: only prefix tokens leave the layer, whose rows are neutral"
+        return Outcome("gradient", "passed", none, name, told=True)
     return Outcome("gradient", "failed", "its mask has none, though its output has", name)
 
 

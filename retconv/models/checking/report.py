@@ -27,12 +27,14 @@ class Outcome:
         verdict: ``"passed"``, ``"failed"`` or ``"inconclusive"``.
         detail: What was measured, or why nothing can be said.
         module: The attention module, empty if it is of the whole model.
+        told: Whether a report names it though it passed.
     """
 
     check: str
     verdict: Verdict
     detail: str
     module: str = ""
+    told: bool = False
 
     def __str__(self) -> str:
         where = f" of '{self.module}'" if self.module else ""
@@ -75,7 +77,7 @@ class MaskReport:
             lines += [
                 f"              {outcome}"
                 for outcome in self.outcomes
-                if outcome.check == check and outcome.verdict != "passed"
+                if outcome.check == check and (outcome.told or outcome.verdict != "passed")
             ]
         return "\n".join(lines)
 

@@ -160,7 +160,9 @@ def test_what_cannot_be_told_is_inconclusive(
 def test_a_class_token_that_alone_leaves_the_last_layer_is_no_fault() -> None:
     report = check_masks(plain("ViT"))
     texts = {outcome.module: outcome.detail for outcome in report.outcomes if outcome.check == "gradient"}
-    assert texts["blocks.1.attn"] == "only prefix tokens leave this layer, whose rows are neutral"
+    none = "this mask has no effect: only prefix tokens leave the layer, whose rows are neutral"
+    assert texts["blocks.1.attn"] == none
+    assert f"gradient of 'blocks.1.attn': passed ({none})" in str(report)
     assert texts["blocks.0.attn"].startswith("up to ")
 
 
