@@ -8,6 +8,8 @@ from torch import Tensor
 from retconv.ambient import host
 from retconv.convert import kernel_to_mask, project
 from retconv.grid import Grid, GridLike
+from retconv.kernels.parameters import check_real
+from retconv.masks import Mask
 from retconv.operators import MaskOperator, operator
 
 #: Relative tolerance of a sum in each dtype, the one table of the package. A gather must be bit-exact.
@@ -121,6 +123,41 @@ def assert_equivalent(mask: Tensor, kernel: Tensor, grid: GridLike, columns: int
                 raise AssertionError(
                     f"method {method!r}: relative error {error:.2e} in head {head} on {grid}, above "
                     f"{tolerance(kernel.dtype):g}"
+                )
+
+
+def assert_forms(mask: Mask, grid: GridLike) -> None:
+    """The forms that a mask names beside its kernel are that kernel: outer products, decay and logarithm.
+
+    Operators, retention and attention take whichever form is fastest, and believe it.
+
+    Args:
+        mask: The mask.
+        grid: The grid; prefix tokens are left out.
+
+    Raises:
+        AssertionError: If a form differs from ``mask.kernel(grid)`` by more than its dtype's tolerance.
+
+    Example:
+        >>> assert_forms(retconv.DecayMask(heads=2), (4, 6))  # silent: factors, decay and logarithm are the kernel
+    """
+    grid = Grid.of(grid).without_prefix()
+    named, kernel = mask.forms(grid), mask.kernel(grid)
+    check_real(kernel, "kernel")
+    factors, decay, log = named.factors, named.decay, mask.log_kernel(grid)
+    forms = {
+        "separable": None if factors is None else factors.kernel(),
+        "decay": None if decay is None else decay.kernel(grid),
+        # Of a negative weight there is none.
+        "log_kernel": None if log is None else torch.where(log.isnan() & (kernel < 0), kernel, log.exp()),
+    }
+    for name, form in forms.items():
+        for head in range(kernel.shape[0] if form is not None else 0):
+            error = relative_error(form[head], kernel[head])
+            if error > tolerance(kernel.dtype):
+                raise AssertionError(
+                    f"{type(mask).__name__}.{name} is not its kernel: relative error {error:.2e} in head {head} on "
+                    f"{grid}, above {tolerance(kernel.dtype):g}"
                 )
 
 

@@ -8,9 +8,10 @@ from torch import Tensor
 
 from retconv import checks
 from retconv.convert import kernel_to_mask
-from retconv.grid import Grid
-from retconv.kernels import Decay
+from retconv.grid import Grid, GridLike
+from retconv.kernels import Decay, Separable
 from retconv.masks import DecayMask, ElementwiseMask
+from retconv.models import MASKS
 from retconv.operators import MaskOperator, operator
 from retconv.operators.fft import FFTProduct
 from tests import naive
@@ -100,6 +101,49 @@ def test_equivalence_sees_a_faulty_method(monkeypatch: pytest.MonkeyPatch) -> No
     kernel = kernel_of(SHAPE, 0)
     with pytest.raises(AssertionError, match=r"method 'fft': relative error .*e-\d\d in head 0 on .*above 1e-12"):
         checks.assert_equivalent(kernel_to_mask(kernel, SHAPE), kernel, SHAPE)
+
+
+# --- assert_forms ---------------------------------------------------------------------------------------------------
+
+
+class Half(DecayMask):
+    """A decay that names a wrong form: half of it, in the last head."""
+
+    wrong = ""
+
+    def separable(self, grid: GridLike) -> Separable | None:
+        first, *others = self.forms_of(grid).factors
+        return Separable((first * self.factor("separable").view(-1, 1, 1), *others))
+
+    def decay(self, grid: GridLike) -> Decay | None:
+        return Decay(self.gamma * self.factor("decay"), causal=False)
+
+    def log_kernel(self, grid: GridLike) -> Tensor | None:
+        log = self.kernel(grid).log()
+        return log + self.factor("log_kernel").log().view(-1, *[1] * (log.ndim - 1))
+
+    def forms_of(self, grid: GridLike) -> Separable:
+        return Decay(self.gamma, causal=False).factors(Grid.of(grid))
+
+    def factor(self, name: str) -> Tensor:
+        return torch.tensor([1.0, 0.5 if name == self.wrong else 1.0])
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("name", MASKS)
+def test_the_forms_of_every_mask_are_its_kernel(name: str, dtype: torch.dtype) -> None:
+    for grid in (Grid(7), Grid((3, 5)), Grid((1, 7), prefix=1), Grid((2, 3, 4))):
+        if name not in ("swin_table", "gpsa") or grid.ndim == 2:
+            checks.assert_forms(MASKS[name](grid.without_prefix(), 2).to(dtype), grid)
+
+
+@pytest.mark.parametrize("wrong", ["separable", "decay", "log_kernel"])
+def test_a_wrong_form_is_named(wrong: str) -> None:
+    mask = Half(2, gamma=torch.tensor([0.5, 0.9]))
+    checks.assert_forms(mask, SHAPE)
+    mask.wrong = wrong
+    with pytest.raises(AssertionError, match=rf"Half.{wrong} is not its kernel: relative error .* in head 1 on Grid"):
+        checks.assert_forms(mask, SHAPE)
 
 
 # --- dot_test -------------------------------------------------------------------------------------------------------

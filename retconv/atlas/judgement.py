@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from retconv import showing
 from retconv.analysis.spectrum import definiteness
@@ -100,8 +101,8 @@ def verdict(mask: MaskLike, grid: GridLike, placement: str = "bias_logits") -> V
     """Judge any mask: compute everything that the atlas says of one.
 
     Args:
-        mask: In any form, see ``retconv.masks.Forms``; of a bias on logits give ``Forms.of_log``. In float64 where
-            ranks up to rounding are to be those of its formula.
+        mask: In any form, see ``retconv.masks.Forms``; of a bias on logits give ``Forms.of_log``. A module is judged in
+            float64; ranks of a table are those up to the rounding of its dtype.
         grid: The grid; prefix tokens are left out.
         placement: Where it acts, a name of ``retconv.attention.PLACEMENTS``: what its channels are depends on that.
 
@@ -124,7 +125,7 @@ def verdict(mask: MaskLike, grid: GridLike, placement: str = "bias_logits") -> V
     judged = unrolled if residual == 0 else forms.entries.double()
     return Verdict(
         residual=residual,
-        separable_rank=_separable_rank(unrolled) if residual == 0 else None,
+        separable_rank=_separable_rank(unrolled, forms.values.dtype) if residual == 0 else None,
         poles=_poles(unrolled) if residual == 0 else None,
         states_past=int(lower),
         states_future=int(upper),
@@ -151,6 +152,9 @@ def sample(mask: MaskLike, grid: GridLike) -> tuple[Forms, Tensor, float]:
         1
     """
     with torch.no_grad():
+        if isinstance(mask, nn.Module):
+            # Its formula, of which ranks are told, in place of what float32 makes of it.
+            mask = copy.deepcopy(mask).double()
         forms = Forms.of(mask, grid).without_prefix()
         if forms.kernel is not None:
             return forms.part(slice(1)), forms.kernel.double()[:1], 0.0
@@ -203,14 +207,15 @@ def row(entry: Entry, judged: Verdict) -> dict[str, Any]:
     return {**told, "grid": grid, **judged.to_dict()}
 
 
-def _separable_rank(kernel: Tensor) -> int:
-    """Outer products of the kernel of one head, up to rounding."""
+def _separable_rank(kernel: Tensor, dtype: torch.dtype) -> int:
+    """Outer products of the kernel of one head, up to the rounding of the dtype that it was made in."""
+    rounding = max(ROUNDING, 16 * torch.finfo(dtype).eps)
     if kernel.ndim == 2 or not bool(kernel.any()):
         return int(bool(kernel.any()))
     if kernel.ndim == 3:
         values = torch.linalg.svdvals(kernel[0])
-        return int((values > ROUNDING * values[0]).sum())
-    return int(separate(kernel, tolerance=ROUNDING).rank)
+        return int((values > rounding * values[0]).sum())
+    return int(separate(kernel, tolerance=rounding).rank)
 
 
 def _poles(kernel: Tensor) -> int | None:

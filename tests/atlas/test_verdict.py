@@ -1,5 +1,6 @@
 """Verdicts: of masks whose answer is known, and the stored table against what is computed now."""
 
+import copy
 import math
 
 import pandas as pd
@@ -12,10 +13,19 @@ from retconv.atlas import ENTRIES, judgement, row, stored, verdict
 from retconv.atlas.judgement import TOLERANCE
 from retconv.grid import Grid
 from retconv.kernels import Decay, Exponentials, gaussian_mixture
-from retconv.masks import DecayMask, ElementwiseMask, Forms, Mask
+from retconv.masks import DecayMask, ElementwiseMask, Forms, GaussianMixtureMask, Mask
 from tests import naive
 
 STORED = stored()
+
+
+def test_a_module_is_judged_by_its_formula_and_a_table_by_its_dtype() -> None:
+    """In float32 too: rounding is no outer product."""
+    for one in (DecayMask(1, gamma=0.7), GaussianMixtureMask(1, 3, generator=torch.Generator().manual_seed(0))):
+        assert verdict(one, (6, 5)).separable_rank == verdict(copy.deepcopy(one).double(), (6, 5)).separable_rank
+    table = DecayMask(1, gamma=0.7).kernel((6, 5))
+    assert table.dtype == torch.float32
+    assert verdict(table.detach(), (6, 5)).separable_rank == 1
 
 
 def test_a_causal_decay_is_one_pole_and_one_state() -> None:

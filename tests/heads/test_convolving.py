@@ -12,7 +12,6 @@ import torch
 import torch.nn.functional as F
 from timm.layers import Attention, LayerScale
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, TensorDataset
 
 from retconv.analysis.effective import effective_kernel
 from retconv.heads import Convolution, convolve, load_convolutions, remove_convolutions
@@ -52,24 +51,6 @@ def test_planted_convolutions_are_replaced_exactly(family: str, dtype: torch.dty
         if name in names:
             grid = module.place.grid()
             assert_close(module.convolved.table(), wanted(grid, module.place.heads), torch.float32)
-
-
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])
-def test_images_are_taken_to_the_models_dtype(dtype: torch.dtype) -> None:
-    model, x = plain("ViT").to(dtype), images("ViT", 3).float()
-    report = convolve(model, images=x, heads={FIRST: [1]}, rounds=0)
-    assert report.images == 3
-    assert next(model.parameters()).dtype == dtype
-
-
-def test_a_refused_loader_leaves_the_model_as_it_was() -> None:
-    model, x = plain("ViT"), images("ViT", 4)
-    before = model(x)
-    loader = DataLoader(TensorDataset(x), batch_size=1, shuffle=True, generator=torch.Generator().manual_seed(3))
-    with pytest.raises(ValueError, match="neither shuffles nor"):
-        convolve(model, images=loader, heads={FIRST: [1]}, rounds=0)
-    assert_exact(model(x), before)
-    assert not list(masked_modules(model))
 
 
 def observed(model: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -239,16 +220,6 @@ def test_kernels_may_be_given() -> None:
         assert report.heads == {FIRST: (0, 1)}
         assert_close(report.error[FIRST], error, torch.float32)
         report.remove()
-
-
-def test_images_may_be_a_loader_and_do_not_depend_on_its_batches() -> None:
-    model, x, whole = convolved()
-    whole.remove()
-    loader = DataLoader(TensorDataset(x, torch.zeros(3)), batch_size=2)
-    parts = convolve(model, images=loader, heads={FIRST: [1]}, rounds=0)
-    assert (parts.images, parts.heads) == (3, whole.heads)
-    assert_close(parts.error[FIRST], whole.error[FIRST], torch.float32)
-    assert_close(parts.worst[FIRST], whole.worst[FIRST], torch.float32)
 
 
 class Reordered(Attention):

@@ -63,6 +63,7 @@ COMPLEX: dict[str, Error] = {
         "operator": (lambda: operator(KERNEL, N), "kernel"),
         "operator of a mask": (lambda: operator(Wave(1), N), "kernel"),
         "assert_equivalent": (lambda: checks.assert_equivalent(MASK, KERNEL, N), "kernel"),
+        "assert_forms": (lambda: checks.assert_forms(Wave(1), N), "kernel"),
         "shift_invariance_residual": (lambda: checks.shift_invariance_residual(MASK, N), "mask"),
         "retention.retention": (lambda: retention.retention(*QKV, KERNEL, N), "kernel"),
         "retention.recurrent": (lambda: retention.recurrent(*QKV, KERNEL), "kernel"),

@@ -221,6 +221,7 @@ RIGHT = {
     *("RasterMask.forms", "RasterMask.forward"),
     *("bank_to_mask", "kernel_to_mask", "mask_to_bank", "mask_to_kernel", "project", "unroll", "windows", "wrap"),
     *("operator", "wrapped_decay", "wrapped_gaussian", "shift_invariance_residual", "assert_equivalent", "retention"),
+    "assert_forms",
     *("attend", "bias_logits", "convolution", "multiply_logits", "multiply_weights"),
     *("definiteness", "eigenvalues", "operator_norm", "singular_values"),
     *("BiasMask.separable", "WindowMask.kernel", "WindowMask.separable", "WindowMask.log_kernel"),
