@@ -186,7 +186,8 @@ FIGURES["convolved_photograph"]
 # %% [markdown]
 # ## The mask as an operator
 #
-# `operator(mask, grid) @ x` never forms the `(N, N)` mask unless asked to, and its adjoint is the flipped kernel's.
+# `operator(mask, grid) @ x` takes the fastest method, which on large grids forms no mask; its adjoint is that of the
+# flipped kernel.
 
 # %%
 tokens = torch.randn(mask.heads, grid.size, 8, dtype=torch.float64)

@@ -152,8 +152,8 @@ def assert_forms(mask: Mask, grid: GridLike) -> None:
         "log_kernel": None if log is None else torch.where(log.isnan() & (kernel < 0), kernel, log.exp()),
     }
     for name, form in forms.items():
-        for head in range(kernel.shape[0] if form is not None else 0):
-            error = relative_error(form[head], kernel[head])
+        for head, (ours, theirs) in enumerate(zip(() if form is None else form, kernel, strict=form is not None)):
+            error = relative_error(ours, theirs)
             if error > tolerance(kernel.dtype):
                 raise AssertionError(
                     f"{type(mask).__name__}.{name} is not its kernel: relative error {error:.2e} in head {head} on "

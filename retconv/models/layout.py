@@ -56,11 +56,10 @@ def declared_heads(module: nn.Module) -> int | None:
 def axes_of_heads(shape: tuple[int, ...], heads: int | None) -> list[int | None]:
     """Every axis that may be the heads' in ``(…, tokens, channels)``: one where it is certain, none where unknown.
 
-    Two axes before the tokens are batch and heads, as torch's attention function has them, unless a module declares as
-    many heads as the first of them alone.
+    Two axes before the tokens are batch and heads, as torch's attention function has them.
     """
     if len(shape) == 4:
-        return [] if heads and heads == shape[0] != shape[1] else [-3]
+        return [-3]
     if len(shape) == 3:
         return [None] if shape[0] % (heads or 1) == 0 else []
     lead = range(-len(shape) + 1, -2)

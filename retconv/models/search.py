@@ -19,6 +19,7 @@ from retconv.models.places import Coarser, FeatureMap, Fixed, OwnInput, Place, S
 from retconv.models.probe import moves_rightly, picture
 from retconv.models.watch import Seen, Watch
 
+_HEADS_FIRST = "its heads stand in front of images or windows, where a mask takes them to be behind"
 #: There is no mask of a grid, and none is missed.
 CLASS_TOKENS = "only its class tokens ask"
 OTHER_KEYS = "its {queries} queries and {keys} keys are not the same tokens (pooled or strided ones, or with a halo)"
@@ -184,12 +185,14 @@ def _layout(module: nn.Module, seen: Seen, calls: int) -> Layout | str:
     if len(seen.shape) == 3 and calls == heads:
         # One call for each head, without an axis of them: they share one mask.
         heads = 1
+    if len(seen.shape) == 4 and seen.shape[-2] == seen.keys and heads == seen.shape[0] != seen.shape[1]:
+        return _HEADS_FIRST
     axes = axes_of_heads(seen.shape, heads)
     if len(axes) > 1 and seen.softmax is not None:
         certain = confined_axis(seen.softmax, axes)
         axes = axes if certain is None else [certain]
     if axes == [None] and (heads or 1) > 1 and seen.softmax is not None and not images_first(seen.softmax, heads or 1):
-        return "it folds heads in front of images or windows, where a mask takes them to be behind"
+        return _HEADS_FIRST
     if len(axes) != 1:
         return (
             f"its queries or scores have axes {seen.shape}, of which "
@@ -217,11 +220,13 @@ def _is_whole(watch: Watch, place: Place, seen: Seen) -> bool:
     """
     if isinstance(place.source, FeatureMap | Coarser):
         return True
-    shape, maps = place.source.shape, {source.shape for source in seen.maps}
-    maps |= {tuple(-(-n // factor) for n in smaller) for smaller in maps for factor in _FACTORS}
-    windows = [window.shape for window in watch.windows(place.name)]
-    within = any(all(m <= n for m, n in zip(smaller, shape, strict=False)) for smaller in maps)
-    padded = shape in windows and shape not in maps and within
+    shape, padded = place.source.shape, False
+    if isinstance(place.source, OwnInput):
+        padded = shape in [window.shape for window in watch.windows(place.name)]
+    elif isinstance(place.source, Window):
+        maps = {source.shape for source in seen.maps}
+        maps |= {tuple(-(-n // factor) for n in finer) for finer in maps for factor in _FACTORS}
+        padded = shape not in maps and any(all(m <= n for m, n in zip(one, shape, strict=False)) for one in maps)
     return _times(seen, place.layout) == 1 and not padded
 
 
@@ -277,12 +282,15 @@ def _coarse(watch: Watch, seen: Seen, queries: Source, prefix: int) -> FeatureMa
 def _own_inputs(watch: Watch, seen: Seen) -> list[OwnInput]:
     """What an attention is given, read as a map with channels last or second, if that has as many tokens.
 
-    Not if it keeps a window of that shape itself: it is given whatever map there is, and pads it to windows.
+    Not if that is the window of a module which cuts its map itself: other maps it would pad to windows.
     """
     shapes = {True: seen.given[1:-1], False: seen.given[2:]}
     fits = [last for last, shape in shapes.items() if 1 not in shape and math.prod(shape) == seen.shape[-2]]
-    kept = [window.shape for window in watch.windows(seen.name) if window.owner is watch.modules[seen.name]]
-    if len(seen.given) < 4 or len({shapes[last] for last in fits}) != 1 or shapes[fits[0]] in kept:
+    if len(seen.given) < 4 or len({shapes[last] for last in fits}) != 1:
+        return []
+    module = watch.modules[seen.name]
+    kept = [window.shape for window in watch.windows(seen.name) if window.owner is module]
+    if shapes[fits[0]] in kept and any(other.cuts for other in watch.calls_of(type(module))):
         return []
     own = OwnInput(watch.modules[seen.name], fits[0])
     own.shape = shapes[fits[0]]

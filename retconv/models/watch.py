@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -53,6 +54,12 @@ class Seen:
     given: tuple[int, ...]
     maps: list[FeatureMap]
     softmax: Softmax | None = None
+
+    @property
+    def cuts(self) -> bool:
+        """Whether the module is given one map, and attends to windows of it."""
+        sides = {math.prod(self.given[1:-1]), math.prod(self.given[2:])}
+        return len(self.given) == 4 and self.given[0] == 1 and self.shape[-2] not in sides
 
 
 @dataclass
@@ -119,6 +126,10 @@ class Watch(TorchFunctionMode):
                 frame.mixing |= {len(frame.products)} if mixes else set()
                 frame.products.append(tuple(out.shape))
         return out
+
+    def calls_of(self, kind: type) -> list[Seen]:
+        """The attention calls of all modules of a class."""
+        return [one for name, calls in self.seen.items() if type(self.modules[name]) is kind for one in calls]
 
     def windows(self, name: str) -> list[Window]:
         """The windows that a module may attend in: its own, a part's, or those of what it is part of, nearest first."""

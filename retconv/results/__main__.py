@@ -92,7 +92,11 @@ def show(root: Path, what: str, out: Path | None) -> None:
     if out is not None:
         write_whole(out, lambda file: file.write(table.to_csv(index=False).encode()))
     varying = [c for c in table if c == "run" or table[c].map(str).nunique() > 1 or "." not in c]
-    click.echo(table[varying].to_string(index=False, max_rows=40) if len(table) else f"no runs below {root}")
+    if not len(table):
+        begun = len(store.runs())
+        click.echo(f"no finished runs below {root}, {begun} unfinished" if begun else f"no runs below {root}")
+        return
+    click.echo(table[varying].to_string(index=False, max_rows=40))
 
 
 @main.command("pack", help=_PACK, epilog="Exit codes: 0 packed; 1 nothing could be written; 3 runs are left out.")

@@ -53,7 +53,11 @@ class ModelConfig:
 
     name: str = option("retconv_vit_tiny", "model, as timm.create_model names it")
     options: Mapping[str, Any] = field(
-        default_factory=dict, metadata={"help": "further arguments of timm.create_model, such as mask: gmm"}
+        default_factory=dict,
+        metadata={
+            "help": "further arguments of timm.create_model; of retconv's models also mask, mask_options, placement, "
+            "share and pooling, such as mask: manhattan, mask_options: {learnable: true}"
+        },
     )
 
 
