@@ -87,13 +87,13 @@ def check_qkv(q: Tensor, k: Tensor, v: Tensor, grid: Grid | Cross) -> None:
     elif q.shape[2] != grid.length:
         raise ValueError(
             f"{grid} has {grid.length} tokens, prefix tokens included, the queries have {q.shape[2]}"
-            + tokens_remedy(q, grid)
+            + _tokens_remedy(q, grid)
         )
     if not (q.is_floating_point() and q.dtype == k.dtype == v.dtype):
         raise ValueError(f"q, k and v must have one floating dtype, got {q.dtype}, {k.dtype}, {v.dtype}")
 
 
-def tokens_remedy(q: Tensor, grid: Grid) -> str:
+def _tokens_remedy(q: Tensor, grid: Grid) -> str:
     """What to do about queries ``(batch, heads, length, d)`` of another number of tokens than a grid's."""
     if q.shape[1] == grid.length:
         return ": axis 1 has them, heads come before tokens, use transpose(1, 2)"

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from click.testing import CliRunner
 
 from retconv.results import Store, merge, pack
@@ -134,3 +135,12 @@ def test_a_run_that_has_just_begun_or_is_being_written_is_no_damaged_one(tmp_pat
     (tmp_path / "notes").mkdir()
     (tmp_path / ("0" * 16)).mkdir()
     assert not Store(tmp_path).damaged()
+
+
+def test_runs_that_are_not_finished_are_counted(tmp_path: Path) -> None:
+    assert CliRunner().invoke(main, ["show", "--root", str(tmp_path)]).output == f"no runs below {tmp_path}\n"
+    folder = tmp_path / tiny().id
+    folder.mkdir()
+    (folder / "config.yaml").write_text(yaml.safe_dump(tiny().as_dict()), encoding="utf-8")
+    said = CliRunner().invoke(main, ["show", "--root", str(tmp_path)]).output
+    assert said == f"no finished runs below {tmp_path}, 1 unfinished\n"
