@@ -34,6 +34,6 @@ def nearest(name: str, known: Iterable[str]) -> str:
     return like(name, known) or f"choose from {listed}"
 
 
-def unknown(kind: str, name: str, known: Iterable[str]) -> str:
+def unknown(kind: str, name: object, known: Iterable[str]) -> str:
     """The message for a name that is none of the known: ``unknown figure 'windw': did you mean 'windows'?``."""
-    return f"unknown {kind} {name!r}: {nearest(name, known)}"
+    return f"unknown {kind} {name!r}: {nearest(str(name), known)}"

@@ -96,7 +96,11 @@ KERNELS: dict[str, Error] = {
         r"\(49, heads\) for window \(4, 4\), got shape \(48, 3\)",
     ),
     "radius below 0": (lambda: kernels.window(PLANE, -1), ValueError, "radius must be at least 0, got -1"),
-    "unknown schedule": (lambda: kernels.gammas("rwkv", 2), ValueError, r"'rwkv': choose one of \['retnet', "),
+    "unknown schedule": (
+        lambda: kernels.gammas("rwkv", 2),
+        ValueError,
+        "unknown gamma schedule 'rwkv': choose from retnet, ",
+    ),
     "schedule of no heads": (lambda: kernels.gammas("rmt", 0), ValueError, "heads must be at least 1, got 0"),
     "schedule out of range": (lambda: kernels.gammas("retnet", 60), ValueError, r"60 heads .* leaves \(0, 1\)"),
     "factors of no rank": (
@@ -129,7 +133,7 @@ MASKS: dict[str, Error] = {
         NotAConvolutionError,
         r"normalize=False, or retconv\.project",
     ),
-    "metric": (lambda: DecayMask(2, "cosine"), ValueError, r"'cosine': choose one of \['euclidean', "),  # type: ignore[arg-type]
+    "metric": (lambda: DecayMask(2, "cosine"), ValueError, "unknown metric 'cosine': choose from two_sided, manhattan"),  # type: ignore[arg-type]
     "two-sided on a plane": (
         lambda: DecayMask(2, "two_sided")((3, 3)),
         ValueError,
@@ -146,7 +150,7 @@ MASKS: dict[str, Error] = {
     "start of a mixture": (
         lambda: GaussianMixtureMask(2, start="wide"),  # type: ignore[arg-type]
         ValueError,
-        r"unknown start 'wide': choose one of \['local', 'reference'\]",
+        "unknown start 'wide': choose from reference, local",
     ),
     "sigma and alpha": (
         lambda: GaussianMixtureMask.from_parameters(ones(2, 3), ones(2, 1)),
@@ -156,7 +160,7 @@ MASKS: dict[str, Error] = {
     "start of a free mask": (
         lambda: KernelTableMask(3, 2, start="twos"),  # type: ignore[arg-type]
         ValueError,
-        r"unknown start 'twos': choose one of \['ones', 'zeros'\]",
+        "unknown start 'twos': choose from zeros, ones",
     ),
     "ELM elsewhere": (
         lambda: ElementwiseMask(4, 2)((2, 2)),
@@ -176,7 +180,11 @@ OPERATORS: dict[str, Error] = {
         ValueError,
         r"got Grid\(\(3,\), prefix=1\): use grid\.without_prefix\(\) and leave the first 1 token",
     ),
-    "unknown method": (lambda: operator(ones(1, 5), 3, "magic"), ValueError, "'magic': choose 'auto' or one of dense"),
+    "unknown method": (
+        lambda: operator(ones(1, 5), 3, "magic"),
+        ValueError,
+        "unknown method 'magic': choose from auto, dense, ",
+    ),
     "toeplitz on a line": (
         lambda: operator(ones(1, 5), 3, "toeplitz"),
         ValueError,

@@ -16,6 +16,7 @@ from retconv.approximate.shells import Shells, relative_residual, shells
 from retconv.approximate.variable_projection import Array, Model, Solution, solve
 from retconv.grid import Grid
 from retconv.masks import DecayMask, RetNetMask
+from retconv.names import unknown
 
 DecayMetric = Literal["manhattan", "euclidean", "two_sided", "causal"]
 
@@ -77,7 +78,7 @@ def fit_decay(kernel: Tensor, metric: DecayMetric = "manhattan") -> DecayFit:
     """
     check_table(kernel, "fit_decay")
     if metric not in get_args(DecayMetric):
-        raise ValueError(f"fit_decay: unknown metric {metric!r}: choose one of {sorted(get_args(DecayMetric))}")
+        raise ValueError(f"fit_decay: {unknown('metric', metric, get_args(DecayMetric))}")
     if metric in ("two_sided", "causal") and kernel.ndim != 2:
         raise ValueError(
             f"fit_decay: metric {metric!r} is for lines, got shape {tuple(kernel.shape)}: use 'manhattan' or "

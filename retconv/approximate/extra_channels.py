@@ -179,7 +179,7 @@ def channels(
     if not (0 <= tolerance < math.inf):
         raise ValueError(f"channels: tolerance is an error of logits, finite and at least 0, got {tolerance}")
     if placement not in CHANNEL_PLACEMENTS:
-        raise ValueError(f"channels: unknown placement {placement!r}: choose one of {', '.join(CHANNEL_PLACEMENTS)}")
+        raise ValueError(f"channels: no placement {placement!r}: choose from {', '.join(CHANNEL_PLACEMENTS)}")
     forms = Forms.of(mask, grid)
     adds = placement == "bias_logits"
     table = (forms.log if adds else forms).entries

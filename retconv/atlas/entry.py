@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from retconv.attention import PLACEMENTS
 from retconv.grid import Grid
 from retconv.masks import MaskLike
+from retconv.names import unknown
 
 
 @dataclass(frozen=True)
@@ -43,8 +44,6 @@ class Entry:
     def __post_init__(self) -> None:
         """Refuse what would be no row of the atlas."""
         if self.placement not in PLACEMENTS:
-            raise ValueError(
-                f"unknown placement {self.placement!r} of {self.name!r}: choose one of {', '.join(PLACEMENTS)}"
-            )
+            raise ValueError(f"{self.name!r}: {unknown('placement', self.placement, PLACEMENTS)}")
         if self.reads not in ("", "queries", "tokens"):
             raise ValueError(f"{self.name!r} reads {self.reads!r}: choose '', 'queries' or 'tokens'")

@@ -20,6 +20,7 @@ from retconv.grid import Grid, GridLike
 from retconv.kernels.parameters import require_tensors
 from retconv.masks import MaskLike
 from retconv.masks.crossed import RectangularLike
+from retconv.names import unknown
 from retconv.operators import operator
 from retconv.precision import entering
 from retconv.watching import is_derived, is_differentiated, is_exported, is_readable
@@ -266,7 +267,7 @@ def attend(
         torch.Size([2, 3, 196, 16])
     """
     if placement not in PLACEMENTS:
-        raise ValueError(f"unknown placement {placement!r}: choose one of {sorted(PLACEMENTS)}")
+        raise ValueError(unknown("placement", placement, PLACEMENTS))
     rules, grid = PLACEMENTS[placement], grid if isinstance(grid, Cross) else Grid.of(grid)
     require_tensors(q=q, k=k, v=v)
     q, k, v = entering(q), entering(k), entering(v)

@@ -19,6 +19,7 @@ from retconv.heads.projections import Projections, balanced, position_embedding
 from retconv.models import add_masks, masks_of, remove_masks
 from retconv.models.neutral import NeutralMask
 from retconv.models.surgery import masked_modules
+from retconv.names import unknown
 
 How = Literal["impulse", "mimetic", "quadratic"]
 #: How many times as large position embeddings become.
@@ -104,7 +105,7 @@ def start_attention(
         [[0, 0], [-1, 0], [0, -1]]
     """
     if how not in get_args(How):
-        raise ValueError(f"unknown start {how!r}: choose one of {', '.join(get_args(How))}")
+        raise ValueError(unknown("start", how, get_args(How)))
     attention = _places(model, where, {"example": example} | places)
     scale = _SCALES.get(how, 1.0) if position_scale is None else position_scale
     generator = torch.Generator().manual_seed(seed)

@@ -8,6 +8,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from retconv.names import unknown
+
 
 def retnet(heads: int) -> Tensor:
     """``γ_h = 1 − 2^(−5−h)``, h = 0 … H − 1: Sun et al. 2023 (arXiv 2307.08621), eq. (8), and torchscale's code."""
@@ -47,7 +49,7 @@ def gammas(schedule: str, heads: int, **options: float) -> Tensor:
         tensor([0.9688, 0.9844, 0.9922], dtype=torch.float64)
     """
     if schedule not in SCHEDULES:
-        raise ValueError(f"unknown gamma schedule {schedule!r}: choose one of {sorted(SCHEDULES)}")
+        raise ValueError(unknown("gamma schedule", schedule, SCHEDULES))
     if heads < 1:
         raise ValueError(f"heads must be at least 1, got {heads}")
     gamma = SCHEDULES[schedule](heads, **options)
@@ -96,7 +98,7 @@ def slopes(schedule: str, heads: int) -> Tensor:
         [0.0625, 0.00390625, 0.25]
     """
     if schedule not in SLOPES:
-        raise ValueError(f"unknown slope schedule {schedule!r}: choose one of {sorted(SLOPES)}")
+        raise ValueError(unknown("slope schedule", schedule, SLOPES))
     if heads < 1:
         raise ValueError(f"heads must be at least 1, got {heads}")
     return SLOPES[schedule](heads)

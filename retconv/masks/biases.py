@@ -16,6 +16,7 @@ from retconv.kernels.parameters import as_parameter, check, compute_dtype
 from retconv.kernels.relative import logarithmic, power_law
 from retconv.kernels.tables import offsets
 from retconv.masks.base import Mask, extent
+from retconv.names import unknown
 
 Bias = Literal["kerple_log", "kerple_power", "gpsa"]
 #: No start of the authors is nearer to 0, where their code clamps its parameters.
@@ -143,7 +144,7 @@ class BiasMask(Mask):
     ) -> None:
         super().__init__(heads)
         if bias not in get_args(Bias):
-            raise ValueError(f"unknown bias {bias!r}: choose one of {sorted(get_args(Bias))}")
+            raise ValueError(unknown("bias", bias, get_args(Bias)))
         self.bias: Bias = bias
         self.learnable = learnable
         self.axes = axes

@@ -15,6 +15,7 @@ from retconv.kernels.decay import power
 from retconv.kernels.parameters import as_parameter, check, compute_dtype, per_head
 from retconv.kernels.tables import distances, past
 from retconv.masks.base import Mask, extent
+from retconv.names import unknown
 
 Metric = Literal["two_sided", "manhattan", "euclidean"]
 
@@ -194,7 +195,7 @@ class DecayMask(_Decay):
         learnable: bool = False,
     ) -> None:
         if metric not in get_args(Metric):
-            raise ValueError(f"unknown metric {metric!r}: choose one of {sorted(get_args(Metric))}")
+            raise ValueError(unknown("metric", metric, get_args(Metric)))
         super().__init__(heads, gamma, learnable)
         self.metric: Metric = metric
 

@@ -15,13 +15,14 @@ from retconv.kernels import swin_table
 from retconv.kernels.parameters import check_real, compute_dtype
 from retconv.masks.base import Mask, extent
 from retconv.masks.forms import Forms
+from retconv.names import unknown
 
 Start = Literal["zeros", "ones"]
 
 
 def _start_value(start: Start) -> float:
     if start not in get_args(Start):
-        raise ValueError(f"unknown start {start!r}: choose one of {sorted(get_args(Start))}")
+        raise ValueError(unknown("start", start, get_args(Start)))
     return 0.0 if start == "zeros" else 1.0
 
 

@@ -15,6 +15,7 @@ from retconv.kernels.parameters import as_parameter, compute_dtype, result_dtype
 from retconv.kernels.tables import distances
 from retconv.masks.base import Mask, extent
 from retconv.masks.forms import Forms
+from retconv.names import unknown
 
 Start = Literal["reference", "local"]
 
@@ -59,7 +60,7 @@ class GaussianMixtureMask(Mask):
         if components < 1:
             raise ValueError(f"components must be at least 1, got {components}")
         if start not in get_args(Start):
-            raise ValueError(f"unknown start {start!r}: choose one of {sorted(get_args(Start))}")
+            raise ValueError(unknown("start", start, get_args(Start)))
         self.components = components
         self.positive = positive
         self.start: Start = start

@@ -83,7 +83,7 @@ def make_masks(
         TypeError: If ``mask`` is none of the three, or a factory does not return a mask.
     """
     if share not in get_args(Share):
-        raise ValueError(f"unknown share {share!r}: choose one of {sorted(get_args(Share))}")
+        raise ValueError(unknown("share", share, get_args(Share)))
     options = options or {}
     if options and not isinstance(mask, str):
         raise ValueError(f"options {sorted(options)} belong to a mask given by name: give them to the mask itself")

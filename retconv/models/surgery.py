@@ -20,6 +20,7 @@ from retconv.models.masked import OWN, MaskedAttention, masked_class, plain_clas
 from retconv.models.named import MaskChoice, Share, make_masks
 from retconv.models.places import Place, join, leave, release
 from retconv.models.search import find_places
+from retconv.names import unknown
 from retconv.watching import is_readable
 
 
@@ -88,7 +89,7 @@ def add_masks(
         (torch.Size([1, 1000]), 12)
     """
     if placement not in PLACEMENTS:
-        raise ValueError(f"unknown placement {placement!r}: choose one of {sorted(PLACEMENTS)}")
+        raise ValueError(unknown("placement", placement, PLACEMENTS))
     if masks_of(model):
         raise ValueError("the model has masks already: call remove_masks(model) first")
     model = copying.deepcopy(model) if copy else model

@@ -15,6 +15,7 @@ from retconv import showing
 from retconv.grid import Grid, GridLike
 from retconv.kernels import Decay, Separable
 from retconv.masks import Forms, MaskLike
+from retconv.names import unknown
 from retconv.operators.compiled import serves
 from retconv.operators.fft import FFTProduct
 from retconv.operators.method_cost import ON_RINGS, Problem, choose
@@ -267,7 +268,7 @@ def operator(mask: MaskLike, grid: GridLike, method: str = "auto") -> MaskOperat
             f"the first {grid.prefix} token(s) of x out"
         )
     if method not in ("auto", *METHODS):
-        raise ValueError(f"unknown method {method!r}: choose 'auto' or one of {', '.join(METHODS)}")
+        raise ValueError(unknown("method", method, ("auto", *METHODS)))
     op = MaskOperator(Forms.of(mask, grid), method)
     if method != "auto" and method not in op.methods:
         raise ValueError(

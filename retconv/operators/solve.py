@@ -14,6 +14,7 @@ from retconv.convert import unroll
 from retconv.grid import Grid
 from retconv.kernels import Decay, Separable
 from retconv.kernels.parameters import check, compute_dtype
+from retconv.names import unknown
 from retconv.operators.compiled import Kind
 from retconv.operators.conjugate import ConjugateGradients
 from retconv.operators.determinants import decay_logdet, dense_logdet, separable_logdet
@@ -187,7 +188,7 @@ class Solvable(ABC):
         if not tolerance > 0:
             raise ValueError(f"solve: tolerance must be positive, got {tolerance!r}")
         if method not in ("auto", *SOLVE_METHODS):
-            raise ValueError(f"unknown method {method!r} to solve by: choose 'auto' or one of {SOLVE_METHODS}")
+            raise ValueError(unknown("method to solve by", method, ("auto", *SOLVE_METHODS)))
         heads = len(self.kernel)
         y = require_tokens(y, "y", heads, self.grid)
         with as_written(y.device):

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, get_args
 
+from retconv.names import unknown
+
 Rotation = Literal["none", "interleaved", "half"]
 Normalization = Literal["none", "group", "rms"]
 
@@ -54,7 +56,7 @@ class Conventions:
         """Check the names: one that nobody knows would be no norm at all."""
         for name, value, names in (("rotation", self.rotation, Rotation), ("norm", self.norm, Normalization)):
             if value not in get_args(names):
-                raise ValueError(f"Conventions: unknown {name} {value!r}: choose one of {', '.join(get_args(names))}")
+                raise ValueError(f"Conventions: {unknown(name, value, get_args(names))}")
 
 
 #: Presets: ``"torchscale"`` is the reference implementation's parallel form, ``"plain"`` nothing but ``(S ⊙ M) V``.

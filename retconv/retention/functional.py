@@ -10,6 +10,7 @@ from torch import Tensor
 from retconv.grid import Grid, GridLike
 from retconv.kernels import Exponentials, Gates
 from retconv.masks import Forms, MaskLike
+from retconv.names import unknown
 from retconv.precision import as_written
 from retconv.retention import convolution as law14
 from retconv.retention import gated
@@ -116,13 +117,8 @@ def retention(
         torch.Size([1, 2, 1000, 16])
     """
     grid = Grid.of(grid)
-    if grid.prefix:
-        raise ValueError(
-            f"retention: prefix tokens take part in no convolution, got {grid}: use grid.without_prefix() and leave "
-            f"the first {grid.prefix} token(s) out"
-        )
     if method not in ("auto", *METHODS):
-        raise ValueError(f"unknown method {method!r}: choose 'auto' or one of {', '.join(METHODS)}")
+        raise ValueError(unknown("method", method, ("auto", *METHODS)))
     if budget is not None and budget < 1:
         raise ValueError(f"budget must be a positive number of bytes, got {budget}")
     q, k, v = checked(q, k, v, chunk)

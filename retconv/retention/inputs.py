@@ -38,7 +38,12 @@ def checked(q: Tensor, k: Tensor, v: Tensor, chunk: int | None = None) -> tuple[
 
 
 def check_tokens(q: Tensor, grid: Grid) -> None:
-    """That q has the tokens of a grid."""
+    """That q has the tokens of a grid, and that has no prefix."""
+    if grid.prefix:
+        raise ValueError(
+            f"retention: prefix tokens take part in no convolution, got {grid}: use grid.without_prefix() and leave "
+            f"the first {grid.prefix} token(s) out"
+        )
     extra = q.shape[2] - grid.size
     if not extra:
         return

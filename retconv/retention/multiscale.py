@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from retconv.grid import Grid, kept
 from retconv.kernels.parameters import compute_dtype
 from retconv.masks import RetNetMask
+from retconv.names import unknown
 from retconv.retention.conventions import PRESETS, Conventions
 from retconv.retention.functional import chunkwise, recurrent, retention
 from retconv.retention.recurrence import RetentionState
@@ -69,7 +70,7 @@ class MultiScaleRetention(nn.Module):
             raise ValueError(f"heads must divide dim and value_dim, got {heads} heads, {dim} and {value_dim}")
         if isinstance(conventions, str):
             if conventions not in PRESETS:
-                raise ValueError(f"unknown preset {conventions!r}: choose one of {sorted(PRESETS)} or give Conventions")
+                raise ValueError(f"{unknown('preset', conventions, PRESETS)}, or give Conventions")
             conventions = PRESETS[conventions]
         self.heads, self.conventions = heads, conventions
         self.mask = RetNetMask(heads, gamma, learnable)

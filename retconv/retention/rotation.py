@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from retconv.kernels.parameters import compute_dtype
+from retconv.names import unknown
 
 Layout = Literal["interleaved", "half"]
 
@@ -69,7 +70,7 @@ def rotate(x: Tensor, angles: Tensor, position: int = 0, layout: Layout = "inter
         [[1.0, 0.0], [-0.0, 1.0]]
     """
     if layout not in get_args(Layout):
-        raise ValueError(f"unknown layout {layout!r}: choose one of {sorted(get_args(Layout))}")
+        raise ValueError(unknown("layout", layout, get_args(Layout)))
     if not x.is_floating_point():
         raise ValueError(f"x must have a floating dtype, got {x.dtype}: a rotation of whole numbers is none of them")
     if angles.shape != (x.shape[-1] // 2,) or x.shape[-1] % 2:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
+from retconv.names import unknown
 from retconv.stats import MAX_SEEDS, MIN_SEEDS, half_width, interval, sign_flip_p
 from retconv.sweep.rule import EXPECTATIONS
 
@@ -69,7 +70,7 @@ def decide(values: ArrayLike, expect: str = "above", threshold: float = 0.0, con
         ('supported', 'undecided at this n')
     """
     if expect not in EXPECTATIONS:
-        raise ValueError(f"unknown expectation {expect!r}: choose one of {', '.join(EXPECTATIONS)}")
+        raise ValueError(unknown("expectation", expect, EXPECTATIONS))
     low, high = interval(values, confidence)
     x = np.asarray(values, np.float64)
     # Where all seeds agree, rounding of the differences would decide.

@@ -18,6 +18,7 @@ from retconv.analysis.spectrum import (
     szego,
 )
 from retconv.describe import main
+from retconv.masks import DecayMask
 from tests.error_table import Error
 
 LINE, PLANE = torch.zeros(4, 1), torch.zeros(4, 2)
@@ -44,6 +45,8 @@ SPECTRUM: dict[str, Error] = {
         "must be finite to be analysed, got 5 of 5 .*: a bias with",
     ),
     "even kernel": (lambda: symbol(ones(1, 4), LINE), ValueError, r"one to three odd sides, got shape \(1, 4\)"),
+    "symbol of a mask": (lambda: symbol(DecayMask(1), PLANE), TypeError, r"got DecayMask: pass its kernel\(grid\)"),
+    "sizes for theta": (lambda: symbol(ones(1, 5), (4,)), TypeError, "theta must be a torch.Tensor, got tuple"),
     "theta": (lambda: symbol(ones(1, 5), PLANE), ValueError, r"last axis of 1, .* got shape \(4, 2\)"),
     "sizes": (lambda: sampled_symbol(ones(1, 5), (3, 3)), ValueError, r"1 positive integers, .* got \(3, 3\)"),
     "gamma of 1": (lambda: manhattan_decay_symbol(LINE, 1.0), ValueError, r"gamma must lie in \(0, 1\).*got 1"),

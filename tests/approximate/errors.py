@@ -101,7 +101,7 @@ TABLES: dict[str, dict[str, Error]] = {
         "unknown metric": (
             lambda: fit_decay(BOARD, "chebyshev"),  # type: ignore[arg-type]
             ValueError,
-            "unknown metric 'chebyshev': choose one of",
+            "fit_decay: unknown metric 'chebyshev': choose from manhattan, ",
         ),
         "causal decay of a board": (
             lambda: fit_decay(BOARD, "causal"),

@@ -23,7 +23,7 @@ CHANNELS: dict[str, Error] = {
     "unknown placement": (
         lambda: channels(LINE, 5, placement="multiply_logits"),
         ValueError,
-        "unknown placement 'multiply_logits': choose one of bias_logits, retention",
+        "channels: no placement 'multiply_logits': choose from bias_logits, retention",
     ),
     "causality on a board": (
         lambda: channels(torch.ones(1, 3, 5), (2, 3), causal=True),

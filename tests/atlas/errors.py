@@ -24,7 +24,7 @@ def command(*arguments: str) -> Callable[[], object]:
 NOWHERE = Path(__file__) / "atlas.html"
 
 ATLAS: dict[str, Error] = {
-    "placement": (changed(placement="logits"), ValueError, "unknown placement 'logits' of 'retnet': choose one of mul"),
+    "placement": (changed(placement="logits"), ValueError, "'retnet': unknown placement 'logits': "),
     "reads": (changed(reads="keys"), ValueError, "'retnet' reads 'keys': choose '', 'queries' or 'tokens'"),
     "mask": (command("retnett"), click.UsageError, "unknown mask 'retnett': did you mean 'retnet'"),
     "verdict": (

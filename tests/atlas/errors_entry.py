@@ -16,7 +16,7 @@ TABLES: dict[str, dict[str, Error]] = {
         "placement": (
             entry("bias", ""),
             ValueError,
-            "unknown placement 'bias' of 'window': choose one of multiply_log",
+            "'window': unknown placement 'bias': ",
         ),
         "reads": (entry("retention", "keys"), ValueError, "'window' reads 'keys': choose '', 'queries' or 'tokens'"),
     }

@@ -118,7 +118,7 @@ ATTENTION |= {
     "placement": (
         lambda: attend(X, X, X, KERNEL, GRID, placement="multiply"),
         ValueError,
-        r"unknown placement 'multiply': choose one of \['bias_logits'",
+        "unknown placement 'multiply': did you mean 'multiply_logits'",
     ),
     "channels of no Gaussian": (
         lambda: bias_logits(X, X, X, KERNEL, GRID, backend="channels"),

@@ -55,7 +55,7 @@ STARTS: dict[str, Error] = {
     "start unknown": (
         lambda: start("impulses"),
         ValueError,
-        "unknown start 'impulses': choose one of impulse, mimetic",
+        "unknown start 'impulses': did you mean 'impulse'",
     ),
     "nowhere": (
         lambda: start("impulse", where="x*"),

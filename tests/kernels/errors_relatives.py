@@ -85,7 +85,7 @@ SLOPES: dict[str, Error] = {
     "unknown": (
         lambda: kernels.slopes("alib", 4),
         ValueError,
-        r"unknown slope schedule 'alib': choose one of \['alibi'",
+        "unknown slope schedule 'alib': did you mean 'alibi'",
     ),
     "no heads": (lambda: kernels.slopes("alibi", 0), ValueError, "heads must be at least 1, got 0"),
 }

@@ -11,7 +11,7 @@ BIASES: dict[str, Error] = {
     "bias unknown": (
         lambda: BiasMask(2, "alibi"),  # type: ignore[arg-type]
         ValueError,
-        r"unknown bias 'alibi': choose one of \['gpsa', 'kerple_log', 'kerple_power'\]",
+        "unknown bias 'alibi': choose from kerple_log, kerple_power, gpsa",
     ),
     "a number of another bias": (
         lambda: BiasMask(2, "kerple_log", exponent=1.0),
@@ -46,7 +46,7 @@ BIASES: dict[str, Error] = {
     "slope unknown": (
         lambda: MASKS["alibi"](Grid(3), 2, slope="alibis"),
         ValueError,
-        "unknown slope schedule 'alibis': choose one of",
+        "unknown slope schedule 'alibis': did you mean 'alibi'",
     ),
 }
 

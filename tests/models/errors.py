@@ -28,7 +28,7 @@ def dropped_patches() -> None:
 
 
 MODELS: dict[str, Error] = {
-    "unknown share": (lambda: make("gmm", "block"), ValueError, r"unknown share 'block': choose one of \['head', 'lay"),
+    "unknown share": (lambda: make("gmm", "block"), ValueError, r"unknown share 'block': choose from head, lay"),
     "mask options without a name": (
         lambda: make(DecayMask(1), components=3),
         ValueError,
@@ -55,7 +55,7 @@ MODELS: dict[str, Error] = {
     "placement unknown": (
         lambda: add_masks(vit(), "gmm", placement="add"),
         ValueError,
-        r"unknown placement 'add': choose one of \['bias_logits'",
+        "unknown placement 'add': choose from multiply_logits, bias_logits",
     ),
     "start without a gradient": (
         lambda: add_masks(vit(), "elm", placement="bias_logits"),

@@ -37,7 +37,11 @@ def parallel_above_limit() -> None:
 
 RETENTION: dict[str, Error] = {
     "prefix": (lambda: retention(X, X, X, MASK, Grid(4, prefix=1)), ValueError, "first 1 token"),
-    "unknown method": (lambda: retention(X, X, X, MASK, 4, method="fast"), ValueError, "'fast': choose 'auto' or one"),
+    "unknown method": (
+        lambda: retention(X, X, X, MASK, 4, method="fast"),
+        ValueError,
+        "unknown method 'fast': did you mean|'fast': choose from auto, ",
+    ),
     "method of another mask": (
         lambda: retention(X, X, X, DecayMask(2), (2, 2), method="chunkwise"),
         ValueError,
@@ -121,7 +125,11 @@ RETENTION: dict[str, Error] = {
         r"where autograd or torch.func watches",
     ),
     "odd head size": (lambda: rotation_angles(3), ValueError, "head size must be even, got 3"),
-    "layout": (lambda: rotate(X, zeros(1), layout="whole"), ValueError, "unknown layout 'whole': choose one of"),  # type: ignore[arg-type]
+    "layout": (
+        lambda: rotate(X, zeros(1), layout="whole"),
+        ValueError,
+        "unknown layout 'whole': choose from interleaved, half",
+    ),  # type: ignore[arg-type]
     "angles": (lambda: rotate(X, zeros(2)), ValueError, r"each of 2 angles, got shape \(1, 2, 4, 3\)"),
     "heads of the layer": (lambda: MultiScaleRetention(8, 3), ValueError, "got 3 heads, 8 and 8"),
     "no heads of the layer": (lambda: MultiScaleRetention(8, 0), ValueError, "got 0 heads, 8 and 8"),
@@ -129,17 +137,17 @@ RETENTION: dict[str, Error] = {
     "preset": (
         lambda: MultiScaleRetention(8, 2, conventions="fla"),
         ValueError,
-        r"'fla': choose one of \['plain', 'tor",
+        r"unknown preset 'fla': choose from torchscale, plain, or give Conv",
     ),
     "norm by another name": (
         lambda: Conventions(norm="RMS"),  # type: ignore[arg-type]
         ValueError,
-        "unknown norm 'RMS': choose one of none, group, rms",
+        "Conventions: unknown norm 'RMS': did you mean 'rms'",
     ),
     "rotation by another name": (
         lambda: Conventions(rotation="rope"),  # type: ignore[arg-type]
         ValueError,
-        "unknown rotation 'rope': choose one of none, interleaved, half",
+        "Conventions: unknown rotation 'rope': choose from none, interleaved, half",
     ),
 }
 

@@ -168,7 +168,7 @@ TABLES: dict[str, dict[str, Error]] = {
         "expectation": (
             lambda: decide([1.0, 2.0, 3.0], "beyond"),
             ValueError,
-            "unknown expectation 'beyond': choose one of above, below, within",
+            "unknown expectation 'beyond': choose from above, below, within",
         ),
         "a kernel for a class token": (
             replacing_attention_with_a_class_token,

@@ -10,7 +10,7 @@ from torch import Tensor
 from retconv.analysis.spectrum.circulant import torus_symbol
 from retconv.convert import wrap
 from retconv.grid import Grid
-from retconv.kernels.parameters import check_real, compute_dtype
+from retconv.kernels.parameters import check_real, compute_dtype, require_tensor
 
 
 def frequencies(sizes: int | tuple[int, ...], device: torch.device | str | None = None) -> Tensor:
@@ -58,6 +58,7 @@ def symbol(kernel: Tensor, theta: Tensor) -> Tensor:
         [[2.0, 0.0]]
     """
     kernel = _checked(kernel)
+    require_tensor(theta, "theta")
     ndim = kernel.ndim - 1
     if theta.shape[-1] != ndim:
         raise ValueError(f"theta must have a last axis of {ndim}, one entry per axis, got shape {tuple(theta.shape)}")
@@ -141,9 +142,9 @@ def _phases(side: int, theta: Tensor) -> Tensor:
 
 
 def _checked(kernel: Tensor) -> Tensor:
+    check_real(kernel, "kernel")
     if not 2 <= kernel.ndim <= 4 or any(side % 2 == 0 for side in kernel.shape[1:]):
         raise ValueError(
             f"kernel must be (heads, 2 n_1 − 1, …) with one to three odd sides, got shape {tuple(kernel.shape)}"
         )
-    check_real(kernel, "kernel")
     return kernel.to(compute_dtype(kernel.device))
