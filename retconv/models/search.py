@@ -289,8 +289,8 @@ def _own_inputs(watch: Watch, seen: Seen) -> list[OwnInput]:
     if len(seen.given) < 4 or len({shapes[last] for last in fits}) != 1:
         return []
     module = watch.modules[seen.name]
-    kept = [window.shape for window in watch.windows(seen.name) if window.owner is module]
-    if shapes[fits[0]] in kept and any(other.cuts for other in watch.calls_of(type(module))):
+    shapes_cut = [window.shape for window in watch.windows(seen.name) if window.owner is module]
+    if shapes[fits[0]] in shapes_cut and any(other.cuts for other in watch.calls_of(type(module))):
         return []
     own = OwnInput(watch.modules[seen.name], fits[0])
     own.shape = shapes[fits[0]]
