@@ -26,7 +26,7 @@ from retconv.watching import is_differentiated, is_mapped, is_traced
 CHANNELS = 16
 #: Types of queries, keys and values that its kernels on a GPU read.
 DTYPES = (torch.float32, torch.float16, torch.bfloat16)
-#: Programs that are kept: one for each grid, batch, dtype, and of training and evaluation. Torch's own limit is 8.
+#: Programs that are kept: one for each grid, batch, dtype, scale, and of training and evaluation. Torch keeps 8.
 PROGRAMS = 64
 
 

@@ -89,6 +89,8 @@ def check_qkv(q: Tensor, k: Tensor, v: Tensor, grid: Grid | Cross) -> None:
             f"{grid} has {grid.length} tokens, prefix tokens included, the queries have {q.shape[2]}"
             + _tokens_remedy(q, grid)
         )
+    if not q.shape[3]:
+        raise ValueError(f"q, k and v must have at least one channel, got {shapes}")
     if not (q.is_floating_point() and q.dtype == k.dtype == v.dtype):
         raise ValueError(f"q, k and v must have one floating dtype, got {q.dtype}, {k.dtype}, {v.dtype}")
 

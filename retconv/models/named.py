@@ -79,7 +79,7 @@ def make_masks(
 
     Raises:
         ValueError: If the name or the way of sharing is unknown, options are given without a name, or a mask's heads
-            are neither 1 nor a place's.
+            are neither 1 nor a place's, or not 1 where a layer's share one.
         TypeError: If ``mask`` is none of the three, or a factory does not return a mask.
     """
     if share not in get_args(Share):
@@ -94,6 +94,8 @@ def make_masks(
     else:
         masks = [_make(mask, grid, heads if share == "head" else 1, options) for grid, heads in places]
     for one, (_, heads) in zip(masks, places, strict=True):
+        if one.heads > 1 and share == "layer":
+            raise ValueError(f"share='layer' is one mask for all heads, got one of {one.heads} heads: give a mask of 1")
         if one.heads not in (1, heads):
             raise ValueError(
                 f"a mask of {one.heads} heads cannot serve an attention of {heads}: give a mask of 1 head, or a name "

@@ -37,6 +37,11 @@ ATTENTION: dict[str, Error] = {
         ValueError,
         r"Grid\(\(2, 3\)\) has 6 tokens.* the queries have 7: a class token .* use Grid\(\(2, 3\), prefix=1\)",
     ),
+    "no channels": (
+        lambda: multiply_logits(X[..., :0], X[..., :0], X[..., :0], KERNEL, GRID),
+        ValueError,
+        r"at least one channel, got q \(2, 4, 7, 0\)",
+    ),
     "another grid": (
         lambda: multiply_logits(X, X, X, KERNEL, (2, 5)),
         ValueError,

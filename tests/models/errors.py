@@ -41,6 +41,11 @@ MODELS: dict[str, Error] = {
     ),
     "mask misspelt": (lambda: make("gm"), ValueError, "unknown mask 'gm': did you mean 'gmm'?"),
     "mask unknown": (lambda: make("vortex"), ValueError, "unknown mask 'vortex': choose from alibi, elm, euclidean, "),
+    "many heads for a shared mask": (
+        lambda: make(DecayMask(4), "layer"),
+        ValueError,
+        "share='layer' is one mask for all heads, got one of 4 heads: give a mask of 1",
+    ),
     "mask of no kind": (lambda: make(3), TypeError, r"a name, a Mask, or a factory \(grid, heads\) -> Mask, got int"),
     "a class for a factory": (
         lambda: make(DecayMask),
