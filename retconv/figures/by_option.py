@@ -109,7 +109,7 @@ _FEW = {
     "above": "{arms} gain{s} at least 0.7 points more where images are few",
     "below": "{arms} gain{s} at least 0.7 points less where images are few",
     "within": "Masks gain the same where images are few",
-    "open": "Undecided: does a mask gain more where images are few?",
+    "open": "Undecided: do masks gain more where images are few?",
 }
 _MIXED = {
     "above": "With CutMix {arms} gain{s} at least 0.7 points more",

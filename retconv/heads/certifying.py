@@ -49,14 +49,15 @@ class Passes:
         sums: list[float] = []
         for x in batches(self.images, lambda: _AT_ONCE):
             # One pass is compared with another image by image: a loader that shuffles would pair different ones.
-            sums += x.flatten(1).sum(dim=1, dtype=compute_dtype(x.device)).tolist()
-            self._compare(sums, self._sums[: len(sums)])
+            now, place = x.flatten(1).sum(dim=1, dtype=compute_dtype(x.device)).tolist(), len(sums)
+            self._compare(now, self._sums[place : place + len(now)])
+            sums += now
             yield x.to(self.weight.device, self.weight.dtype)
-        self._compare(sums, self._sums)
+        self._compare([], self._sums[len(sums) :])
         self._sums = sums
 
-    def _compare(self, sums: list[float], before: list[float]) -> None:
-        if self._sums and sums != before:
+    def _compare(self, now: list[float], before: list[float]) -> None:
+        if self._sums and now != before:
             raise ValueError(
                 "images must be the same in every pass, in the same order: give a loader that neither shuffles nor "
                 "augments at random"

@@ -9,7 +9,16 @@ from torch import Tensor
 
 from retconv.grid import Grid
 from retconv.kernels.exponentials import Exponentials
-from retconv.kernels.parameters import as_parameter, check, device_of, per_head, prepare, require_tensors, result_dtype
+from retconv.kernels.parameters import (
+    as_parameter,
+    check,
+    compute_dtype,
+    device_of,
+    per_head,
+    prepare,
+    require_tensors,
+    result_dtype,
+)
 from retconv.kernels.separable import Separable
 
 
@@ -141,7 +150,7 @@ def euclidean_decay(offset: Tensor, gamma: Tensor | float) -> Tensor:
         True
     """
     require_tensors(offset=offset)
-    squared = offset.to(torch.float64 if offset.device.type != "mps" else torch.float32).square().sum(dim=-1)
+    squared = offset.to(compute_dtype(offset.device)).square().sum(dim=-1)
     return _power(offset, squared.sqrt(), gamma)
 
 

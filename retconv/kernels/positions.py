@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from retconv.grid import Grid, GridLike
-from retconv.kernels.parameters import check, check_real, compute_dtype
+from retconv.kernels.parameters import as_parameter, check, check_real, compute_dtype
 
 
 def _open(grid: GridLike, name: str) -> Grid:
@@ -241,9 +241,7 @@ def fire(
         )
     given: list[Tensor] = []
     for name, value in (("scale", scale), ("threshold", threshold)):
-        # A Python number goes to float64 at once: float32 would round it on the way.
-        number = value if isinstance(value, Tensor) else torch.tensor(value, dtype=torch.float64)
-        number = number.to(hidden.device, compute_dtype(hidden.device))
+        number = as_parameter(value, name, device=hidden.device).to(compute_dtype(hidden.device))
         check(number, name, number > 0, "must be positive")
         given.append(number)
     dtype = hidden.dtype

@@ -45,6 +45,9 @@ def draw(name: str) -> tuple[pd.DataFrame, list[str]]:
         figure, data = FIGURES[name].draw()
         figure.draw_without_rendering()
     assert figure.get_figwidth() == SINGLE
+    for text in (figure._suptitle, figure._supxlabel):
+        box = text.get_window_extent()
+        assert 0 <= box.x0 < box.x1 <= figure.bbox.width, text.get_text()
     texts = [text.get_text() for text in figure.findobj(matplotlib.text.Text) if text.get_text()]
     return data, [text.replace("\n", " ").replace("\xa0", " ") for text in texts]
 

@@ -136,33 +136,41 @@ def test_layouts_fold_and_unfold(layout: Layout, shape: tuple[int, ...]) -> None
         assert_exact(folded[8], x[1, :, 1])
 
 
+class Heads(nn.Module):
+    """Two heads in windows of 2×2, and which of heads and windows come first; a forward is a subclass's."""
+
+    def __init__(self, heads_first: bool) -> None:
+        super().__init__()
+        self.num_heads, self.window_size, self.heads_first = 2, (2, 2), heads_first
+        self.qkv = nn.Linear(CHANNELS, 3 * CHANNELS)
+
+
+class InWindows(nn.Module):
+    """Attention on windows side by side, ``(images, windows, tokens, channels)``, or all windows in one axis."""
+
+    def __init__(self, attn: nn.Module, windows: int, flat: bool) -> None:
+        super().__init__()
+        self.img_size, self.windows, self.flat = (2, 2 * windows), windows, flat
+        self.embed, self.attn = nn.Conv2d(3, CHANNELS, 1), attn
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.embed(x).unflatten(-1, (self.windows, 2)).permute(0, 3, 2, 4, 1).flatten(2, 3)
+        return self.attn(x.flatten(0, 1) if self.flat else x)
+
+
 def test_windows_between_heads_and_tokens_are_told_apart_by_what_one_window_reaches() -> None:
     """As many windows as heads: which axis is which is seen by changing one window's input."""
 
-    class Windows(nn.Module):
-        def __init__(self, heads_first: bool) -> None:
-            super().__init__()
-            self.num_heads, self.window_size, self.heads_first = 2, (2, 2), heads_first
-            self.qkv = nn.Linear(CHANNELS, 3 * CHANNELS)
-
+    class Windows(Heads):
         def forward(self, x: Tensor) -> Tensor:
             order = (3, 0, 4, 1, 2, 5) if self.heads_first else (3, 0, 1, 4, 2, 5)
             q, k, v = self.qkv(x).unflatten(-1, (3, 2, -1)).permute(*order)
             out = (q @ k.mT).softmax(dim=-1) @ v
             return out.movedim(1, -2).flatten(-2) if self.heads_first else out.movedim(2, -2).flatten(-2)
 
-    class Rows(nn.Module):
-        def __init__(self, heads_first: bool) -> None:
-            super().__init__()
-            self.img_size = (2, 4)
-            self.embed, self.attn = nn.Conv2d(3, CHANNELS, 1), Windows(heads_first)
-
-        def forward(self, x: Tensor) -> Tensor:
-            return self.attn(self.embed(x).unflatten(-1, (2, 2)).permute(0, 3, 2, 4, 1).flatten(2, 3))
-
     for heads_first, axis in ((True, -4), (False, -3)):
         torch.manual_seed(0)
-        plain = Rows(heads_first).double()
+        plain = InWindows(Windows(heads_first), 2, flat=False).double()
         x = normal(1, 2, 3, 2, 4)
         expected = plain(x)
         one = add_masks(plain, "table")
@@ -175,12 +183,7 @@ def test_windows_between_heads_and_tokens_are_told_apart_by_what_one_window_reac
 def test_heads_in_front_of_windows_are_refused(fold: str) -> None:
     """``(heads · windows, tokens, channels)``: each head's mask would act in another window's head."""
 
-    class Windows(nn.Module):
-        def __init__(self, heads_first: bool) -> None:
-            super().__init__()
-            self.num_heads, self.window_size, self.heads_first = 2, (2, 2), heads_first
-            self.qkv = nn.Linear(CHANNELS, 3 * CHANNELS)
-
+    class Windows(Heads):
         def forward(self, x: Tensor) -> Tensor:
             q, k, v = self.qkv(x).unflatten(-1, (3, 2, -1)).permute(2, 3, 0, 1, 4)  # (heads, windows, tokens, channels)
             if not self.heads_first:
@@ -192,18 +195,9 @@ def test_heads_in_front_of_windows_are_refused(fold: str) -> None:
                 out = (q @ k.mT).softmax(dim=-1) @ v
             return (out.permute(1, 2, 0, 3) if self.heads_first else out.transpose(1, 2)).flatten(-2)
 
-    class Rows(nn.Module):
-        def __init__(self, heads_first: bool) -> None:
-            super().__init__()
-            self.img_size = (2, 6)
-            self.embed, self.attn = nn.Conv2d(3, CHANNELS, 1), Windows(heads_first)
-
-        def forward(self, x: Tensor) -> Tensor:
-            return self.attn(self.embed(x).unflatten(-1, (3, 2)).permute(0, 3, 2, 4, 1).flatten(2, 3).flatten(0, 1))
-
     torch.manual_seed(0)
     with pytest.raises(UnsupportedModelError, match="its heads stand in front of images or windows"):
-        add_masks(Rows(heads_first=True).double(), "table")
-    plain, x = Rows(heads_first=False).double(), normal(1, 2, 3, 2, 6)
+        add_masks(InWindows(Windows(heads_first=True), 3, flat=True).double(), "table")
+    plain, x = InWindows(Windows(heads_first=False), 3, flat=True).double(), normal(1, 2, 3, 2, 6)
     expected = plain(x)
     assert_close(add_masks(plain, "table")(x), expected)
