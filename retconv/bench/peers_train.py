@@ -91,7 +91,7 @@ class Loaded:
     def __init__(self, config: Config, data: Dataset) -> None:
         self.device = data.train_images.device
         self.config = config
-        self.model = build_model(config, data).to(self.device)
+        self.model = build_model(config, data.size, len(data.classes)).to(self.device)
         self.optimiser = torch.optim.AdamW(self.model.parameters(), lr=1e-3, weight_decay=0.05, fused=True)
         self.loss = SoftTargetCrossEntropy()
         self.transform = v2.Compose(

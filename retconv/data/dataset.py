@@ -46,6 +46,11 @@ class Dataset:
     flip: bool
     source: str
 
+    @property
+    def size(self) -> int:
+        """Height and width of an image, in pixels."""
+        return self.train_images.shape[-1]
+
     def __repr__(self) -> str:
         n, *shape = self.train_images.shape
         sizes = f"{n:,} + {len(self.test_images):,} images {tuple(shape)}, {len(self.classes)} classes"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -64,16 +65,16 @@ def measure(run: RunFolder, data: Dataset) -> dict[str, Any]:
 _ORIGIN = ("commit", "torch", "device")
 
 
-def measured(run: RunFolder, data: Dataset) -> dict[str, Any]:
+def measured(run: RunFolder, load: Callable[[str], Dataset]) -> dict[str, Any]:
     """What was measured on a run: read from its folder, or measured now and put there.
 
     Args:
         run: Finished; with its weights, if it was not measured yet.
-        data: Its data set, on the device that measures.
+        load: Gives a data set by its name, on the device that measures; not asked if the run was measured before.
 
     Raises:
         TrainError: If the run is not finished, or was neither measured nor has weights.
     """
     if not run.measured:
-        run.add_measures(measure(run, data))
+        run.add_measures(measure(run, load(run.config.data.name)))
     return run.measures()

@@ -47,7 +47,7 @@ class Trained:
         Raises:
             TrainError: If the run is not finished, or has no weights.
         """
-        model = build_model(run.config, data)
+        model = build_model(run.config, data.size, len(data.classes))
         model.load_state_dict(run.weights())
         model.to(data.test_images.device).eval().requires_grad_(False)
         _, images, labels = hold_out(data, run.config.data)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 
+from retconv.data.registry import SPECS
 from retconv.measure.rows import Row
 from retconv.models.count import count
 from retconv.studies.rows import StudyRun
@@ -24,9 +25,9 @@ def outcome_row(run: StudyRun) -> Row:
     mask = options.get("mask") or "plain"
     selected = result["best_epoch"] if config.select == "best" else result["epochs"]
     validation = next((m.get("validation_accuracy") for m in metrics if m["epoch"] == selected), None)
-    model = build_model(config, run.data)
-    images = run.data.test_images
-    cost = count(model, torch.zeros(1, *images.shape[1:]))
+    spec = SPECS[config.data.name]
+    model = build_model(config, spec.size, spec.classes)
+    cost = count(model, torch.zeros(1, 3, spec.size, spec.size))
     return run.row(
         {
             "recipe": study.arms.get(run.arm, {}).get("recipe", study.recipe),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -26,13 +26,13 @@ class StudyRun:
         study: The study.
         arm: What of it the run is.
         folder: The run.
-        data: Its data set, on the device that measures.
+        load: Gives a data set by its name, on the device that measures; not asked where all was measured.
     """
 
     study: Study
     arm: str
     folder: RunFolder
-    data: Dataset
+    load: Callable[[str], Dataset]
 
     @property
     def seed(self) -> int:
@@ -47,7 +47,7 @@ class StudyRun:
 
     def row(self, values: Row) -> Row:
         """Values between the run's name and its full origin."""
-        end = {"scale": self.study.scale, "data": self.data.name} | self.folder.origin()
+        end = {"scale": self.study.scale, "data": self.folder.config.data.name} | self.folder.origin()
         return self._begin | values | end
 
     def measured_rows(self) -> dict[str, list[Row]]:
@@ -56,7 +56,7 @@ class StudyRun:
         Beside each value stand the number of ``images`` that it was measured on, whether these are ``part``
         ``validation`` or ``test``, and the commit that measured, ``measured``.
         """
-        measures = measured(self.folder, self.data)
+        measures = measured(self.folder, self.load)
         on = {"images": measures["images"], "part": measures["part"], "measured": measures["commit"]}
         rows: dict[str, list[Row]] = {}
         for name, table in measures["tables"].items():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import cache
 from operator import methodcaller
 from pathlib import Path
 
@@ -56,11 +57,11 @@ def build_tables(
         )
     runs = f"study_{study.name}"
     rows: dict[str, list[Row]] = {runs: []}
-    sets = {name: load(name).to(device) for name in {config.data.name for config in study.configs}}
+    data = cache(lambda name: load(name).to(device))
     for config in study.configs:
         if config.id in missing:
             continue
-        run = StudyRun(study, study.arm_of[config.id], RunFolder(root, config), sets[config.data.name])
+        run = StudyRun(study, study.arm_of[config.id], RunFolder(root, config), data)
         rows[runs].append(outcome_row(run))
         if study.mask_tables:
             for name, more in run.measured_rows().items():

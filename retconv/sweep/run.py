@@ -140,7 +140,7 @@ def train_unit(
             left = [run.path.name for run in runs if not run.finished]
             for run in runs if measuring else ():
                 if run.measurable and _time_to_measure(run, budget):
-                    measured(run, load(run.config.data.name).to(device or "cuda"))
+                    measured(run, lambda name: load(name).to(device or "cuda"))
                 elif run.measurable:
                     left.append(run.path.name)
     # Whatever it is, such as memory that a stack does not fit: the other runs of the study must not fall with it.

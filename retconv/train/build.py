@@ -7,7 +7,6 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
-from typing import Any
 
 import timm
 import torch
@@ -58,14 +57,18 @@ def unfuse_short_attention(model: nn.Module) -> None:
         release(places)
 
 
-def build_model(config: Config, data: Dataset) -> nn.Module:
-    """The configuration's model at its start, which follows from the seed alone.
+def build_model(config: Config, size: int, classes: int) -> nn.Module:
+    """The configuration's model for images of three channels at its start, which follows from the seed alone.
+
+    Args:
+        config: The configuration.
+        size: Height and width of an image, in pixels.
+        classes: Number of classes.
 
     Raises:
         RecipeError: If timm refuses the model's options, or they leave a parameter without a start.
     """
-    kwargs: dict[str, Any] = {"img_size": data.train_images.shape[-1], "in_chans": data.train_images.shape[1]}
-    kwargs |= {"num_classes": len(data.classes)} | dict(config.model.options)
+    kwargs = {"img_size": size, "in_chans": 3, "num_classes": classes} | dict(config.model.options)
     with seeded(config.seed, "start"), _unset_memory_is_nan():
         try:
             model = timm.create_model(config.model.name, pretrained=False, **kwargs)

@@ -76,7 +76,7 @@ class Trainer:
         self.steps = self.batches.steps
         self.total = self.steps * self.config.schedule.epochs
         self.precision = precision_on(self.device, self.config.precision)
-        models = [build_model(config, data) for config in configs]
+        models = [build_model(config, data.size, len(data.classes)) for config in configs]
         self.compiles = compiles_on(self.device, self.config.compile)
         stacked = self.compiles and len(models) > 1
         if self.precision == "bfloat16" and (stacked or self.device.type == "cpu"):

@@ -14,6 +14,7 @@ import timm
 import torch
 from click.testing import CliRunner
 
+from retconv.data import Dataset
 from retconv.masks import KernelTableMask
 from retconv.measure import Trained, measure, measured
 from retconv.measure.attention import reach_rows, swap_rows
@@ -43,10 +44,16 @@ def trained_run(root: Path, **options: Any) -> RunFolder:
     return run
 
 
+def few(name: str) -> Dataset:
+    """What such a run trained on, as ``load`` would give it."""
+    assert name == "digits"
+    return few_digits()
+
+
 def untrained(**options: Any) -> Trained:
     given = {"patch_size": 2, "embed_dim": 16, "depth": 2, "num_heads": 2} | options
     config = replace(MASKED, model=replace(MASKED.model, options=given))
-    model = build_model(config, few_digits()).eval().requires_grad_(False)
+    model = build_model(config, 8, 10).eval().requires_grad_(False)
     images, labels = few_digits().test_images, few_digits().test_labels
     return Trained(model, images, labels, lambda x: x.float() / 255, "float32")
 
@@ -162,8 +169,8 @@ def test_cuts_that_hide_every_key_are_left_out() -> None:
 )
 def test_every_kind_of_arm_is_measured_and_kept(tmp_path: Path, options: dict[str, Any], kinds: set[str]) -> None:
     run = trained_run(tmp_path, **options)
-    found = measured(run, few_digits())
-    assert measured(run, few_digits()) == found == json.loads((run.path / "measures.json").read_text(encoding="utf-8"))
+    found = measured(run, few)
+    assert measured(run, few) == found == json.loads((run.path / "measures.json").read_text(encoding="utf-8"))
     assert (found["images"], found["part"]) == (32, "validation")
     tables = found["tables"]
     assert {row["kind"] for row in tables["kernel_swap"]} == kinds
@@ -264,13 +271,13 @@ def test_the_command_says_what_is_not_measured(tmp_path: Path) -> None:
 def test_measures_travel_without_weights_and_are_added(tmp_path: Path) -> None:
     run = trained_run(tmp_path / "runs", mask="table")
     without = pack(tmp_path / "runs", tmp_path / "before", MIB).archives
-    wanted = measured(run, few_digits())
+    wanted = measured(run, few)
     there = RunFolder(tmp_path / "there", run.config)
     merge(without, tmp_path / "there")
     assert not there.measured
     assert not there.measurable
     assert len(merge(pack(tmp_path / "runs", tmp_path / "after", MIB).archives, tmp_path / "there").taken) == 1
-    assert measured(there, few_digits()) == wanted
+    assert measured(there, few) == wanted
     assert not (there.path / "weights.pt").exists()
 
 
@@ -280,7 +287,7 @@ def test_adding_to_archives_packs_only_what_they_do_not_hold(tmp_path: Path) -> 
     first = trained_run(root, mask="table")
     assert pack(root, out, MIB, add=True).finished == [first.path.name]
     assert pack(root, out, MIB, add=True).archives == []
-    measured(first, few_digits())
+    measured(first, few)
     second = trained_run(root, mask=None)
     packed = pack(root, out, MIB, add=True)
     assert packed.finished == sorted([first.path.name, second.path.name])
