@@ -135,19 +135,20 @@ FIGURES["parameters_and_macs"]
 FIGURES["cost_of_a_mask"]
 
 # %% [markdown]
-# In this race a mask of few tokens is free, or faster than attention as PyTorch fuses it; on one thread, 196 tokens
-# took up to a third more (`docs/speed.md`). With a thousand tokens and more a learnt mask takes up to about twice the
-# time, and one Gaussian, which is extra channels of query and key, takes less.
+# In this race, on two threads, a mask of few tokens is free, or faster than attention as PyTorch fuses it; on one
+# thread, forward and backward took up to a half more on 64 tokens and up to a third more on 196 (`docs/speed.md`). With
+# a thousand tokens and more a learnt mask takes up to 1.8 times the time, and one Gaussian, which is extra channels of
+# query and key, takes less.
 
 # %% [markdown]
 # ## From heads back to convolutions
 #
-# A trained head may be so nearly a convolution that it can be replaced by one, without training. Look at how many
-# heads go before accuracy falls, and at the dashed lines, where heads are taken at random.
+# How nearly is a trained head a convolution? It is replaced by one, without training. Look at how many heads go before
+# accuracy falls, and at the dashed lines, where heads are taken at random.
 
 # %%
 FIGURES["convolved_heads"]
 
 # %% [markdown]
-# A few heads out of sixteen can go at a small loss, if those of the least error go first. When all have gone the
-# models have lost most of what they learnt, so attention is more than its kernels (notebook 07).
+# One head of sixteen goes at a small loss, and three at one that matters, if those of the least error go first. When
+# all have gone the models have lost most of what they learnt, so attention is more than its kernels (notebook 07).

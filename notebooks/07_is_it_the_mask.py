@@ -16,7 +16,7 @@
 #
 # **Claim under test.** A mask in front of the softmax makes a small ViT more accurate. The published evidence is one
 # seed, the best epoch on the test set, and a plain ViT that ends in a class token against a masked one that ends in
-# mean pooling; and a mask that multiplies logits is also a temperature. Here pooling is equal, seeds are eight and
+# mean pooling; and a mask that multiplies logits is also a temperature. Here pooling is equal but where it is what is tested, seeds are eight and
 # paired, nothing is chosen by an accuracy, and the test images serve once for a run. (A thousand of them serve again in
 # the figure of convolved heads.)
 #
@@ -93,7 +93,8 @@ FIGURES["controls"]
 
 # %% [markdown]
 # All controls are stored. Whether a decay is added as a logarithm or multiplied makes less of a difference than these
-# seeds can tell from none, and neither is seen to gain what matters; no more does RetNet's own, fixed decay. One
+# seeds can tell from none, and neither is seen to gain what matters; no more does a fixed decay
+# with RetNet's γ, on both sides of the raster line. One
 # Gaussian gains most, on the test images; on those that were held out it gains less (the last table). A temperature,
 # with or without a masked diagonal (LSA), changes nothing. Pooling does: a class token costs more than any mask gains,
 # though its interval is wide. And a kernel that mixes tokens alone, without attention, costs far more than all of
@@ -112,9 +113,9 @@ Markdown(markdown(verdicts.loc[["cifar_small_controls"]]))
 FIGURES["data_size"]
 
 # %% [markdown]
-# The learnt decay gains more on a tenth of the images, in six of eight seeds, and there more than what matters on
-# average; whether the difference is as large as that, eight seeds do not decide. The local mixture has too few runs yet
-# to be drawn. The verdicts below say it rule by rule.
+# On the test images the learnt decay gains more on a tenth of the images in six of eight seeds, on those that were held
+# out in three. Whether it gains more at all, eight seeds do not decide. The local mixture has too few runs yet to be
+# drawn. The verdicts below say it rule by rule.
 
 # %%
 Markdown(markdown(verdicts.loc[["cifar_small_data"]]))
@@ -166,7 +167,7 @@ FIGURES["attention_distance"]
 FIGURES["elm_becomes_convolution"]
 
 # %% [markdown]
-# The share grows a little with training, stays above chance, and ends far below half on average in every layer. So the
+# The share grows a little with training in three layers and falls in the fourth, stays above chance, and ends far below half on average in every layer. So the
 # free mask, one for all heads of a layer, does not become a convolution, although the kernel table, which is one for
 # each head, does no worse (above).
 
@@ -178,7 +179,7 @@ FIGURES["elm_becomes_convolution"]
 FIGURES["learned_masks"]
 
 # %% [markdown]
-# They do not: the nearest decay or Gaussian leaves most of their norm. Several are not even symmetric, and look up and
+# They do not: the nearest decay or Gaussian leaves most of what they learnt, of their distance from 1. Several are not even symmetric, and look up and
 # down differently.
 
 # %% [markdown]
@@ -190,7 +191,7 @@ FIGURES["truncated"]
 
 # %% [markdown]
 # Cut to 5×5 all models lose more than matters. That is the size of what attention uses, not of what a mask learnt: a
-# mask of ones, cut so, would hide the same keys, and was not measured. The element-wise mask loses a little even
+# mask of ones, cut so, would change the same keys, and was not measured. The element-wise mask loses a little even
 # uncut, for it must first become a kernel.
 
 # %% [markdown]
@@ -214,7 +215,7 @@ FIGURES["effective_kernels"]
 FIGURES["attention_is_more"]
 
 # %% [markdown]
-# Without content the first layer loses least. With all layers replaced, more than half of the accuracy is gone.
+# As its kernel alone the first layer loses least. With all layers replaced, more than half of the accuracy is gone.
 
 # %% [markdown]
 # ## On another grid

@@ -44,7 +44,8 @@ table = atlas.stored()
 table[["title", "placement", "residual", "separable_rank", "poles", "channels"]]
 
 # %% [markdown]
-# Every picture below is a mask, with its own scale: look at the colour of its frame. Blue frames are convolutions,
+# Every picture below is a mask, or on 8×8 tokens its kernel where it has one, with its own scale: look at the colour of
+# its frame. Blue frames are convolutions,
 # orange ones are not. What is none either knows where a token is (windows that stop at a border, blocks, normalised
 # rows) or reads the data.
 
@@ -52,8 +53,8 @@ table[["title", "placement", "residual", "separable_rank", "poles", "channels"]]
 FIGURES["mask_atlas"]
 
 # %% [markdown]
-# Most masks of the field are convolutions, and many of them a single outer product. Of those that are none FNet is
-# farthest from one.
+# Most masks of the field are convolutions, and some of those on a plane a single outer product. Of those that are none
+# FNet is farthest from one.
 
 # %% [markdown]
 # Your own mask is judged in one line; a bias on logits is the mask of its exponential.

@@ -9,7 +9,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from retconv.figures import study
-from retconv.figures.paired import MEAN, SEED, band, gains, look, over_seeds, pm, side
+from retconv.figures.paired import MEAN, SEED, band, gains, look, over_seeds, pm, side, together
 from retconv.figures.style import SINGLE, new_figure
 
 
@@ -85,7 +85,7 @@ class _ByOption:
     def message(self, data: pd.DataFrame) -> str:
         """Whether the option changes the value by what matters."""
         changes = data[data["part"] == "change"]
-        regions = side(changes, self.least)
+        regions = side(together(changes), self.least)
         parts = []
         for key in ("above", "below"):
             arms = changes.loc[regions == key, "arm"].tolist()
@@ -102,7 +102,9 @@ class _ByOption:
             f"stands the change, paired by seed, and the band holds differences below {self.least:g} {self.unit}."
         )
         tables = [f"study_{self.of}{self.kind}"]
-        study.register(name, 250, self.of, tables, self.tabulate, self.message, (title, drawn))(self.plot)
+        foot = f"Bars and ±: 95 % for each; the title judges all together; grey: ±{self.least:g} {self.unit}"
+        texts = title, drawn
+        study.register(name, 250, self.of, tables, self.tabulate, self.message, texts, lambda _: foot)(self.plot)
 
 
 _FEW = {

@@ -7,6 +7,7 @@ from itertools import pairwise
 
 import numpy as np
 import pandas as pd
+import seaborn as sns
 import torch
 from matplotlib.axes import Axes
 from torch import Tensor
@@ -25,7 +26,7 @@ from retconv.operators import operator
 _GRID, _NEAR = Grid((33, 33)), Grid((10, 10))
 _SIGMA = 1.5
 _DEPTHS = (1, 2, 4, 8, 16, 32)
-_PROFILES = {1: ORANGE, 4: GREEN, 16: BLUE}
+_PROFILES = dict(zip((1, 4, 16), sns.color_palette("flare", 3).as_hex(), strict=True))
 _CHANNELS, _INPUTS = 16, 4
 
 _KINDS = {
@@ -159,7 +160,8 @@ def draw() -> Drawn:
     headline(
         figure,
         "The reach of a stack of masks grows like the square root of its depth, until the border",
-        f"Gaussian masks, σ = {_SIGMA} tokens, {_GRID.shape[0]}×{_GRID.shape[1]} tokens",
+        f"Gaussian masks, σ = {_SIGMA} tokens, {_GRID.shape[0]}×{_GRID.shape[1]} tokens. Lines: theory, dashed: cut at "
+        "the border; dots: gradients.",
     )
     columns = ["layers", "depth", "offset", "theory", "on the grid", "gradient"]
     data = pd.concat([reach.assign(offset=np.nan), *tables], ignore_index=True)

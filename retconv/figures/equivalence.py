@@ -102,8 +102,8 @@ def draw() -> Drawn:
     axes = figure.subplots(2, 1)
     headline(
         figure,
-        f"Every way of computing M x gives the dense product, up to {worst['float64']:.0e} in float64 "
-        f"and {worst['float32']:.0e} in float32",
+        f"Every way of computing M x gives the dense product, up to {worst['float64']:.1e} in float64 "
+        f"and {worst['float32']:.1e} in float32",
         "Relative to the largest value of M x; seeded input; 0: bit-equal.",
     )
     for ax, (dtype, rows) in zip(axes, data.groupby("dtype", sort=False), strict=True):

@@ -9,7 +9,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from retconv.figures import study
-from retconv.figures.paired import MEAN, SEED, band, beside, gains, over_seeds, pm, side, spread
+from retconv.figures.paired import MEAN, SEED, band, beside, gains, over_seeds, pm, side, spread, together
 from retconv.figures.style import BLUE, SINGLE, new_figure
 
 #: Where an arm loses more points than this, the axis is logarithmic beyond 2.
@@ -38,7 +38,7 @@ def _plot(data: pd.DataFrame) -> Figure:
     few = runs["arm"].value_counts().to_dict()
     for arm, y in places.items():
         beside(ax, y, labels.get(arm, f"{few[arm]} seed" + "s" * (few[arm] > 1)))
-    if runs["gain"].min() < -_FAR:
+    if _is_far(runs):
         ax.set_xscale("symlog", linthresh=2, linscale=1.5)
         ax.set(xticks=[-10, -2, -1, 0, 1, 2], xticklabels=["−10", "−2", "−1", "0", "1", "2"])
     ax.set(yticks=list(places.values()), yticklabels=[study.LABELS.get(arm, arm) for arm in places])
@@ -47,13 +47,22 @@ def _plot(data: pd.DataFrame) -> Figure:
     return figure
 
 
+def _is_far(runs: pd.DataFrame) -> bool:
+    return bool(runs["gain"].min() < -_FAR)
+
+
+def _foot(data: pd.DataFrame) -> str:
+    far = "; axis logarithmic beyond ±2" if _is_far(data[data["part"] == "run"]) else ""
+    return f"Bars: 95 % for each arm; the title judges all together; grey: ±{study.POINTS:g} points{far}"
+
+
 def _message(data: pd.DataFrame, noun: str) -> str:
     """Which arms gain, or lose, an amount that matters; where none is seen to gain it, which still may.
 
-    An arm some of whose seeds are missing is drawn, and not judged.
+    Arms are judged together. One some of whose seeds are missing is drawn, and not judged.
     """
     means, least = data[data["part"] == "gain"], f"{study.POINTS:g} points"
-    means = means[means["n"] == means["n"].max()]
+    means = together(means[means["n"] == means["n"].max()])
     regions = side(means, study.POINTS)
     by_verb = {"gain": regions == "above", "may gain": (regions == "open") & (means["high"] > study.POINTS)}
     by_verb |= {"may gain": by_verb["may gain"] & ~by_verb["gain"].any(), "lose": regions == "below"}
@@ -89,7 +98,8 @@ def _enter(
         "its 95 % t interval, each by itself; the band holds differences below {points} points."
     )
     tabulate, message = partial(_tabulate, against=against or {}), partial(_message, noun=noun)
-    study.register(name, 240, of, [f"study_{of}"], tabulate, message, (title, f"{drawn} {what}".strip()))(_plot)
+    texts = title, f"{drawn} {what}".strip()
+    study.register(name, 240, of, [f"study_{of}"], tabulate, message, texts, _foot)(_plot)
 
 
 _PAIRS = {f"{model}_gmm": f"{model}_plain" for model in ("vit", "swin", "cait", "pit", "t2t", "vit_reference")}

@@ -139,7 +139,7 @@ def draw() -> Drawn:
         figure,
         f"A Gaussian is {orders.iloc[0]} retention heads with complex poles, a Gaussian mixture {orders.iloc[1]}, to "
         "one part in a thousand",
-        "Gaussian: σ = 5; mixture: α = 1 and −0.8, σ = 5 and 1.5; 64 tokens on a line.",
+        "Gaussian: σ = 5; mixture: α = 1 and −0.8, σ = 5 and 1.5; 64 tokens on a line. (a, d) show orders 1 and 2.",
     )
     for column, name in zip(axes.T, _KERNELS, strict=True):
         rows = data[data["kernel"] == name]

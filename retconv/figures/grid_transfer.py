@@ -6,7 +6,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from retconv.figures import study
-from retconv.figures.paired import band, by_arm, gains, over_seeds, pm, side
+from retconv.figures.paired import band, by_arm, foot_of_arms, gains, over_seeds, pm, side
 
 _KEPT = ["arm", "seed", "run", "size", "accuracy", "change", "data", "commit"]
 #: What the study's rule compares with plain attention, and where.
@@ -44,7 +44,9 @@ def _message(data: pd.DataFrame) -> str:
     }[region]
 
 
-@study.register("grid_transfer", 310, "cifar_small", ["study_cifar_small_grid_transfer"], _tabulate, _message)
+@study.register(
+    "grid_transfer", 310, "cifar_small", ["study_cifar_small_grid_transfer"], _tabulate, _message, foot=foot_of_arms
+)
 def plot(data: pd.DataFrame) -> Figure:
     """Masks on a larger grid.
 

@@ -11,6 +11,7 @@ from retconv.figures.paired import (
     SEED,
     band,
     by_arm,
+    foot_of_arms,
     over_seeds,
     pm,
     side,
@@ -52,13 +53,14 @@ def _effective_message(data: pd.DataFrame) -> str:
     rows = data[(data["part"] == "mean") & (data["layer"] == "all")]
     (region,), row = side(rows, study.POINTS), rows.iloc[0]
     if region == "below":
-        return f"Attention is more than a convolution: without content it loses {pm(row, sign=False)} points"
+        lost = pm(row, sign=False)
+        return f"Attention is more than a convolution: as its effective kernels alone it loses {lost} points"
     if region == "open":
-        return f"Undecided: does attention lose {study.POINTS:g} points without content? ({pm(row)})"
-    return f"Attention does as well without content ({pm(row)} points)"
+        return f"Undecided: does attention lose {study.POINTS:g} points as its effective kernels alone? ({pm(row)})"
+    return f"Attention does as well as its effective kernels alone ({pm(row)} points)"
 
 
-@study.register("truncated", 280, "cifar_small", _TABLES, _truncated, _truncated_message)
+@study.register("truncated", 280, "cifar_small", _TABLES, _truncated, _truncated_message, foot=foot_of_arms)
 def plot_truncated(data: pd.DataFrame) -> Figure:
     """How large a kernel masks need.
 

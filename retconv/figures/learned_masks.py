@@ -37,17 +37,21 @@ def _message(data: pd.DataFrame) -> str:
     if left < 20:
         return f"Free kernels become a decay or a Gaussian: {left:.0f} % is left beside it"
     if left > 50:
-        return f"Free kernels are neither decay nor Gaussian: {left:.0f} % is left beside the nearest"
+        return f"Free kernels are neither decay nor Gaussian: the nearest leaves {left:.0f} % of what they learnt"
     return f"A decay or a Gaussian leaves {left:.0f} % of what free kernels learn"
 
 
-@study.register("learned_masks", 300, "cifar_small", _TABLES, _tabulate, _message)
+def _foot(_: pd.DataFrame) -> str:
+    return "% left: of ‖K − 1‖; in the title over all heads and seeds"
+
+
+@study.register("learned_masks", 300, "cifar_small", _TABLES, _tabulate, _message, foot=_foot)
 def plot(data: pd.DataFrame) -> Figure:
     """The kernels that masks learn.
 
     Learnt kernels of the first seed and head, of the element-wise mask its projection, offset 0 in the middle: white is
     1, which changes nothing, red more and blue less, on the scale below each arm. Below each kernel stands what the
-    nearest decay or Gaussian, whichever is nearer, leaves of its norm, against its distance from 1; the message tells
+    nearest decay or Gaussian, whichever is nearer, leaves of what it learnt, its distance from 1; the message tells
     the mean over all heads and layers of the free kernels.
     """
     runs, kernels = (data[data["part"] == part] for part in ("run", "kernel"))

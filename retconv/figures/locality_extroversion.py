@@ -192,7 +192,8 @@ def draw() -> Drawn:
         figure,
         f"Locality minus a share of the token itself: a low-pass filter less a constant, so that {(values < 0).sum()} "
         f"of {len(values)} eigenvalues are negative",
-        "blue, locality: α = 0.6, σ = 2; orange, extroversion: α = −0.8, σ = 0.2; black: their sum.",
+        "Blue, locality: α = 0.6, σ = 2; orange, extroversion: α = −0.8, σ = 0.2; black: their sum. (e) dotted: the "
+        "symbol at the same quantiles; logarithmic beyond ±1.",
     )
     whole = pd.concat([line, plane, spectrum], ignore_index=True)
     data = whole.astype({"offset_1": "Int64", "offset_2": "Int64", "rank": "Int64"})

@@ -12,11 +12,11 @@ from retconv import atlas
 from retconv.colours import scale
 from retconv.figures.panels import headline
 from retconv.figures.registry import Drawn, register
-from retconv.figures.style import BLUE, ORANGE, SINGLE, new_figure
+from retconv.figures.style import BLUE, DOUBLE, ORANGE, new_figure
 from retconv.stored import TABLES
 
 _TABLE = TABLES / "atlas.csv"
-_COLUMNS = 5
+_COLUMNS = 10
 
 
 def finding(data: pd.DataFrame) -> str:
@@ -51,21 +51,22 @@ def draw() -> Drawn:
     Each mask of the atlas as its authors define it. A blue frame says that it is a convolution, M[q, k] = K[k − q], and
     of how many outer products its kernel is the sum; an orange frame, that it is none, and how far it is from the
     nearest one, ‖M − PM‖/‖M‖. Shown is the kernel on 8×8 tokens; on a line of 64 tokens, or where there is none, the
-    mask itself, queries down and keys across. Every picture has its own scale from 0 (white); red and blue are of both
-    signs. Masks that read queries or tokens are drawn for random ones. The page docs/atlas.html has formulas, sources
+    mask itself, queries down and keys across. Every picture has its own scale from 0 (white); red above, blue
+    below. Masks that read queries or tokens are drawn for random ones. The page docs/atlas.html has formulas, sources
     and what else is known of each.
     """
     # Convolutions by rank, then what is none by its distance from one.
     table = atlas.stored().sort_values(["residual", "separable_rank"], kind="stable", ignore_index=True)
     rows = math.ceil(len(table) / _COLUMNS)
-    figure = new_figure(SINGLE, 0.7 + 1.02 * rows)
+    figure = new_figure(DOUBLE, 0.7 + 1.12 * rows)
     headline(
         figure,
         f"{(table['residual'] == 0).sum()} of {len(table)} masks of the field are convolutions (blue); the others "
         "(orange) are off by the share given",
-        "Rank: of how many outer products the kernel on a plane is the sum. Each picture has its own scale.",
+        "On 8×8 tokens the kernel is shown, on a line and where there is none the mask. Rank: of how many outer "
+        "products the kernel is the sum. Each picture has its own scale.",
     )
-    figure.get_layout_engine().set(h_pad=0.05)  # type: ignore[union-attr, call-arg]
+    figure.get_layout_engine().set(h_pad=0.09)  # type: ignore[union-attr, call-arg]
     axes = figure.subplots(rows, _COLUMNS, squeeze=False).ravel()
     for ax in axes[len(table) :]:
         ax.axis("off")

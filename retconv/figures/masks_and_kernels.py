@@ -84,6 +84,6 @@ def draw() -> Drawn:
         figure,
         f"{', '.join(some)} and {last} masks are convolutions: a kernel says all of them. Free weights (ELM) are none: "
         f"the nearest convolution misses {residuals['ELM']:.0%}",
-        "Colours: weight from 0 (white); red and blue are of both signs. Each row has one scale.",
+        "Colours: weight from 0 (white); red above, blue below; purple where all are above. Each row has one scale.",
     )
     return figure, data

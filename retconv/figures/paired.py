@@ -8,9 +8,10 @@ from typing import Any, Literal
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from scipy.special import stdtrit
 
 from retconv.figures.panels import in_pairs
-from retconv.figures.study import LABELS, LOOK, signed
+from retconv.figures.study import LABELS, LOOK, POINTS, signed
 from retconv.stats import MIN_SEEDS, summarise
 
 SEED: dict[str, Any] = {"linestyle": "none", "marker": "o", "markersize": 2.4, "markeredgewidth": 0.0, "alpha": 0.45}
@@ -60,6 +61,13 @@ def pm(row: Any, digits: int = 1, sign: bool = True) -> str:
     return f"{mean} ± {(row['high'] - row['low']) / 2:.{digits}f}"
 
 
+def together(rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows with intervals that hold all their means at once with 95 % (Bonferroni), as rules share their error."""
+    free = rows["n"] - 1
+    wider = stdtrit(free, 1 - 0.025 / max(len(rows), 1)) / stdtrit(free, 0.975)
+    return rows.assign(**{end: rows["mean"] + wider * (rows[end] - rows["mean"]) for end in ("low", "high")})
+
+
 def side(rows: pd.DataFrame, least: float) -> pd.Series:
     """Where the interval of each row lies: ``above`` least, ``below`` −least, ``within`` ±least, or ``open``."""
     regions = pd.Series("open", rows.index)
@@ -74,6 +82,12 @@ def band(ax: Axes, least: float, axis: Literal["x", "y"] = "y", middle: float = 
     span, line = (ax.axhspan, ax.axhline) if axis == "y" else (ax.axvspan, ax.axvline)
     span(middle - least, middle + least, color="0.92", linewidth=0, zorder=-1)
     line(middle, color="0.35", linewidth=0.6, zorder=0)
+
+
+def foot_of_arms(data: pd.DataFrame) -> str:
+    """What band, bars and dashed lines of ``by_arm`` are, for the foot of a figure."""
+    dashed = "; dashed: plain attention" if "plain" in set(data["arm"]) else ""
+    return f"Grey: ±{POINTS:g} points; bars: 95 %{dashed}"
 
 
 def by_arm(

@@ -48,9 +48,10 @@ def open_frame(ax: Axes) -> None:
 
 def headline(figure: Figure, message: str, foot: str = "") -> None:
     """The message of a figure, bold and centred above its panels, and the conditions in grey below them."""
-    figure.suptitle("\n".join(wrap(message, 54)), fontweight="bold", fontsize=_MESSAGE)
+    columns = figure.get_figwidth() / SINGLE
+    figure.suptitle("\n".join(wrap(message, int(54 * columns))), fontweight="bold", fontsize=_MESSAGE)
     if foot:
-        figure.supxlabel("\n".join(wrap(foot, 76)), fontsize=_FOOT, color="0.35")
+        figure.supxlabel("\n".join(wrap(foot, int(76 * columns))), fontsize=_FOOT, color="0.35")
 
 
 def letters(axes: Iterable[Axes]) -> None:

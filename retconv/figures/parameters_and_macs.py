@@ -12,7 +12,7 @@ from matplotlib.patches import Patch
 from retconv.figures.panels import headline, letters
 from retconv.figures.registry import Drawn, register
 from retconv.figures.study import MODELS
-from retconv.figures.style import BLUE, GREEN, GREY, ORANGE, SINGLE, new_figure
+from retconv.figures.style import BLUE, CYAN, GREEN, GREY, ORANGE, SINGLE, new_figure
 from retconv.stored import TABLES
 
 _STORED = TABLES / "models.csv"
@@ -51,7 +51,7 @@ def draw() -> Drawn:
     of the model's parameters: two numbers for each Gaussian, one for each offset and head, or one for each pair of
     tokens. (b) Parameters without masks and (c) multiply-accumulates of one image, counted as the models run; black
     ticks are the published figures, which count
-    linear and convolution layers alone, without the products of attention (orange).
+    linear and convolution layers alone, without the products of attention (light blue).
     """
     data = pd.read_csv(_STORED).drop(columns="note")
     names = [MODELS[model.split("_")[1]] for model in data["model"]]
@@ -67,7 +67,7 @@ def draw() -> Drawn:
 
     layers, attention = data["layer_macs"] / 1e6, data["attention_macs"] / 1e6
     _bars(cost, layers, 0.0, GREY)
-    _bars(cost, attention, layers, ORANGE)
+    _bars(cost, attention, layers, CYAN)
     cost.plot(data["published_macs"], range(len(data)), **_PUBLISHED)
     _describe(cost, layers + attention, [f"{a:.1f} + {b:.1f}" for a, b in zip(layers, attention, strict=True)])
     cost.set(xlabel="multiply-accumulates (millions)", xlim=(0, 690))
@@ -84,7 +84,7 @@ def draw() -> Drawn:
         ax.tick_params(axis="y", length=0)
     keys = [
         Patch(color=GREY, label="linear and convolution layers"),
-        Patch(color=ORANGE, label="QKᵀ, weights times V"),
+        Patch(color=CYAN, label="QKᵀ, weights times V"),
         Line2D([], [], label="published", **_PUBLISHED),
     ]
     cost.legend(handles=keys, loc="upper center", bbox_to_anchor=(0.4, -0.32), ncols=2)

@@ -66,7 +66,10 @@ def plot(data: pd.DataFrame) -> Figure:
                 ax.vlines(own["ceiling"].iloc[0], i - 0.42, i + 0.42, color="black", linewidth=1.1)
         ax.axvline(50, color="0.35", linewidth=0.7, linestyle=":")
         ax.set(title=title, xlim=(45, 103))
-    axes[-1].set_xlabel(f"test accuracy (%)\ngrey: {few:,} images; black: ceiling; dotted: chance")
+    axes[-1].set_xlabel(
+        f"test accuracy (%)\ncolour: {most:,} images, grey: {few:,}; dotted: chance\n"
+        "black: ceiling (of the mixture on logits unknown)"
+    )
     axes[0].set_yticks(range(len(_ARMS)), [name for _, _, name in _ARMS.values()])
     axes[0].set_ylim(len(_ARMS) - 0.5, -0.5)
     return figure

@@ -69,7 +69,10 @@ def plot(data: pd.DataFrame) -> Figure:
     for ax, (planted, title) in zip(axes, _PLANTED.items(), strict=True):
         _draw(ax, data[data["planted"] == planted])
         ax.set(title=title, ylabel="relative distance")
-    axes[-1].set_xlabel("samples")
+    axes[-1].set_xlabel(
+        f"samples\nmarks: seeds; lines: theory, infinite near {data['tokens'].iloc[0]} samples (tokens);\n"
+        "dashed: the nearest that a family can come"
+    )
     handles = [Line2D([], [], color=c, marker=m, label=name) for c, m, name in FAMILIES.values()]
     axes[0].legend(handles=handles, loc="lower center", bbox_to_anchor=(0.45, 1.14), ncols=2)
     return figure

@@ -119,8 +119,8 @@ def draw() -> Drawn:
     axes = figure.subplots(4, 1, height_ratios=[1, 1, 1, 0.95])
     headline(
         figure,
-        f"Retention in linear form: at 4,096 tokens {min(fastest):.0f} to {max(fastest):.0f} times faster than the "
-        "parallel form, and equally exact",
+        f"The fastest form of retention is at 4,096 tokens {min(fastest):.0f} to {max(fastest):.0f} times faster than "
+        "the parallel one, and equally exact",
         "12 heads of 16 features, float32, 2 CPU threads, medians; N with its power: growth from 1,024 tokens on.",
     )
     for ax, (kind, title) in zip(axes, _KINDS.items(), strict=False):

@@ -156,9 +156,9 @@ def draw() -> Drawn:
     above, below = figure.subplots(2, 1)
     headline(
         figure,
-        "Recurrences that agree on the grid part beyond it: roots of unity repeat, real poles grow, the stable ones "
+        "Recurrences that agree on the grid part beyond it: only balanced truncation and certified decays "
         "die away with the Gaussian",
-        "σ = 40 on 512 tokens; (b) solid: Gaussian, dashed: power law (1 + m/8)⁻².",
+        "σ = 40 on 512 tokens; (a) colours as in (b); (b) solid: Gaussian, dashed: power law (1 + m/8)⁻².",
     )
     _draw_responses(above, data)
     _draw_states(below, data)

@@ -40,7 +40,7 @@ LABELS = {
     "elm": "element-wise mask",
     "lsa": "LSA",
     "token": "class token",
-    "retnet": "RetNet's decay",
+    "retnet": "RetNet's γ, two-sided",
     "two_sided": "decay on a line",
     "convolution": "convolution alone",
     "multiply_logits": "mask × logits",
@@ -80,6 +80,7 @@ def register(
     tabulate: Callable[..., pd.DataFrame],
     message: Callable[[pd.DataFrame], str],
     texts: tuple[str, str] | None = None,
+    foot: Callable[[pd.DataFrame], str] = lambda data: "",
 ) -> Callable[[Plot], Plot]:
     """Enter the figure of a study that the decorated function plots, with its message above and its scale below.
 
@@ -92,6 +93,7 @@ def register(
         message: Tells from it, in a line, what is seen.
         texts: Title, and what is drawn in at most two sentences, where the docstring does not say them. ``{points}``
             and ``{tokens}`` stand for the smallest effects that matter.
+        foot: Tells from it what else has to be known to read the picture, below it.
     """
 
     def whole() -> pd.DataFrame:
@@ -109,7 +111,7 @@ def register(
                     open_frame(ax)
             # No line ends within a number and its unit.
             line = message(data).replace(" ± ", "\xa0±\xa0").replace(" %", "\xa0%")
-            headline(drawn, line, scale(study, data))
+            headline(drawn, line, ". ".join(filter(None, (scale(study, data), foot(data)))))
             return drawn, data
 
         spec = FigureSpec(

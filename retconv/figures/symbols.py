@@ -127,7 +127,7 @@ def _planes(figure: Figure, axes: list[Axes]) -> list[pd.DataFrame]:
         levels = [0.0] if sample.min() < -0.05 else [f * float(sample.max()) for f in (0.05, 0.25, 0.5)]
         if closed is not None:
             ax.contour(grid_line, grid_line, array(closed(theta)[0]), levels=levels, colors="black", linewidths=0.6)
-        ax.contour(grid_line, grid_line, sample, levels=levels, colors="white", linewidths=0.9, linestyles=":")
+        ax.contour(grid_line, grid_line, sample, levels=levels, colors="0.6", linewidths=0.9, linestyles=":")
         ax.set_xticks(*_TICKS)
         ax.set_yticks(*_TICKS)
         ax.set_xlabel("θ₂ (rad/token)")
@@ -156,15 +156,16 @@ def draw() -> Drawn:
     the two-sided decay, (c) Gaussians, by Poisson summation, and (d) ConViT's positional attention centred two tokens
     ahead, whose symbol is complex. On a plane: (e) Manhattan decay with its cross, (f) Euclidean decay, round and
     without a closed form here, (g) a Gaussian and (h) a Gaussian mixture, low-pass minus identity (σ = 2, 0.2).
-    Contours at 5, 25 and 50 % of the peak, or 0 in (h): closed form (black) and samples (white dots).
+    Contours at 5, 25 and 50 % of the peak, or 0 in (h): closed form (black) and samples (grey dots).
     """
     figure = new_figure(SINGLE, 7.3)
     axes = figure.subplots(4, 2, width_ratios=[1.1, 1])
     headline(
         figure,
-        "Masks are filters, most of them low-pass; the closed form of each symbol (curves, contours) meets its samples "
-        "(dots)",
-        "Colours: the symbol on a plane, 0 is white; red and blue are of both signs.",
+        "Masks are filters, most of them low-pass; where the symbol has a closed form (curves, black), it meets the "
+        "samples (dots)",
+        "Colours: the symbol on a plane from 0 (white); red above, blue below. Contours: black closed forms, grey "
+        "samples.",
     )
     tables = _lines(list(axes[:, 0])) + _planes(figure, list(axes[:, 1]))
     for ax in axes[:3, 0]:

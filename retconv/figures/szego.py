@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pandas as pd
+import seaborn as sns
 import torch
 from matplotlib.axes import Axes
 from torch import Tensor
@@ -58,7 +59,7 @@ _MASKS: list[tuple[str, Mask, Callable[[Tensor], Tensor], tuple[int, ...], bool,
 ]
 #: Which are drawn value by value, and at which sides.
 _SHOWN = {"two-sided decay, line": (8, 32, 128), "Gaussian mixture, plane": (4, 8, 32)}
-_COLOURS = (ORANGE, GREEN, BLUE)
+_COLOURS = sns.color_palette("flare", 3).as_hex()
 
 
 def _table() -> pd.DataFrame:
@@ -85,7 +86,7 @@ def _draw_values(ax: Axes, data: pd.DataFrame, name: str, ends: tuple[float, flo
     for side, colour in zip(_SHOWN[name], _COLOURS, strict=True):
         rows = table[table["side"] == side]
         rows = rows.iloc[:: max(1, len(rows) // 64)]
-        label = f"n = {side}²" if "plane" in name else f"n = {side}"
+        label = f"{side}×{side}" if "plane" in name else f"n = {side}"
         ax.plot(rows["quantile"], rows["value"], linestyle="", marker="o", markersize=2.2, color=colour, label=label)
     for end in ends:
         ax.axhline(end, color="0.6", linewidth=0.6, linestyle="--", zorder=0)

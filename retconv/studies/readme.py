@@ -38,7 +38,7 @@ _ROWS = (
     _Row("cifar_small", "manhattan_bias", "plain", "learnt Manhattan decay, logarithm + logits", short=True),
     _Row("cifar_small_controls", "manhattan", "plain", "learnt Manhattan decay × logits"),
     _Row("cifar_small_controls", "gaussian_bias", "plain", "one Gaussian, logarithm + logits"),
-    _Row("cifar_small_controls", "retnet", "plain", "RetNet's fixed decay on a line × logits"),
+    _Row("cifar_small_controls", "retnet", "plain", "RetNet's γ, fixed, two-sided on the line × logits"),
     _Row("cifar_small_controls", "temperature", "plain", "no mask: a learnable temperature"),
     _Row("cifar_small_controls", "lsa", "plain", "no mask: temperature and masked diagonal (LSA)"),
     _Row("cifar_small_controls", "plain", "token", "no mask: class token → mean pooling", short=True),

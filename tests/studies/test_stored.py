@@ -74,7 +74,7 @@ def test_the_document_says_what_is_stored(runs: Path) -> None:
     planned = {config.id for name in STUDIES for config in load_study(name).configs}
     assert f"{len(list(runs.glob('*/result.json')))} of its {len(planned)} runs are stored" in text
     minutes = pd.concat([tables[f"study_{name}"] for name in DRAWN]).drop_duplicates("run")["seconds"] / 60
-    assert f"each took a core {minutes.min():.0f} minutes at least, {minutes.median():.0f} in the median" in text
+    assert f"each took a core {minutes.min():.1f} minutes at least, {minutes.median():.0f} in the median" in text
     rules = tables["study_verdicts"].query("study in @DRAWN").set_index("claim")
     for beginning, factor, words in SAID:
         (row,) = rules[rules.index.str.startswith(beginning)].to_dict("records")
