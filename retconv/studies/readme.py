@@ -44,7 +44,11 @@ _ROWS = (
     _Row("cifar_small_controls", "plain", "token", "no mask: class token → mean pooling", short=True),
     _Row("cifar_small_controls", "convolution", "plain", "kernel table alone, no attention"),
     _Row("cifar_small_data", "manhattan_bias", "plain", "learnt decay, a tenth of the images", at={"fraction": 0.1}),
-    _Row("cifar_small_data", "gmm_local", "plain", "local mixture, a tenth of the images", at={"fraction": 0.1}),
+    _Row(
+        *("cifar_small_data", "gmm_local", "plain", "local mixture, a tenth of the images"),
+        at={"fraction": 0.1},
+        short=True,
+    ),
     _Row("cifar_small_cutmix", "manhattan_bias", "plain", "learnt decay, with CutMix", at={"cutmix": 1.0}),
     _Row("cifar_small_cutmix", "gmm", "plain", "mixture, with CutMix", at={"cutmix": 1.0}),
     _Row("models", "vit_reference_gmm", "vit_reference_token", "ViT as published: class token → mask, mean", "vit"),
