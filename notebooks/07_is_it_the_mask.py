@@ -16,9 +16,9 @@
 #
 # **Claim under test.** A mask in front of the softmax makes a small ViT more accurate. The published evidence is one
 # seed, the best epoch on the test set, and a plain ViT that ends in a class token against a masked one that ends in
-# mean pooling; and a mask that multiplies logits is also a temperature. Here pooling is equal but where it is what is tested, seeds are eight and
-# paired, nothing is chosen by an accuracy, and the test images serve once for a run. (A thousand of them serve again in
-# the figure of convolved heads.)
+# mean pooling; and a mask that multiplies logits is also a temperature. Here pooling is equal but where it is what
+# is tested, seeds are eight and paired, nothing is chosen by an accuracy, and the test images serve once for a run.
+# (A thousand of them serve again in the figure of convolved heads.)
 #
 # **What it is not.** A ViT of 64 channels and 4 layers sees CIFAR-10 eight times on two cores. That says what a mask is
 # worth when training is short and the model small; it does not repeat the published training, whose 100 epochs are 300
@@ -167,9 +167,9 @@ FIGURES["attention_distance"]
 FIGURES["elm_becomes_convolution"]
 
 # %% [markdown]
-# The share grows a little with training in three layers and falls in the fourth, stays above chance, and ends far below half on average in every layer. So the
-# free mask, one for all heads of a layer, does not become a convolution, although the kernel table, which is one for
-# each head, does no worse (above).
+# The share grows a little with training in three layers and falls in the fourth, stays above chance, and ends far
+# below half on average in every layer. So the free mask, one for all heads of a layer, does not become a
+# convolution, although the kernel table, which is one for each head, does no worse (above).
 
 # %% [markdown]
 # Which kernels are learnt? Look at the free ones, of the kernel table and the element-wise mask, and at whether they
@@ -179,8 +179,8 @@ FIGURES["elm_becomes_convolution"]
 FIGURES["learned_masks"]
 
 # %% [markdown]
-# They do not: the nearest decay or Gaussian leaves most of what they learnt, of their distance from 1. Several are not even symmetric, and look up and
-# down differently.
+# They do not: the nearest decay or Gaussian leaves most of what they learnt, of their distance from 1. Several are
+# not even symmetric, and look up and down differently.
 
 # %% [markdown]
 # How small are the learnt kernels? Cut to k × k, with no further training, they lose accuracy; look at the size from

@@ -16,7 +16,7 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
     At every instant ``path`` is either what it was or complete, also if the process is killed or power fails.
 
     Args:
-        path: Where the file is to stand.
+        path: Where the file is to stand; a link is followed, and what is no file, such as a pipe, is written to.
 
     Yields:
         The temporary file, which goes if what is inside the ``with`` block raises.
@@ -24,6 +24,11 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
     Raises:
         OSError: If the disk is full or the folder cannot be written to; ``path`` is then what it was.
     """
+    if path.exists() and not path.is_file():
+        with path.open("wb") as stream:
+            yield stream
+        return
+    path = path.resolve()
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with temporary.open("wb") as file:

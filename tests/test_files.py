@@ -53,6 +53,23 @@ def test_a_file_is_what_it_was_until_it_is_complete(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == ["file"]
 
 
+def test_a_link_is_followed_and_a_pipe_is_written_to(tmp_path: Path) -> None:
+    path, link, pipe = (tmp_path / name for name in ("file", "link", "pipe"))
+    path.write_bytes(b"old")
+    link.symlink_to("file")
+    with replacing(link) as file:
+        file.write(b"new")
+    assert link.is_symlink()
+    assert path.read_bytes() == b"new"
+    os.mkfifo(pipe)
+    end = os.open(pipe, os.O_RDWR)  # so that writing finds a reader
+    with replacing(pipe) as file:
+        file.write(b"through")
+    assert os.read(end, 7) == b"through"
+    os.close(end)
+    assert pipe.is_fifo()
+
+
 @pytest.mark.parametrize("name", WRITERS)
 def test_writers_replace_a_file_only_by_a_complete_one(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

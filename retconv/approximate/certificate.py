@@ -20,7 +20,7 @@ class Approximation:
     Attributes:
         kernel: K', ``(heads, 2 n_1 − 1, …, 2 n_D − 1)``, in K's dtype.
         certificate: ``‖K − K'‖₁`` of the two tables as they are stored, rounded up; float64 ``(heads,)`` on the CPU.
-            Infinite only where the sum is beyond the largest number.
+            Infinite only where the sum, or an entry of K', is beyond the largest number.
         relative: ``‖K − K'‖₁ / ‖K‖₁``, rounded up likewise, whatever the scale of K; 0 only where K and K' are equal.
 
     Example:
@@ -61,7 +61,7 @@ def certify(kernel: Tensor, approximation: Tensor) -> dict[str, Any]:
     before, after = double(kernel).flatten(1), double(approximation).flatten(1)
     unit, own = unit_of(before - after), unit_of(before)
     inflation, float64 = 1 + (before.shape[1] + 4) * torch.finfo(torch.float64).eps, torch.finfo(torch.float64)
-    error = (before / unit - after / unit).abs().sum(dim=1) * inflation
+    error = ((before / unit - after / unit).abs().sum(dim=1) * inflation).nan_to_num(nan=torch.inf, posinf=torch.inf)
     norm = (before / own).abs().sum(dim=1) / inflation
     quotient = error / norm * (unit / own)[:, 0] * (1 + 4 * float64.eps)
     return {

@@ -29,7 +29,7 @@ class GaussianMixtureFit(Approximation):
         sigma: σ, at least 0 and ascending in each head; float64 ``(heads, components)`` on the CPU.
         alpha: α, float64 ``(heads, components)`` on the CPU.
         residual: ``‖K − K'‖₂ / ‖K‖₂``, what the fit makes small; float64 ``(heads,)``.
-        mask: The fitted module; ``kernel`` is its kernel on the table's grid.
+        mask: The fitted module, in float32 at least; ``kernel`` is its kernel on the table's grid.
 
     Example:
         >>> kernel = retconv.kernels.gaussian(retconv.Grid((7, 7)).offsets(), 1.5)
@@ -92,10 +92,10 @@ def fit_gaussian_mixture(kernel: Tensor, components: int, *, starts: int = 8, se
     order = variance.argsort(dim=1)
     sigma = (variance - GAUSSIAN_EPSILON).clamp(min=0).sqrt().gather(1, order)
     alpha = torch.tensor(np.array([s.linear for s in solutions])).gather(1, order)
-    mask = GaussianMixtureMask.from_parameters(
-        sigma.to(kernel.device, kernel.dtype), alpha.to(kernel.device, kernel.dtype)
-    )
-    fitted = mask.kernel(grid).detach()
+    # Weights of both signs may lie beyond a half type whose kernel does not.
+    wide = torch.promote_types(kernel.dtype, torch.float32)
+    mask = GaussianMixtureMask.from_parameters(sigma.to(kernel.device, wide), alpha.to(kernel.device, wide))
+    fitted = mask.kernel(grid).detach().to(kernel.dtype)
     return GaussianMixtureFit(
         **certify(kernel, fitted),
         sigma=sigma,

@@ -153,7 +153,7 @@ def by_states(
         if states is not None:
             sums.append(fit(states))
             continue
-        best, last = float("inf"), min(MAX_STATES, len(head))
+        best, least, last = float("inf"), 1, min(MAX_STATES, len(head))
         for count in range(1, last + 1):
             candidate = fit(count)
             relative = float(realised(kernel[h : h + 1], [candidate]).relative)
@@ -161,10 +161,11 @@ def by_states(
             if relative <= (tolerance or 0.0) * (1 - 1e-9):
                 sums.append(candidate)
                 break
-            best = min(best, relative)
+            if relative < best:
+                best, least = relative, count
         else:
             raise OrderError(
                 f"{name}: no number of states up to {last} reaches tolerance {tolerance:g} for head {h}, the best has "
-                f"{best:.3g}: give a larger tolerance, or states={last}"
+                f"{best:.3g}: give a larger tolerance, or states={least}"
             )
     return realised(kernel, sums)

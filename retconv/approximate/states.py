@@ -30,6 +30,8 @@ from retconv.approximate.variable_projection import Array
 SLOWEST, FASTEST = 0.25, 4.0
 #: Relative singular values of the fixed decays up to this are left out; NumPy's pinv, which the reference uses, has it.
 CUTOFF = 1e-15
+#: Beyond this condition number the modes of a balanced recurrence are no basis; those of delays are above 1e10.
+_DEPENDENT = 1e10
 
 
 @host()
@@ -92,7 +94,8 @@ def balanced_truncation(kernel: Tensor, *, states: int | None = None, tolerance:
 
     Args:
         kernel: ``(heads, 2n − 1)``, real, 0 for δ > 0.
-        states: p, or fewer where the matrix has a lower rank.
+        states: p, or fewer where the matrix has a lower rank, or p poles cannot be told apart: with as many states as
+            taps the recurrence only delays, and has no sum of exponentials.
         tolerance: Instead, the largest relative certificate: each head gets the first number of states that reaches it.
 
     Returns:
@@ -133,6 +136,8 @@ def _balanced(values: Array, vectors: Array, states: int) -> Sum:
     root = np.sqrt(np.abs(values))
     shift = np.append(vectors[1:], np.zeros((1, len(root))), axis=0)
     poles, modes = np.linalg.eig(vectors.T @ shift * root / root[:, None])
+    if len(poles) > 1 and np.linalg.cond(modes) > _DEPENDENT:
+        return _balanced(values, vectors, len(poles) - 1)
     entering = np.linalg.lstsq(modes, (root * np.sign(values) * vectors[0]).astype(np.complex128), rcond=None)[0]
     return one_of_each_pair(poles.astype(np.complex128), (vectors[0] * root) @ modes * entering)
 

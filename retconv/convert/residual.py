@@ -39,14 +39,15 @@ def norm_of_rest(deviation: Tensor, parts: Tensor, whole: Tensor, differs: Tenso
         differs: ``(heads,)``, whether there is any deviation, however small.
 
     Returns:
-        ``(heads,)``, differentiable: 0 where nothing differs, else at least the smallest number of the dtype.
+        ``(heads,)``, differentiable: 0 where nothing differs, else from the dtype's smallest number to 1, beyond
+        which rounding would go.
     """
     (first, unit), (second, other) = _norm(deviation.flatten(1)), _norm(whole.flatten(1))
     square = first.square() - (parts.flatten(1) / unit[:, None]).square().sum(dim=1)
     rest = torch.where(square > 0, square, 1.0).sqrt() * (square > 0)
     quotient = rest / torch.where(differs, second, 1.0)
-    residual = torch.where(unit == other, quotient, quotient / other * unit).clamp(min=torch.finfo(first.dtype).tiny)
-    return torch.where(differs, residual, 0.0)
+    residual = torch.where(unit == other, quotient, quotient / other * unit)
+    return torch.where(differs, residual.clamp(torch.finfo(first.dtype).tiny, 1.0), 0.0)
 
 
 def differing(deviation: Tensor) -> Tensor:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import zlib
 from dataclasses import dataclass, replace
+from functools import reduce
 
 import torch
 from torch import Tensor
@@ -50,6 +52,11 @@ class Dataset:
     def size(self) -> int:
         """Height and width of an image, in pixels."""
         return self.train_images.shape[-1]
+
+    def checksum(self) -> int:
+        """A number that differs from that of other images or labels."""
+        tensors = self.train_images, self.train_labels, self.test_images, self.test_labels
+        return reduce(lambda crc, x: zlib.crc32(x.cpu().numpy().tobytes(), crc), tensors, 0)
 
     def __repr__(self) -> str:
         n, *shape = self.train_images.shape

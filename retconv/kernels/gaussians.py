@@ -148,5 +148,7 @@ def positional(offset: Tensor, alpha: Tensor, center: Tensor) -> Tensor:
 
     Like ``mixture`` it is for parameters that are a module's own: in the computing dtype, not looked at.
     """
-    projection = torch.tensordot(center, offset, dims=([1], [offset.ndim - 1]))  # (heads, *S): δ · Δ
-    return per_head(-alpha, offset.ndim - 1) * (offset.square().sum(dim=-1) - 2 * projection)
+    # δ · Δ as a sum and no matrix product: it is no part of attention's operations, which are counted by those.
+    axes = offset.ndim - 1
+    projection = sum(per_head(center[:, d], axes) * offset[..., d] for d in range(offset.shape[-1]))
+    return per_head(-alpha, axes) * (offset.square().sum(dim=-1) - 2 * projection)

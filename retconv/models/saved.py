@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,8 +17,9 @@ from torch import Tensor, nn
 
 from retconv.models.described import KEPT_AS, Masking, masking_of
 from retconv.models.inputs import call, evaluating, example_input, running
+from retconv.models.named import make_masks
 from retconv.models.pretrained import load_pretrained, plain_pretrained
-from retconv.models.surgery import add_masks, masks_of
+from retconv.models.surgery import add_masks, masked_modules, masks_of
 
 _CONFIG, _WEIGHTS = "config.json", "model.safetensors"
 
@@ -130,6 +132,8 @@ def load_masked(folder: str | Path, model: nn.Module | None = None) -> nn.Module
         _mask(model, masking)
     elif (own := masking_of(model)) is not None:
         differing = [name for name in ("mask", "placement", "share") if getattr(own, name) != getattr(masking, name)]
+        if own.mask is not None and not differing and not _is_made_alike(model, masking, tensors):
+            differing = ["options"]
         if differing and own.mask is not None:
             says = ", ".join(f"{name}={getattr(masking, name)!r}, not {getattr(own, name)!r}" for name in differing)
             raise ValueError(
@@ -140,6 +144,27 @@ def load_masked(folder: str | Path, model: nn.Module | None = None) -> nn.Module
     else:
         _load(model, tensors, folder)
     return model.eval()
+
+
+def _is_made_alike(model: nn.Module, masking: Masking, tensors: dict[str, Tensor]) -> bool:
+    """Whether the model's first mask, with the weights that were saved, is that of the options that were.
+
+    Some options are in no weight, such as the radius of a window. What does not fit in size is told by its names.
+    """
+    described: Any = masking
+    name, module = next(masked_modules(model))
+    own, grid = copy.deepcopy(module.mask), module.place.grid().without_prefix()
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        (made,) = make_masks(described.mask, [(grid, module.place.heads)], described.share, described.options)
+        start = f"{name}.mask."
+        state = {key.removeprefix(start): x for key, x in tensors.items() if key.startswith(start)} or own.state_dict()
+        try:
+            for mask in (own, made):
+                mask.load_state_dict(state)
+        except RuntimeError:
+            return True
+        values = [mask.to(torch.float64).forms(grid).values.cpu() for mask in (own, made)]
+    return torch.equal(*values)
 
 
 def _load(model: nn.Module, tensors: dict[str, Tensor], folder: Path) -> None:

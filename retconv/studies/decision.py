@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 
 from retconv.names import unknown
 from retconv.stats import MAX_SEEDS, MIN_SEEDS, half_width, interval, sign_flip_p
-from retconv.sweep.rule import EXPECTATIONS
+from retconv.sweep.rule import EXPECTATIONS, threshold_fault
 
 SUPPORTED, REFUTED, UNDECIDED = "supported", "refuted", "undecided at this n"
 #: More seeds than anybody would train: a rule that needs more has its value at its threshold.
@@ -63,7 +63,8 @@ def decide(values: ArrayLike, expect: str = "above", threshold: float = 0.0, con
         confidence: Of the interval.
 
     Raises:
-        ValueError: If ``expect`` is none of the three, there are fewer than three values, or one is not finite.
+        ValueError: If ``expect`` is none of the three, nothing can lie where it says, there are fewer than three
+            values, or one is not finite.
 
     Example:
         >>> decide([0.9, 1.1, 1.0, 1.2], threshold=0.7).verdict, decide([0.9, 0.2, 1.0], threshold=0.7).verdict
@@ -71,6 +72,8 @@ def decide(values: ArrayLike, expect: str = "above", threshold: float = 0.0, con
     """
     if expect not in EXPECTATIONS:
         raise ValueError(unknown("expectation", expect, EXPECTATIONS))
+    if fault := threshold_fault(expect, threshold):
+        raise ValueError(fault)
     low, high = interval(values, confidence)
     x = np.asarray(values, np.float64)
     # Where all seeds agree, rounding of the differences would decide.

@@ -48,7 +48,8 @@ class StudyRun:
     def row(self, values: Row) -> Row:
         """Values between the run's name and its full origin."""
         end = {"scale": self.study.scale, "data": self.folder.config.data.name} | self.folder.origin()
-        return self._begin | values | end
+        # What the study varies is said as it varies it, also where the outcome has a column of that name.
+        return self._begin | values | end | self._begin
 
     def measured_rows(self) -> dict[str, list[Row]]:
         """Rows of what was measured on the run, by table; entries of kernels and masks only where they are shown.

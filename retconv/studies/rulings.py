@@ -124,6 +124,11 @@ class _Runs:
                     f"the rule {self.rule.claim!r} reads {name!r}, no column of {self.rule.table}: "
                     f"{nearest(name, table)}"
                 )
+        if not pd.api.types.is_numeric_dtype(table[metric]):
+            raise ValueError(
+                f"the rule {self.rule.claim!r} reads {metric!r} of {self.rule.table}, which holds no numbers: name "
+                "another metric"
+            )
         matches = table["arm"] == arm
         for column, value in point.items():
             number = isinstance(value, int | float) and not isinstance(value, bool)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -77,8 +78,12 @@ def parse_rules(
                 faults.append(f"rules.{i}.claim must say what is claimed")
             for key in ("arm", "against"):
                 arm = getattr(rule, key)
-                if arm not in arms and (arm or key == "arm"):
-                    faults.append(f"rules.{i}.{key} {arm!r} is no arm of the study; {nearest(str(arm), sorted(arms))}")
+                if isinstance(arm, str) and arm not in arms and (arm or key == "arm"):
+                    faults.append(
+                        f"rules.{i}.{key} {arm!r} is no arm of the study; {nearest(str(arm), sorted(map(str, arms)))}"
+                    )
+            if isinstance(rule.threshold, float) and (fault := threshold_fault(rule.expect, rule.threshold)):
+                faults.append(f"rules.{i}.{fault}")
             own = f"study_{name}" + f", or begins with {mask_tables}_" * bool(mask_tables)
             if rule.table != f"study_{name}" and not (mask_tables and rule.table.startswith(f"{mask_tables}_")):
                 faults.append(f"rules.{i}.table {rule.table!r} is no table of the study's: it is {own}")
@@ -87,6 +92,15 @@ def parse_rules(
     if rules and isinstance(seeds, list) and len({*map(str, seeds)}) < MIN_SEEDS:
         faults.append(f"rules are decided by at least {MIN_SEEDS} seeds, and grid.seed is {seeds}")
     return tuple(rules)
+
+
+def threshold_fault(expect: str, threshold: float) -> str:
+    """Why nothing could lie where a claim expects it, if so."""
+    if not math.isfinite(threshold):
+        return f"threshold must be a finite number, got {threshold!r}"
+    if expect == "within" and threshold <= 0:
+        return f"threshold must be positive with expect: within, which is ± of it, got {threshold!r}"
+    return ""
 
 
 def _absent(point: Any, grid: Mapping[str, Any]) -> list[str]:

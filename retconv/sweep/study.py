@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib import resources
 from operator import itemgetter
@@ -149,6 +149,8 @@ def parse_study(values: Mapping[str, Any], folder: Path = Path(), name: str = "s
     study = build(Study, {k: v for k, v in values.items() if k not in (*derived, "rules", "priority")}, "", faults)
     arms, twin = _or_empty(study.arms), _or_empty(study.small) if small else {}
     grid = {**_or_empty(study.grid), **_or_empty(twin.get("grid"))}
+    if odd := _unquoted(study, grid):  # all else asks for texts
+        raise _refusal(faults + odd)
     faults += [
         f"grid.{key} must be a list of values, got {v!r}" for key, v in grid.items() if not v or type(v) is not list
     ]
@@ -158,6 +160,13 @@ def parse_study(values: Mapping[str, Any], folder: Path = Path(), name: str = "s
         if isinstance(each, list)
         for v in each
         if isinstance(v, Mapping)
+    ]
+    faults += [
+        f"grid.{key} holds {v!r} twice"
+        for key, each in grid.items()
+        if isinstance(each, list) and key != "seed"
+        for i, v in enumerate(each)
+        if v in each[:i]
     ]
     columns: dict[str, str] = {}
     for key in grid:
@@ -184,7 +193,7 @@ def parse_study(values: Mapping[str, Any], folder: Path = Path(), name: str = "s
     seeds = grid.get("seed", [0])
     rules = parse_rules(values.get("rules", []), arms, name, study.mask_tables, seeds, _or_empty(study.grid), faults)
     if faults:
-        raise RecipeError("the study cannot be used:\n" + "\n".join(f"  {fault}" for fault in faults))
+        raise _refusal(faults)
     configs: dict[str, Config] = {}
     arm_of: dict[str, str] = {}
     for arm, config in _runs(study, grid, twin, folder):
@@ -235,6 +244,23 @@ def _twin_faults(twin: Mapping[str, Any], arms: Mapping[str, Any]) -> list[str]:
         if not isinstance(options, Mapping):
             faults.append(f"small.arms.{arm} must be a mapping of options, got {options!r}")
     return faults
+
+
+def _refusal(faults: Sequence[str]) -> RecipeError:
+    return RecipeError("the study cannot be used:\n" + "\n".join(f"  {fault}" for fault in faults))
+
+
+def _unquoted(study: Study, grid: Mapping[Any, Any]) -> list[str]:
+    """Names that YAML reads as numbers or truth values."""
+    arms = _or_empty(study.arms)
+    owners = {"arms.": arms, "set.": _or_empty(study.set), "grid.": grid}
+    owners |= {f"arms.{arm}.": _or_empty(options) for arm, options in arms.items()}
+    return [
+        f"{owner}{key} is a name that YAML reads as {key!r}: quote it"
+        for owner, names in owners.items()
+        for key in names
+        if not isinstance(key, str)
+    ]
 
 
 def _or_empty(value: Any) -> Mapping[str, Any]:

@@ -72,7 +72,7 @@ def build_model(config: Config, size: int, classes: int) -> nn.Module:
     with seeded(config.seed, "start"), _unset_memory_is_nan():
         try:
             model = timm.create_model(config.model.name, pretrained=False, **kwargs)
-        except (TypeError, ValueError, AssertionError) as error:
+        except (TypeError, ValueError, AssertionError, ArithmeticError) as error:
             hint = _hint(config.model.name, str(error))
             raise RecipeError(f"model {config.model.name!r} cannot be built from {kwargs}: {error}{hint}") from error
     if unset := [name for name, value in model.named_parameters() if value.isnan().any()]:

@@ -38,7 +38,7 @@ class DataConfig:
 
     name: str = option("cifar10", "data set, as retconv.data.load names it")
     validation: float = option(0.1, "share of the training images held out, class by class", low=0, high=0.9)
-    split_seed: int = option(0, "of the held-out share: the same for every run to be compared", low=0)
+    split_seed: int = option(0, "of the held-out share: the same for every run to be compared", low=0, high=2**63 - 1)
     fraction: float = option(
         1.0,
         "share of the other training images that is learnt from, class by class, in as many steps as all of them take",
@@ -110,7 +110,7 @@ class Config:
         'digits'
     """
 
-    seed: int = option(0, "of start, order, augmentation and drop path", low=0)
+    seed: int = option(0, "of start, order, augmentation and drop path", low=0, high=2**63 - 1)
     batch_size: int = option(128, "images in a step, over all processes", low=2)
     smoothing: float = option(0.1, "label smoothing", low=0, high=0.99)
     ema: float = option(

@@ -109,7 +109,7 @@ def override(values: Mapping[str, Any], settings: Sequence[str] | Mapping[str, A
     """A copy with some options set, given as lines ``optim.lr=3e-4`` or a mapping by dotted key.
 
     Raises:
-        RecipeError: If a line has no ``=``, or its value is not valid YAML.
+        RecipeError: If a line has no ``=``, its value is not valid YAML, or it would replace a whole section.
     """
     result = _copy(values)
     if not isinstance(settings, Mapping):
@@ -127,8 +127,16 @@ def override(values: Mapping[str, Any], settings: Sequence[str] | Mapping[str, A
             if not isinstance(level.get(parent), dict):
                 level[parent] = {}
             level = level[parent]
+        if key in _SECTIONS and isinstance(value, Mapping):
+            raise RecipeError(
+                f"{key} has options of its own: set each by its key, such as {key}.{next(iter(value), '…')}"
+            )
         level[last] = value
     return result
+
+
+#: Options that hold others, which a mapping would replace as a whole.
+_SECTIONS = tuple(f.name for f in dataclasses.fields(Config) if dataclasses.is_dataclass(f.default_factory))
 
 
 def _copy(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -209,8 +217,8 @@ def _check(option: dataclasses.Field[Any], value: Any, key: str, faults: list[st
         faults.append(f"{key} must be {_range(low, high)}, got {value!r}")
     if isinstance(value, Mapping):
         try:
-            json.dumps(value, sort_keys=True)  # of which the run's name is made
-        except TypeError as error:
+            json.dumps(value, sort_keys=True, allow_nan=False)  # of which the run's name is made
+        except (TypeError, ValueError) as error:
             faults.append(f"{key} must hold numbers, text, true, false, null, lists and mappings of them: {error}")
         return _copy(value)
     return float(value) if kind == "float" else value

@@ -16,6 +16,7 @@ from retconv.train import checkpoint
 from retconv.train.budget import Budget, Pace
 from retconv.train.build import compiles_on
 from retconv.train.config import Config, differences
+from retconv.train.files import TrainError
 from retconv.train.folder import RunFolder
 from retconv.train.session import Session, any_process
 from retconv.train.trainer import Trainer
@@ -59,13 +60,16 @@ def train(
         The runs' folders, in the order of ``configs``.
 
     Raises:
-        ValueError: If the configurations cannot be replicas of one another, or the device cannot be used.
+        ValueError: If the configurations cannot be replicas of one another, the device cannot be used, or images and
+            labels of ``data`` do not belong together.
         TrainError: If training cannot go on: a full disk, a damaged checkpoint, a loss that is not finite, a run that
-            another process trains.
+            another process trains, or a run that is there was trained on other data than those given.
     """
     configs = [configs] if isinstance(configs, Config) else list(configs)
     _require_replicas(configs)
     folders = [RunFolder(root, config) for config in configs]
+    if data is not None:
+        _require_usable(data, [f for f in folders if f.finished])
     todo = list({f.path: f for f in folders if not f.finished}.values())
     if not todo:
         return folders
@@ -90,6 +94,31 @@ def train(
                 session.run(checkpoint_seconds, checkpoint_every, progress and rank == 0, on_step)
     _wait_for_all()
     return folders
+
+
+def _require_usable(data: Dataset, finished: Sequence[RunFolder]) -> None:
+    """Data of one's own, whose images and labels belong together, and of which finished runs are."""
+    classes = len(data.classes)
+    for part in ("train", "test"):
+        images, labels = getattr(data, f"{part}_images"), getattr(data, f"{part}_labels")
+        shape = len(labels), 3, data.size, data.size
+        if images.dtype != torch.uint8 or tuple(images.shape) != shape or not len(labels):
+            raise ValueError(
+                f"{part}_images must be uint8 {shape} for these labels, and at least one, got {images.dtype} of shape "
+                f"{tuple(images.shape)}"
+            )
+        low, high = (int(end) for end in labels.aminmax())
+        if low < 0 or high >= classes:
+            raise ValueError(
+                f"{part}_labels must lie in 0 … {classes - 1} for {classes} classes, got {low} … {high}: number them so"
+            )
+    checksum = data.checksum() if finished else 0
+    for folder in finished:
+        if folder.result().get("checksum", checksum) != checksum:  # earlier results do not say
+            raise TrainError(
+                f"{folder.path} was trained on other images or labels than these, of {data.source}: give another "
+                "folder of runs"
+            )
 
 
 def _too_late(budget: Budget, config: Config, device: torch.device) -> bool:

@@ -210,9 +210,10 @@ class Session:
         loss, accuracy = trainer.evaluate(trainer.data.test_images, trainer.data.test_labels)
         if self.rank != 0:
             return
+        checksum = trainer.data.checksum()
         for i, folder in enumerate(self.folders):
             result: dict[str, Any] = {"test_loss": float(loss[i]), "test_accuracy": float(accuracy[i])}
-            result |= {"epochs": trainer.epoch, "test_images": len(trainer.data.test_labels)}
+            result |= {"epochs": trainer.epoch, "test_images": len(trainer.data.test_labels), "checksum": checksum}
             result["parameters"] = sum(p[i].numel() for p in trainer.replicas.parameters())
             if trainer.config.data.validation:
                 result |= {"best_validation_accuracy": best[0][i], "best_epoch": best[1][i]}

@@ -222,6 +222,11 @@ def test_planted_mixture_and_decay_are_fitted() -> None:
     assert (float(fitted.gamma), float(fitted.scale)) == (pytest.approx(0.8, rel=1e-4), pytest.approx(0.1, rel=1e-4))
 
 
+def test_attention_of_no_heads_has_no_kernel() -> None:
+    effective = effective_kernel(torch.zeros(2, 0, 3, 3), 3)
+    assert (effective.kernel.shape, effective.explained.shape) == ((0, 5), (0,))
+
+
 def test_attention_of_inference_mode_and_after_it_is_one_stream() -> None:
     whole = EffectiveKernel(5)
     weights = torch.rand(4, 2, 5, 5).softmax(dim=-1)

@@ -37,6 +37,11 @@ TABLES: dict[str, dict[str, Error]] = {
             OrderError,
             r"no number of states up to 5 reaches tolerance 0 for head 0, the best has \d.*: give a larger .*=5",
         ),
+        "an advice that is the best": (
+            lambda: balanced_truncation(NOISE, tolerance=1e-9),
+            OrderError,
+            r"no number of states up to 5 reaches .*, the best has 0\..*: give a larger tolerance, or states=[1-4]$",
+        ),
         "a response of no token": (
             lambda: roots_of_unity(PAST).response(0),
             ValueError,

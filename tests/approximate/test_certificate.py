@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable
 from fractions import Fraction
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import example, given
@@ -97,6 +98,14 @@ def test_certificate_has_every_scale(inner: float, outer: float, other: float, s
             assert exact <= Fraction(certificate) <= exact * above
         if norm and exact / norm < largest / 2:
             assert exact <= Fraction(relative) * norm <= max(exact * above, smallest * norm)
+
+
+def test_an_approximation_beyond_the_largest_number_has_no_finite_certificate() -> None:
+    kernel = normal(0, 1, 17) * 1e305
+    with np.errstate(over="ignore"):
+        fit = exponentials(kernel, order=2)
+    assert not bool(fit.kernel.isfinite().all())
+    assert fit.certificate.tolist() == fit.relative.tolist() == [math.inf]
 
 
 def test_certificate_is_attained() -> None:

@@ -75,6 +75,14 @@ def test_fitted_mask_has_the_fitted_kernel(shape: tuple[int, ...]) -> None:
         assert_close(head.flatten(), naive.kernel(formula, shape))
 
 
+def test_weights_that_a_half_type_does_not_hold_are_fitted_to_a_kernel_that_it_does() -> None:
+    """Of noise near the largest number, whose fits have larger weights of both signs."""
+    for seed in range(4):
+        fit = fit_gaussian_mixture(uniform(seed, 0, 2e4, 1, 5, 5).half(), 3, starts=2)
+        assert fit.kernel.dtype == torch.float16
+        assert float(fit.relative) < 1
+
+
 @every_grid
 def test_parameters_of_a_noisy_kernel_stay_of_its_size(shape: tuple[int, ...], seed: int) -> None:
     """Where two widths would collapse, float64 weights stay below 1/√eps times the kernel."""

@@ -14,7 +14,7 @@ import pytest
 
 from retconv.figures import FIGURES, find, render
 from retconv.figures.attention_distance import uniform_distance
-from retconv.figures.paired import over_seeds
+from retconv.figures.paired import over_seeds, side, together
 from retconv.model_names import VITS
 from retconv.sweep import load_study
 from tests.figures.drawn_study import NAMES, by_hand, draw, edit, plant, without
@@ -40,7 +40,8 @@ def test_every_figure_tells_its_message_and_its_scale(planted: Path, name: str) 
     assert message in texts
     (origin,) = (text for text in texts if " passes, " in text)
     assert origin.startswith(("CIFAR-10 (JPEG), ", "Tiny-ImageNet"))
-    assert f" {origin}. {message.removesuffix('?')}." in caption
+    ran, *_ = origin.split(". ")  # what follows tells how to read the picture
+    assert f" {ran}. {message.removesuffix('?')}." in caption
     assert caption.count(". ") <= 3
     assert not any("nan" in text.split() for text in [caption, *texts])
 
@@ -50,15 +51,13 @@ def test_scale_is_that_of_the_study_file(planted: Path) -> None:
     assert config.schedule.epochs == 8
     assert config.model.options["embed_dim"] == 64
     assert round(50_000 * (1 - config.data.validation)) == 45_000
-    assert SMALL in draw("accuracy")[1]
-    assert (
-        "CIFAR-10 (JPEG), 4,500–45,000 images, steps of 8 passes, ViT of 64 channels, 5 of 8 seeds"
-        in draw("data_size")[1]
-    )
+    assert f"{SMALL}. Bars: " in " ".join(draw("accuracy")[1])
+    few = "CIFAR-10 (JPEG), 4,500–45,000 images, steps of 8 passes, ViT of 64 channels, 5 of 8 seeds"
+    assert f"{few}. Bars" in " ".join(draw("data_size")[1])
     assert f"ViT of {VITS['retconv_vit_tiny'][0]} channels" in " ".join(draw("accuracy_full")[1])
     assert "five models" in " ".join(draw("models")[1])
     edit(planted, "cifar_small", lambda runs: runs[(runs["arm"] != "gmm") | (runs["seed"] < 3)])
-    assert SMALL.replace("5 of", "3–5 of") in draw("accuracy")[1]
+    assert SMALL.replace("5 of", "3–5 of") in " ".join(draw("accuracy")[1])
 
 
 def test_arms_and_seeds_may_be_missing(planted: Path) -> None:
@@ -145,6 +144,15 @@ def test_message_of_distance_says_how_far_and_which_way(mean: float, half: float
     assert FIGURES["attention_distance"].finding(pd.DataFrame([row])) == message
 
 
+def test_titles_judge_all_arms_of_a_figure_together() -> None:
+    """Ten intervals of 99.5 % hold their means at once with 95 %, by Student's t of seven degrees of freedom."""
+    rows = pd.DataFrame({"arm": range(10), "n": 8, "mean": 1.0, "low": 1 - 2.3646, "high": 1 + 2.3646})
+    assert together(rows[:1])["low"].tolist() == pytest.approx([1 - 2.3646])
+    assert together(rows)["high"].tolist() == pytest.approx([1 + 4.0293] * 10, abs=1e-3)
+    assert set(side(rows, 3.4)) == {"within"}
+    assert set(side(together(rows), 3.4)) == {"open"}
+
+
 def test_cut_masks_and_swapped_attention(planted: Path) -> None:
     data, _ = draw("truncated")
     assert FIGURES["truncated"].finding(data) == (
@@ -157,7 +165,8 @@ def test_cut_masks_and_swapped_attention(planted: Path) -> None:
     assert set(data["arm"]) == {"plain"}
     told = data[data["part"] == "mean"].set_index("layer")["mean"]
     assert told.to_dict() == pytest.approx({"0": -4, "1": -7, "2": -10, "3": -13, "all": -38}, abs=0.2)
-    assert any(text.startswith("Attention is more than a convolution: without content it loses 38.") for text in texts)
+    told = "Attention is more than a convolution: as its effective kernels alone it loses 38."
+    assert any(text.startswith(told) for text in texts)
 
 
 def test_masks_on_a_larger_grid(planted: Path) -> None:
@@ -193,7 +202,7 @@ def test_what_is_left_of_a_learnt_kernel_is_held_against_its_distance_from_1(pla
         norm, learnt = (math.sqrt((x**2).sum()) for x in (own["value"], own["value"] - 1))
         assert row.left == pytest.approx(0 if row.arm == "manhattan_bias" else 10 * norm / learnt)
     left = data[data["arm"].isin(["table", "elm"])]["left"].mean()
-    assert f"Free kernels are neither decay nor Gaussian: {left:.0f} % is left beside the nearest" in texts
+    assert f"Free kernels are neither decay nor Gaussian: the nearest leaves {left:.0f} % of what they learnt" in texts
 
 
 def test_shares_that_kernels_explain_are_means_over_heads_and_layers(planted: Path) -> None:

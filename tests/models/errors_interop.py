@@ -96,6 +96,11 @@ INTEROP: dict[str, Error] = {
         ValueError,
         "have mask='gmm', not 'table', placement='multiply_logits', not 'bias_logits': put in those that were",
     ),
+    "loading into a window of another radius": (
+        lambda: saved_with(masked("window", radius=1), lambda: masked("window", radius=3)),
+        ValueError,
+        r"have options=\{'radius': 1\}, not \{'radius': 3\}: put in those that were",
+    ),
     "loading into masks of another size": (
         lambda: saved_with(masked("gmm"), lambda: masked("gmm", components=3)),
         ValueError,

@@ -21,7 +21,7 @@ from torch.nn import functional as F
 
 from retconv.checks import relative_error
 from retconv.grid import Grid
-from retconv.models import SMALL_MODELS, grids_of, masks_of
+from retconv.models import MASKS, SMALL_MODELS, grids_of, masks_of
 from retconv.models.__main__ import main
 from retconv.models.count import count
 from retconv.models.hub import MaskedViT
@@ -82,6 +82,13 @@ def test_count_against_the_sum_written_out() -> None:
         assert cost.macs == cost.layer_macs + cost.attention_macs
     # With a class token, as the notes of the table say.
     assert f"{count(create('retconv_vit_tiny', pooling='token')).layer_macs / 1e6:.1f}M" in NOTES["retconv_vit_tiny"]
+
+
+def test_what_makes_a_mask_is_no_product_of_attention() -> None:
+    plain = count(create("retconv_vit_tiny", depth=1)).attention_macs
+    for name in MASKS:
+        made = create("retconv_vit_tiny", depth=1, mask=name)
+        assert count(made).attention_macs == plain, name
 
 
 def test_transposed_convolutions_are_layers() -> None:

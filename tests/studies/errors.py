@@ -75,13 +75,13 @@ def verdicts_below_a_file() -> None:
         command("--out", f"{folder}/file/below")()
 
 
-def a_column_that_is_not_there() -> None:
-    rule = {"claim": "So.", "arm": "a", "metric": "test_acuracy"}
+def reading(metric: str) -> None:
+    rule = {"claim": "So.", "arm": "a", "metric": metric}
     study = parse_study(
         {"recipe": "smoke", "arms": {"a": {}}, "grid": {"seed": [0, 1, 2]}, "rules": [rule]}, name="toy"
     )
     with tempfile.TemporaryDirectory() as folder:
-        table = pd.DataFrame({"arm": ["a"], "seed": [0], "test_accuracy": [90.0], "scale": ["full"]})
+        table = pd.DataFrame({"arm": ["a"], "seed": [0], "test_accuracy": [90.0], "run": ["r"], "scale": ["full"]})
         write_tables({"study_toy": table}, folder)
         verdicts(folder, [study])
 
@@ -161,9 +161,19 @@ TABLES: dict[str, dict[str, Error]] = {
             "no study file mian, nor a study of that name; did you mean 'main'",
         ),
         "a rule that reads no column": (
-            a_column_that_is_not_there,
+            lambda: reading("test_acuracy"),
             ValueError,
             "the rule 'So.' reads 'test_acuracy', no column of study_toy: did you mean 'test_accuracy'",
+        ),
+        "a metric of text": (
+            lambda: reading("run"),
+            ValueError,
+            "the rule 'So.' reads 'run' of study_toy, which holds no numbers",
+        ),
+        "nothing within it": (
+            lambda: decide([0.1, 0.2, 0.3], "within", -1.0),
+            ValueError,
+            "threshold must be positive with expect: within, which is ± of it, got -1.0",
         ),
         "expectation": (
             lambda: decide([1.0, 2.0, 3.0], "beyond"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import tempfile
 from collections.abc import Callable
@@ -53,6 +54,38 @@ TABLES: dict[str, dict[str, Error]] = {
             lambda: parse_study({"recipe": "smoke", "grid": {"optim.weight_decay": [0.0], "x.weight_decay": [1.0]}}),
             ValueError,
             "grid.optim.weight_decay and grid.x.weight_decay are both column 'weight_decay' of tables",
+        ),
+        "a value twice": (
+            lambda: parse_study({"recipe": "smoke", "grid": {"data.fraction": [0.5, 1.0, 0.5]}}),
+            ValueError,
+            "grid.data.fraction holds 0.5 twice",
+        ),
+        "names that are none": (
+            lambda: parse_study(
+                {
+                    "recipe": "smoke",
+                    "arms": {1: {"optim.lr": 0.1}, "off": {False: 1}},
+                    "set": {2: 1},
+                    "grid": {"seed": [0, 1, 2], 3: [1]},
+                }
+            ),
+            ValueError,
+            "(?s)arms.1 is a name that YAML reads as 1: quote it.*set.2 .*grid.3 .*arms.off.False .* reads as False",
+        ),
+        "an arm that is a list": (
+            lambda: parse_study({"arms": {"a": {}}, "rules": [{"claim": "So.", "arm": ["a"]}]}),
+            ValueError,
+            r"rules\.0\.arm must be str, got \['a'\]",
+        ),
+        "nothing within it": (
+            lambda: parse_study({"arms": {"a": {}}, "rules": [{"claim": "So.", "arm": "a", "expect": "within"}]}),
+            ValueError,
+            r"rules\.0\.threshold must be positive with expect: within, which is ± of it, got 0\.0",
+        ),
+        "beyond every number": (
+            lambda: parse_study({"arms": {"a": {}}, "rules": [{"claim": "So.", "arm": "a", "threshold": math.nan}]}),
+            ValueError,
+            r"rules\.0\.threshold must be a finite number, got nan",
         ),
         "named as a table": (
             lambda: parse_study({"recipe": "smoke"}, name="verdicts"),

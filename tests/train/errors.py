@@ -15,6 +15,7 @@ from unittest import mock
 import click
 import filelock
 import timm
+import torch
 import yaml
 
 from retconv.train import Config, Replicas, RunFolder, Trainer, TrainError, load, parse, train
@@ -82,6 +83,17 @@ def run_that_began_on_other_images(folder: Path) -> None:
     with suppress(InterruptedError):
         train(tiny(), folder, data=data, device="cpu", progress=False, checkpoint_every=1, on_step=stop)
     train(tiny(), folder, data=replace(data, train_images=255 - data.train_images), device="cpu", progress=False)
+
+
+def finished_run_of_other_images(folder: Path) -> None:
+    data = few_digits()
+    train(tiny(), folder, data=data, device="cpu", progress=False)
+    train(tiny(), folder, data=data, device="cpu", progress=False)
+    train(tiny(), folder, data=replace(data, test_labels=data.test_labels.flip(0)), device="cpu", progress=False)
+
+
+def own_data(**tensors: torch.Tensor) -> Callable[[], object]:
+    return in_folder(lambda folder: train(tiny(), folder, data=replace(few_digits(), **tensors), device="cpu"))
 
 
 def forms_that_differ() -> None:
@@ -251,6 +263,37 @@ TABLES: dict[str, dict[str, Error]] = {
             TrainError,
             "the checkpoint of step 1 was trained on other images or labels than these, of .*: go on with the same",
         ),
+        "a result of other images": (
+            in_folder(finished_run_of_other_images),
+            TrainError,
+            r"\w+ was trained on other images or labels than these, of scikit-learn .*: give another folder of runs",
+        ),
+        "images of another type": (
+            own_data(test_images=few_digits().test_images.float()),
+            ValueError,
+            r"test_images must be uint8 \(60, 3, 8, 8\) for these labels, .* got torch.float32 of shape",
+        ),
+        "labels beyond the classes": (
+            own_data(train_labels=few_digits().train_labels + 1),
+            ValueError,
+            r"train_labels must lie in 0 … 9 for 10 classes, got 1 … 10: number them so",
+        ),
+        "a section as a whole": (
+            lambda: override({}, ["optim={lr: 0.1}"]),
+            ValueError,
+            r"optim has options of its own: set each by its key, such as optim\.lr",
+        ),
+        "an option that is no number": (
+            lambda: parse({"model": {"options": {"mask_options": {"gamma": float("nan")}}}}),
+            ValueError,
+            "model.options must hold numbers, .* not JSON compliant",
+        ),
+        "no heads": (
+            lambda: Trainer([tiny(model=ModelConfig("retconv_vit_tiny", {"num_heads": 0}))], few_digits()),
+            ValueError,
+            "'retconv_vit_tiny' cannot be built from .*: .*by zero",
+        ),
+        "a seed beyond all": (lambda: parse({"seed": 2**63}), ValueError, "seed must be from 0 to 9223372036854775807"),
         "command without recipe": (command(), click.ClickException, "which recipe"),
         "command with a wrong recipe": (command("--recipe", "smok"), click.ClickException, "did you mean 'smoke'"),
         "command that diverges": (in_folder(diverging_command), click.ClickException, "is not finite at step 2"),

@@ -65,7 +65,7 @@ class EffectiveKernel:
         # Half types are rounded once, from a softmax that is computed wider.
         epsilon = torch.finfo(weights.dtype).eps
         self._rounding = max(self._rounding, epsilon * (1 if weights.dtype.itemsize < 4 else 8))
-        prefix, images = self.grid.prefix, max(1, _ENTRIES // (weights.shape[1] * length**2))
+        prefix, images = self.grid.prefix, max(1, _ENTRIES // max(1, weights.shape[1] * length**2))
         with unwatched():
             for part in weights[:, :, prefix:, prefix:].split(images):
                 self._merge(part.to(compute_dtype(weights.device)))

@@ -62,8 +62,7 @@ def norm_bounds(mask: MaskLike, grid: GridLike) -> NormBounds:
     if subject.kernel is None:
         raise ValueError("norm_bounds: the mask has no kernel, hence no symbol: use operator_norm")
     kernel = subject.kernel
-    sizes = dense_sizes(subject.grid)
-    sampled = sampled_gain(kernel, sizes)[0].amax(dim=1)
+    sizes, l1 = dense_sizes(subject.grid), kernel.abs().flatten(1).sum(dim=1)
+    sampled = torch.minimum(sampled_gain(kernel, sizes)[0].amax(dim=1), l1)
     between = math.prod(math.cos(math.pi * (n - 1) / size) for n, size in zip(subject.grid.shape, sizes, strict=True))
-    l1 = kernel.abs().flatten(1).sum(dim=1)
     return NormBounds(operator_norm(kernel, subject.grid), torch.minimum(sampled / between, l1), sampled, l1)

@@ -74,18 +74,18 @@ def passband(kernel: Tensor) -> Passband:
     dc, nyquist = symbol(kernel, ends).real.unbind(dim=1)
     sizes = dense_sizes(Grid([(side + 1) // 2 for side in kernel.shape[1:]]))
     gain, theta = sampled_gain(kernel, sizes)
-    peak, peak_frequency = gain.amax(dim=1), []
-    for row, top in zip(gain, peak, strict=True):
+    peak = gain.amax(dim=1)
+    where = peak.new_empty(len(peak), ndim)
+    for h, (row, top) in enumerate(zip(gain, peak, strict=True)):
         half = theta[row >= top * (1 - 1e-12)]
         highest = torch.cat([half, torch.where(half < math.pi, -half, half)])
         # Of equal peaks (θ and −θ always are) the one nearest to 0, then the one of positive frequencies.
         rank = highest.norm(dim=1) - 1e-6 * (highest * torch.arange(ndim, 0, -1, device=theta.device)).sum(dim=1)
-        peak_frequency.append(highest[rank.argmin()])
+        where[h] = highest[rank.argmin()]
     kind = [
         _kind(*(float(v) for v in (d.abs(), n.abs(), row.min(), p)))
         for d, n, row, p in zip(dc, nyquist, gain, peak, strict=True)
     ]
-    where = torch.stack(peak_frequency)
     band = torch.stack([_edges(kernel, where, peak, axis) for axis in range(ndim)], dim=1)
     return Passband(tuple(kind), dc, nyquist, peak, where, band)
 
