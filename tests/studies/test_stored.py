@@ -61,6 +61,7 @@ SAID = (
     ("Attention is needed.", -1, "a model is {:.1f} points worse than plain attention ({:.1f} to {:.1f})"),
     ("Attention is more than", -1, "plain attention loses {:.1f} points ({:.1f} to {:.1f})"),
     ("A free mask learns", 100, "{:.0f} % of the energy of what it learnt is one ({:.0f} to {:.0f})"),
+    ("CutMix alone makes a head", 1, "with none: {:.2f} tokens ({:.2f} to {:.2f})"),
     ("A convolution is enough", 1, "the kernel table is {:.1f} points better than it ({:.1f} to {:.1f})"),
     ("The learnt kernels are", -1, "the kernel tables lose {:.1f} points ({:.1f} to {:.1f})"),
     ("The learnt decays are", -1, "the learnt decays {:.1f} ({:.1f} to {:.1f})"),
