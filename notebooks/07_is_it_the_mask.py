@@ -130,8 +130,8 @@ Markdown(markdown(verdicts.loc[["cifar_small_data"]]))
 FIGURES["cutmix"]
 
 # %% [markdown]
-# The masks' runs are not all stored yet, and the line above names the commands that make them. The next figure asks what
-# CutMix does to attention without a mask: look at whether it shortens the distance of the most local head.
+# The masks' runs are not all stored yet, and the line above names the commands that make them. The next figure asks
+# what CutMix does to attention without a mask: look at whether it shortens the distance of the most local head.
 
 # %%
 FIGURES["cutmix_distance"]

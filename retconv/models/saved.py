@@ -155,15 +155,15 @@ def _is_made_alike(model: nn.Module, masking: Masking, tensors: dict[str, Tensor
     name, module = next(masked_modules(model))
     own, grid = copy.deepcopy(module.mask), module.place.grid().without_prefix()
     with torch.random.fork_rng(devices=[]), torch.no_grad():
-        (made,) = make_masks(described.mask, [(grid, module.place.heads)], described.share, described.options)
+        (twin,) = make_masks(described.mask, [(grid, module.place.heads)], described.share, described.options)
         start = f"{name}.mask."
         state = {key.removeprefix(start): x for key, x in tensors.items() if key.startswith(start)} or own.state_dict()
         try:
-            for mask in (own, made):
+            for mask in (own, twin):
                 mask.load_state_dict(state)
         except RuntimeError:
             return True
-        values = [mask.to(torch.float64).forms(grid).values.cpu() for mask in (own, made)]
+        values = [mask.to(torch.float64).forms(grid).values.cpu() for mask in (own, twin)]
     return torch.equal(*values)
 
 

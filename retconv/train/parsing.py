@@ -217,8 +217,10 @@ def _check(option: dataclasses.Field[Any], value: Any, key: str, faults: list[st
         faults.append(f"{key} must be {_range(low, high)}, got {value!r}")
     if isinstance(value, Mapping):
         try:
-            json.dumps(value, sort_keys=True, allow_nan=False)  # of which the run's name is made
-        except (TypeError, ValueError) as error:
+            text = json.dumps(value, sort_keys=True)  # of which the run's name is made
+            if json.loads(text) != json.loads(text):
+                faults.append(f"{key} must hold no NaN, got {value!r}")
+        except TypeError as error:
             faults.append(f"{key} must hold numbers, text, true, false, null, lists and mappings of them: {error}")
         return _copy(value)
     return float(value) if kind == "float" else value

@@ -130,19 +130,16 @@ def test_no_heads_have_no_spectrum() -> None:
     for mask in (torch.zeros(0, 5), torch.zeros(0, 3, 3)):
         assert eigenvalues(mask, 3).shape == (0, 3)
         assert eigenvalues(mask, 3, k=2).shape == (0, 2)
-    assert passband(torch.zeros(0, 3, 5)).band.shape == (0, 2, 2)
-    assert norm_bounds(torch.zeros(0, 5), 3).symbol.shape == (0,)
+    assert len(passband(torch.zeros(0, 5)).band) == len(norm_bounds(torch.zeros(0, 5), 3).symbol) == 0
 
 
 @every_grid
 def test_bounds_are_in_their_order_to_the_last_bit(shape: tuple[int, ...], seed: int) -> None:
-    """Of kernels of one weight too, whose transform exceeds their sum by rounding."""
-    kernel = kernel_of(shape, seed)
+    kernel = kernel_of(shape, seed)  # and of one weight, whose transform exceeds it by rounding
     single = kernel * (kernel == kernel.flatten(1).amax(dim=1).view(-1, *[1] * len(shape)))
     for table in (kernel, single):
         bounds = norm_bounds(table, shape)
-        assert bool((bounds.sampled <= bounds.symbol).all())
-        assert bool((bounds.symbol <= bounds.l1).all())
+        assert bool(((bounds.sampled <= bounds.symbol) & (bounds.symbol <= bounds.l1)).all())
 
 
 def test_lanczos_takes_each_head_for_itself_and_needs_no_memory_of_a_mask() -> None:

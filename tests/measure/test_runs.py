@@ -14,7 +14,6 @@ import timm
 import torch
 from click.testing import CliRunner
 
-from retconv.data import Dataset
 from retconv.masks import KernelTableMask
 from retconv.measure import Trained, measure, measured
 from retconv.measure.attention import reach_rows, swap_rows
@@ -31,7 +30,7 @@ from retconv.train import Budget, RunFolder, train
 from retconv.train.build import build_model
 from tests.models import cases
 from tests.results.carried import MASKED, MIB
-from tests.train.small import few_digits
+from tests.train.small import few, few_digits
 
 SIDE = 2
 
@@ -42,12 +41,6 @@ def trained_run(root: Path, **options: Any) -> RunFolder:
     config = replace(MASKED, model=replace(MASKED.model, options=given))
     (run,) = train(config, root, data=few_digits(), device="cpu", progress=False)
     return run
-
-
-def few(name: str) -> Dataset:
-    """What such a run trained on, as ``load`` would give it."""
-    assert name == "digits"
-    return few_digits()
 
 
 def untrained(**options: Any) -> Trained:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 from dataclasses import replace
 from pathlib import Path
-from unittest import mock
 
 import pandas as pd
 import pytest
@@ -17,7 +16,6 @@ from retconv.studies import build_tables, load_tables, verdicts, write_tables
 from retconv.studies.__main__ import main
 from retconv.studies.published import PUBLISHED_TOP1
 from retconv.studies.readme import readme_table, results_table
-from retconv.studies.rows import StudyRun
 from retconv.studies.rulings import markdown, readable
 from retconv.sweep import Study, load_study, parse_study, sweep
 from retconv.train import TrainError
@@ -240,15 +238,6 @@ def test_no_run_of_a_stored_table_is_lost(tmp_path: Path, others: list[str]) -> 
     with pytest.raises(TrainError, match=r"study_mine\.csv holds . runs more, as ., which must not be lost"):
         write_tables({"study_mine": pd.DataFrame({"study": "mine", "run": others})}, tmp_path)
     write_tables({"study_mine": pd.DataFrame({"study": "mine", "run": ["a", "b", "c", "z"]})}, tmp_path)
-
-
-def test_what_a_study_varies_is_said_as_it_varies_it() -> None:
-    """Also where the outcome, or where it comes from, has a column of that name."""
-    grid = {"model.options.mask": [None, "manhattan"], "precision": ["auto"], "seed": [0, 1, 2]}
-    study = parse_study({"recipe": "smoke", "arms": {"a": {}}, "grid": grid}, name="toy")
-    folder = mock.Mock(config=study.configs[0], path=Path("x"), origin=lambda: {"precision": "float32"})
-    row = StudyRun(study, "a", folder, load=mock.Mock()).row({"mask": "plain", "epochs": 2})
-    assert (row["mask"], row["precision"], row["epochs"]) == (None, "auto", 2)
 
 
 def test_results_table_sets_ours_beside_the_published(tmp_path: Path) -> None:

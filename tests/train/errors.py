@@ -6,7 +6,6 @@ import errno
 import json
 import tempfile
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -15,10 +14,9 @@ from unittest import mock
 import click
 import filelock
 import timm
-import torch
 import yaml
 
-from retconv.train import Config, Replicas, RunFolder, Trainer, TrainError, load, parse, train
+from retconv.train import Config, Replicas, RunFolder, Trainer, load, parse, train
 from retconv.train.__main__ import main
 from retconv.train.checkpoint import load as load_checkpoint
 from retconv.train.checkpoint import save
@@ -73,27 +71,6 @@ def altered_checkpoint(folder: Path) -> None:
 def checkpoint_of_another_recipe(folder: Path) -> None:
     save(folder, 1, {"config": {"seed": 0}})
     load_checkpoint(folder, 1, {"seed": 1})
-
-
-def run_that_began_on_other_images(folder: Path) -> None:
-    def stop(trainer: Trainer) -> None:
-        raise InterruptedError
-
-    data = few_digits()
-    with suppress(InterruptedError):
-        train(tiny(), folder, data=data, device="cpu", progress=False, checkpoint_every=1, on_step=stop)
-    train(tiny(), folder, data=replace(data, train_images=255 - data.train_images), device="cpu", progress=False)
-
-
-def finished_run_of_other_images(folder: Path) -> None:
-    data = few_digits()
-    train(tiny(), folder, data=data, device="cpu", progress=False)
-    train(tiny(), folder, data=data, device="cpu", progress=False)
-    train(tiny(), folder, data=replace(data, test_labels=data.test_labels.flip(0)), device="cpu", progress=False)
-
-
-def own_data(**tensors: torch.Tensor) -> Callable[[], object]:
-    return in_folder(lambda folder: train(tiny(), folder, data=replace(few_digits(), **tensors), device="cpu"))
 
 
 def forms_that_differ() -> None:
@@ -258,26 +235,6 @@ TABLES: dict[str, dict[str, Error]] = {
             RuntimeError,
             "saved by another recipe .*\n  seed: 0 against 1",
         ),
-        "a run that began on other images": (
-            in_folder(run_that_began_on_other_images),
-            TrainError,
-            "the checkpoint of step 1 was trained on other images or labels than these, of .*: go on with the same",
-        ),
-        "a result of other images": (
-            in_folder(finished_run_of_other_images),
-            TrainError,
-            r"\w+ was trained on other images or labels than these, of scikit-learn .*: give another folder of runs",
-        ),
-        "images of another type": (
-            own_data(test_images=few_digits().test_images.float()),
-            ValueError,
-            r"test_images must be uint8 \(60, 3, 8, 8\) for these labels, .* got torch.float32 of shape",
-        ),
-        "labels beyond the classes": (
-            own_data(train_labels=few_digits().train_labels + 1),
-            ValueError,
-            r"train_labels must lie in 0 … 9 for 10 classes, got 1 … 10: number them so",
-        ),
         "a section as a whole": (
             lambda: override({}, ["optim={lr: 0.1}"]),
             ValueError,
@@ -286,7 +243,7 @@ TABLES: dict[str, dict[str, Error]] = {
         "an option that is no number": (
             lambda: parse({"model": {"options": {"mask_options": {"gamma": float("nan")}}}}),
             ValueError,
-            "model.options must hold numbers, .* not JSON compliant",
+            r"model.options must hold no NaN, got .*gamma",
         ),
         "no heads": (
             lambda: Trainer([tiny(model=ModelConfig("retconv_vit_tiny", {"num_heads": 0}))], few_digits()),
