@@ -218,7 +218,9 @@ def _check(option: dataclasses.Field[Any], value: Any, key: str, faults: list[st
     if isinstance(value, Mapping):
         try:
             text = json.dumps(value, sort_keys=True)  # of which the run's name is made
-            if json.loads(text) != json.loads(text):
+            constants: list[str] = []
+            json.loads(text, parse_constant=constants.append)
+            if "NaN" in constants:  # which is not equal to itself, so that no run would be its own
                 faults.append(f"{key} must hold no NaN, got {value!r}")
         except TypeError as error:
             faults.append(f"{key} must hold numbers, text, true, false, null, lists and mappings of them: {error}")
