@@ -53,9 +53,9 @@ class Dataset:
         """Height and width of an image, in pixels."""
         return self.train_images.shape[-1]
 
-    def checksum(self) -> int:
-        """A number that differs from that of other images or labels."""
-        tensors = self.train_images, self.train_labels, self.test_images, self.test_labels
+    def checksum(self, *parts: str) -> int:
+        """A number that differs from that of other images or labels of these parts, ``"train"`` and ``"test"``."""
+        tensors = (getattr(self, f"{part}_{kind}") for part in parts for kind in ("images", "labels"))
         return reduce(lambda crc, x: zlib.crc32(x.cpu().numpy().tobytes(), crc), tensors, 0)
 
     def __repr__(self) -> str:

@@ -92,7 +92,8 @@ class _ByOption:
             if arms:
                 parts.append(self.told[key].format(arms=study.listed(arms), s="s" * (len(arms) == 1)))
         if not parts:
-            parts = [self.told["within" if (regions == "within").all() else "open"]]
+            told = self.told["within" if (regions == "within").all() else "open"]
+            parts = [told.format(arms=study.listed(changes["arm"]))]
         return study.sentence("; ".join(parts))
 
     def enter(self, name: str, title: str, what: str) -> None:
@@ -122,7 +123,7 @@ _MIXED = {
 _REACH = {
     "above": "With CutMix {arms} look{s} farther",
     "below": "CutMix makes a head of {arms} local",
-    "within": "CutMix makes no head more local",
+    "within": "CutMix makes no head of {arms} more local",
     "open": "Undecided: does CutMix make a head local?",
 }
 _CUTMIX = ("cutmix", {0.0: "without", 1.0: "with"}, "CutMix")
@@ -138,7 +139,7 @@ _ByOption("cifar_small_cutmix", *_CUTMIX, _MIXED).enter(
     "Masks and CutMix",
     "What masks gain in test accuracy when every batch is mixed by CutMix, or none.",
 )
-_NEAREST = "distance of the most local head (tokens)"
+_NEAREST = "least distance of a head (tokens)"
 _ByOption(
     "cifar_small_cutmix", *_CUTMIX, _REACH, "least_distance", study.TOKENS, "tokens", _NEAREST, "_distance"
 ).enter(

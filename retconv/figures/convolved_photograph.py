@@ -102,7 +102,6 @@ def draw() -> Drawn:
         figure,
         f"A mask of {_GRID.size}×{_GRID.size} weights and a convolution do the same to a photograph, to the last "
         "rounding",
-        f"Largest difference {worst:.1e} of the largest value, in float64. Red above 0, blue below; purple "
-        "where all are above.",
+        f"Largest difference {worst:.1e} of the largest value, in float64. Red above 0, blue below.",
     )
     return figure, data[["mask", "row", "column", "photograph", "dense", "direct", "fft", "difference"]]

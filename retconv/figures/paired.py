@@ -8,11 +8,10 @@ from typing import Any, Literal
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from scipy.special import stdtrit
 
 from retconv.figures.panels import in_pairs
 from retconv.figures.study import LABELS, LOOK, POINTS, signed
-from retconv.stats import MIN_SEEDS, summarise
+from retconv.stats import MIN_SEEDS, half_width, summarise
 
 SEED: dict[str, Any] = {"linestyle": "none", "marker": "o", "markersize": 2.4, "markeredgewidth": 0.0, "alpha": 0.45}
 MEAN: dict[str, Any] = {"markersize": 4.2, "markeredgecolor": "white", "markeredgewidth": 0.5}
@@ -63,8 +62,8 @@ def pm(row: Any, digits: int = 1, sign: bool = True) -> str:
 
 def together(rows: pd.DataFrame) -> pd.DataFrame:
     """The rows with intervals that hold all their means at once with 95 % (Bonferroni), as rules share their error."""
-    free = rows["n"] - 1
-    wider = stdtrit(free, 1 - 0.025 / max(len(rows), 1)) / stdtrit(free, 0.975)
+    confidence = 1 - 0.05 / max(len(rows), 1)
+    wider = rows["n"].map(lambda n: half_width(1.0, n, confidence) / half_width(1.0, n))
     return rows.assign(**{end: rows["mean"] + wider * (rows[end] - rows["mean"]) for end in ("low", "high")})
 
 

@@ -112,7 +112,7 @@ def _require_usable(data: Dataset, finished: Sequence[RunFolder]) -> None:
             raise ValueError(
                 f"{part}_labels must lie in 0 … {classes - 1} for {classes} classes, got {low} … {high}: number them so"
             )
-    checksum = data.checksum() if finished else 0
+    checksum = data.checksum("train", "test") if finished else 0
     for folder in finished:
         if folder.result().get("checksum", checksum) != checksum:  # earlier results do not say
             raise TrainError(

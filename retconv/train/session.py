@@ -210,7 +210,7 @@ class Session:
         loss, accuracy = trainer.evaluate(trainer.data.test_images, trainer.data.test_labels)
         if self.rank != 0:
             return
-        checksum = trainer.data.checksum()
+        checksum = trainer.data.checksum("train", "test")
         for i, folder in enumerate(self.folders):
             result: dict[str, Any] = {"test_loss": float(loss[i]), "test_accuracy": float(accuracy[i])}
             result |= {"epochs": trainer.epoch, "test_images": len(trainer.data.test_labels), "checksum": checksum}

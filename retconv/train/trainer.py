@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property, partial
@@ -99,8 +98,7 @@ class Trainer:
     @cached_property
     def _images(self) -> int:
         """A checksum of the images and labels that are trained on."""
-        images, labels = (x.cpu().numpy().tobytes() for x in (self.data.train_images, self.data.train_labels))
-        return zlib.crc32(labels, zlib.crc32(images))
+        return self.data.checksum("train")
 
     def _sums(self) -> tuple[Tensor, Tensor]:
         """Losses and hits since the epoch began, ``(R,)`` each, of all processes together."""
