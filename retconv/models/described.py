@@ -10,10 +10,12 @@ from typing import Any
 from torch import Tensor, nn
 
 from retconv.models.inputs import Example
+from retconv.models.loading import name_missing
 from retconv.models.spared import tell, untell
 
 #: Where a model keeps its description; a Hugging Face model's ``config`` has it too, and so its ``config.json``.
 KEPT_AS = "retconv"
+_LOADING = "retconv_loading"
 
 
 @dataclass(frozen=True)
@@ -79,8 +81,9 @@ class Masking:
 
 
 def remember(model: nn.Module, masking: Masking) -> None:
-    """Let a model say what masks it has: to ``masking_of``, to whoever saves it, and to makers of optimisers."""
+    """Let a model say what masks it has: to ``masking_of``, to whoever saves or loads it, to makers of optimisers."""
     model.__dict__[KEPT_AS] = masking
+    model.__dict__[_LOADING] = model.register_load_state_dict_pre_hook(name_missing)
     config = getattr(model, "config", None)
     if config is not None and hasattr(config, "to_json_string") and masking.reason is None:
         # A configuration may serve several models, and within one it is the same object everywhere.
@@ -95,6 +98,9 @@ def remember(model: nn.Module, masking: Masking) -> None:
 def forget(model: nn.Module) -> None:
     """Let it say nothing again."""
     model.__dict__.pop(KEPT_AS, None)
+    loading = model.__dict__.pop(_LOADING, None)
+    if loading is not None:
+        loading.remove()
     if hasattr(getattr(model, "config", None), KEPT_AS):
         delattr(model.config, KEPT_AS)
     untell(model)

@@ -250,9 +250,8 @@ class MaskedAttention(nn.Module):
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
         # A checkpoint of the plain model says nothing of masks: they stay as they are. One of a masked model that lacks
-        # some is still incomplete.
-        # So do convolved heads.
-        for name in ("mask", "convolved"):
+        # some is still incomplete; of one that lacks all of this module's, ``name_missing`` tells.
+        for name in PARTS:
             child = self._modules.get(name)
             if child is not None and not any(key.startswith(f"{prefix}{name}.") for key in state_dict):
                 state_dict.update({f"{prefix}{name}.{key}": value for key, value in child.state_dict().items()})
@@ -263,6 +262,8 @@ class MaskedAttention(nn.Module):
         return _empty, (plain_class(self),), self.__dict__
 
 
+#: Those of its submodules that a checkpoint may know nothing of.
+PARTS = ("mask", "convolved")
 #: What a masked module has, and its own class must not.
 OWN = ("mask", "owner", "placement", "place", "backend", "observer", "convolved")
 _CLASSES: dict[type[nn.Module], type[MaskedAttention]] = {}

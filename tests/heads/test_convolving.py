@@ -155,6 +155,9 @@ def test_copies_pickles_and_checkpoints() -> None:
     convolve(other, images=2 * x, heads={FIRST: [1]}, rounds=0)
     other.load_state_dict(state)
     assert_exact(other(x).detach(), expected)
+    lacking = {key: value for key, value in state.items() if not key.startswith(f"{FIRST}.convolved.")}
+    with pytest.raises(RuntimeError, match=rf"Missing key.*{FIRST}\.convolved\.kernel\.weight"):
+        other.load_state_dict(lacking)
     # One of the plain model says nothing of them.
     other.load_state_dict(plain("registers").state_dict())
     assert_exact(other(x).detach(), expected)

@@ -86,6 +86,32 @@ def test_an_incomplete_checkpoint_of_a_masked_model_is_noticed(share: str) -> No
     model.load_state_dict({key: value for key, value in checkpoint.items() if key not in masks})
 
 
+@pytest.mark.parametrize("how", ["itself", "copied", "pickled", "wrapped", "in part"])
+def test_a_checkpoint_that_lacks_a_whole_layer_of_masks_is_noticed(how: str) -> None:
+    """Without its masks a layer is a plain one; the other layers tell that the model was not."""
+    model = add_masks(plain("ViT"), "gmm")
+    at = "0." if how == "wrapped" else ""
+    whole = {"copied": copy.deepcopy, "pickled": lambda m: pickle.loads(pickle.dumps(m)), "wrapped": nn.Sequential}
+    loading = whole.get(how, lambda m: m)(model)
+    masks = [f"{at}blocks.1.attn.mask.{name}" for name in ("sigma", "alpha")]
+    checkpoint = {key: value for key, value in loading.state_dict().items() if key not in masks}
+    if how == "in part":  # a block alone says nothing of the others
+        model.blocks[1].load_state_dict(plain("ViT").blocks[1].state_dict())
+    before = [mask.sigma.clone() for mask in masks_of(loading).values()]
+    report = loading.load_state_dict(checkpoint, strict=False)
+    assert (report.missing_keys, report.unexpected_keys) == (masks, [])
+    for mask, sigma in zip(masks_of(loading).values(), before, strict=True):
+        assert_exact(mask.sigma, sigma)
+    with pytest.raises(RuntimeError, match=r'Missing key.*"(0\.)?blocks\.1\.attn\.mask\.sigma"'):
+        loading.load_state_dict(checkpoint)
+    # A plain model's, and one from which they were taken out again.
+    plainly = {f"{at}{key}": value for key, value in plain("ViT").state_dict().items()}
+    loading.load_state_dict(plainly)
+    remove_masks(loading)
+    assert not any(module._load_state_dict_pre_hooks for module in loading.modules())
+    loading.load_state_dict(plainly)
+
+
 @every_family
 def test_copies_and_pickles_are_masked_too(family: str) -> None:
     model, x = randomise(add_masks(plain(family), "table")), images(family)
