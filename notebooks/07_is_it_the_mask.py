@@ -58,16 +58,17 @@ for name, study in studies.items():
 # %% [markdown]
 # ## Does a mask help?
 #
-# Every mask against plain attention, seed by seed; the dots are seeds, and their scatter is what a single run would
-# have been drawn from. Look at whether an interval lies beyond the grey band, which holds differences too small to
-# matter.
+# Every mask against plain attention, seed by seed; the dots are seeds, and their scatter is what a single pair of runs
+# would have been drawn from. Look at whether an interval lies beyond the grey band, which holds differences too small
+# to matter.
 
 # %%
 FIGURES["accuracy"]
 
 # %% [markdown]
-# No interval lies beyond the band on the right, so no mask is seen to gain what matters. The Gaussian mixture, which
-# is the published mask, loses; the learnt decay and the kernel table may gain it, which these seeds do not decide.
+# No interval lies beyond the band on the right, so no mask is seen to gain what matters. The published mask, a Gaussian
+# mixture started as its reference starts it, loses; the learnt decay and the kernel table may gain it, which these
+# seeds do not decide.
 
 # %%
 Markdown(markdown(verdicts.loc[["cifar_small"]]))
@@ -92,13 +93,12 @@ power[["arm", "against", "at", "n", "planned", "difference", "sd", "half_width",
 FIGURES["controls"]
 
 # %% [markdown]
-# All controls are stored. Whether a decay is added as a logarithm or multiplied makes less of a difference than these
-# seeds can tell from none, and neither is seen to gain what matters; no more does a fixed decay
-# with RetNet's γ, on both sides of the raster line. One
-# Gaussian gains most, on the test images; on those that were held out it gains less (the last table). A temperature,
-# with or without a masked diagonal (LSA), changes nothing. Pooling does: a class token costs more than any mask gains,
-# though its interval is wide. And a kernel that mixes tokens alone, without attention, costs far more than all of
-# these. The verdicts below say it rule by rule.
+# All controls are stored. Whether a decay is better added as a logarithm or multiplied the rule leaves undecided, and
+# neither is seen to gain what matters; no more does a fixed decay with RetNet's γ, on both sides of the raster line.
+# One Gaussian gains most, on the test images; on those that were held out it gains less (the last table). A
+# temperature, with or without a masked diagonal (LSA), changes little. Pooling does: a class token costs more than any
+# mask gains, though its interval is wide. And a kernel that mixes tokens alone, without attention, costs far more than
+# all of these. The verdicts below say it rule by rule.
 
 # %%
 Markdown(markdown(verdicts.loc[["cifar_small_controls"]]))
@@ -113,9 +113,9 @@ Markdown(markdown(verdicts.loc[["cifar_small_controls"]]))
 FIGURES["data_size"]
 
 # %% [markdown]
-# They do: the mixture that starts local, worth nothing on all images, gains more than what matters on a tenth of them,
-# and in every seed more than on all. Of the learnt decay eight seeds do not decide it: on the test images it gains more
-# on a tenth in six of them, on those that were held out in three. The verdicts below say it rule by rule.
+# The mixture's do: started local, it is worth nothing on all images, and gains more than what matters on a tenth of
+# them, in every seed more than on all. Of the learnt decay eight seeds do not decide it: on the test images it gains
+# more on a tenth in six of them, on those that were held out in three. The verdicts below say it rule by rule.
 
 # %%
 Markdown(markdown(verdicts.loc[["cifar_small_data"]]))
@@ -167,8 +167,8 @@ FIGURES["attention_distance"]
 FIGURES["elm_becomes_convolution"]
 
 # %% [markdown]
-# The share grows a little with training in three layers and falls in the fourth, stays above chance, and ends far
-# below half on average in every layer. So the free mask, one for all heads of a layer, does not become a
+# In the first and the last layer the share falls before it grows; it stays above chance, and ends far below half on
+# average in every layer. So the free mask, one for all heads of a layer, does not become a
 # convolution, although the kernel table, which is one for each head, does no worse (above).
 
 # %% [markdown]
@@ -179,8 +179,8 @@ FIGURES["elm_becomes_convolution"]
 FIGURES["learned_masks"]
 
 # %% [markdown]
-# They do not: the nearest decay or Gaussian leaves most of what they learnt, of their distance from 1. Several are
-# not even symmetric, and look up and down differently.
+# They do not: the nearest decay or Gaussian leaves most of what they learnt, measured by the norm of what differs from
+# 1. Several are not even symmetric, and look up and down differently.
 
 # %% [markdown]
 # How small are the learnt kernels? Cut to k × k, with no further training, they lose accuracy; look at the size from
@@ -190,9 +190,9 @@ FIGURES["learned_masks"]
 FIGURES["truncated"]
 
 # %% [markdown]
-# Cut to 5×5 all models lose more than matters. That is the size of what attention uses, not of what a mask learnt: a
-# mask of ones, cut so, would change the same keys, and was not measured. The element-wise mask loses a little even
-# uncut, for it must first become a kernel.
+# Cut to 5×5 all models lose more than matters. This does not tell the size of what a mask learnt from that of what
+# attention uses: a mask of ones, cut so, would change the same keys, and was not measured. The element-wise mask loses
+# accuracy even uncut, for it must first become a kernel.
 
 # %% [markdown]
 # ## Is trained attention a convolution?
@@ -228,15 +228,15 @@ FIGURES["grid_transfer"]
 
 # %% [markdown]
 # All arms lose much, and beside that the curves lie close together; yet on the largest grid every masked arm ends below
-# plain attention, in the mean by more than matters. On no size does the learnt decay lose less than plain attention by
-# an amount that matters.
+# plain attention, in the mean by more than matters. On no size is the learnt decay seen to lose less than plain
+# attention by an amount that matters.
 
 # %% [markdown]
 # ## So: is it the mask?
 #
 # All of it in one table, beside what was published for CIFAR-10. Intervals here are of 95 % each; those of the verdicts
-# above are wider where several rules read the same table. They cover seeds, not the choice of images: the same
-# difference on the images that were held out of training says how much that is.
+# above are wider where several rules read the same table. They cover seeds, not the choice of images: all seeds share
+# those to train on, and the difference on the images that were held out says how much the choice of test images does.
 
 # %%
 Markdown(results_table())

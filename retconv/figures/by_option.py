@@ -123,7 +123,7 @@ _MIXED = {
 _REACH = {
     "above": "With CutMix {arms} look{s} farther",
     "below": "CutMix makes a head of {arms} local",
-    "within": "CutMix makes no head of {arms} more local",
+    "within": "With CutMix the most local head of {arms} looks as far as without",
     "open": "Undecided: does CutMix make a head local?",
 }
 _CUTMIX = ("cutmix", {0.0: "without", 1.0: "with"}, "CutMix")

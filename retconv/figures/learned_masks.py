@@ -42,7 +42,7 @@ def _message(data: pd.DataFrame) -> str:
 
 
 def _foot(_: pd.DataFrame) -> str:
-    return "% left: of ‖K − 1‖; in the title over all heads and seeds"
+    return "% left: of ‖K − 1‖; in the title over all heads of this seed"
 
 
 @study.register("learned_masks", 300, "cifar_small", _TABLES, _tabulate, _message, foot=_foot)
@@ -52,7 +52,7 @@ def plot(data: pd.DataFrame) -> Figure:
     Learnt kernels of the first seed and head, of the element-wise mask its projection, offset 0 in the middle: white is
     1, which changes nothing, red more and blue less, on the scale below each arm. Below each kernel stands what the
     nearest decay or Gaussian, whichever is nearer, leaves of what it learnt, its distance from 1; the message tells
-    the mean over all heads and layers of the free kernels.
+    the mean over all heads and layers of that seed's free kernels.
     """
     runs, kernels = (data[data["part"] == part] for part in ("run", "kernel"))
     arms = [arm for arm in (*_FREE, *_FORMED) if arm in set(kernels["arm"])]

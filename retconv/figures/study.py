@@ -170,7 +170,8 @@ def scale(study: str, data: pd.DataFrame) -> str:
 
 def signed(value: float, digits: int = 1) -> str:
     """``+0.8`` or ``−0.3``: a difference with its sign, as typesetters write it; ``0.0`` has none."""
-    text = f"{value:+.{digits}f}"
+    # Rounded first: the mean of eight accuracies is often a tie, which must not hang on a last bit.
+    text = f"{round(value, 9):+.{digits}f}"
     return text.replace("-", "−") if float(text) else text[1:]
 
 

@@ -12,7 +12,7 @@ import pandas as pd
 from retconv.stats import MIN_SEEDS, compare
 from retconv.stored import TABLES
 from retconv.studies.published import PUBLISHED_TOP1
-from retconv.studies.rulings import largest_scale
+from retconv.studies.rulings import interval_text, largest_scale
 from retconv.studies.tables import load_tables
 
 
@@ -95,9 +95,9 @@ def results_table(folder: str | Path = TABLES) -> str:
                 [
                     row.text,
                     published,
-                    f"{comparison['mean_reference']:.2f} → {comparison['mean']:.2f}",
-                    _difference(comparison),
-                    _difference(compare(runs, "validation_accuracy", row.against).iloc[0]) if held_out else "–",
+                    " → ".join(f"{round(comparison[name], 9):.2f}" for name in ("mean_reference", "mean")),
+                    interval_text(comparison),
+                    interval_text(compare(runs, "validation_accuracy", row.against).iloc[0]) if held_out else "–",
                     str(comparison["n"]),
                     data,
                 ]
@@ -119,7 +119,7 @@ def readme_table(folder: str | Path = TABLES) -> str:
             plain, masked = PUBLISHED_TOP1[row.model, "cifar10"] if row.model else (math.nan, math.nan)
             published = f"{masked - plain:+.2f}" if row.model else "–"
             comparison = compare(runs, "test_accuracy", row.against).iloc[0]
-            lines.append(_line([row.text, published, _difference(comparison), str(comparison["n"])]))
+            lines.append(_line([row.text, published, interval_text(comparison), str(comparison["n"])]))
     return "\n".join(lines)
 
 
@@ -130,10 +130,6 @@ def _stored(folder: str | Path) -> Iterator[tuple[_Row, pd.DataFrame]]:
         runs = _pairs(largest_scale(tables.get(f"study_{row.study}", pd.DataFrame({"arm": []}))), row)
         if runs["seed"].nunique() >= MIN_SEEDS:
             yield row, runs
-
-
-def _difference(comparison: Mapping[str, Any]) -> str:
-    return f"{comparison['difference']:+.2f} [{comparison['low']:+.2f}, {comparison['high']:+.2f}]"
 
 
 def _pairs(table: pd.DataFrame, row: _Row) -> pd.DataFrame:

@@ -163,12 +163,21 @@ def readable(table: pd.DataFrame) -> str:
         if row["n"] < row["planned"] and row["verdict"] != NOT_RUN:
             text += f", {row['n']:.0f} of {row['planned']:.0f} seeds"
         if not pd.isna(row["difference"]):
-            numbers = f"{row['difference']:+.2f} [{row['low']:+.2f}, {row['high']:+.2f}], n = {row['n']:.0f}"
-            text += f": {numbers}, {row['expect']} {row['threshold']:g} expected; {row['scale']}"
+            text += f": {interval_text(row)}, n = {row['n']:.0f}, {row['expect']} {row['threshold']:g} expected"
+            text += f"; {row['scale']}"
         if row["verdict"] in (UNDECIDED, NOT_FINISHED) and not pd.isna(row["difference"]):
             text += f"; {outlook(row)}"
         lines.append(f"    {text}")
     return "\n".join(lines)
+
+
+def interval_text(row: Mapping[Hashable, Any]) -> str:
+    """``+0.46 [-0.09, +1.00]``: a difference and its interval.
+
+    The mean of eight accuracies in hundredths is often half a hundredth: which way it goes must not hang on a last bit.
+    """
+    difference, low, high = (round(row[name], 9) for name in ("difference", "low", "high"))
+    return f"{difference:+.2f} [{low:+.2f}, {high:+.2f}]"
 
 
 def outlook(row: Mapping[Hashable, Any]) -> str:
@@ -190,7 +199,7 @@ def markdown(table: pd.DataFrame) -> str:
     lines = ["| rule, written before the runs | value [interval] | wanted | seeds | verdict |", "|---|---|---|---|---|"]
     for row in table.to_dict("records"):
         known = not pd.isna(row["difference"])
-        value = f"{row['difference']:+.2f} [{row['low']:+.2f}, {row['high']:+.2f}]" if known else "–"
+        value = interval_text(row) if known else "–"
         verdict = str(row["verdict"])
         if verdict in (UNDECIDED, NOT_FINISHED) and known:
             verdict += f"; {outlook(row)}"

@@ -54,7 +54,7 @@ def test_seeds_that_agree_on_the_threshold_decide_nothing(pair: tuple[float, flo
 @given(
     st.lists(st.floats(-5, 5), min_size=3, max_size=8),
     st.sampled_from(["above", "below", "within"]),
-    st.floats(0, 3),
+    st.floats(0, 3, exclude_min=True),
     st.sampled_from([0.9, 0.95, 0.99]),
 )
 def test_a_verdict_follows_from_the_t_interval_by_hand(

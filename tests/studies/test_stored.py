@@ -50,15 +50,16 @@ def test_verdicts_are_those_of_the_stored_tables() -> None:
 
 #: What the document says in words of a rule, by how its claim begins: the factor that the value is told with, and how.
 SAID = (
-    ("A Gaussian mixture mask,", -1, "costs {:.1f} (interval of the rule {:.1f} to {:.1f})"),
+    ("A Gaussian mixture mask,", -1, "costs {:.1f} ({:.1f} to {:.1f})"),
     ("The logarithm of a", 1, "The learnt decay gains {:.1f} points ({:.1f} to {:.1f})"),
     ("A free kernel that", 1, "the kernel table {:.1f} ({:.1f} to {:.1f})"),
     ("A learnt decay, added as a logarithm, gains", 1, "by {:.2f} more ({:.2f} to {:.2f}) on the test images"),
     ("A Gaussian mixture mask with a local start gains", 1, "by {:.2f} more than on all ({:.2f} to {:.2f})"),
-    ("Mean pooling instead of", 1, "it is {:.1f} points better than a class token ({:.1f} to {:.1f})"),
-    ("A learnable temperature and a masked", 1, "is not worth 0.7 points: {:.1f} ({:.1f} to {:.1f})"),
-    ("A learnable temperature, by itself", 1, "changes accuracy by less: {:.1f} ({:.1f} to {:.1f})"),
-    ("Attention is needed.", -1, "a model is {:.1f} points worse than plain attention ({:.1f} to {:.1f})"),
+    ("Mean pooling instead of", 1, "it is {:.1f} points better than a class token ({:.1f} to {:.1f};"),
+    ("A learnable temperature and a masked", 1, "it is not worth 0.7 points: {:.2f} ({:.2f} to {:.2f})"),
+    ("A learnable temperature, by itself", 1, "changes accuracy by less than 0.7 points: {:.2f} ({:.2f} to {:.2f})"),
+    ("RetNet's own decay", 1, "on both sides of the query, gains {:.1f} ({:.1f} to {:.1f})"),
+    ("Attention is needed.", -1, "to mix its tokens, is {:.1f} points worse than plain attention ({:.1f} to {:.1f})"),
     ("Attention is more than", -1, "plain attention loses {:.1f} points ({:.1f} to {:.1f})"),
     ("A free mask learns", 100, "{:.0f} % of the energy of what it learnt is one ({:.0f} to {:.0f})"),
     ("CutMix alone makes a head", 1, "with none: {:.2f} tokens ({:.2f} to {:.2f})"),
