@@ -22,7 +22,7 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
         The temporary file, which goes if what is inside the ``with`` block raises.
 
     Raises:
-        OSError: If the disk is full or the folder cannot be written to; ``path`` is then what it was.
+        OSError: If the disk is full or the folder cannot be written to, naming ``path``, which is then what it was.
     """
     if path.exists() and not path.is_file():
         with path.open("wb") as stream:
@@ -36,5 +36,8 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
+    except OSError as error:
+        error.filename = str(path)  # a full disk names no file, and the temporary one says little
+        raise
     finally:
         temporary.unlink(missing_ok=True)

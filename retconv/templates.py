@@ -10,6 +10,8 @@ import numpy as np
 import PIL.Image
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from retconv.colours import scale
+
 
 def render(package: str, template: str, **values: Any) -> str:
     """The page of a template in the folder ``templates`` of a package; what a template lacks is an error."""
@@ -24,10 +26,11 @@ def render(package: str, template: str, **values: Any) -> str:
     return environment.get_template(template).render(**values)
 
 
-def png_address(pixels: np.ndarray) -> str:
-    """An image ``(height, width, 4)`` of bytes as a PNG in an address, for pages with nothing outside of them."""
+def matrix_address(values: np.ndarray) -> str:
+    """A matrix, a pixel an entry, as a PNG in an address, for pages with nothing outside of them."""
+    colours = scale(values, bool(values.min() < 0))
     file = io.BytesIO()
-    PIL.Image.fromarray(pixels).save(file, format="png")
+    PIL.Image.fromarray(colours["cmap"](colours["norm"](values), bytes=True)).save(file, format="png")
     return address(file.getvalue())
 
 

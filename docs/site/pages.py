@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from retconv.figures import FIGURES
-from retconv.stored import TABLES
+from retconv.stored import TABLES, read_runs
 
 DRAWN = Path(__file__).parents[2] / "paper_figures"
 
@@ -21,7 +21,7 @@ def figures() -> Iterator[dict[str, str]]:
     """Those that are drawn, in the order of the gallery, each with the caption that its table tells."""
     for spec in FIGURES.values():
         if (DRAWN / f"{spec.name}.png").is_file():
-            table = pd.read_csv(DRAWN / f"{spec.name}.csv", dtype={"run": str})
+            table = read_runs(DRAWN / f"{spec.name}.csv")
             yield {"name": spec.name, "title": spec.title, "group": spec.group, "caption": plain(spec.text(table))}
 
 

@@ -12,8 +12,7 @@ from retconv.atlas.entry import Entry
 from retconv.atlas.judgement import sample
 from retconv.atlas.published import ENTRIES
 from retconv.atlas.words import COLUMNS, cells
-from retconv.colours import scale
-from retconv.templates import png_address, render
+from retconv.templates import matrix_address, render
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -54,17 +53,11 @@ def _row(row: dict[str, Any]) -> dict[str, Any]:
         **row,
         "cells": cells(row),
         "picture": what,
-        "image": _image(values),
+        "image": matrix_address(values),
         "source": _linked(row["source"]),
         "has_kernel": "yes" if row["residual"] == 0 else "no",
         "reads": row["reads"] if isinstance(row["reads"], str) and row["reads"] else "nothing",
     }
-
-
-def _image(values: np.ndarray) -> str:
-    """A matrix as a PNG in an address."""
-    colours = scale(values, bool(values.min() < 0))
-    return png_address(colours["cmap"](colours["norm"](values), bytes=True))
 
 
 def _linked(source: str) -> Markup:

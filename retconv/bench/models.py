@@ -29,7 +29,6 @@ def bench(
     rounds: int,
     device: str,
     placement: str = "multiply_logits",
-    **model_options: Any,
 ) -> pd.DataFrame:
     """Race each model with each mask against itself without.
 
@@ -43,7 +42,6 @@ def bench(
         rounds: Timed rounds.
         device: Where to run.
         placement: Where the mask acts.
-        **model_options: Further arguments of every model.
 
     Returns:
         The rows of ``race`` with ``model``, ``mode``, ``dtype``, ``kind`` (the pass), ``device``, and ``cost``, the
@@ -57,7 +55,7 @@ def bench(
         contenders: dict[str, Callable[[], object]] = {}
         for mask in (None, *masks):
             torch.manual_seed(0)
-            model = timm.create_model(name, mask=mask, placement=placement, **model_options).to(device)
+            model = timm.create_model(name, mask=mask, placement=placement).to(device)
             run = torch.compile(model, fullgraph=True) if mode == "compiled" else model
             images = torch.randn(batch, 3, 32, 32, device=device)
             make = _train if kind == "train" else _forward

@@ -83,8 +83,9 @@ class _Steps:
             facts["profile"] = self._profile()
         return facts
 
-    def _profile(self, steps: int = 3) -> str:
+    def _profile(self) -> str:
         """Milliseconds of a step by kernel, the longest first, as lines."""
+        steps = 3
         with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as profile:
             for _ in range(steps):
                 self.trainer.step()

@@ -11,7 +11,7 @@ from retconv.figures.panels import headline, in_pairs
 from retconv.figures.registry import Drawn, register
 from retconv.figures.study import LABELS, LOOK, signed
 from retconv.stats import interval
-from retconv.stored import TABLES
+from retconv.stored import TABLES, read_runs
 
 #: Written by ``retconv measure``.
 _DATA = TABLES / "convolved_heads.csv"
@@ -78,7 +78,7 @@ def draw() -> Drawn:
     smallest first (solid), and at random (dashed). Thin lines are runs, thick ones their means by the mask that the
     model was trained with, which heads that still attend keep. Stored results of `retconv measure`.
     """
-    data = pd.read_csv(_DATA, dtype={"run": str})[[*_COLUMNS, *_ORIGIN]]
+    data = read_runs(_DATA)[[*_COLUMNS, *_ORIGIN]]
     figure = _plot(data)
     seeds = data.groupby("arm")["seed"].nunique()
     tested, runs = data["tested"].iloc[0], data["run"].nunique()

@@ -6,10 +6,9 @@ from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 
-import pandas as pd
-
 from retconv.figures.formats import FORMATS
 from retconv.figures.registry import GROUPS, FigureSpec
+from retconv.stored import read_runs
 from retconv.templates import render
 
 
@@ -48,4 +47,4 @@ def _caption(spec: FigureSpec, data: Path) -> str:
 @cache
 def _told(spec: FigureSpec, data: Path, written: tuple[int, int]) -> str:
     """From a table of that time and size: the page is made anew after every figure, and most tables stay."""
-    return spec.text(pd.read_csv(data, dtype={"run": str}))  # a hash may be made of digits alone
+    return spec.text(read_runs(data))

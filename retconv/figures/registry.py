@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import inspect
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -76,6 +77,17 @@ class FigureSpec:
         if waits := self.waits_for():
             raise FiguresError(f"figure '{self.name}' needs {waits}")
 
+    @contextmanager
+    def drawn(self) -> Iterator[Drawn]:
+        """Figure and table, drawn in the style in which the figure is to be saved.
+
+        With one thread sums are split in one way, and rounding errors, which some figures show, are always the same.
+        """
+        with house_style(), threads(1):
+            figure, table = self.draw()
+            freeze(figure)
+            yield figure, table
+
     def _ipython_display_(self) -> None:
         """Two outputs, a picture and its words: so pages that clean HTML, as GitHub's, show both."""
         from IPython.display import Image, Markdown, display
@@ -84,10 +96,7 @@ class FigureSpec:
             display(Markdown(f"*Not drawn yet:* figure `{self.name}` waits for `{self.command or self.data[0].name}`."))
             return
         image = io.BytesIO()
-        # With one thread sums are split in one way, and rounding errors, which some figures show, are always the same.
-        with house_style(), threads(1):
-            figure, table = self.draw()
-            freeze(figure)
+        with self.drawn() as (figure, table):
             save(figure, image, "png", SCREEN)
         display(Image(image.getvalue(), alt=self.title), Markdown(f"**{self.title}**\n\n{self.text(table)}"))
 

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import tempfile
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
 
-from retconv.ambient import threads
 from retconv.figures.every import find
-from retconv.figures.formats import FiguresError
 from retconv.figures.gallery import gallery
 from retconv.figures.registry import FigureSpec
-from retconv.figures.style import freeze, house_style, save
+from retconv.figures.style import save
 from retconv.files import replacing
 
 
@@ -50,7 +45,7 @@ class Rendered:
 def render(specs: Sequence[FigureSpec], formats: Iterable[str], out: Path) -> Iterator[Rendered]:
     """Draw figures one by one; after each, its files and the gallery stand in the folder.
 
-    Nothing is drawn unless every data file is there and the folder can be written to. Figures that the folder holds
+    Nothing is drawn unless every data file is there. Figures that the folder holds
     already keep their place in the gallery, unless their data are gone.
 
     Args:
@@ -62,55 +57,32 @@ def render(specs: Sequence[FigureSpec], formats: Iterable[str], out: Path) -> It
         Each figure as it is saved.
 
     Raises:
-        FiguresError: If a data file is missing or the folder cannot be written to.
+        FiguresError: If a data file is missing.
+        OSError: If a file cannot be written; what stood there is then untouched.
 
     Example:
-        >>> import tempfile
-        >>> from pathlib import Path
+        >>>         >>> from pathlib import Path
         >>> (rendered,) = render(retconv.figures.find(["windows"]), ["png"], Path(tempfile.mkdtemp()))
         >>> [file.name for file in rendered.files]
         ['windows.png', 'windows.csv']
     """
     for spec in specs:
         spec.require_data()
-    _require_writable(out)
+    out.mkdir(parents=True, exist_ok=True)
     figures = find()
     for spec in specs:
         yield _render(spec, tuple(formats), out)
-        with _whole(out / "index.html") as file:
+        with replacing(out / "index.html") as file:
             file.write(gallery(out, figures).encode())
 
 
 def _render(spec: FigureSpec, formats: tuple[str, ...], out: Path) -> Rendered:
     start = time.perf_counter()
     files = tuple(out / f"{spec.name}.{kind}" for kind in (*formats, "csv"))
-    # With one thread sums are split in one way, and rounding errors, which some figures show, are always the same.
-    with house_style(), threads(1):
-        figure, data = spec.draw()
-        freeze(figure)
+    with spec.drawn() as (figure, data):
         for path, form in zip(files, formats, strict=False):
-            with _whole(path) as file:
+            with replacing(path) as file:
                 save(figure, file, form)
-    with _whole(files[-1]) as file:
+    with replacing(files[-1]) as file:
         file.write(data.to_csv(index=False, float_format="%.6g", lineterminator="\n").encode())
     return Rendered(spec, files, len(data), time.perf_counter() - start, spec.finding(data))
-
-
-@contextmanager
-def _whole(path: Path) -> Iterator[BinaryIO]:
-    """Write a file whole or not at all."""
-    try:
-        with replacing(path) as file:
-            yield file
-    except OSError as error:
-        raise FiguresError(f"cannot write {path}: {error.strerror or error}") from error
-
-
-def _require_writable(out: Path) -> None:
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=out):
-            pass
-    except OSError as error:
-        reason = "it is a file" if isinstance(error, FileExistsError) else error.strerror or str(error)
-        raise FiguresError(f"cannot write to the folder {out}: {reason}; choose another with --out") from error

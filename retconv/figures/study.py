@@ -15,7 +15,7 @@ from retconv.figures.panels import headline, open_frame
 from retconv.figures.registry import Drawn, FigureSpec, enter, words
 from retconv.figures.style import BLUE, BROWN, CYAN, GREEN, ORANGE, PINK, PURPLE
 from retconv.model_names import VITS
-from retconv.stored import TABLES
+from retconv.stored import TABLES, read_runs
 from retconv.sweep import load_study
 
 #: The smallest effects that matter: points of accuracy, and tokens of attention distance.
@@ -134,7 +134,7 @@ def register(
 
 def read(table: str) -> pd.DataFrame:
     """The rows of a table that are of the full study; accuracies are in per cent."""
-    data = pd.read_csv(TABLES / f"{table}.csv", dtype={"run": str})  # a hash may have no letter
+    data = read_runs(TABLES / f"{table}.csv")
     return data[data["scale"] == "full"].drop(columns="part", errors="ignore").reset_index(drop=True)
 
 

@@ -6,11 +6,10 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from retconv.colours import scale
 from retconv.heads.layer import LayerLook
 from retconv.heads.plots import COLOURS, section
 from retconv.heads.verdicts import NOT_A_CONVOLUTION
-from retconv.templates import png_address, render
+from retconv.templates import matrix_address, render
 
 
 def part(layers: Sequence[LayerLook], title: str, confidence: float, notes: Sequence[str]) -> str:
@@ -44,8 +43,7 @@ def _heads(layer: LayerLook) -> list[dict[str, Any]]:
     for head, row in enumerate(layer.rows):
         values = section(layer, head)
         values = values[None] if values.ndim == 1 else values
-        colours = scale(values, bool(values.min() < 0))
-        image = png_address(colours["cmap"](colours["norm"](values), bytes=True))
+        image = matrix_address(values)
         names = ("explained", "circulant", "position", "content", "prefix_share", "mean_distance", "mean_distance_px")
         cells = {name: _cell(row[name]) for name in names}
         ends = (row["explained_low"], row["explained_high"])

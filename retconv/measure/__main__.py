@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from operator import methodcaller
 from pathlib import Path
 
 import click
@@ -52,7 +51,7 @@ def main(runs: tuple[Path, ...], out: Path, threads: int) -> None:
     origin = {key: session[key] for key in ("commit", "torch", "device", "threads")}
     with tqdm(runs, unit="run", disable=None) as bar:
         table = measure.merged(measure.convolved_table(bar).assign(scale="full", **origin), out)
-    write_whole(out, methodcaller("write", table.to_csv(index=False, float_format="%.6g").encode()))
+    write_whole(out, table.to_csv(index=False, float_format="%.6g").encode())
     click.echo(f"{out}: {len(table)} rows")
 
 

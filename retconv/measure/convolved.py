@@ -16,6 +16,7 @@ from retconv.heads import convolve
 from retconv.measure.model import Trained
 from retconv.measure.rows import Row, plain
 from retconv.models.surgery import masked_modules
+from retconv.stored import read_runs
 from retconv.train import RunFolder, TrainError
 from retconv.train.parsing import load as load_config
 
@@ -59,7 +60,7 @@ def arm_of(options: Mapping[str, Any]) -> str:
 
 def merged(table: pd.DataFrame, path: Path) -> pd.DataFrame:
     """A table with the rows of other runs that a file holds, if there is one, in the order of arm and seed."""
-    stored = pd.read_csv(path, dtype={"run": str}) if path.is_file() else table.iloc[:0]
+    stored = read_runs(path) if path.is_file() else table.iloc[:0]
     both = pd.concat([stored[~stored["run"].isin(table["run"])], table]) if len(stored) else table
     return both.sort_values(["arm", "seed", "order", "heads"], kind="stable").reset_index(drop=True)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from operator import methodcaller
 from pathlib import Path
 from typing import NamedTuple
 
@@ -68,7 +67,7 @@ def write(name: str, table: pd.DataFrame, folder: Path, small: bool) -> Path:
         raise TrainError(f"{path} holds the full table, which a small one must not replace: give another folder, --out")
     make_folder(folder)
     content = table.assign(**origin(small)).to_csv(index=False, float_format="%.6g").encode()
-    write_whole(path, methodcaller("write", content))
+    write_whole(path, content)
     return path
 
 

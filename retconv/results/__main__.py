@@ -90,7 +90,7 @@ def show(root: Path, what: str, out: Path | None) -> None:
         click.echo(f"left out: {folder.name}: {fault}", err=True)
     table = getattr(store, what)()
     if out is not None:
-        write_whole(out, lambda file: file.write(table.to_csv(index=False).encode()))
+        write_whole(out, table.to_csv(index=False).encode())
     varying = [c for c in table if c == "run" or table[c].map(str).nunique() > 1 or "." not in c]
     if not len(table):
         begun = len(store.runs())

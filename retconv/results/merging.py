@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from operator import methodcaller
 from pathlib import Path
 
 import filelock
@@ -117,4 +116,4 @@ def _write(files: dict[str, bytes], folder: Path) -> None:
     early = [name for name in order if name in files]
     for name in [*early, *(n for n in files if n not in (*early, *late)), *late]:
         make_folder((folder / name).parent)
-        write_whole(folder / name, methodcaller("write", files[name]))
+        write_whole(folder / name, files[name])

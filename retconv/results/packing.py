@@ -15,7 +15,6 @@ import re
 import zipfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from operator import methodcaller
 from pathlib import Path
 
 from retconv.results.archive import check, checkpoint_step, read
@@ -146,7 +145,7 @@ def pack(
         )
     make_folder(out)
     for i, (path, archive) in enumerate(zip(packed.archives, archives, strict=True), 1):
-        write_whole(path, methodcaller("write", zipped(archive, {"set": label, "archive": i, "of": len(archives)})))
+        write_whole(path, zipped(archive, {"set": label, "archive": i, "of": len(archives)}))
     if replace:
         new = dict((*finished, *unfinished))
         sets: dict[str, list[Path]] = {}

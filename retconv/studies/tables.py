@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import cache
-from operator import methodcaller
 from pathlib import Path
 
 import pandas as pd
@@ -13,7 +12,7 @@ import torch
 from retconv.data import load
 from retconv.measure.rows import Row
 from retconv.results import Store
-from retconv.stored import TABLES
+from retconv.stored import TABLES, read_runs
 from retconv.studies.outcome import outcome_row
 from retconv.studies.rows import StudyRun
 from retconv.sweep import Study
@@ -109,7 +108,7 @@ def write_tables(tables: Mapping[str, pd.DataFrame], folder: str | Path = TABLES
             )
     for name, table in tables.items():
         content = table.to_csv(index=False, float_format="%.7g").encode()
-        write_whole(Path(folder) / f"{name}.csv", methodcaller("write", content))
+        write_whole(Path(folder) / f"{name}.csv", content)
 
 
 def _values(table: pd.DataFrame, column: str) -> set[str]:
@@ -131,5 +130,4 @@ def load_tables(folder: str | Path = TABLES) -> dict[str, pd.DataFrame]:
             f"no folder {folder}, from which the tables of studies are to be read: make them with retconv studies "
             f"STUDY --out {folder}, or name none for those of the package"
         )
-    # The name of a run may be made of digits alone, or look like 12e34: it is text.
-    return {path.stem: pd.read_csv(path, dtype={"run": str}) for path in sorted(Path(folder).glob("study_*.csv"))}
+    return {path.stem: read_runs(path) for path in sorted(Path(folder).glob("study_*.csv"))}

@@ -151,27 +151,7 @@ def parse_study(values: Mapping[str, Any], folder: Path = Path(), name: str = "s
     grid = {**_or_empty(study.grid), **_or_empty(twin.get("grid"))}
     if odd := _unquoted(study, grid):  # all else asks for texts
         raise _refusal(faults + odd)
-    faults += [
-        f"grid.{key} must be a list of values, got {v!r}" for key, v in grid.items() if not v or type(v) is not list
-    ]
-    faults += [
-        f"grid.{key} varies {v!r}: vary an option in it, or make each an arm"
-        for key, each in grid.items()
-        if isinstance(each, list)
-        for v in each
-        if isinstance(v, Mapping)
-    ]
-    faults += [
-        f"grid.{key} holds {v!r} twice"
-        for key, each in grid.items()
-        if isinstance(each, list) and key != "seed"
-        for i, v in enumerate(each)
-        if v in each[:i]
-    ]
-    columns: dict[str, str] = {}
-    for key in grid:
-        if (other := columns.setdefault(column_of(key), key)) != key:
-            faults.append(f"grid.{other} and grid.{key} are both column {column_of(key)!r} of tables: make one an arm")
+    faults += _grid_faults(grid)
     faults += [f"arms.{arm} must be a mapping of options, got {v!r}" for arm, v in arms.items() if type(v) is not dict]
     faults += _twin_faults(_or_empty(study.small), arms)
     priority = values.get("priority", [])
@@ -233,6 +213,22 @@ def _recipe(*sources: Mapping[str, Any], folder: Path) -> dict[str, Any]:
 
 def _options(values: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in values.items() if key != "recipe"}
+
+
+def _grid_faults(grid: Mapping[str, Any]) -> Iterator[str]:
+    """What is wrong with what is varied."""
+    columns: dict[str, str] = {}
+    for key, values in grid.items():
+        if (other := columns.setdefault(column_of(key), key)) != key:
+            yield f"grid.{other} and grid.{key} are both column {column_of(key)!r} of tables: make one an arm"
+        if not values or type(values) is not list:
+            yield f"grid.{key} must be a list of values, got {values!r}"
+            continue
+        for i, value in enumerate(values):
+            if isinstance(value, Mapping):
+                yield f"grid.{key} varies {value!r}: vary an option in it, or make each an arm"
+            if key != "seed" and value in values[:i]:
+                yield f"grid.{key} holds {value!r} twice"
 
 
 def _twin_faults(twin: Mapping[str, Any], arms: Mapping[str, Any]) -> list[str]:

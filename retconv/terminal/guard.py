@@ -142,11 +142,11 @@ def _reason(error: Exception, context: click.Context) -> str | None:
         return lacking(error.name, str(context.info_name))
     if isinstance(error, UnicodeDecodeError):
         return f"a file is no UTF-8 text ({error}): save it as UTF-8"
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
+        return f"cannot write {error.filename or 'it all'}: {error.strerror}; make room, or choose another folder"
     # A pipe that nobody reads any more is none of the command's business.
     if isinstance(error, OSError) and error.filename is not None and error.errno != errno.EPIPE:
         return f"cannot use {error.filename}: {error.strerror}; check the path and its permissions"
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
-        return f"cannot write: {error.strerror}; make room, or choose another folder"
     return None
 
 

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 
 from retconv.train.config import as_now, differences
-from retconv.train.files import TrainError, write_whole
+from retconv.train.files import TrainError, in_memory, write_whole
 
 #: How many are kept.
 KEPT = 2
@@ -41,7 +41,7 @@ def save(folder: Path, step: int, state: Mapping[str, Any]) -> None:
     Raises:
         TrainError: If the disk is full; earlier checkpoints are untouched.
     """
-    write_whole(path_of(folder, step), lambda file: torch.save(dict(state), file))
+    write_whole(path_of(folder, step), in_memory(lambda file: torch.save(dict(state), file)))
 
 
 def prune(folder: Path, keep: int = KEPT) -> None:

@@ -15,21 +15,22 @@ class TrainError(RuntimeError):
     """Training cannot go on; the message says what happened, what is safe, and what to do."""
 
 
-def write_whole(path: Path, write: Callable[[BinaryIO], object]) -> None:
-    """Write a file whole or not at all, as ``retconv.files.replacing`` does.
+def in_memory(write: Callable[[BinaryIO], object]) -> memoryview:
+    """What a function writes: into a file, ``torch.save`` turns a full disk into an error that does not say so."""
+    buffer = io.BytesIO()
+    write(buffer)
+    return buffer.getbuffer()
 
-    Args:
-        path: Where the file is to stand.
-        write: Is given a buffer in memory: torch.save would turn a full disk into an error that does not say so.
+
+def write_whole(path: Path, content: bytes | memoryview) -> None:
+    """Write a file whole or not at all, as ``retconv.files.replacing`` does.
 
     Raises:
         TrainError: If the disk is full or the folder cannot be written to; ``path`` is then what it was.
     """
-    buffer = io.BytesIO()
-    write(buffer)
     try:
         with replacing(path) as file:
-            file.write(buffer.getbuffer())
+            file.write(content)
     except OSError as error:
         raise TrainError(
             f"cannot write {path}: {error.strerror or error}. What stood there before is untouched: make room, or "

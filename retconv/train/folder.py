@@ -30,7 +30,7 @@ from torch import Tensor
 from retconv.plain_yaml import YamlError, load_file
 from retconv.train import checkpoint
 from retconv.train.config import Config, as_now, differences
-from retconv.train.files import TrainError, append_line, make_folder, sync, write_whole
+from retconv.train.files import TrainError, append_line, in_memory, make_folder, sync, write_whole
 from retconv.train.recorded import (
     damaged,
     read_kernels,
@@ -96,7 +96,7 @@ class RunFolder:
         config = self.config.as_dict()
         if not file.is_file():
             text = yaml.safe_dump(config, sort_keys=False, allow_unicode=True)
-            write_whole(file, lambda out: out.write(text.encode()))
+            write_whole(file, text.encode())
         try:
             stored = load_file(file)
             changed = differences(as_now(stored), config) if isinstance(stored, dict) else [f"it holds {stored!r}"]
@@ -136,20 +136,21 @@ class RunFolder:
             make_folder(folder)
             arrays = {name: kernel.detach().float().cpu().numpy() for name, kernel in kernels.items()}
             # numpy takes names as keyword arguments, whatever they hold.
-            write_whole(folder / f"epoch-{epoch:05d}.npz", lambda out: np.savez(out, **arrays))  # type: ignore[arg-type]
+            content = in_memory(lambda out: np.savez(out, **arrays))  # type: ignore[arg-type]
+            write_whole(folder / f"epoch-{epoch:05d}.npz", content)
 
     def finish(self, result: Mapping[str, Any], weights: Mapping[str, Tensor]) -> None:
         """Write the tested weights, then the test result; the checkpoints are no longer needed."""
         sync(self.path / "metrics.jsonl")
-        write_whole(self.path / "weights.pt", lambda out: torch.save(dict(weights), out))
+        write_whole(self.path / "weights.pt", in_memory(lambda out: torch.save(dict(weights), out)))
         text = json.dumps(dict(result), indent=2) + "\n"
-        write_whole(self.path / "result.json", lambda out: out.write(text.encode()))
+        write_whole(self.path / "result.json", text.encode())
         checkpoint.prune(self.path, keep=0)
 
     def add_measures(self, measures: Mapping[str, Any]) -> None:
         """Keep what was measured on the weights, numbers all finite or missing."""
         text = json.dumps(dict(measures), separators=(",", ":"), allow_nan=False) + "\n"
-        write_whole(self.path / "measures.json", lambda out: out.write(text.encode()))
+        write_whole(self.path / "measures.json", text.encode())
 
     def measures(self) -> dict[str, Any]:
         """What was measured on the weights."""

@@ -16,6 +16,7 @@ import pytest
 from retconv.ambient import threads
 from retconv.figures import FIGURES, study
 from retconv.figures.style import SINGLE, house_style
+from retconv.stored import read_runs
 from tests.figures.planted_study import Planted
 
 NAMES = [spec.name for spec in FIGURES.values() if "retconv studies" in spec.command]
@@ -54,7 +55,7 @@ def draw(name: str) -> tuple[pd.DataFrame, list[str]]:
 
 def edit(folder: Path, table: str, change: Callable[[pd.DataFrame], pd.DataFrame]) -> None:
     path = folder / f"study_{table}.csv"
-    change(pd.read_csv(path, dtype={"run": str})).to_csv(path, index=False)
+    change(read_runs(path)).to_csv(path, index=False)
 
 
 def without(arms: Iterable[str]) -> Callable[[pd.DataFrame], pd.DataFrame]:

@@ -15,6 +15,7 @@ from retconv.measure import Trained, merged
 from retconv.measure.__main__ import main
 from retconv.measure.convolved import arm_of, convolved_rows, spaced
 from retconv.models import masks_of
+from retconv.stored import read_runs
 from retconv.train import train
 from tests.compare import assert_exact
 from tests.models.cases import plain
@@ -75,7 +76,7 @@ def test_the_command_adds_the_rows_of_a_run(tmp_path: Path, monkeypatch: pytest.
     pd.DataFrame(other).to_csv(out, index=False)
     result = CliRunner().invoke(main, [str(run.path), "--out", str(out)])
     assert result.exit_code == 0, result.output
-    table = pd.read_csv(out, dtype={"run": str})
+    table = read_runs(out)
     assert list(table["arm"]) == ["elm"] + ["gmm"] * 10
     assert list(table["run"].unique()) == ["0123", run.path.name]
     assert set(table.loc[1:, "data"]) == {"digits"}

@@ -17,7 +17,6 @@ from torchvision.models import VisionTransformer
 from transformers import AutoModel, Dinov2Config, Dinov2Model
 
 from retconv.models import Masking, add_masks, grids_of, load_masked, masking_of, masks_of, remove_masks, save_masked
-from retconv.models.hub import MaskedViT
 from tests.compare import assert_close, assert_exact
 from tests.models.cases import VIT, images
 from tests.models.interop import hugging_face
@@ -28,10 +27,8 @@ assert "timm" not in sys.modules
 import retconv.models, timm, torch
 assert all(map(timm.is_model, retconv.models.SMALL_MODELS))
 from retconv.models import load_masked
-from retconv.models.hub import MaskedViT
 for folder in sys.argv[2:]:
-    build = MaskedViT.from_pretrained if folder.endswith("hub") else load_masked
-    torch.save(build(folder).eval()(torch.load(sys.argv[1])), f"{folder}/out.pt", pickle_protocol=4)
+    torch.save(load_masked(folder).eval()(torch.load(sys.argv[1])), f"{folder}/out.pt", pickle_protocol=4)
 """
 DINO = Dinov2Config(
     hidden_size=12, num_hidden_layers=2, num_attention_heads=2, mlp_ratio=2, image_size=32, patch_size=8
@@ -97,15 +94,12 @@ def test_a_folder_gives_the_same_model(name: str, tmp_path: Path) -> None:
 
 
 def test_in_a_fresh_process(tmp_path: Path) -> None:
-    """One of each library, and the hub's folder; our models are named without timm, and with the package are in it."""
+    """One of each library; our models are named without timm, and with the package are in it."""
     x, expected = images("ViT"), {}
     for name in ("timm", "transformers"):
         model = masked(name)
         save_masked(model, tmp_path / name)
         expected[name] = output(model, x)
-    hub = MaskedViT("vit_tiny_patch16_224", mask="gpsa", num_classes=5, **VIT).eval()
-    hub.save_pretrained(tmp_path / "hub")
-    expected["hub"] = hub(x)
     torch.save(x, tmp_path / "x.pt")
 
     folders = [str(tmp_path / name) for name in expected]

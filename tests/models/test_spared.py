@@ -14,7 +14,6 @@ from torch import nn
 from transformers import Trainer, TrainingArguments
 
 from retconv.models import SparesMasks, add_masks, mask_parameters, remove_masks, spare_masks
-from retconv.models.hub import MaskedViT
 from tests.models.cases import plain
 from tests.models.interop import hugging_face
 
@@ -100,14 +99,6 @@ def test_a_rule_of_a_model_that_never_had_masks_stays() -> None:
     model = plain("ViT")
     model.__dict__["no_weight_decay"] = lambda: {"head.weight"}
     assert remove_masks(model).no_weight_decay() == {"head.weight"}
-
-
-def test_the_wrapper_of_the_hub_tells_of_its_masks() -> None:
-    model = MaskedViT("retconv_vit_tiny", mask="gmm", depth=2)
-    left = decayed(create_optimizer_v2(model, "adamw", weight_decay=0.05), model)
-    assert left
-    assert not left & set(mask_parameters(model))
-    assert "model.pos_embed" not in left
 
 
 def test_names_of_an_optimiser_stay_with_their_parameters() -> None:

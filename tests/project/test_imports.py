@@ -20,9 +20,8 @@ from tests.project.modules import MODULES, PACKAGE, ROOT
 TESTS = Path(__file__).parents[1]
 #: A part imports only from parts of lower rank, and from itself.
 PARTS = (
-    ("ambient", "extras", "lazy", "memory", "watching"),
+    ("ambient", "colours", "extras", "lazy", "memory", "watching"),
     (
-        "colours",
         "precision",
         "grid",
         "files",

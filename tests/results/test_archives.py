@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -178,12 +177,12 @@ def test_a_merge_that_is_killed_leaves_no_half_run_and_can_be_repeated(
             run(root, 0, stop=1)
         written = 0
 
-        def dying(path: Path, write: Callable, die_at: int = die_at) -> None:
+        def dying(path: Path, content: bytes, die_at: int = die_at) -> None:
             nonlocal written
             written += 1
             if written == die_at:
                 raise KeyboardInterrupt
-            write_whole(path, write)
+            write_whole(path, content)
 
         monkeypatch.setattr("retconv.results.merging.write_whole", dying)
         try:

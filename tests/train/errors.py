@@ -51,7 +51,7 @@ def run_that_is_claimed(folder: Path) -> None:
 def run_whose_config_was_edited(folder: Path) -> None:
     path = RunFolder(folder, tiny()).path
     path.mkdir()
-    write_whole(path / "config.yaml", lambda out: out.write(b"seed: 1\n"))
+    write_whole(path / "config.yaml", b"seed: 1\n")
     run(tiny(), folder)
 
 
@@ -273,7 +273,7 @@ TABLES: dict[str, dict[str, Error]] = {
         "sync": (in_folder(disk_that_fails), RuntimeError, "cannot write .* to disk: I/O error. Make room"),
         "unfinished": (in_folder(lambda folder: RunFolder(folder, tiny()).weights()), RuntimeError, "is not finished"),
         "write": (
-            in_folder(lambda folder: write_whole(folder / "no" / "file", lambda out: None)),
+            in_folder(lambda folder: write_whole(folder / "no" / "file", b"")),
             RuntimeError,
             "cannot write .*No such file",
         ),

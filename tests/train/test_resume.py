@@ -17,7 +17,7 @@ import yaml
 from retconv.data import Dataset
 from retconv.train import Config, DivergedError, RunFolder, Trainer, TrainError, checkpoint, train
 from retconv.train.config import DataConfig, OptimConfig, ScheduleConfig
-from retconv.train.files import append_line, write_whole
+from retconv.train.files import append_line, in_memory, write_whole
 from retconv.train.recorded import read_lines
 from tests.train.killing import killed_and_resumed, same_numbers, same_weights
 from tests.train.small import few_digits, tiny
@@ -181,7 +181,7 @@ def test_a_disk_that_fills_up_is_named_also_when_torch_writes(tmp_path: Path, mo
     path.write_bytes(b"old")
     monkeypatch.setattr(Path, "open", lambda self, mode: AlmostFull(self, "w"))
     with pytest.raises(TrainError, match="No space left on device"):
-        write_whole(path, lambda file: torch.save([torch.zeros(300_000) for _ in range(2)], file))
+        write_whole(path, in_memory(lambda file: torch.save([torch.zeros(300_000) for _ in range(2)], file)))
     monkeypatch.undo()
     assert path.read_bytes() == b"old"
     assert os.listdir(tmp_path) == ["checkpoint.pt"]
@@ -220,14 +220,10 @@ def test_whole_or_not_at_all(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_bytes(b"old")
 
-    def half(file) -> None:
-        file.write(b"ne")
-        raise Stop
-
-    with pytest.raises(Stop):
-        write_whole(path, half)
+    with pytest.raises(TypeError):
+        write_whole(path, "new")
     assert path.read_bytes() == b"old"
-    write_whole(path, lambda file: file.write(b"new"))
+    write_whole(path, b"new")
     assert path.read_bytes() == b"new"
     assert os.listdir(tmp_path) == ["file"]
 
