@@ -61,7 +61,8 @@ def render(specs: Sequence[FigureSpec], formats: Iterable[str], out: Path) -> It
         OSError: If a file cannot be written; what stood there is then untouched.
 
     Example:
-        >>>         >>> from pathlib import Path
+        >>> import tempfile
+        >>> from pathlib import Path
         >>> (rendered,) = render(retconv.figures.find(["windows"]), ["png"], Path(tempfile.mkdtemp()))
         >>> [file.name for file in rendered.files]
         ['windows.png', 'windows.csv']
