@@ -20,7 +20,7 @@
 # is tested, seeds are eight and paired, nothing is chosen by an accuracy, and the test images serve once for a run.
 # (A thousand of them serve again in the figure of convolved heads.)
 #
-# **What it is not.** A ViT of 64 channels and 4 layers sees CIFAR-10 eight times on two cores. That says what a mask is
+# **What it is not.** A ViT of 64 channels and 4 layers sees CIFAR-10 eight times, on one core. That says what a mask is
 # worth when training is short and the model small; it does not repeat the published training, whose 100 epochs are 300
 # passes over the images: the studies `short` (30 passes) and `main` (100) ask for a GPU.
 #

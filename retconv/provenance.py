@@ -34,19 +34,15 @@ def commit() -> str:
     return answer.stdout.strip() or "unknown"
 
 
-def provenance(device: torch.device | str = "cpu", command: str = "") -> dict[str, str | int]:
+def provenance(device: torch.device | str = "cpu") -> dict[str, str | int]:
     """Command, commit, versions, host, device, threads and time of a session; tables store what they need of it.
 
     Args:
         device: What computes; of a CPU its processor is named.
-        command: The subcommand of ``retconv``, such as ``"bench"``; without, the command names its file.
     """
     device = torch.device(device)
-    program = f"retconv {command}" if command else sys.argv[0]
-    # Called as ``retconv bench …`` the subcommand is an argument, as ``python -m retconv.bench …`` it is none.
-    arguments = sys.argv[1 + (sys.argv[1:2] == [command]) :]
     return {
-        "command": " ".join([program, *arguments]),
+        "command": " ".join([*_program(), *sys.argv[1:]]),
         "commit": commit(),
         "python": platform.python_version(),
         "torch": torch.__version__,
@@ -58,6 +54,15 @@ def provenance(device: torch.device | str = "cpu", command: str = "") -> dict[st
         "threads": torch.get_num_threads(),
         "started": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     }
+
+
+def _program() -> list[str]:
+    """``retconv bench``, however it was called; of another program the name, as its folder is there nowhere else."""
+    program, package = Path(sys.argv[0]), Path(__file__).parent
+    if not program.is_relative_to(package):
+        return [program.name]
+    parts = program.relative_to(package).with_suffix("").parts
+    return ["retconv", *(part for part in parts if part != "__main__")]
 
 
 def processor() -> str:

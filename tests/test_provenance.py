@@ -10,9 +10,12 @@ import pandas as pd
 import pytest
 import timm
 
+import retconv
 from retconv.bench.reports import report
 from retconv.planted.tables import origin
 from retconv.provenance import commit, provenance
+
+PACKAGE = Path(retconv.__file__).parent
 
 
 @pytest.mark.parametrize(("given", "expected"), [(None, "unknown"), ("", "unknown"), ("60bfe4d", "60bfe4d")])
@@ -50,16 +53,19 @@ def test_in_a_repository_of_somebody_elses_the_commit_is_unknown(
 def test_tables_name_the_program_as_it_is_called(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
-    """A run its file, a benchmark and a planted task their subcommand; the rest is the session's."""
+    """A subcommand alike in both ways to call it, and nothing by where its file was; the rest is the session's."""
     monkeypatch.setattr(sys, "argv", ["/a/program.py", "--seed", "1"])
     session = provenance()
-    assert session["command"] == "/a/program.py --seed 1"
+    assert session["command"] == "program.py --seed 1"
+    monkeypatch.setattr(sys, "argv", [str(PACKAGE / "planted" / "__main__.py"), "--seed", "1"])
     assert session["timm"] == timm.__version__
     assert origin(small=True)["command"] == "retconv planted --seed 1"
     assert {key: session[key] for key in ("torch", "device", "threads")}.items() <= origin(small=True).items()
+    monkeypatch.setattr(sys, "argv", ["/bin/retconv", "bench", "--seed", "1"])
     report(pd.DataFrame({"grid": ["2x2"], "ms": [1.0]}), "default", None)
     printed = capsys.readouterr().out
     assert "# command: retconv bench --seed 1\n" in printed
     assert f"# processor: {session['device']}\n" in printed
-    monkeypatch.setattr(sys, "argv", ["/bin/retconv", "bench", "--seed", "1"])
-    assert provenance(command="bench")["command"] == "retconv bench --seed 1"
+    for module in (PACKAGE / "__main__.py", PACKAGE / "describe.py"):
+        monkeypatch.setattr(sys, "argv", [str(module), "gmm"])
+        assert provenance()["command"] == " ".join(["retconv", *["describe"] * (module.stem == "describe"), "gmm"])

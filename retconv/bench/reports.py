@@ -15,7 +15,7 @@ pd.set_option("display.width", 200)
 
 def report(table: pd.DataFrame, allocator: str, out: Path | None, append: bool = False) -> None:
     """Print provenance and table, and write both to a CSV file if asked, on request below the rows that it holds."""
-    session = provenance(command="bench")
+    session = provenance()
     origin = {key: session[key] for key in ("command", "commit", "torch", "python")}
     origin |= {"processor": session["device"], "threads": session["threads"], "allocator": allocator}
     click.echo("\n".join(f"# {key}: {value}" for key, value in origin.items()))

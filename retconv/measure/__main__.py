@@ -47,7 +47,7 @@ Example:
 def main(runs: tuple[Path, ...], out: Path, threads: int) -> None:
     """Measure runs, and write their table."""
     torch.set_num_threads(threads)
-    session = provenance(command="measure")
+    session = provenance()
     origin = {key: session[key] for key in ("commit", "torch", "device", "threads")}
     with tqdm(runs, unit="run", disable=None) as bar:
         table = measure.merged(measure.convolved_table(bar).assign(scale="full", **origin), out)

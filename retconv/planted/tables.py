@@ -51,7 +51,7 @@ def scatter(degrees: int, slack: float) -> tuple[float, float]:
 
 def origin(small: bool) -> dict[str, str | int]:
     """Scale, command, commit, versions, processor and threads of a table."""
-    session = provenance(command="planted")
+    session = provenance()
     keys = ("command", "commit", "torch", "python", "device", "threads")
     return {"scale": "small" if small else "full"} | {key: session[key] for key in keys}
 
