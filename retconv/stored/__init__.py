@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import pandas as pd
+if TYPE_CHECKING:
+    import pandas as pd
 
 _FOLDER = Path(__file__).parent
 #: Tables as CSV files, each row with the commit that it comes from: ``retconv studies`` and ``planted`` write
@@ -16,4 +18,6 @@ ARCHIVES = _FOLDER / "archives"
 
 def read_runs(path: Path) -> pd.DataFrame:
     """A table of runs: their names, which may be digits alone or look like 12e34, are text."""
+    import pandas as pd
+
     return pd.read_csv(path, dtype={"run": str})

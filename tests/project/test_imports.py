@@ -69,6 +69,7 @@ OPTIONAL: set[tuple[str, str]] = {
     ("retconv.heads.result", "retconv"),
     ("retconv.heads.sources", "transformers"),
     ("retconv.operators.direct", "scipy"),
+    ("retconv.stored", "pandas"),
     ("retconv.bench.peers.convolutions", "linear_operator"),
     ("retconv.bench.peers.convolutions", "nvsubquadratic"),
     ("retconv.bench.peers.convolutions", "pylops"),
