@@ -47,8 +47,7 @@ verdicts = verdicts[verdicts["study"].isin(planned)].set_index("study", drop=Fal
 # %% [markdown]
 # ## What was asked, and what has been run
 #
-# The studies share runs: each arm of one that stands in another is the same run. They train arm by arm, in this order;
-# a figure whose runs are not there yet says so in its place.
+# The studies share runs: each arm of one that stands in another is the same run. They train arm by arm, in this order.
 
 # %%
 for name, study in studies.items():
@@ -93,12 +92,12 @@ power[["arm", "against", "at", "n", "planned", "difference", "sd", "half_width",
 FIGURES["controls"]
 
 # %% [markdown]
-# All controls are stored. Whether a decay is better added as a logarithm or multiplied the rule leaves undecided, and
-# neither is seen to gain what matters; no more does a fixed decay with RetNet's γ, on both sides of the raster line.
-# One Gaussian gains most, on the test images; on those that were held out it gains less (the last table). A
-# temperature, with or without a masked diagonal (LSA), changes little. Pooling does: a class token costs more than any
-# mask gains, though its interval is wide. And a kernel that mixes tokens alone, without attention, costs far more than
-# all of these. The verdicts below say it rule by rule.
+# Whether a decay is better added as a logarithm or multiplied the rule leaves undecided, and neither is seen to gain
+# what matters; no more does a fixed decay with RetNet's γ, on both sides of the raster line. One Gaussian gains most,
+# on the test images; on those that were held out it gains less (the last table). A temperature, with or without a
+# masked diagonal (LSA), changes little. Pooling does: a class token costs more than any mask gains, though its interval
+# is wide. And a kernel that mixes tokens alone, without attention, costs far more than all of these. The verdicts below
+# say it rule by rule.
 
 # %%
 Markdown(markdown(verdicts.loc[["cifar_small_controls"]]))
@@ -130,15 +129,16 @@ Markdown(markdown(verdicts.loc[["cifar_small_data"]]))
 FIGURES["cutmix"]
 
 # %% [markdown]
-# The masks' runs are not all stored yet, and the line above names the commands that make them. The next figure asks
-# what CutMix does to attention without a mask: look at whether it shortens the distance of the most local head.
+# The learnt decay gains with CutMix in every seed, and is not seen to gain less than without; the published mask loses
+# in both. The next figure asks what CutMix does to attention: look at whether it shortens the distance of the most
+# local head.
 
 # %%
 FIGURES["cutmix_distance"]
 
 # %% [markdown]
-# It does not: in eight passes the most local head of plain attention looks as far with CutMix as without. The verdicts
-# below say it rule by rule.
+# Hardly: in eight passes the most local head of plain attention looks as far with CutMix as without, and those with
+# masks a little less far. The verdicts below say it rule by rule.
 
 # %%
 Markdown(markdown(verdicts.loc[["cifar_small_cutmix"]]))
@@ -254,8 +254,8 @@ pd.crosstab(verdicts.index.rename("study"), verdicts["verdict"].to_numpy(), marg
 #
 # Each row of a table names its run, by the hash of everything that the run depends on, and commit, version and device.
 # The runs are stored without their weights, with what was measured on them: `retconv results merge
-# retconv/stored/archives/*.zip` puts them below `runs/`, `retconv studies STUDY` makes the tables from them (with
-# `--partial` while some are missing), and without them `retconv sweep STUDY` trains and measures them again.
+# retconv/stored/archives/*.zip` puts them below `runs/`, `retconv studies STUDY` makes the tables from them, and
+# without them `retconv sweep STUDY` trains and measures them again.
 
 # %%
 runs = tables["study_cifar_small"]

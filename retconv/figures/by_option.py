@@ -22,8 +22,8 @@ class _ByOption:
         option: Column of the option.
         settings: Its settings in words, in the order drawn; what is told is the last one's value minus the first one's.
         words: What these words are of.
-        told: The message if the change of some arms is ``above`` or ``below`` what matters, with ``{arms}`` and the
-            ``{s}`` of one, if that of all is ``within``, and if it is ``open``.
+        told: The message if the change of some arms is ``above`` or ``below`` what matters, or else ``within``, with
+            ``{arms}`` and the ``{s}`` of one, and if that of all is ``open``.
         metric: The value; empty: the gain in accuracy over plain, of the same seed and setting.
         least: The smallest change that matters.
         unit: Of the value.
@@ -86,15 +86,15 @@ class _ByOption:
         """Whether the option changes the value by what matters."""
         changes = data[data["part"] == "change"]
         regions = side(together(changes), self.least)
-        parts = []
-        for key in ("above", "below"):
-            arms = changes.loc[regions == key, "arm"].tolist()
+        parts = {}
+        for key in ("above", "below", "within"):
+            its = set(changes.loc[regions == key, "arm"])
+            arms = [arm for arm in study.LABELS if arm in its]
             if arms:
-                parts.append(self.told[key].format(arms=study.listed(arms), s="s" * (len(arms) == 1)))
-        if not parts:
-            told = self.told["within" if (regions == "within").all() else "open"]
-            parts = [told.format(arms=study.listed(changes["arm"]))]
-        return study.sentence("; ".join(parts))
+                parts[key] = self.told[key].format(arms=study.listed(arms), s="s" * (len(arms) == 1))
+        if len(parts) > 1:
+            parts.pop("within", None)
+        return study.sentence("; ".join(parts.values()) or self.told["open"])
 
     def enter(self, name: str, title: str, what: str) -> None:
         """Register the figure; ``what`` says in a sentence what the runs and the value are."""
@@ -111,13 +111,13 @@ class _ByOption:
 _FEW = {
     "above": "{arms} gain{s} at least 0.7 points more where images are few",
     "below": "{arms} gain{s} at least 0.7 points less where images are few",
-    "within": "Masks gain the same where images are few",
+    "within": "{arms} gain{s} the same where images are few",
     "open": "Undecided: do masks gain more where images are few?",
 }
 _MIXED = {
     "above": "With CutMix {arms} gain{s} at least 0.7 points more",
     "below": "With CutMix {arms} gain{s} at least 0.7 points less",
-    "within": "Masks gain the same with CutMix as without",
+    "within": "{arms} gain{s} the same with CutMix as without",
     "open": "Undecided: does CutMix change what a mask gains?",
 }
 _REACH = {

@@ -49,7 +49,7 @@ _ROWS = (
         at={"fraction": 0.1},
         short=True,
     ),
-    _Row("cifar_small_cutmix", "manhattan_bias", "plain", "learnt decay, with CutMix", at={"cutmix": 1.0}),
+    _Row("cifar_small_cutmix", "manhattan_bias", "plain", "learnt decay, with CutMix", at={"cutmix": 1.0}, short=True),
     _Row("cifar_small_cutmix", "gmm", "plain", "mixture, with CutMix", at={"cutmix": 1.0}),
     _Row("models", "vit_reference_gmm", "vit_reference_token", "ViT as published: class token → mask, mean", "vit"),
     _Row("models", "vit_reference_gmm", "vit_reference_plain", "ViT, the same, mean pooling in both"),
