@@ -37,7 +37,9 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
             os.fsync(file.fileno())
         temporary.replace(path)
     except OSError as error:
-        error.filename = str(path)  # a full disk names no file, and the temporary one says little
+        # A full disk names no file, and the temporary one says little.
+        if error.errno is not None and error.filename in (None, str(temporary)):
+            error.filename = str(path)
         raise
     finally:
         temporary.unlink(missing_ok=True)

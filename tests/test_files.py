@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable
 from functools import cache
@@ -51,6 +52,23 @@ def test_a_file_is_what_it_was_until_it_is_complete(tmp_path: Path) -> None:
         file.writelines([b"half", None])
     assert path.read_bytes() == b"new"
     assert os.listdir(tmp_path) == ["file"]
+
+
+def test_an_error_names_the_file_and_not_the_temporary_one(tmp_path: Path) -> None:
+    """But for one that names another file, or no number of the system, and so was not of writing."""
+    path = tmp_path / "file"
+    for error, named in (
+        (OSError(errno.ENOSPC, "No space left on device"), str(path)),
+        (FileNotFoundError(errno.ENOENT, "No such file", "/elsewhere"), "/elsewhere"),
+        (OSError("no number"), None),
+    ):
+        with pytest.raises(type(error)) as caught, replacing(path):
+            raise error
+        assert caught.value.filename == named
+    with pytest.raises(FileNotFoundError) as caught, replacing(tmp_path / "no" / "file"):
+        pass
+    assert caught.value.filename == str(tmp_path / "no" / "file")
+    assert not os.listdir(tmp_path)
 
 
 def test_a_link_is_followed_and_a_pipe_is_written_to(tmp_path: Path) -> None:

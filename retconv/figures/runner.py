@@ -45,8 +45,8 @@ class Rendered:
 def render(specs: Sequence[FigureSpec], formats: Iterable[str], out: Path) -> Iterator[Rendered]:
     """Draw figures one by one; after each, its files and the gallery stand in the folder.
 
-    Nothing is drawn unless every data file is there. Figures that the folder holds
-    already keep their place in the gallery, unless their data are gone.
+    Nothing is drawn unless every data file is there. Figures that the folder holds already keep their place in the
+    gallery, unless their data are gone.
 
     Args:
         specs: The figures.
