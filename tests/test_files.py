@@ -65,8 +65,8 @@ def test_an_error_names_the_file_and_not_the_temporary_one(tmp_path: Path) -> No
         with pytest.raises(type(error)) as caught, replacing(path):
             raise error
         assert caught.value.filename == named
-    with pytest.raises(FileNotFoundError) as caught, replacing(tmp_path / "no" / "file"):
-        pass
+    with pytest.raises(FileNotFoundError) as caught, replacing(tmp_path / "no" / "file") as file:
+        file.write(b"new")
     assert caught.value.filename == str(tmp_path / "no" / "file")
     assert not os.listdir(tmp_path)
 

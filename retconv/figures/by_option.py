@@ -111,19 +111,19 @@ class _ByOption:
 _FEW = {
     "above": "{arms} gain{s} at least 0.7 points more where images are few",
     "below": "{arms} gain{s} at least 0.7 points less where images are few",
-    "within": "{arms} gain{s} the same where images are few",
+    "within": "Few images change what {arms} gain{s} by less than 0.7 points",
     "open": "Undecided: do masks gain more where images are few?",
 }
 _MIXED = {
     "above": "With CutMix {arms} gain{s} at least 0.7 points more",
     "below": "With CutMix {arms} gain{s} at least 0.7 points less",
-    "within": "{arms} gain{s} the same with CutMix as without",
+    "within": "CutMix changes what {arms} gain{s} by less than 0.7 points",
     "open": "Undecided: does CutMix change what a mask gains?",
 }
 _REACH = {
     "above": "With CutMix {arms} look{s} farther",
     "below": "CutMix makes a head of {arms} local",
-    "within": "With CutMix the most local head of {arms} looks as far as without",
+    "within": "CutMix moves the most local head of {arms} by less than 0.6 tokens",
     "open": "Undecided: does CutMix make a head local?",
 }
 _CUTMIX = ("cutmix", {0.0: "without", 1.0: "with"}, "CutMix")

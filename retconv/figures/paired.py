@@ -56,8 +56,8 @@ def spread(seeds: pd.Series, width: float) -> pd.Series:
 
 def pm(row: Any, digits: int = 1, sign: bool = True) -> str:
     """``+0.4 ± 0.3``, or without its sign ``0.4 ± 0.3``: the mean of a row and half the length of its interval."""
-    mean = signed(row["mean"], digits) if sign else f"{abs(row['mean']):.{digits}f}"
-    return f"{mean} ± {(row['high'] - row['low']) / 2:.{digits}f}"
+    mean = signed(row["mean"], digits)
+    return f"{mean if sign else mean.lstrip('+−')} ± {(row['high'] - row['low']) / 2:.{digits}f}"
 
 
 def together(rows: pd.DataFrame) -> pd.DataFrame:
